@@ -1,0 +1,58 @@
+"""What every test may ask for: a sandbox, a Redis, a PostgreSQL database of its own."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+import servers
+
+if TYPE_CHECKING:
+    from sandbox.server import Running
+
+# No deadline: a busy machine is not a failure. The blob that a failure prints repeats it.
+hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    with servers.running_redis() as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """A real Redis, empty."""
+    import redis
+
+    with redis.Redis.from_url(redis_server) as client:
+        client.flushall()
+    return redis_server
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A real PostgreSQL server: the SQLAlchemy URL of its database `postgres`."""
+    with servers.running_postgres() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_database(postgres_url: str) -> Iterator[str]:
+    """The SQLAlchemy URL of a new, empty database."""
+    name = f"test_{uuid.uuid4().hex}"
+    yield servers.create_database(postgres_url, name)
+    servers.drop_database(postgres_url, name)
+
+
+@pytest.fixture
+def sandbox() -> "Iterator[Running]":
+    """The four destinations, simulated, empty, without quotas."""
+    from sandbox.server import running
+
+    with running(quotas=False) as server:
+        yield server
