@@ -1,0 +1,330 @@
+"""The words every destination shares: what comes in, what goes out, and what can go wrong.
+
+    HeatsyncError
+      ConfigurationError        mend the file
+      Unavailable(retry_after)  come back later
+      Unauthorized              a person must look; the mapping pauses
+      Misunderstood             our bug or their change; the batch is parked with the evidence
+
+A bad *record* is never an exception: it is an `Outcome`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Protocol
+
+Value = str | int | float | bool | date | datetime | tuple[str, ...] | None
+"""What a field may hold on our side. A datetime is in UTC and in whole seconds."""
+
+
+class FieldType(StrEnum):
+    TEXT = "text"
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    DATETIME = "datetime"
+    LIST = "list"
+
+
+class Entity(StrEnum):
+    USER = "user"
+    ACCOUNT = "account"
+
+
+class Kind(StrEnum):
+    """Why a record is sent: it came into the mapping's care, differs, or left its audience."""
+
+    ENTERED = "entered"
+    CHANGED = "changed"
+    LEFT = "left"
+
+
+class Status(StrEnum):
+    DELIVERED = "delivered"
+    REJECTED = "rejected"
+    SKIPPED = "skipped"
+    DEFERRED = "deferred"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One way to find a record: their key field and our value for it."""
+
+    field: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one record over there should become.
+
+    `key` is our entity id. `match` is in the mapping's order, without empty values. `fields` holds only what
+    differs. `before` holds the values known to stand there now. Without `remote_id` the record is created
+    (the story only lets that through in `mode: upsert`, or where the vendor cannot be read).
+    `via` is the user through whom a Segment group call is made. `version` counts the acknowledged writes of
+    this record, so that a message repeated after a crash is recognisable and a value that returns is not.
+    """
+
+    kind: Kind
+    key: str
+    match: tuple[Match, ...]
+    fields: Mapping[str, Value]
+    before: Mapping[str, Value] = field(default_factory=dict)
+    remote_id: str | None = None
+    via: str | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Changes that travel together. `id` is also the idempotency key."""
+
+    id: str
+    destination: str
+    object: str
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one change; `key` names it.
+
+    `code` is stable and machine-readable, `cause` a sentence, `answer` the vendor's own words (no secrets).
+    `until` is set for deferred ones. `remote_id` is set when the vendor named the record.
+    """
+
+    key: str
+    status: Status
+    remote_id: str | None = None
+    code: str = ""
+    cause: str = ""
+    field: str | None = None
+    answer: str = ""
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A record to be found: by its remote id where it is known, else by `match`, in order."""
+
+    key: str
+    match: tuple[Match, ...]
+    remote_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The answer to a `Lookup`: no remote id is unmatched, one is matched, several are ambiguous.
+
+    `values` holds the present value of every field asked for, None where it is empty; only when matched.
+    """
+
+    key: str
+    remote_ids: tuple[str, ...]
+    matched_by: str | None = None
+    values: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose records these are: `kind` is the vendor's word for it (portal, workspace, org, source)."""
+
+    kind: str
+    id: str
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.kind} {self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteField:
+    """A field as it exists over there; `type` is the vendor's own word."""
+
+    name: str
+    type: str
+    writable: bool = True
+    unique: bool = False
+    length: int | None = None
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewField:
+    name: str
+    type: FieldType
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one call may hold and how often one may call."""
+
+    records: int
+    lookups: int
+    calls: int
+    seconds: float
+    concurrency: int = 1
+    bytes: int | None = None
+    record_bytes: int | None = None
+
+
+class Throttle(Protocol):
+    """The quota of one destination and credential, shared by whoever uses it."""
+
+    def acquire(self) -> None:
+        """Wait for the right to make one call."""
+
+    def pause(self, seconds: float) -> None:
+        """Nobody calls for so long."""
+
+
+class Destination(Protocol):
+    """One account of one vendor, opened with one credential."""
+
+    limits: Limits
+    host: str
+    """Where it is reached, to be shown before anything is written."""
+
+    def close(self) -> None:
+        """End its connections."""
+
+    def account(self) -> Account:
+        """Who is it? One call where the vendor can tell. Raises Unauthorized, Unavailable, Misunderstood."""
+
+    def fields(self, object: str) -> Mapping[str, RemoteField] | None:
+        """The fields of an object by name; None where the vendor cannot be read."""
+
+    def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
+        """Make the fields that are missing. Raises ConfigurationError with the vendor's reason."""
+
+    def find(
+        self, object: str, lookups: Sequence[Lookup], fields: Mapping[str, FieldType]
+    ) -> Iterator[Found]:
+        """Exactly one `Found` per lookup, in any order, in the fewest calls. The first unique hit counts."""
+
+    def push(self, batch: Batch) -> Iterator[Outcome]:
+        """Exactly one `Outcome` per change, as they are earned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A key of a destination in heatsync.yml."""
+
+    required: bool = False
+    secret: bool = False
+    default: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectKind:
+    """An object of a vendor: what we score for it, and how it is found when a mapping does not say.
+
+    `match` pairs their key field with our column, in order. `mode` is the default.
+    `keys` are the key fields that the vendor can look up by; None when any field may serve.
+    """
+
+    entity: Entity
+    match: tuple[tuple[str, str], ...]
+    keys: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """What a destination's type is and can, as data; `connect` is where its SDK is imported."""
+
+    type: str
+    title: str
+    settings: Mapping[str, Setting]
+    objects: Mapping[str, ObjectKind]
+    connect: Callable[[Mapping[str, str], Throttle, Callable[[], None]], Destination]
+    """settings (resolved), throttle, and what is told of every request made."""
+    spell: Callable[[str, str, str, Entity], str]
+    """(prefix, score name, metric, entity) -> their name for a standard trait."""
+    readable: bool = True
+    any_object: bool = False
+    modes: tuple[str, ...] = ("update", "upsert")
+    """The first is the default."""
+    lists: bool = False
+    """Takes lists as values; elsewhere they are joined."""
+    field_name: str = r".+"
+    """What the whole name of a field must match."""
+    account_settings: tuple[str, ...] = ()
+    """The settings that decide which account it is; their keyed hash remembers it."""
+
+
+METRICS = {
+    "score": "Score",
+    "segments": "Segments",
+    "activation": "Activation",
+    "adoption_recent": "Adoption_Recent",
+    "adoption_ever": "Adoption_Ever",
+    "last_active": "LastActive",
+    "frequency": "Frequency",
+    "active_users": "ActiveUsers",
+    "total_users": "TotalUsers",
+}
+"""The metrics that are shipped under a standard name, and how that name ends."""
+
+
+def trait_name(prefix: str, score_name: str, metric: str) -> str:
+    """The standard name of a trait, before a vendor's own spelling: `Accoil_Health_Score`."""
+    return f"{prefix}_{''.join(score_name.split())}_{METRICS[metric]}"
+
+
+class HeatsyncError(Exception):
+    """A sentence for the person who must act: what, where, what was expected, what to do."""
+
+    @property
+    def told(self) -> str:
+        """The whole of it, as a person reads it."""
+        return str(self)
+
+
+class ConfigurationError(HeatsyncError):
+    """Mend the file."""
+
+
+class Unavailable(HeatsyncError):
+    """Come back later: after `retry_after` seconds where the vendor said so."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+    @property
+    def told(self) -> str:
+        return f"{_ended(str(self))} What was not sent stays due: the next sync sends it."
+
+
+class Unauthorized(HeatsyncError):
+    """The credentials are refused; a person must look."""
+
+
+class Misunderstood(HeatsyncError):
+    """The answer cannot be read: our bug or their change. `evidence` is what was answered, shortened."""
+
+    def __init__(self, message: str, evidence: str = "") -> None:
+        super().__init__(message)
+        self.evidence = evidence[:2000]
+
+    @property
+    def told(self) -> str:
+        """Without the evidence, which may hold personal data."""
+        start = self.evidence[:200].lower()
+        page = "<html" in start or "<!doctype" in start
+        found = (
+            "It is a web page: is there a proxy or a login in between, or is `url` wrong?"
+            if page
+            else ("Is there a newer version of heatsync?")
+        )
+        return f"{_ended(str(self))} {found} Nothing of it counts as delivered: the next sync looks and sends again."
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "?")) else f"{sentence}."

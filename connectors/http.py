@@ -1,0 +1,160 @@
+"""One disciplined call: within the quota, counted, retried where that is safe, and told apart when it fails.
+
+Connectors wrap each SDK call into a function that answers an `Answer` (or raises `Lost`); what the vendor's
+words mean stays in the connector.
+"""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import tenacity
+
+from connectors.base import Throttle, Unauthorized, Unavailable
+
+PATIENCE = 30.0
+"""Seconds that a call waits by itself; whatever takes longer goes back to the ledger as `not_before`."""
+ATTEMPTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: header names in lower case, the body parsed as JSON or, failing that, as text."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+
+class Lost(Exception):
+    """No answer came. `sent` tells whether the request may have taken effect all the same."""
+
+    def __init__(self, message: str, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class Limited(Exception):
+    """The vendor said: not now."""
+
+
+def retry_after(answer: Answer) -> float | None:
+    """Seconds to wait according to `Retry-After` (RFC 9110: seconds or a date), None if it is not there."""
+    text = answer.headers.get("retry-after", "").strip()
+    if not text:
+        return None
+    if text.replace(".", "", 1).isdigit():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+E_MAIL = re.compile(r"[\w.+%&'~-]+@[\w-]+(?:\.[\w-]+)+")
+
+
+def words(body: Any, *secrets: str) -> str:
+    """What was answered, as one may show it: shortened, without secrets and e-mail addresses."""
+    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
+    for secret in secrets:
+        # What is shorter is no secret, and would tear words apart.
+        if len(secret) >= 6:
+            text = text.replace(secret, "***")
+    return E_MAIL.sub("(e-mail)", text)[:500]
+
+
+def _worth_repeating(error: BaseException, safe: bool) -> bool:
+    if isinstance(error, Lost):
+        return safe or not error.sent
+    if isinstance(error, Unavailable):
+        return safe and (error.retry_after or 0.0) <= 2.0
+    return False
+
+
+class Line:
+    """The one way from a connector to its vendor.
+
+    `wait` reads from a 429 how many seconds to stay away (None: not said). `made` is told of every request.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        throttle: Throttle,
+        made: Callable[[], None],
+        wait: Callable[[Answer], float | None] = retry_after,
+        unsaid: float = 10.0,
+        backoff: float = 0.5,
+    ) -> None:
+        self.title = title
+        self._throttle = throttle
+        self._made = made
+        self._wait = wait
+        self._unsaid = unsaid
+        self._backoff = backoff
+
+    def call(self, send: Callable[[], Answer], safe: bool = True) -> Answer:
+        """The answer, whatever its status below 500 except 401, 408 and 429.
+
+        Being limited pauses everyone who shares the throttle and burns no attempt. A call that is not `safe`
+        to repeat is not repeated once it may have taken effect. Raises Unauthorized, Unavailable, Lost.
+        """
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda e: _worth_repeating(e, safe)),
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            wait=tenacity.wait_random_exponential(self._backoff, max=8),
+            reraise=True,
+        )
+        waited = 0.0
+        while True:
+            try:
+                return attempts(self._once, send)
+            except Limited as limited:
+                seconds = float(limited.args[0])
+                self._throttle.pause(seconds)
+                waited += seconds
+                if waited > PATIENCE:
+                    raise Unavailable(f"{self.title} asks to wait {seconds:.0f} s", seconds) from None
+
+    def _once(self, send: Callable[[], Answer]) -> Answer:
+        self._throttle.acquire()
+        self._made()
+        answer = send()
+        if answer.status == 429:
+            said = self._wait(answer)
+            raise Limited(self._unsaid if said is None else said)
+        if answer.status == 401:
+            raise Unauthorized(
+                f"{self.title} refused the credentials (401). Check the token in heatsync.yml's environment."
+            )
+        if answer.status == 408 or answer.status >= 500:
+            raise Unavailable(f"{self.title} answered {answer.status}", retry_after(answer))
+        return answer
+
+
+class Pace:
+    """A throttle for one process: evenly spaced calls, never more than `calls` in any `seconds`."""
+
+    def __init__(self, calls: int, seconds: float) -> None:
+        self._gap = seconds / calls
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def acquire(self) -> None:
+        with self._lock:
+            delay = max(0.0, self._next - time.monotonic())
+            if delay > PATIENCE:
+                raise Unavailable(f"the quota is used up for another {delay:.0f} s", delay)
+            self._next = max(self._next, time.monotonic()) + self._gap
+        if delay > 0:
+            time.sleep(delay)
+
+    def pause(self, seconds: float) -> None:
+        with self._lock:
+            self._next = max(self._next, time.monotonic() + seconds)

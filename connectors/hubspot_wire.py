@@ -1,0 +1,174 @@
+"""HubSpot's SDK, tamed: one connection pool, dated paths, no retries of its own, answers as they came.
+
+hubspot-api-client 12 only knows /crm/v3, which loses support in September 2027 (HubSpot, migration guide, 2026);
+the same calls exist under dated paths, so each path is rewritten as it passes.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from connectors.base import Unavailable
+from connectors.http import Answer, Line, Lost, retry_after
+
+API_VERSION = "2026-09"
+HOST = "https://api.hubapi.com"
+TIMEOUT = (5.0, 60.0)
+"""Seconds: to connect, and between two bytes of the answer."""
+V3 = re.compile(r"^/crm/v3/(objects|properties)/")
+DAY_SPENT = 3600.0
+"""Seconds until it is worth asking again: the daily quota returns at midnight of the portal's own time zone."""
+MAYBE_DONE = frozenset({408, 500, 502, 504, *range(520, 527)})
+"""Answers after which a write may have taken effect all the same."""
+RAW: Mapping[str, Any] = {"_preload_content": False, "_request_timeout": TIMEOUT}
+"""Without the SDK's models, which take 16 times the time of the call itself; and never without a time-out."""
+
+Ask = Callable[[], Any]
+
+
+def wait(answer: Answer) -> float | None:
+    """How long a 429 asks to stay away. HubSpot names the quota that is spent and promises no Retry-After."""
+    policy = answer.body.get("policyName") if isinstance(answer.body, dict) else None
+    if policy == "DAILY":
+        return DAY_SPENT
+    said = retry_after(answer)
+    if said is not None:
+        return said
+    if policy == "SECONDLY":
+        return 1.0
+    interval = answer.headers.get("x-hubspot-ratelimit-interval-milliseconds", "")
+    return int(interval) / 1000 if interval.isdigit() else None
+
+
+class Wire:
+    """The SDK's objects for one token, and the way their calls are made."""
+
+    def __init__(self, token: str, host: str | None, line: Line) -> None:
+        self.host = (host or HOST).rstrip("/")
+        self._token = token
+        self._line = line
+
+    def call(self, ask: Ask, safe: bool = True) -> Answer:
+        """The answer to a call of the SDK that was made with `RAW`.
+
+        Raises Lost only when it is not safe to repeat and may have taken effect; Unauthorized, Unavailable.
+        """
+        try:
+            return self._line.call(lambda: self._send(ask, safe), safe)
+        except Lost as lost:
+            if lost.sent and not safe:
+                raise
+            raise Unavailable(
+                f"HubSpot at {self.host} cannot be reached ({lost}): check the network"
+            ) from None
+
+    def batch(self, object: str) -> Any:
+        return self._batches[object]
+
+    def search(self, object: str) -> Any:
+        return self._searches[object]
+
+    @cached_property
+    def properties(self) -> Any:
+        return self._sdk.crm.properties
+
+    def get(self, path: str) -> Answer:
+        """A path that the SDK has no method for."""
+        return self.call(lambda: self._client.call_api(path, "GET", auth_settings=["oauth2"], **RAW))
+
+    def close(self) -> None:
+        """Close idle connections; the next call opens them again."""
+        if "_client" in self.__dict__:
+            self._client.rest_client.pool_manager.clear()
+
+    @cached_property
+    def _batches(self) -> Mapping[str, Any]:
+        crm = self._sdk.crm
+        return {"contacts": crm.contacts.batch_api, "companies": crm.companies.batch_api}
+
+    @cached_property
+    def _searches(self) -> Mapping[str, Any]:
+        crm = self._sdk.crm
+        return {"contacts": crm.contacts.search_api, "companies": crm.companies.search_api}
+
+    @cached_property
+    def _sdk(self) -> Any:
+        from hubspot import HubSpot as Sdk
+
+        # Left alone, the SDK makes a pool, and with it new connections, for each of its objects.
+        return Sdk(api_factory=lambda package, name, _config: getattr(package, name)(api_client=self._client))
+
+    @cached_property
+    def _client(self) -> Any:
+        from hubspot.crm import contacts
+        from urllib3.util.retry import Retry
+
+        settings = contacts.Configuration(host=self.host)
+        settings.access_token = self._token
+        settings.retries = Retry(total=0, raise_on_status=False, raise_on_redirect=False)
+        # Other libraries see for themselves what the environment says of proxies.
+        address = urlsplit(self.host)
+        if address.scheme == "https" and not proxy_bypass(address.hostname or ""):
+            settings.proxy = getproxies().get("https")
+        client = contacts.ApiClient(configuration=settings)
+        client.user_agent = "heatsync"
+        plain = client.call_api
+
+        def dated(path: str, *args: Any, **kwargs: Any) -> Any:
+            return plain(V3.sub(rf"/crm/\1/{API_VERSION}/", path), *args, **kwargs)
+
+        client.call_api = dated
+        return client
+
+    def _send(self, ask: Ask, safe: bool) -> Answer:
+        import urllib3
+        from hubspot.crm.contacts.exceptions import ApiException
+
+        try:
+            response = ask()
+            said = (response.status, response.headers, response.data)
+        except ApiException as error:
+            said = (error.status, error.headers, error.body)
+        except UnicodeDecodeError as error:
+            # The SDK trips over the page of a proxy that is not in UTF-8 (12.0.0).
+            refusal = error.__context__
+            if not isinstance(refusal, ApiException):
+                raise
+            said = (refusal.status, refusal.headers, refusal.body)
+        except urllib3.exceptions.HTTPError as error:
+            raise _lost(error) from None
+        status, headers, data = said
+        if not status:
+            # The SDK's way to say that TLS could not be agreed on.
+            raise Lost("SSLError", sent=False)
+        answer = Answer(status, {name.lower(): value for name, value in (headers or {}).items()}, _read(data))
+        if status in MAYBE_DONE and not safe:
+            raise Lost(f"HubSpot answered {status}", sent=True)
+        if status == 423:
+            # A lock lasts two seconds (documentation, 2026).
+            raise Unavailable("HubSpot has locked these records for a moment", 2.0)
+        if status == 477:
+            raise Unavailable(
+                "HubSpot is moving this portal to another data centre", retry_after(answer) or 3600.0
+            )
+        return answer
+
+
+def _lost(error: Exception) -> Lost:
+    import urllib3
+
+    reason = getattr(error, "reason", None) or error
+    unsent = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+    return Lost(type(reason).__name__, sent=not isinstance(reason, unsent))
+
+
+def _read(data: bytes | str | None) -> Any:
+    text = data.decode(errors="replace") if isinstance(data, bytes) else data or ""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,402 @@
+"""Intercom: contacts and companies, one record a call, as of API 2.14.
+
+Contacts are found through search, which lags behind by up to minutes (OpenAPI description 2.14): somebody whom it
+does not show yet is met again as a conflict when created, and then updated. Companies are asked for one by one.
+Attributes that Intercom brings are written beside `custom_attributes`, all others inside; times and dates travel as
+unix seconds.
+"""
+
+import re
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote
+
+from connectors import intercom_records as records
+from connectors.base import (
+    Account,
+    Batch,
+    Change,
+    ConfigurationError,
+    Entity,
+    FieldType,
+    Found,
+    Limits,
+    Lookup,
+    Misunderstood,
+    NewField,
+    ObjectKind,
+    Outcome,
+    RemoteField,
+    Setting,
+    Status,
+    Throttle,
+    Unauthorized,
+    Unavailable,
+    Vendor,
+    trait_name,
+)
+from connectors.http import Answer, Line, Lost, retry_after, words
+
+if TYPE_CHECKING:
+    import httpx
+
+API_VERSION = "2.14"
+"""The version that the SDK (5.0.1) is generated from; without the header each workspace answers in its own."""
+HOSTS = {
+    "us": "https://api.intercom.io",
+    "eu": "https://api.eu.intercom.io",
+    "au": "https://api.au.intercom.io",
+}
+CONCURRENCY = 8
+PER_PAGE = 150
+"""The most contacts that a page of search results holds, hence also the lookups of one search."""
+CAREFUL = 15
+"""The filters that a group may have. How many values `IN` takes is not documented; that many are safe."""
+
+EXISTING = re.compile(r"\bid=(\w+)")
+TAKEN = re.compile(r"already have '.+' in your (\w+) data\. To save this as new (\w+) data")
+CANONICAL = re.compile(r"/contacts/(\w+)>;\s*rel=\"?canonical")
+
+
+def wait(answer: Answer) -> float | None:
+    """Intercom's X-RateLimit-Reset is a moment in unix seconds; it is read by the answer's own clock."""
+    reset = answer.headers.get("x-ratelimit-reset", "")
+    if not reset.isdigit():
+        return retry_after(answer)
+    try:
+        now = parsedate_to_datetime(answer.headers["date"]).timestamp()
+    except (KeyError, ValueError):
+        now = time.time()
+    return max(1.0, int(reset) - now)
+
+
+class Intercom:
+    """One workspace."""
+
+    def __init__(self, settings: Mapping[str, str], throttle: Throttle, made: Callable[[], None]) -> None:
+        region = settings.get("region") or "us"
+        if region not in HOSTS:
+            raise ConfigurationError(
+                f"Intercom's region is {region!r}, but must be one of {', '.join(HOSTS)}: where the workspace is hosted."
+            )
+        self._url = (settings.get("url") or HOSTS[region]).rstrip("/")
+        self.host = self._url.partition("://")[2]
+        self._token = settings["token"]
+        self._line = Line("Intercom", throttle, made, wait=wait)
+        self._heard = threading.local()
+        self._http = _client(self._token, self._heard)
+        weakref.finalize(self, self._http.close)
+        self._width = PER_PAGE
+        self.limits = Limits(
+            records=100,
+            lookups=PER_PAGE,
+            calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
+            seconds=10.0,
+            concurrency=CONCURRENCY,
+        )
+
+    def close(self) -> None:
+        """Close the connections; the destination cannot be used after that."""
+        self._http.close()
+
+    def account(self) -> Account:
+        answer = self._typed(lambda sdk: sdk.admins.identify())
+        app = answer.body.get("app") if isinstance(answer.body, dict) else None
+        if answer.status != 200 or not isinstance(app, dict) or not app.get("id_code"):
+            self._misread(answer, "GET /me")
+        return Account("workspace", str(app["id_code"]), str(app.get("name") or ""))
+
+    def fields(self, object: str) -> Mapping[str, RemoteField]:
+        answer = self._typed(lambda sdk: sdk.data_attributes.list(model=records.MODELS[object]))
+        listed = self._listed(answer, "GET /data_attributes", "name")
+        return records.described(object, listed)
+
+    def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
+        for each in fields:
+            self._create_field(records.MODELS[object], each)
+
+    def _create_field(self, model: str, field: NewField) -> None:
+        asked = {
+            "name": field.name,
+            "model": model,
+            "data_type": records.DATA_TYPES[field.type],
+            "description": field.label,
+        }
+        answer = self._typed(lambda sdk: sdk.data_attributes.create(request=asked))
+        if self._is_record(answer):
+            return
+        said = self._words(answer)
+        taken = TAKEN.search(said)
+        if taken and taken[1] == taken[2]:
+            return  # Somebody else has made it meanwhile.
+        if not 400 <= answer.status < 500:
+            self._misread(answer, "POST /data_attributes")
+        cure = (
+            "People and companies share their names in Intercom: give the field another name in this mapping."
+            if taken
+            else "Make the attribute in Intercom (Settings, Data), or rename the field in the mapping."
+        )
+        raise ConfigurationError(
+            f"Intercom does not make the {model} attribute {field.name!r}: {said.rstrip('.')}. {cure}"
+        )
+
+    def find(
+        self, object: str, lookups: Sequence[Lookup], fields: Mapping[str, FieldType]
+    ) -> Iterator[Found]:
+        if object == "companies":
+            with ThreadPoolExecutor(CONCURRENCY) as pool:
+                yield from pool.map(lambda lookup: self._find_company(lookup, fields), lookups)
+            return
+        done = 0
+        while done < len(lookups):
+            group = lookups[done : done + self._width]
+            people = self._search(group)
+            if people is None:
+                self._width = CAREFUL
+                continue
+            done += len(group)
+            yield from (records.chosen(lookup, people, fields) for lookup in group)
+
+    def _search(self, group: Sequence[Lookup]) -> records.Index | None:
+        """Every contact that any of the lookups may mean; None when so many are refused at once."""
+        wanted: dict[str, dict[str, None]] = {}
+        for lookup in group:
+            for field, value in records.keys(lookup):
+                wanted.setdefault(field, {})[value] = None
+        if not wanted:
+            return {}
+        filters = [
+            {"field": field, "operator": "IN", "value": list(values)} for field, values in wanted.items()
+        ]
+        query = filters[0] if len(filters) == 1 else {"operator": "OR", "value": filters}
+        page: dict[str, Any] = {"per_page": PER_PAGE}
+        people: list[records.Record] = []
+        while True:
+            answer = self._direct("POST", "contacts/search", {"query": query, "pagination": page})
+            if answer.status == 400 and len(group) > CAREFUL:
+                return None
+            people += self._listed(answer, "POST /contacts/search")
+            following = (answer.body.get("pages") or {}).get("next")
+            if not following:
+                return records.indexed(people)
+            page = {"per_page": PER_PAGE, "starting_after": following.get("starting_after")}
+
+    def _find_company(self, lookup: Lookup, fields: Mapping[str, FieldType]) -> Found:
+        if lookup.remote_id:
+            path = quote(lookup.remote_id, safe="")
+            answer = self._typed(lambda sdk: sdk.companies.find(path))
+            if self._is_record(answer):
+                return records.found(lookup, [answer.body], "id", "companies", fields)
+            self._expect_absence(answer)
+        for match in lookup.match:
+            companies = self._companies(match.value)
+            if companies:
+                return records.found(lookup, companies, match.field, "companies", fields)
+        return Found(lookup.key, ())
+
+    def _companies(self, company_id: str) -> list[records.Record]:
+        answer = self._typed(lambda sdk: sdk.companies.retrieve(company_id=company_id))
+        if answer.status != 200:
+            self._expect_absence(answer)
+            return []
+        # Documentation shows a list, the service answers the company itself.
+        one = isinstance(answer.body, dict) and answer.body.get("type") == "company"
+        listed = [answer.body] if one else self._listed(answer, "GET /companies")
+        return [each for each in listed if each.get("company_id") == company_id]
+
+    def _expect_absence(self, answer: Answer) -> None:
+        """Raises Misunderstood unless Intercom itself says that there is nothing."""
+        if answer.status != 404 or not _errors(answer):
+            self._misread(answer, "GET /companies")
+
+    def push(self, batch: Batch) -> Iterator[Outcome]:
+        missing: dict[str, Outcome] = {}
+        for change in batch.changes:
+            known = next((missing[name] for name in change.fields if name in missing), None)
+            outcome = replace(known, key=change.key) if known else self._push(batch.object, change)
+            if outcome.code == "field_missing" and outcome.field:
+                missing[outcome.field] = outcome
+            yield outcome
+
+    def _push(self, object: str, change: Change) -> Outcome:
+        body = records.body(object, change)
+        if isinstance(body, Outcome):
+            return body
+        try:
+            if change.remote_id:
+                answer = self._update(object, change.remote_id, body)
+            else:
+                answer = self._create(object, change, body)
+        except Lost as lost:
+            cause = f"Intercom's answer was lost ({lost}): the {records.MODELS[object]} may have been made"
+            return Outcome(change.key, Status.UNKNOWN, code="no_answer", cause=cause)
+        if self._is_record(answer):
+            return Outcome(change.key, Status.DELIVERED, remote_id=str(answer.body["id"]))
+        return self._refusal(change, answer)
+
+    def _update(self, object: str, id: str, body: records.Record) -> Answer:
+        path = quote(id, safe="")
+        if object == "companies":
+            return self._typed(lambda sdk: sdk.companies.update(path, request=body))
+        answer = self._direct("PUT", f"contacts/{path}", body)
+        merged = CANONICAL.search(answer.headers.get("link", "")) if answer.status == 410 else None
+        return self._direct("PUT", f"contacts/{merged[1]}", body) if merged else answer
+
+    def _create(self, object: str, change: Change, body: records.Record) -> Answer:
+        """Raises Lost when a contact may have been made without an answer."""
+        new = {**{match.field: match.value for match in change.match}, **body}
+        if object == "companies":
+            # Intercom looks for the company_id itself: repeating this makes nothing twice.
+            return self._typed(lambda sdk: sdk.companies.create_or_update(request=new))
+        # Only a user can carry an external_id.
+        answer = self._direct("POST", "contacts", {"role": "user", **new}, safe=False)
+        said = self._words(answer)
+        existing = EXISTING.search(said) if answer.status == 409 else None
+        if not existing or records.ARCHIVED.search(said):
+            return answer
+        return self._update(object, existing[1], body)
+
+    def _refusal(self, change: Change, answer: Answer) -> Outcome:
+        errors = _errors(answer)
+        if not 400 <= answer.status < 500 or not errors:
+            self._misread(answer, "a write")
+        return records.refused(change, answer.status, errors[0], self._words(answer))
+
+    def _is_record(self, answer: Answer) -> bool:
+        """Whether it was done and the answer names the record. Raises Misunderstood when it names none."""
+        if not 200 <= answer.status < 300:
+            return False
+        if not isinstance(answer.body, dict) or not isinstance(answer.body.get("id"), str | int):
+            self._misread(answer, "a call")
+        return True
+
+    def _listed(self, answer: Answer, call: str, named_by: str = "id") -> list[records.Record]:
+        """The records of a list. Raises Misunderstood when it is none, or one of them has no name."""
+        found = answer.body.get("data") if isinstance(answer.body, dict) else None
+        if answer.status != 200 or not isinstance(found, list):
+            self._misread(answer, call)
+        if not all(isinstance(each, dict) and each.get(named_by) for each in found):
+            self._misread(answer, call)
+        return found
+
+    def _misread(self, answer: Answer, call: str) -> NoReturn:
+        if answer.status == 403:
+            raise Unauthorized(f"Intercom does not allow the token {call}: {self._words(answer)}")
+        raise Misunderstood(
+            f"Intercom's answer to {call} ({answer.status}) is not one that heatsync knows",
+            self._words(answer),
+        )
+
+    def _words(self, answer: Answer) -> str:
+        said = " ".join(str(each.get("message") or each.get("code")) for each in _errors(answer))
+        return words(said or answer.body, self._token)
+
+    def _direct(self, method: str, path: str, body: records.Record, safe: bool = True) -> Answer:
+        """A call without the SDK's models: a page of contacts takes them 44 ms, and less than one without.
+
+        Raises Lost when it is not safe to repeat and may have taken effect.
+        """
+        return self._ask(lambda: self._http.request(method, f"{self._url}/{path}", json=body), safe)
+
+    def _typed(self, ask: Callable[[Any], Any]) -> Answer:
+        """A call through the SDK. What was answered is taken as it came: the models check nothing."""
+        return self._ask(lambda: ask(self._sdk), safe=True)
+
+    def _ask(self, ask: Callable[[], Any], safe: bool) -> Answer:
+        try:
+            return self._line.call(lambda: self._answered(ask), safe)
+        except Lost as lost:
+            if lost.sent and not safe:
+                raise
+            raise Unavailable(
+                f"Intercom at {self._url} cannot be reached ({lost}): check the network"
+            ) from None
+
+    def _answered(self, ask: Callable[[], Any]) -> Answer:
+        import httpx
+        from intercom.core.api_error import ApiError
+
+        self._heard.response = None
+        try:
+            ask()
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise Lost(type(error).__name__, sent=False) from None
+        except httpx.HTTPError as error:
+            raise Lost(type(error).__name__, sent=True) from None
+        except (ApiError, ValueError, TypeError, AttributeError):
+            # Refused, or of a shape that the models cannot take: for the caller to judge.
+            if self._heard.response is None:
+                raise
+        response: httpx.Response = self._heard.response
+        try:
+            return Answer(response.status_code, dict(response.headers), response.json())
+        except ValueError:
+            return Answer(response.status_code, dict(response.headers), response.text)
+
+    @cached_property
+    def _sdk(self) -> Any:
+        from intercom import Intercom as Sdk
+
+        return Sdk(token=self._token, base_url=self._url, httpx_client=self._http)
+
+
+def _errors(answer: Answer) -> list[records.Record]:
+    """What Intercom's error list holds; nothing for any other answer."""
+    listed = answer.body.get("errors") if isinstance(answer.body, dict) else None
+    return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+
+
+def _client(token: str, heard: threading.local) -> "httpx.Client":
+    """What the SDK and we speak through; `heard` keeps each thread's last response."""
+    import httpx
+
+    return httpx.Client(
+        headers={
+            "Authorization": f"Bearer {token}",
+            "Intercom-Version": API_VERSION,
+            "Accept": "application/json",
+        },
+        # A redirected PUT becomes a GET, which succeeds and writes nothing.
+        follow_redirects=False,
+        timeout=httpx.Timeout(30.0, connect=5.0),
+        event_hooks={"response": [lambda response: setattr(heard, "response", response)]},
+    )
+
+
+def spell(prefix: str, score_name: str, metric: str, entity: Entity) -> str:
+    """Intercom refuses one name in both models, hence the `Account` (OpenAPI description 2.14)."""
+    return trait_name(prefix, score_name if entity is Entity.USER else f"{score_name}_Account", metric)
+
+
+REQUESTS_PER_10S = "1600"
+"""10,000 calls a minute per app, enforced in windows of 10 s (documentation, 2026-11); some room is left."""
+
+VENDOR = Vendor(
+    type="intercom",
+    title="Intercom",
+    settings={
+        "token": Setting(required=True, secret=True),
+        "region": Setting(default="us"),
+        "url": Setting(),
+        "requests_per_10s": Setting(default=REQUESTS_PER_10S),
+    },
+    objects={
+        "contacts": ObjectKind(
+            Entity.USER,
+            (("external_id", "user_id"), ("email", "email")),
+            frozenset({"external_id", "email"}),
+        ),
+        "companies": ObjectKind(Entity.ACCOUNT, (("company_id", "account_id"),), frozenset({"company_id"})),
+    },
+    connect=Intercom,
+    spell=spell,
+    field_name=r"[^.$]{1,190}",
+    account_settings=("token", "region", "url"),
+)

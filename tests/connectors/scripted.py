@@ -1,0 +1,104 @@
+"""A vendor that answers as a test tells it to: over real sockets, for what no sandbox does."""
+
+import gzip
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Asked:
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.text)
+
+
+@dataclass(frozen=True)
+class Said:
+    """An answer; a body that is no text is sent as JSON. `hang_up` closes the connection instead."""
+
+    status: int = 200
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    hang_up: bool = False
+
+
+HANG_UP = Said(hang_up=True)
+
+
+@dataclass
+class Vendor:
+    url: str
+    asked: list[Asked] = field(default_factory=list)
+
+
+@contextmanager
+def answering(answer: Callable[[Asked], Said]) -> Iterator[Vendor]:
+    vendor = Vendor("")
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_any(self) -> None:
+            raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.headers.get("Content-Encoding") == "gzip":
+                raw = gzip.decompress(raw)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            asked = Asked(self.command, self.path, headers, raw.decode())
+            vendor.asked.append(asked)
+            said = answer(asked)
+            if said.hang_up:
+                self.close_connection = True
+                return
+            body = (said.body if isinstance(said.body, str) else json.dumps(said.body)).encode()
+            self.send_response(said.status)
+            for name, value in {"Content-Length": str(len(body)), **said.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = do_PUT = do_PATCH = handle_any  # noqa: N815
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    vendor.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield vendor
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class Watched:
+    """A throttle that never waits and remembers what it was asked; `made` counts the calls."""
+
+    def __init__(self) -> None:
+        self.acquired = 0
+        self.calls = 0
+        self.pauses: list[float] = []
+        self._lock = threading.Lock()
+
+    def acquire(self) -> None:
+        with self._lock:
+            self.acquired += 1
+
+    def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+    def made(self) -> None:
+        with self._lock:
+            self.calls += 1

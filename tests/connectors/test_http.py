@@ -1,0 +1,129 @@
+"""One disciplined call: paced, counted, repeated where that is safe, and told apart when it fails."""
+
+import time
+
+import pytest
+
+from connectors.base import Unauthorized, Unavailable
+from connectors.http import ATTEMPTS, PATIENCE, Answer, Line, Lost, Pace, retry_after
+
+
+class Recorder:
+    """A throttle that never waits, and remembers."""
+
+    def __init__(self) -> None:
+        self.acquired = 0
+        self.pauses: list[float] = []
+
+    def acquire(self) -> None:
+        self.acquired += 1
+
+    def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+
+class Vendor:
+    """Answers, or raises, one after the other."""
+
+    def __init__(self, *answers: Answer | Exception) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+
+    def __call__(self) -> Answer:
+        self.asked += 1
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def line(throttle: Recorder, made: list[int]) -> Line:
+    return Line("Vendor", throttle, lambda: made.append(1), backoff=0.0)
+
+
+def answer(status: int, **headers: str) -> Answer:
+    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, {})
+
+
+def test_every_request_is_counted_and_takes_a_place_in_the_quota() -> None:
+    throttle, made = Recorder(), []
+    vendor = Vendor(answer(503), Lost("cut", sent=True), answer(200))
+    assert line(throttle, made).call(vendor).status == 200
+    assert vendor.asked == throttle.acquired == len(made) == 3
+
+
+def test_being_limited_pauses_everyone_and_burns_no_attempt() -> None:
+    throttle, made = Recorder(), []
+    vendor = Vendor(*[answer(429, retry_after="1")] * (ATTEMPTS + 2), answer(200))
+    assert line(throttle, made).call(vendor).status == 200
+    assert throttle.pauses == [1.0] * (ATTEMPTS + 2)
+
+
+def test_a_long_limit_is_not_waited_for() -> None:
+    throttle = Recorder()
+    with pytest.raises(Unavailable) as told:
+        line(throttle, []).call(Vendor(answer(429, retry_after=str(int(PATIENCE) + 1))))
+    assert told.value.retry_after == PATIENCE + 1
+    assert throttle.pauses == [PATIENCE + 1]
+
+
+def test_a_limit_without_a_time_is_waited_for_all_the_same() -> None:
+    throttle = Recorder()
+    line(throttle, []).call(Vendor(answer(429), answer(200)))
+    assert throttle.pauses == [10.0]
+
+
+def test_refused_credentials_are_not_tried_again() -> None:
+    vendor = Vendor(answer(401))
+    with pytest.raises(Unauthorized):
+        line(Recorder(), []).call(vendor)
+    assert vendor.asked == 1
+
+
+@pytest.mark.parametrize("failure", [answer(500), answer(408), Lost("cut", sent=True)])
+def test_a_call_that_may_have_taken_effect_is_repeated_only_where_that_is_safe(
+    failure: Answer | Lost,
+) -> None:
+    vendor = Vendor(failure, answer(200))
+    with pytest.raises((Unavailable, Lost)):
+        line(Recorder(), []).call(vendor, safe=False)
+    assert vendor.asked == 1
+
+
+def test_a_call_that_never_left_is_always_repeated() -> None:
+    vendor = Vendor(Lost("refused", sent=False), answer(201))
+    assert line(Recorder(), []).call(vendor, safe=False).status == 201
+
+
+def test_after_some_attempts_it_gives_up() -> None:
+    vendor = Vendor(*[answer(502)] * 10)
+    with pytest.raises(Unavailable):
+        line(Recorder(), []).call(vendor)
+    assert vendor.asked == ATTEMPTS
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("3", 3.0), ("0.5", 0.5), ("", None), ("soon", None)])
+def test_retry_after_is_read(text: str, seconds: float | None) -> None:
+    assert retry_after(answer(429, retry_after=text)) == seconds
+
+
+def test_retry_after_may_be_a_date_in_the_past() -> None:
+    assert retry_after(answer(429, retry_after="Wed, 21 Oct 2015 07:28:00 GMT")) == 0.0
+
+
+def test_a_pace_never_lets_more_calls_through_than_the_window_holds() -> None:
+    pace = Pace(20, 1.0)
+    times = []
+    for _ in range(12):
+        pace.acquire()
+        times.append(time.monotonic())
+    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    assert sum(gaps) >= 0.05 * 11 - 0.02
+
+
+def test_a_long_pause_says_when_to_come_back_and_takes_no_place() -> None:
+    pace = Pace(10, 1.0)
+    pace.pause(PATIENCE * 2)
+    with pytest.raises(Unavailable) as told:
+        pace.acquire()
+    assert PATIENCE < (told.value.retry_after or 0.0) <= PATIENCE * 2

@@ -1,0 +1,635 @@
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+from scripted import HANG_UP, Asked, Said, Watched, answering
+
+from connectors.base import (
+    Account,
+    Batch,
+    Change,
+    ConfigurationError,
+    Entity,
+    FieldType,
+    Found,
+    Kind,
+    Lookup,
+    Match,
+    NewField,
+    Outcome,
+    Status,
+    Unauthorized,
+    Unavailable,
+    Value,
+)
+from connectors.http import Answer
+from connectors.hubspot import VENDOR, HubSpot
+from connectors.hubspot_records import decode, encode
+from connectors.hubspot_wire import wait
+from sandbox.server import Running
+
+TOKEN = "pat-eu1-4711"
+FIELDS = {
+    "contacts": {
+        "score": {"type": "number"},
+        "level": {"type": "enumeration", "options": ["low", "high"]},
+        "seen": {"type": "datetime"},
+        "since": {"type": "date"},
+        "note": {"type": "string"},
+        "paying": {"type": "bool"},
+        "locked": {"type": "number", "modificationMetadata": {"readOnlyValue": True}},
+        "our_id": {"type": "string", "hasUniqueValue": True},
+    },
+    "companies": {"score": {"type": "number"}, "our_id": {"type": "string", "hasUniqueValue": True}},
+}
+
+
+@contextmanager
+def portal(url: str, watched: Watched | None = None) -> Iterator[HubSpot]:
+    watched = watched or Watched()
+    destination = HubSpot({"token": TOKEN, "url": url}, watched, watched.made)
+    yield destination
+    destination.close()
+
+
+def seed(
+    sandbox: Running,
+    contacts: Mapping[str, Mapping[str, Any]] | None = None,
+    companies: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    records = {
+        "contacts": [{"id": id, "properties": each} for id, each in (contacts or {}).items()],
+        "companies": [{"id": id, "properties": each} for id, each in (companies or {}).items()],
+    }
+    sandbox.seed({"hubspot": records, "fields": {"hubspot": FIELDS}})
+
+
+def stored(sandbox: Running, id: str, object: str = "contacts") -> dict[str, Any]:
+    return next(each["properties"] for each in sandbox.state()["hubspot"][object] if each["id"] == id)
+
+
+def lookup(key: str, id: str | None = None, **match: str) -> Lookup:
+    return Lookup(key, tuple(Match(field, value) for field, value in match.items()), id)
+
+
+def change(key: str, fields: Mapping[str, Value], id: str | None = None, **match: str) -> Change:
+    keys = tuple(Match(field, value) for field, value in match.items())
+    return Change(Kind.CHANGED, key, keys, fields, remote_id=id)
+
+
+def find(
+    destination: HubSpot, *lookups: Lookup, object: str = "contacts", **fields: FieldType
+) -> dict[str, Found]:
+    found = list(destination.find(object, lookups, fields))
+    assert sorted(each.key for each in found) == sorted(each.key for each in lookups)
+    return {each.key: each for each in found}
+
+
+def push(destination: HubSpot, *changes: Change, object: str = "contacts") -> dict[str, Outcome]:
+    outcomes = list(destination.push(Batch("b1", "hubspot", object, changes)))
+    assert sorted(each.key for each in outcomes) == sorted(each.key for each in changes)
+    return {each.key: each for each in outcomes}
+
+
+def results(asked: Asked, **more: Any) -> Said:
+    """What HubSpot answers when all went well."""
+    done = [
+        {"id": each.get("id", f"9{n}"), "properties": each["properties"]}
+        | {"objectWriteTraceId": each["objectWriteTraceId"]}
+        for n, each in enumerate(asked.body["inputs"])
+    ]
+    return Said(200, {"status": "COMPLETE", "results": done, **more})
+
+
+MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1)).map(
+    lambda moment: moment.replace(microsecond=0, tzinfo=UTC)
+)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**63), 2**63)
+VALUES = st.one_of(
+    st.tuples(st.just(FieldType.TEXT), st.text(min_size=1)),
+    st.tuples(st.just(FieldType.INTEGER), st.integers(-(2**63), 2**63)),
+    st.tuples(st.just(FieldType.NUMBER), NUMBERS),
+    st.tuples(st.just(FieldType.BOOLEAN), st.booleans()),
+    st.tuples(st.just(FieldType.DATE), st.dates()),
+    st.tuples(st.just(FieldType.DATETIME), MOMENTS),
+    st.tuples(
+        st.just(FieldType.LIST),
+        st.lists(st.text(st.characters(exclude_characters=";"), min_size=1), min_size=1).map(tuple),
+    ),
+    st.tuples(st.sampled_from(FieldType), st.none()),
+)
+
+
+@given(VALUES)
+def test_what_was_written_is_read_back_the_same(typed: tuple[FieldType, Value]) -> None:
+    type, value = typed
+    assert decode(json.loads(json.dumps(encode(value))), type) == value
+
+
+@pytest.mark.parametrize(
+    ("raw", "type", "value"),
+    [
+        ("7.0", FieldType.INTEGER, 7),
+        ("7.5", FieldType.INTEGER, "7.5"),
+        ("many", FieldType.NUMBER, "many"),
+        ("NaN", FieldType.NUMBER, "NaN"),
+        ("1635465600000", FieldType.DATE, date(2021, 10, 29)),
+        ("1635535865123", FieldType.DATETIME, datetime(2021, 10, 29, 19, 31, 5, tzinfo=UTC)),
+        ("2026-11-22T05:30:00.123Z", FieldType.DATETIME, datetime(2026, 11, 22, 5, 30, tzinfo=UTC)),
+        ("soon", FieldType.DATE, "soon"),
+        ("perhaps", FieldType.BOOLEAN, "perhaps"),
+        ("", FieldType.TEXT, None),
+        (None, FieldType.INTEGER, None),
+    ],
+)
+def test_what_stands_there_is_read_as_the_type_or_else_as_text(
+    raw: Any, type: FieldType, value: Value
+) -> None:
+    assert decode(raw, type) == value
+
+
+def test_values_arrive_as_hubspot_keeps_them_and_none_clears(sandbox: Running) -> None:
+    seed(sandbox, {"101": {"email": "ada@example.com", "note": "old", "plan": "x"}})
+    fields: dict[str, Value] = {
+        "score": 66.5,
+        "level": "high",
+        "seen": datetime(2026, 11, 22, 5, 30, tzinfo=UTC),
+        "since": date(2026, 2, 1),
+        "note": None,
+        "paying": True,
+    }
+    types = {
+        "score": FieldType.NUMBER,
+        "level": FieldType.TEXT,
+        "seen": FieldType.DATETIME,
+        "since": FieldType.DATE,
+        "note": FieldType.TEXT,
+        "paying": FieldType.BOOLEAN,
+    }
+    with portal(sandbox.url) as destination:
+        assert push(destination, change("u1", fields, "101"))["u1"].status is Status.DELIVERED
+        assert find(destination, lookup("u1", "101"), **types)["u1"].values == fields
+    assert stored(sandbox, "101") == {
+        "email": "ada@example.com",
+        "plan": "x",
+        "score": "66.5",
+        "level": "high",
+        "seen": "2026-11-22T05:30:00Z",
+        "since": "2026-02-01",
+        "paying": "true",
+    }
+
+
+def test_every_path_is_a_dated_one() -> None:
+    def answer(asked: Asked) -> Said:
+        if asked.method == "GET":
+            return Said(200, {"portalId": 7, "results": []})
+        return results(asked) if "/objects/" in asked.path else Said(201, {"results": []})
+
+    with answering(answer) as vendor, portal(vendor.url) as destination:
+        push(destination, change("u1", {"score": 1}, "101"))
+        destination.fields("contacts")
+        destination.create_fields("companies", [NewField("a", FieldType.TEXT, "A")])
+        destination.account()
+    assert [asked.path.split("?")[0] for asked in vendor.asked] == [
+        "/crm/objects/2026-09/contacts/batch/update",
+        "/crm/properties/2026-09/contacts",
+        "/crm/properties/2026-09/companies/groups",
+        "/crm/properties/2026-09/companies/batch/create",
+        "/account-info/v3/details",
+    ]
+    assert {asked.headers["authorization"] for asked in vendor.asked} == {f"Bearer {TOKEN}"}
+
+
+def test_who_it_is(sandbox: Running) -> None:
+    with portal(sandbox.url) as destination:
+        account = destination.account()
+        assert account == destination.account()
+    assert isinstance(account, Account)
+    assert account.kind == "portal"
+    assert account.id.isdigit()
+
+
+def test_each_bad_value_of_a_full_batch_costs_one_more_call_at_most(sandbox: Running) -> None:
+    seed(sandbox, {str(100 + n): {"email": f"u{n}@example.com"} for n in range(100)})
+    watched = Watched()
+    changes = [change(f"u{n}", {"score": n, "level": "low"}, str(100 + n)) for n in range(97)]
+    changes += [
+        change("u97", {"score": "much"}, "197"),
+        change("u98", {"level": "gold"}, "198"),
+        change("u99", {"locked": 1}, "199"),
+    ]
+    with portal(sandbox.url, watched) as destination:
+        outcomes = push(destination, *changes)
+    rejected = {key: (each.code, each.field) for key, each in outcomes.items() if each.code}
+    assert rejected == {
+        "u97": ("bad_value", "score"),
+        "u98": ("bad_value", "level"),
+        "u99": ("read_only", "locked"),
+    }
+    assert watched.calls <= 1 + 3
+
+
+def test_what_is_allowed_is_not_blamed_for_what_is_not() -> None:
+    said = "gold was not one of the allowed options: [low was first, high]"
+    problem = {"isValid": False, "message": said, "error": "INVALID_OPTION", "name": "level"}
+
+    def answer(asked: Asked) -> Said:
+        if "gold" not in asked.text:
+            return results(asked)
+        message = f"Property values were not valid: {json.dumps([problem])}"
+        return Said(400, {"status": "error", "category": "VALIDATION_ERROR", "message": message})
+
+    with answering(answer) as vendor, portal(vendor.url) as destination:
+        outcomes = push(
+            destination, *(change(level, {"level": level}, id) for level, id in (("low", "1"), ("gold", "2")))
+        )
+    assert outcomes["low"].status is Status.DELIVERED
+    assert (outcomes["gold"].code, outcomes["gold"].answer) == ("bad_value", said)
+
+
+def test_a_refusal_that_names_nobody_is_narrowed_down_by_halves() -> None:
+    body = {"status": "error", "category": "VALIDATION_ERROR", "message": "A rule of the portal says no"}
+
+    def answer(asked: Asked) -> Said:
+        return Said(400, body) if '"13"' in asked.text else results(asked)
+
+    with answering(answer) as vendor, portal(vendor.url) as destination:
+        outcomes = push(destination, *(change(f"u{n}", {"score": 50}, str(n)) for n in range(100, 116)))
+        assert not any(each.code for each in outcomes.values())
+        outcomes = push(destination, *(change(f"u{n}", {"score": n}, str(100 + n)) for n in range(16)))
+    assert {key: each.code for key, each in outcomes.items() if each.code} == {"u13": "refused"}
+    assert outcomes["u13"].answer == "A rule of the portal says no"
+    assert len(vendor.asked) <= 1 + 2 * 5
+
+
+def test_a_record_that_no_answer_names_was_not_delivered() -> None:
+    empty = {"status": "COMPLETE", "results": []}
+    with answering(lambda asked: Said(200, empty)) as vendor, portal(vendor.url) as destination:
+        outcomes = push(
+            destination,
+            change("old", {"score": 1}, "101"),
+            change("new", {"score": 1}, email="new@example.com"),
+        )
+    assert (outcomes["old"].status, outcomes["old"].code) == (Status.REJECTED, "unanswered")
+    # It may be there: whoever comes next looks before making it.
+    assert (outcomes["new"].status, outcomes["new"].code) == (Status.UNKNOWN, "unanswered")
+    assert "COMPLETE" in outcomes["old"].answer
+
+
+def test_answers_come_in_any_order_and_with_or_without_a_trace() -> None:
+    def answer(asked: Asked) -> Said:
+        done = [
+            {"id": each.get("id") or "9" + each["properties"]["email"][1], "properties": each["properties"]}
+            for each in asked.body["inputs"]
+        ]
+        return Said(200, {"status": "COMPLETE", "results": done[::-1]})
+
+    with answering(answer) as vendor, portal(vendor.url) as destination:
+        outcomes = push(
+            destination,
+            *(change(f"u{n}", {"score": n}, str(100 + n)) for n in range(3)),
+            *(change(f"u{n}", {"score": n}, email=f"U{n}@example.com") for n in range(3, 6)),
+        )
+    assert {key: each.remote_id for key, each in outcomes.items()} == {
+        **{f"u{n}": str(100 + n) for n in range(3)},
+        **{f"u{n}": f"9{n}" for n in range(3, 6)},
+    }
+
+
+def test_a_create_whose_answer_is_lost_is_unknown_and_not_repeated() -> None:
+    for lost in (HANG_UP, Said(502, "Bad Gateway"), Said(504, "")):
+        with answering(lambda asked, lost=lost: lost) as vendor, portal(vendor.url) as destination:  # type: ignore[misc]
+            outcomes = push(destination, change("u1", {"score": 1}, email="new@example.com"))
+        assert (outcomes["u1"].status, outcomes["u1"].code) == (Status.UNKNOWN, "no_answer")
+        assert len(vendor.asked) == 1
+
+
+def test_an_update_whose_answer_is_lost_is_repeated() -> None:
+    def answer(asked: Asked) -> Said:
+        return HANG_UP if len(vendor.asked) == 1 else results(asked)
+
+    watched = Watched()
+    with answering(answer) as vendor, portal(vendor.url, watched) as destination:
+        outcomes = push(destination, change("u1", {"score": 1}, "101"))
+    assert outcomes["u1"].status is Status.DELIVERED
+    assert len(vendor.asked) == watched.calls == watched.acquired == 2
+
+
+def test_a_contact_who_exists_already_is_updated_and_not_made_twice(sandbox: Running) -> None:
+    seed(sandbox, {"101": {"email": "ada@example.com", "note": "mine"}})
+    with portal(sandbox.url) as destination:
+        outcomes = push(
+            destination,
+            change("u1", {"score": 5}, email="ADA@example.com"),
+            change("u2", {"score": 6}, email="new@example.com"),
+        )
+    assert {each.status for each in outcomes.values()} == {Status.DELIVERED}
+    assert outcomes["u1"].remote_id == "101"
+    assert stored(sandbox, "101") == {"email": "ada@example.com", "note": "mine", "score": "5"}
+    assert len(sandbox.state()["hubspot"]["contacts"]) == 2
+
+
+def test_a_new_record_can_be_found_again_by_every_key(sandbox: Running) -> None:
+    seed(sandbox)
+    with portal(sandbox.url) as destination:
+        made = push(
+            destination,
+            change("u1", {"score": 5, "note": None}, our_id="U-1", email="ada@example.com", hs_object_id="7"),
+        )
+        by_id = find(destination, lookup("u1", our_id="U-1"))
+        by_mail = find(destination, lookup("u1", email="ada@example.com"))
+    assert by_id["u1"].remote_ids == by_mail["u1"].remote_ids == (made["u1"].remote_id,)
+    assert "note" not in stored(sandbox, str(made["u1"].remote_id))
+
+
+def test_the_first_key_with_one_hit_counts(sandbox: Running) -> None:
+    seed(
+        sandbox,
+        {
+            "101": {"email": "ada@example.com", "our_id": "u1"},
+            "102": {"email": "bob@example.com"},
+            "103": {"email": "eve@example.com"},
+        },
+    )
+    with portal(sandbox.url) as destination:
+        found = find(
+            destination,
+            lookup("u1", our_id="u1", email="bob@example.com"),
+            lookup("u2", our_id="u2", email="Bob@Example.com "),
+            lookup("u3", our_id="u3", email="nobody@example.com"),
+            lookup("u4", hs_object_id="103"),
+            lookup("u5", our_id="u5", email="not an address"),
+        )
+    assert {key: (each.remote_ids, each.matched_by) for key, each in found.items()} == {
+        "u1": (("101",), "our_id"),
+        "u2": (("102",), "email"),
+        "u3": ((), None),
+        "u4": (("103",), "hs_object_id"),
+        "u5": ((), None),
+    }
+
+
+def test_a_contact_is_found_by_another_of_its_addresses_and_after_a_merge_by_its_former_id() -> None:
+    properties = {
+        "email": "ada@example.com",
+        "hs_additional_emails": "ada@old.example.com;a@example.com",
+        "hs_merged_object_ids": "55;56",
+        "score": "7",
+    }
+
+    def answer(asked: Asked) -> Said:
+        alias = "hs_additional_emails" if asked.body.get("idProperty") else "hs_merged_object_ids"
+        assert alias in asked.body["properties"]
+        return Said(200, {"results": [{"id": "101", "properties": properties}]})
+
+    with answering(answer) as vendor, portal(vendor.url) as destination:
+        found = find(
+            destination,
+            lookup("u1", email="ada@old.example.com"),
+            lookup("u2", "56"),
+            score=FieldType.INTEGER,
+        )
+    assert {key: each.remote_ids for key, each in found.items()} == {"u1": ("101",), "u2": ("101",)}
+    assert found["u2"].values == {"score": 7}
+
+
+def test_one_key_that_cannot_be_read_does_not_sink_the_others() -> None:
+    def answer(asked: Asked) -> Said:
+        ids = [each["id"] for each in asked.body["inputs"]]
+        if "bad@example.com" in ids:
+            return Said(400, {"status": "error", "category": "VALIDATION_ERROR", "message": "Invalid"})
+        return Said(200, {"results": [{"id": id[1:3], "properties": {"email": id}} for id in ids]})
+
+    mails = ["bad@example.com", *(f"u{n}@example.com" for n in range(10, 20))]
+    with answering(answer) as vendor, portal(vendor.url) as destination:
+        found = find(destination, *(lookup(mail, email=mail) for mail in mails))
+    assert {key for key, each in found.items() if not each.remote_ids} == {"bad@example.com"}
+
+
+def test_a_key_that_is_not_unique_is_a_matter_of_the_file(sandbox: Running) -> None:
+    seed(sandbox)
+    with portal(sandbox.url) as destination, pytest.raises(ConfigurationError, match="unique"):
+        find(destination, lookup("u1", note="x"))
+
+
+def test_a_domain_that_two_companies_have_is_ambiguous(sandbox: Running) -> None:
+    companies = {"9": {"domain": "acme.com", "score": "3"}, "10": {"domain": "twice.com"}}
+    seed(sandbox, companies=companies | {"11": {"domain": "twice.com"}})
+    with portal(sandbox.url) as destination:
+        found = find(
+            destination,
+            lookup("a1", domain="ACME.com"),
+            lookup("a2", domain="twice.com"),
+            lookup("a3", domain="none.com"),
+            object="companies",
+            score=FieldType.INTEGER,
+        )
+    assert found["a1"] == Found("a1", ("9",), "domain", {"score": 3})
+    assert sorted(found["a2"].remote_ids) == ["10", "11"]
+    assert found["a2"].values == {}
+    assert found["a3"].remote_ids == ()
+
+
+def test_a_search_is_never_longer_than_hubspot_reads_and_all_its_pages_are_turned() -> None:
+    def answer(asked: Asked) -> Said:
+        (values,) = (each["filters"][0]["values"] for each in asked.body["filterGroups"])
+        assert len(values) <= 100
+        assert len(asked.text) <= 3000
+        start = int(asked.body.get("after", 0))
+        shown = [
+            {"id": str(domains.index(v)), "properties": {"domain": v}} for v in values[start : start + 40]
+        ]
+        more = {"paging": {"next": {"after": str(start + 40)}}} if start + 40 < len(values) else {}
+        return Said(200, {"total": len(values), "results": shown, **more})
+
+    domains = [f"{'long-' * (n % 9)}{n}.example.com" for n in range(150)]
+    fields = {f"accoil_health_{n}": FieldType.TEXT for n in range(9)}
+    with answering(answer) as vendor, portal(vendor.url) as destination:
+        found = find(destination, *(lookup(d, domain=d) for d in domains), object="companies", **fields)
+    assert all(len(each.remote_ids) == 1 for each in found.values())
+
+
+def test_a_record_that_is_twice_in_a_batch_takes_two_calls_and_the_later_word_holds(sandbox: Running) -> None:
+    seed(sandbox, {"101": {"email": "ada@example.com"}})
+    watched = Watched()
+    with portal(sandbox.url, watched) as destination:
+        outcomes = push(
+            destination, change("u1", {"score": 1, "note": "a"}, "101"), change("u2", {"score": 2}, "101")
+        )
+    assert {each.status for each in outcomes.values()} == {Status.DELIVERED}
+    assert stored(sandbox, "101") == {"email": "ada@example.com", "score": "2", "note": "a"}
+    assert watched.calls == 2
+
+
+def test_a_unique_value_that_another_record_has_is_a_duplicate(sandbox: Running) -> None:
+    seed(sandbox, {"101": {"email": "a@example.com", "our_id": "1"}, "102": {"email": "b@example.com"}})
+    with portal(sandbox.url) as destination:
+        outcomes = push(destination, change("u1", {"score": 1}, "101"), change("u2", {"our_id": "1"}, "102"))
+    assert outcomes["u1"].status is Status.DELIVERED
+    assert (outcomes["u2"].code, outcomes["u2"].field) == ("duplicate", "our_id")
+
+
+def test_who_left_and_is_nowhere_is_passed_over(sandbox: Running) -> None:
+    watched = Watched()
+    with portal(sandbox.url, watched) as destination:
+        left = Change(Kind.LEFT, "u1", (Match("email", "ada@example.com"),), {"score": None})
+        assert push(destination, left)["u1"].status is Status.SKIPPED
+    assert watched.calls == 0
+
+
+def test_a_number_that_is_none_is_refused_before_it_is_sent(sandbox: Running) -> None:
+    watched = Watched()
+    with portal(sandbox.url, watched) as destination:
+        outcomes = push(destination, change("u1", {"score": float("nan")}, "101"))
+    assert (outcomes["u1"].code, outcomes["u1"].field, watched.calls) == ("bad_value", "score", 0)
+
+
+def test_a_missing_scope_is_named() -> None:
+    scopes = {"requiredGranularScopes": ["crm.objects.contacts.write"]}
+    body = {"status": "error", "category": "MISSING_SCOPES", "message": "no", "errors": [{"context": scopes}]}
+    with answering(lambda asked: Said(403, body)) as vendor, portal(vendor.url) as destination:
+        with pytest.raises(Unauthorized, match=r"crm\.objects\.contacts\.write"):
+            push(destination, change("u1", {"score": 1}, "101"))
+        with pytest.raises(ConfigurationError, match="create_fields"):
+            destination.create_fields("contacts", [NewField("a", FieldType.TEXT, "A")])
+
+
+def test_a_portal_that_is_being_moved_says_when_to_come_back() -> None:
+    moved = Said(477, {"status": "error"}, {"Retry-After": "86400"})
+    with (
+        answering(lambda asked: moved) as vendor,
+        portal(vendor.url) as destination,
+        pytest.raises(Unavailable) as caught,
+    ):
+        push(destination, change("u1", {"score": 1}, "101"))
+    assert caught.value.retry_after == 86_400
+    assert len(vendor.asked) == 1
+
+
+def test_a_lock_is_waited_for() -> None:
+    def answer(asked: Asked) -> Said:
+        return Said(423, {"message": "locked"}) if len(vendor.asked) == 1 else results(asked)
+
+    with answering(answer) as vendor, portal(vendor.url) as destination:
+        assert push(destination, change("u1", {"score": 1}, "101"))["u1"].status is Status.DELIVERED
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "seconds"),
+    [
+        ({"policyName": "DAILY"}, {"retry-after": "1"}, 3600.0),
+        ({"policyName": "SECONDLY"}, {}, 1.0),
+        (
+            {"policyName": "TEN_SECONDLY_ROLLING"},
+            {"x-hubspot-ratelimit-interval-milliseconds": "10000"},
+            10.0,
+        ),
+        ({"policyName": "TEN_SECONDLY_ROLLING"}, {"retry-after": "4"}, 4.0),
+        ("Too many requests", {}, None),
+    ],
+)
+def test_the_quota_that_is_spent_says_how_long_to_stay_away(
+    body: Any, headers: Mapping[str, str], seconds: float | None
+) -> None:
+    assert wait(Answer(429, headers, body)) == seconds
+
+
+def test_being_limited_is_not_hidden_by_the_sdk() -> None:
+    def answer(asked: Asked) -> Said:
+        limited = Said(429, {"policyName": "SECONDLY"}, {"Retry-After": "1"})
+        return limited if len(vendor.asked) <= 2 else Said(200, {"results": []})
+
+    watched = Watched()
+    with answering(answer) as vendor, portal(vendor.url, watched) as destination:
+        destination.fields("contacts")
+    assert len(vendor.asked) == watched.calls == watched.acquired == 3
+    assert watched.pauses == [1.0, 1.0]
+
+
+class Latin(str):
+    def encode(self, *_: Any) -> bytes:  # type: ignore[override]
+        return str.encode(self, "latin-1")
+
+
+def test_the_page_of_a_proxy_that_is_not_utf_8_is_still_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.http.ATTEMPTS", 1)
+    page = Said(502, Latin("<h1>Überlastet</h1>"))
+    with (
+        answering(lambda asked: page) as vendor,
+        portal(vendor.url) as destination,
+        pytest.raises(Unavailable, match="502"),
+    ):
+        destination.account()
+
+
+def test_an_archived_property_that_comes_back_as_something_else_is_said(sandbox: Running) -> None:
+    with portal(sandbox.url) as destination:
+        destination.create_fields("contacts", [NewField("mood", FieldType.TEXT, "Mood")])
+        requests.delete(
+            f"{sandbox.url}/crm/v3/properties/contacts/mood", headers={"Authorization": "Bearer x"}, timeout=5
+        )
+        assert "mood" not in destination.fields("contacts")
+        with pytest.raises(ConfigurationError, match="archived property 'mood'"):
+            destination.create_fields("contacts", [NewField("mood", FieldType.NUMBER, "Mood")])
+
+
+def test_properties_are_made_in_a_group_of_their_own_and_in_one_call(sandbox: Running) -> None:
+    watched = Watched()
+    new = [NewField(f"made_{type.value}", type, type.value.title()) for type in FieldType]
+    with portal(sandbox.url, watched) as destination:
+        destination.create_fields("companies", new)
+        destination.create_fields("companies", [])
+    made = sandbox.state()["fields"]["hubspot"]["companies"]
+    assert {name: (each["type"], each["fieldType"]) for name, each in made.items()} == {
+        "made_text": ("string", "text"),
+        "made_list": ("string", "text"),
+        "made_integer": ("number", "number"),
+        "made_number": ("number", "number"),
+        "made_boolean": ("bool", "booleancheckbox"),
+        "made_date": ("date", "date"),
+        "made_datetime": ("datetime", "date"),
+    }
+    assert {each["groupName"] for each in made.values()} == {"heatsync"}
+    assert watched.calls == 2
+
+
+def test_fields_tell_what_can_be_written(sandbox: Running) -> None:
+    seed(sandbox)
+    with portal(sandbox.url) as destination:
+        fields = destination.fields("contacts")
+    assert not fields["locked"].writable
+    assert not fields["hs_object_id"].writable
+    assert fields["our_id"].unique
+    assert fields["email"].unique
+    assert fields["level"].options == ("low", "high")
+    assert (fields["score"].type, fields["note"].length) == ("number", 65_536)
+
+
+def test_names_are_in_lower_case() -> None:
+    assert VENDOR.spell("Accoil", "Health", "last_active", Entity.USER) == "accoil_health_lastactive"
+    assert VENDOR.spell("Accoil", "My Score", "score", Entity.ACCOUNT) == "accoil_myscore_score"
+
+
+def test_a_moment_is_in_utc_whatever_it_was_written_in() -> None:
+    east = datetime.fromisoformat("2026-11-22T07:30:00+02:00")
+    assert decode(east.isoformat(), FieldType.DATETIME) == east.astimezone(UTC) == east
+    assert decode("2026-11-22T05:30:00", FieldType.DATETIME) == "2026-11-22T05:30:00"
+
+
+def test_proxies_of_the_environment_are_for_other_machines_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://proxy.example.com:3128")
+    monkeypatch.setenv("http_proxy", "http://proxy.example.com:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    for host, proxy in (
+        ("https://api.hubapi.com", "http://proxy.example.com:3128"),
+        ("http://127.0.0.1:9", None),
+    ):
+        with portal(host) as destination:
+            assert destination._wire._client.configuration.proxy == proxy
