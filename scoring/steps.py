@@ -1,0 +1,157 @@
+"""The steps of an activation: something done often enough, or a trait that is as it should be."""
+
+import re
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from scoring import scalars
+
+OPERATORS = (
+    "eq",
+    "neq",
+    "gt",
+    "gte",
+    "lt",
+    "lte",
+    "between",
+    "in",
+    "not_in",
+    "contains",
+    "starts_with",
+    "exists",
+)
+_LATER = ("within", "where", "ratio_to", "all", "any", "not", "time", "users", "level_change", "audience")
+_COMPARISONS = {"eq": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL")
+
+
+def _names(value: object) -> tuple[str, ...]:
+    names = value if isinstance(value, list) else [value]
+    if not names:
+        raise ValueError("expected an event or a list of events, found an empty list")
+    found = tuple(scalars.word(name) for name in names)
+    if "*" in found or "scored" in found:
+        raise ValueError("a step names its events: `*` and `scored` are not available here in this version")
+    return found
+
+
+def _at_least(value: object) -> int:
+    key, inner = scalars.only_key(value, ("gte", "gt"), "a count (a step once met stays met)")
+    return scalars.positive(inner) if key == "gte" else max(1, scalars.whole(inner) + 1)
+
+
+class Step(BaseModel):
+    """`{event: NAME, count: {gte: N}}` or `{trait: user.plan, eq: pro}`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    event: Annotated[tuple[str, ...], BeforeValidator(_names)] | None = None
+    count: Annotated[int, BeforeValidator(_at_least)] = 1
+    trait: scalars.Word | None = None
+    eq: Any = None
+    neq: Any = None
+    gt: Any = None
+    gte: Any = None
+    lt: Any = None
+    lte: Any = None
+    between: Any = None
+    in_: Any = Field(default=None, alias="in")
+    not_in: Any = None
+    contains: Any = None
+    starts_with: Any = None
+    exists: Any = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_kind(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError("expected a step such as {event: Report Created, count: {gte: 3}}")
+        for key in _LATER:
+            if key in value:
+                raise ValueError(f"`{key}` in a step of the activation is not available in this version")
+        operators = [key for key in value if key in OPERATORS]
+        if ("event" in value) == ("trait" in value):
+            raise ValueError("expected a step with either `event` or `trait`")
+        if "event" in value and operators:
+            raise ValueError(f"`{operators[0]}` belongs to a trait; an event has `count: {{gte: 3}}`")
+        if "trait" in value and "count" in value:
+            raise ValueError(
+                "`count` belongs to an event; a trait is compared, as in {trait: user.plan, eq: pro}"
+            )
+        if "trait" in value and len(operators) != 1:
+            raise ValueError(f"expected one comparison of the trait: {', '.join(OPERATORS)}")
+        return value
+
+    @property
+    def operator(self) -> str:
+        """How the trait is compared; empty for an event."""
+        given = {name.rstrip("_") for name in self.model_fields_set}
+        return next((operator for operator in OPERATORS if operator in given), "")
+
+    @property
+    def value(self) -> Any:
+        """What the trait is compared with, as it is written."""
+        return getattr(self, "in_" if self.operator == "in" else self.operator)
+
+    def column_of(self, entity: str) -> tuple[str, str]:
+        """The table (`user` or `account`) and the column of the trait, for a step of an entity."""
+        assert self.trait is not None
+        table, dot, column = self.trait.partition(".")
+        return (table, column) if dot and table in ("user", "account") else (entity, self.trait)
+
+    def meaning(self) -> dict[str, Any]:
+        if self.event is not None:
+            return {"event": sorted(self.event), "count": self.count}
+        return {"trait": self.trait, self.operator: self.value}
+
+    def sql(self, column: str, kind: str) -> str:
+        """The comparison in DuckDB's dialect: true or false, and false where the trait is missing.
+
+        `column` is an SQL name, `kind` its DuckDB type. Raises ValueError when the two cannot be compared.
+        """
+        base = kind.partition("(")[0].removeprefix("U")
+        there = f"{column} IS NOT NULL"
+        if base in ("FLOAT", "DOUBLE"):
+            there = f"({there} AND NOT isnan({column}))"
+        if self.operator == "exists":
+            return there if scalars.flag(self.value) else f"NOT {there}"
+        if self.operator == "contains" and kind.endswith("[]"):
+            compared = f"list_contains({column}, {_quoted(scalars.text(self.value))})"
+        elif self.operator in ("contains", "starts_with"):
+            if base != "VARCHAR":
+                raise ValueError(f"`{self.operator}` compares text, and `{self.trait}` is {kind}")
+            compared = f"{self.operator}({column}, {_quoted(scalars.text(self.value))})"
+        elif self.operator in ("in", "not_in"):
+            if not isinstance(self.value, list) or not self.value:
+                raise ValueError(f"`{self.operator}` expects a list such as [pro, enterprise]")
+            values = ", ".join(self._literal(each, base, kind) for each in self.value)
+            compared = f"{column} {'NOT ' if self.operator == 'not_in' else ''}IN ({values})"
+        elif self.operator == "between":
+            if not isinstance(self.value, list) or len(self.value) != 2:
+                raise ValueError("`between` expects two values such as [1, 5]")
+            low, high = (self._literal(each, base, kind) for each in self.value)
+            compared = f"{column} BETWEEN {low} AND {high}"
+        else:
+            compared = f"{column} {_COMPARISONS[self.operator]} {self._literal(self.value, base, kind)}"
+        return f"({there} AND {compared})"
+
+    def _literal(self, value: object, base: str, kind: str) -> str:
+        ordering = self.operator in ("gt", "gte", "lt", "lte", "between")
+        if base in _NUMBERS:
+            number: Decimal = scalars.decimal(value)
+            return f"{number:f}"
+        if base == "BOOLEAN" and not ordering:
+            return str(scalars.flag(value)).lower()
+        if base == "VARCHAR" and not ordering:
+            return _quoted(scalars.text(value))
+        if re.match("DATE|TIMESTAMP", base):
+            found: date = scalars.day(value)
+            return f"DATE '{found.isoformat()}'"
+        raise ValueError(f"`{self.operator}` cannot compare `{self.trait}`, which is {kind}")
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

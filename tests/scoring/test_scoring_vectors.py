@@ -1,0 +1,122 @@
+"""The numbers that the products of this field publish."""
+
+from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import tiny
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scoring import benchmarks, scores
+from scoring.counting import POINT
+from scoring.profile import Profile
+
+DAY = date(2026, 4, 5)
+RAW = [475, 89, 101, 7, 3, 21, 2, 149, 223, 1, 13, 9, 37]
+EXPONENTIAL = [99, 63, 67, 7, 3, 21, 2, 81, 92, 1, 13, 9, 34]
+WINSOR = [100, 43, 49, 3, 1, 10, 1, 72, 100, 1, 6, 4, 18]
+
+
+def profile(**more: Any) -> dict[str, Any]:
+    return {"version": "1", "name": "P", "events": [{"event": "Point", "weight": "1"}], **more}
+
+
+def points(user: str, count: int, day: date = DAY, event: str = "Point") -> list[dict[str, Any]]:
+    noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+    return [{"user_id": user, "event": event, "timestamp": noon} for _ in range(count)]
+
+
+def measured(values: list[int], twentieths: int = 18) -> benchmarks.Quantile:
+    with duckdb.connect() as con:
+        con.execute("CREATE TABLE t (day BIGINT, raw DECIMAL(38, 0))")
+        con.executemany("INSERT INTO t VALUES (0, ?)", [[value] for value in values])
+        return benchmarks.quantiles(con, "t", twentieths)[0]
+
+
+def test_the_documented_benchmark_is_208_2() -> None:
+    assert measured(RAW) == benchmarks.Quantile(13, Fraction(1041, 5), 475)
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=60), st.sampled_from([18, 19]))
+def test_percentiles_are_hyndman_and_fans_type_7(values: list[int], twentieths: int) -> None:
+    place = Fraction((len(values) - 1) * twentieths, 20)
+    ordered = [*sorted(values), max(values)]
+    low = int(place)
+    expected = ordered[low] + (ordered[low + 1] - ordered[low]) * (place - low)
+    assert measured(values, twentieths).value == expected
+
+
+def test_the_worked_example_scores_187(tmp_path: Path) -> None:
+    counts = {"A": (9, 3), "B": (7, 5), "C": (5, 10), "D": (3, 20), "E": (1, 15)}
+    events = [event for name, (_, count) in counts.items() for event in points("u", count, event=name)]
+    weights = [{"event": name, "weight": str(weight)} for name, (weight, _) in counts.items()]
+    made = tiny.make(tmp_path, profile(events=weights), events)
+    row = tiny.scored(made, DAY)["user"]["u"]
+    assert row["raw"] == 187
+    assert row["drivers"] == "D, C, B"
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("exponential", EXPONENTIAL), ("winsor", WINSOR)])
+def test_the_documented_scores_come_out(kind: str, expected: list[int]) -> None:
+    nano = scores.normalized(Profile.model_validate(profile(normalize=kind)), "raw", "benchmark", "benchmark")
+    with duckdb.connect() as con:
+        con.execute("CREATE TABLE t (place BIGINT, raw DECIMAL(38, 0), benchmark DOUBLE)")
+        con.executemany("INSERT INTO t VALUES (?, ?, 208.2)", [[n, raw * POINT] for n, raw in enumerate(RAW)])
+        found = con.execute(
+            f"SELECT {scores.shown('nano', 'raw', 'benchmark')} FROM (SELECT *, {nano} AS nano FROM t) ORDER BY place"
+        ).fetchall()
+    assert [score for (score,) in found] == expected
+
+
+def test_twenty_scored_entities_have_a_percentile_of_their_own(tmp_path: Path) -> None:
+    events = [event for number in range(1, 21) for event in points(f"u{number}", number)]
+    made = tiny.make(tmp_path, profile(benchmark="rolling", normalize="winsor"), events)
+    rows = tiny.scored(made, DAY)["user"]
+    assert rows["u1"]["benchmark"] == pytest.approx(18.1)
+    assert rows["u9"]["score"] == 50
+    assert rows["u20"]["score"] == 100
+
+
+def test_a_day_with_few_takes_the_last_benchmark_before_it(tmp_path: Path) -> None:
+    crowd = [
+        event for number in range(1, 21) for event in points(f"u{number}", number, DAY - timedelta(days=10))
+    ]
+    made = tiny.make(tmp_path, profile(benchmark="rolling"), [*crowd, *points("u1", 3)])
+    assert tiny.scored(made, DAY)["user"]["u1"]["benchmark"] == pytest.approx(18.1)
+
+
+def test_where_there_were_always_few_the_largest_of_the_first_day_is_the_benchmark(tmp_path: Path) -> None:
+    made = tiny.make(tmp_path, profile(), [*points("u1", 7), *points("u2", 3)])
+    rows = tiny.scored(made, DAY)["user"]
+    assert rows["u1"]["benchmark"] == 7
+    assert (rows["u1"]["score"], rows["u1"]["level"]) == (90, "Very High")
+
+
+def test_where_nobody_ever_scored_every_score_is_zero(tmp_path: Path) -> None:
+    made = tiny.make(tmp_path, profile(), points("u1", 7, event="Something else"))
+    row = tiny.scored(made, DAY)["user"]["u1"]
+    assert (row["score"], row["benchmark"], row["level"], row["drivers"]) == (0, 0, "Low", None)
+
+
+def test_the_smoothed_benchmark_is_the_median_of_the_days_that_have_one() -> None:
+    assert benchmarks.smoothed(30, {30: 4.0, 29: 0.0, 28: 10.0, 3: 6.0, 2: 100.0}) == 6.0
+
+
+def test_anything_at_all_shows_at_least_1(tmp_path: Path) -> None:
+    made = tiny.make(tmp_path, profile(normalize={"target": "100000"}), points("u1", 1))
+    assert tiny.scored(made, DAY)["user"]["u1"]["score"] == 1
+
+
+def test_halves_are_rounded_up(tmp_path: Path) -> None:
+    """An account of 25 and 50 has 37.5."""
+    events = [*points("u1", 4), *points("u2", 2), *points("u3", 1)]
+    listed = [
+        {"user_id": f"u{n}", "account_id": "a" if n > 1 else "b", "created_at": None} for n in (1, 2, 3)
+    ]
+    made = tiny.make(tmp_path, profile(normalize="winsor"), events, listed)
+    row = tiny.scored(made, DAY)["account"]["a"]
+    assert (row["score_exact"], row["score"]) == (37.5, 38)
