@@ -1,0 +1,515 @@
+"""Desired x delivered -> changes, field by field.
+
+Everything here is a relation in DuckDB; only what must be looked up or sent becomes a Python object. Two steps:
+a digest of the desired record against the one that its standing is about leaves the candidates, and only these
+are compared field by field with what stands over there as far as we were told.
+
+The law: applying the changes to what is delivered gives what is desired (tests/sync/test_diff.py).
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from connectors.base import Change, FieldType, Found, Kind, Lookup, Match, Outcome, Status, Value
+
+CHUNK = 10_000
+"""Rows that become Python objects at a time."""
+
+_SQL_TYPE = {
+    FieldType.TEXT: "VARCHAR",
+    FieldType.INTEGER: "BIGINT",
+    FieldType.NUMBER: "DOUBLE",
+    FieldType.BOOLEAN: "BOOLEAN",
+    FieldType.DATE: "VARCHAR",
+    FieldType.DATETIME: "VARCHAR",
+    FieldType.LIST: "VARCHAR[]",
+}
+
+_CAUSES = {
+    "duplicate_key": "has the same key as another of our records",
+    "not_a_number": "holds a value that is not a finite number",
+    "bad_value": "holds a value that is not of the field's type",
+    "out_of_range": "holds a number of more than 64 bits",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One field of the desired relation, `f0`, `f1`, ... in order, and the policies that decide about a write."""
+
+    name: str
+    type: FieldType
+    clear: bool
+    """Whether nothing on our side clears the field over there."""
+    if_empty: bool = False
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a mapping's desired relation is like.
+
+    The relation has the columns key, m0.., via, problem, level, f0..; see `sync.mapping.render`.
+    """
+
+    columns: tuple[Column, ...]
+    match: tuple[str, ...]
+    meaning: str
+    needs_via: bool = False
+    clear_on_exit: bool = False
+
+
+@dataclass(slots=True)
+class Counts:
+    """Where every record went."""
+
+    records: int = 0
+    entered: int = 0
+    changed: int = 0
+    left: int = 0
+    matched: int = 0
+    unmatched: int = 0
+    ambiguous: int = 0
+    created: int = 0
+    refused: int = 0
+    skipped: int = 0
+    cleared: int = 0
+    """Records of which a field would be emptied."""
+
+    @property
+    def unchanged(self) -> int:
+        touched = self.entered + self.changed + self.unmatched + self.ambiguous + self.refused + self.skipped
+        return max(0, self.records - touched)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A change with the digest and level that its standing takes when it is delivered."""
+
+    change: Change
+    digest: int | None
+    level: str | None
+
+
+@dataclass(slots=True)
+class Scope:
+    """Which records a run may look at; a scope makes nobody leave."""
+
+    everything: bool = False
+    only: str | None = None
+    limit: int | None = None
+
+    @property
+    def partial(self) -> bool:
+        return self.only is not None or self.limit is not None
+
+
+@dataclass(slots=True)
+class Diff:
+    """The comparison of one mapping in one DuckDB connection. Its relations live as long as the connection."""
+
+    con: duckdb.DuckDBPyConnection
+    shape: Shape
+    counts: Counts = field(default_factory=Counts)
+
+    # -- what is desired ----------------------------------------------------------------------------------
+
+    def desire(self, sql: str) -> None:
+        """Materialise the desired relation with a digest per row; our own duplicates become problems."""
+        matches = [f"m{i}" for i in range(len(self.shape.match))]
+        fields = [f"f{i}" for i in range(len(self.shape.columns))]
+        level = ["level"] if self.tolerant else []
+        parts = ", ".join(
+            f"coalesce(CAST({name} AS VARCHAR), chr(30))" for name in [*matches, "problem", *level, *fields]
+        )
+        first = "coalesce(" + ", ".join(f"'{i}:' || {name}" for i, name in enumerate(matches)) + ")"
+        meaning = _text(self.shape.meaning)
+        digest = f"CAST(md5_number_lower(concat_ws(chr(31), {meaning}, {parts})) >> 1 AS BIGINT)"
+        self.con.execute(
+            f"CREATE OR REPLACE TABLE desired AS SELECT *, {first} AS match_key, {digest} AS digest FROM ({sql})"
+        )
+        self.con.execute(
+            "CREATE OR REPLACE TABLE doubled AS SELECT match_key, min(key) AS one, max(key) AS other"
+            " FROM desired WHERE match_key IS NOT NULL GROUP BY match_key HAVING count(*) > 1"
+        )
+        namesake = "CASE WHEN key = one THEN other ELSE one END"
+        self.con.execute(
+            f"UPDATE desired SET problem = 'duplicate_key|' || doubled.match_key || '|' || {namesake},"
+            f" digest = CAST(md5_number_lower(concat_ws(chr(31), digest, {namesake})) >> 1 AS BIGINT)"
+            " FROM doubled WHERE desired.match_key = doubled.match_key AND problem IS NULL"
+        )
+        self.con.execute("DROP TABLE doubled")
+        self.counts.records = self._count("desired")
+
+    # -- what stands --------------------------------------------------------------------------------------
+
+    def stand(
+        self,
+        settled: Iterable[Sequence[Any]],
+        unsettled: Iterable[Sequence[Any]],
+        now: float,
+        scope: Scope,
+    ) -> None:
+        """Leave the candidates: records whose desired digest is not the one that their standing is about.
+
+        `settled` comes in chunks of (entity, digest), `unsettled` in chunks of (entity, digest, state, recheck_at).
+        """
+        self.con.execute(
+            "CREATE OR REPLACE TABLE settled (entity VARCHAR, digest BIGINT);"
+            "CREATE OR REPLACE TABLE unsettled (entity VARCHAR, digest BIGINT, state VARCHAR, recheck_at DOUBLE)"
+        )
+        self._fill("settled", settled)
+        self._fill("unsettled", unsettled)
+        self.con.execute(
+            "CREATE OR REPLACE VIEW standing AS SELECT entity, digest, 'settled' AS state,"
+            " NULL::DOUBLE AS recheck_at FROM settled UNION ALL SELECT * FROM unsettled"
+        )
+        rests = (
+            "FALSE"
+            if scope.everything
+            else "s.digest IS NOT DISTINCT FROM d.digest AND s.state NOT IN ('left', 'unknown')"
+            f" AND (s.recheck_at IS NULL OR s.recheck_at > {now!r})"
+        )
+        only = "" if scope.only is None else f" AND d.key = {_text(scope.only)}"
+        limit = "" if scope.limit is None else f" ORDER BY d.key LIMIT {int(scope.limit)}"
+        self.con.execute(
+            "CREATE OR REPLACE TABLE candidate AS SELECT d.*,"
+            " (s.state IS NULL OR s.state <> 'settled') AS is_new"
+            " FROM desired d LEFT JOIN standing s ON d.key = s.entity"
+            f" WHERE NOT coalesce({rests}, FALSE){only}{limit}"
+        )
+        self.con.execute(
+            "CREATE OR REPLACE TABLE leaving AS SELECT s.entity AS key, s.state FROM standing s"
+            " ANTI JOIN desired d ON s.entity = d.key"
+            " WHERE s.state <> 'left'" + (" AND FALSE" if scope.partial else "")
+        )
+        self.con.execute("DROP VIEW standing; DROP TABLE settled; DROP TABLE unsettled; DROP TABLE desired")
+        empty = " AND ".join(f"m{i} IS NULL" for i in range(len(self.shape.match)))
+        via = " OR via IS NULL" if self.shape.needs_via else ""
+        self.con.execute(
+            "CREATE OR REPLACE TABLE unsendable AS SELECT key, problem, digest,"
+            f" ({empty}) AS keyless FROM candidate WHERE problem IS NOT NULL OR ({empty}){via}"
+        )
+        self.con.execute("DELETE FROM candidate WHERE key IN (SELECT key FROM unsendable)")
+        self.con.execute(
+            "CREATE OR REPLACE TABLE known (entity VARCHAR, remote_id VARCHAR, match_value VARCHAR,"
+            " version INTEGER, fields VARCHAR);"
+            "CREATE OR REPLACE TABLE levels (entity VARCHAR, level VARCHAR)"
+        )
+
+    def candidates(self) -> int:
+        return self._count("candidate")
+
+    def candidate_keys(self) -> Iterator[list[str]]:
+        """Our ids of whatever the ledger may know something about: candidates, and those who leave."""
+        for rows in self._rows("SELECT key FROM candidate UNION ALL SELECT key FROM leaving"):
+            yield [row[0] for row in rows]
+
+    def know(self, records: Iterable[Sequence[Any]]) -> None:
+        """Add what the ledger knows, in chunks of (entity, remote_id, match_value, version, fields)."""
+        self._fill("known", records)
+
+    @property
+    def tolerant(self) -> bool:
+        """Whether a field has a tolerance, so that the level of the last write matters."""
+        return any(column.tolerance is not None for column in self.shape.columns)
+
+    def know_levels(self, levels: Iterable[Sequence[Any]]) -> None:
+        """Add the levels at the last write, in chunks of (entity, level)."""
+        self._fill("levels", levels)
+
+    def refused(self) -> Iterator[tuple[Outcome, int]]:
+        """Outcomes of the records that cannot be sent at all, each with its digest."""
+        for rows in self._rows("SELECT key, problem, keyless, digest FROM unsendable ORDER BY key"):
+            for key, problem, keyless, digest in rows:
+                outcome = _unsendable(key, problem, keyless)
+                if outcome.status is Status.REJECTED:
+                    self.counts.refused += 1
+                else:
+                    self.counts.skipped += 1
+                yield outcome, digest
+
+    # -- finding ------------------------------------------------------------------------------------------
+
+    def lookups(self) -> Iterator[list[Lookup]]:
+        """Candidates of which neither the id nor every present value is known."""
+        names = "[" + ", ".join(_text(c.name) for c in self.shape.columns) + "]"
+        matches = "".join(f", m{i}" for i in range(len(self.shape.match)))
+        query = (
+            f"SELECT key, remote_id{matches} FROM candidate c LEFT JOIN known k ON c.key = k.entity"
+            f" WHERE k.remote_id IS NULL OR NOT list_has_all(json_keys(k.fields), {names}::VARCHAR[])"
+            " ORDER BY key"
+        )
+        for rows in self._rows(query):
+            yield [Lookup(row[0], self._match(row[2:]), row[1]) for row in rows]
+
+    def found(self, answers: Sequence[Found], create: bool) -> list[Found]:
+        """Take in what a look-up answered; answers those that are matched by exactly one record."""
+        matched = [answer for answer in answers if len(answer.remote_ids) == 1]
+        lost = [(answer.key,) for answer in answers if len(answer.remote_ids) != 1]
+        self.con.execute("CREATE TABLE IF NOT EXISTS missing (entity VARCHAR, remote_ids VARCHAR[])")
+        self._fill("missing", [[(a.key, list(a.remote_ids)) for a in answers if len(a.remote_ids) != 1]])
+        self.con.execute("CREATE OR REPLACE TABLE lost (key VARCHAR)")
+        self._fill("lost", [lost])
+        self.con.execute("DELETE FROM known WHERE entity IN (SELECT key FROM lost)")
+        self.counts.matched += len(matched)
+        ambiguous = sum(len(a.remote_ids) > 1 for a in answers)
+        self.counts.ambiguous += ambiguous
+        if not create:
+            self.counts.unmatched += len(answers) - len(matched) - ambiguous
+        return matched
+
+    def learn(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Replace what is known by what was just read: rows of (entity, remote_id, match_value, version, fields)."""
+        if not rows:
+            return
+        self.con.execute("CREATE OR REPLACE TABLE learnt AS SELECT * FROM known LIMIT 0")
+        self._fill("learnt", [rows])
+        self.con.execute("DELETE FROM known WHERE entity IN (SELECT entity FROM learnt)")
+        self.con.execute("INSERT INTO known SELECT * FROM learnt")
+
+    def shared(self) -> Iterator[tuple[Outcome, int]]:
+        """Outcomes of candidates that are one record over there with another of ours, each with its digest."""
+        self.con.execute(
+            "CREATE OR REPLACE TABLE clashing AS SELECT c.key, k.remote_id, c.digest,"
+            " CASE WHEN o.one = c.key THEN o.other ELSE o.one END AS other"
+            " FROM candidate c JOIN known k ON c.key = k.entity JOIN ("
+            "SELECT remote_id, min(entity) AS one, max(entity) AS other FROM known WHERE remote_id IS NOT NULL"
+            " GROUP BY remote_id HAVING count(*) > 1) o USING (remote_id)"
+        )
+        self.con.execute("DELETE FROM candidate WHERE key IN (SELECT key FROM clashing)")
+        for rows in self._rows("SELECT key, other, remote_id, digest FROM clashing ORDER BY key"):
+            for key, other, remote_id, digest in rows:
+                self.counts.refused += 1
+                cause = f"{key} and {other} are one record over there ({remote_id}): neither is sent."
+                yield Outcome(key, Status.REJECTED, code="same_record", cause=cause, answer=remote_id), digest
+
+    def unfound(self, create: bool) -> Iterator[tuple[Outcome, int]]:
+        """Outcomes of candidates that were looked for and are not exactly one record, each with its digest."""
+        if not self._exists("missing"):
+            return
+        query = (
+            "SELECT c.key, m.remote_ids, c.digest FROM missing m JOIN candidate c ON c.key = m.entity"
+            + (" WHERE len(m.remote_ids) > 1" if create else "")
+            + " ORDER BY c.key"
+        )
+        for rows in self._rows(query):
+            for key, remote_ids, digest in rows:
+                yield _unfound(key, remote_ids), digest
+        ambiguous = " WHERE len(remote_ids) > 1" if create else ""
+        self.con.execute(f"DELETE FROM candidate WHERE key IN (SELECT entity FROM missing{ambiguous})")
+
+    # -- the difference -----------------------------------------------------------------------------------
+
+    def compare(self, create: bool, everything: bool = False) -> None:
+        """Compare the remaining candidates field by field; with `create`, what has no id over there is new."""
+        structure = json.dumps({c.name: _SQL_TYPE[c.type] for c in self.shape.columns})
+        # A value over there that is not of the field's type (text in a number) is a difference, not an error.
+        tests = [self._differs(i, column, everything) for i, column in enumerate(self.shape.columns)]
+        flags = "".join(f", {test} AS d{i}" for i, test in enumerate(tests))
+        self.con.execute(
+            "CREATE OR REPLACE TABLE compared AS SELECT c.*, k.remote_id, k.version, k.fields AS had_json"
+            f"{flags} FROM (SELECT candidate.*, levels.level AS level_before FROM candidate"
+            " LEFT JOIN levels ON candidate.key = levels.entity) c LEFT JOIN (SELECT *, json_transform(fields,"
+            f" {_text(structure)}) AS had FROM known) k ON c.key = k.entity"
+        )
+        self.con.execute("DROP TABLE candidate")
+        dirty = " OR ".join(f"d{i}" for i in range(len(tests)))
+        self.con.execute(
+            f"ALTER TABLE compared ADD COLUMN dirty BOOLEAN; UPDATE compared SET dirty = ({dirty or 'FALSE'})"
+            + (" OR remote_id IS NULL" if create else "")
+        )
+        counts = self.con.execute(
+            "SELECT count(*) FILTER (dirty AND is_new), count(*) FILTER (dirty AND NOT is_new),"
+            " count(*) FILTER (dirty AND remote_id IS NULL) FROM compared"
+        ).fetchone()
+        assert counts is not None
+        self.counts.entered, self.counts.changed, self.counts.created = counts
+        cleared = " OR ".join(f"(d{i} AND f{i} IS NULL)" for i in range(len(tests)))
+        self.counts.cleared = self._count("compared", cleared or "FALSE")
+
+    def settled(self) -> Iterator[tuple[str, int, str | None, bool]]:
+        """Candidates that need no write: (key, digest, level, whether the level is that of a write)."""
+        for rows in self._rows(
+            "SELECT key, digest, coalesce(level_before, level) FROM compared WHERE NOT dirty"
+        ):
+            yield from ((key, digest, level, False) for key, digest, level in rows)
+
+    def changes(self) -> Iterator[Row]:
+        """The changes, in the order of our ids; of each only the fields that differ."""
+        size = len(self.shape.columns)
+        matches = "".join(f", m{i}" for i in range(len(self.shape.match)))
+        columns = "".join(f", f{i}, d{i}" for i in range(size))
+        query = (
+            "SELECT key, is_new, remote_id, version, via, digest, level, had_json"
+            f"{matches}{columns} FROM compared WHERE dirty ORDER BY key"
+        )
+        base = 8 + len(self.shape.match)
+        for rows in self._rows(query):
+            for row in rows:
+                had = json.loads(row[7]) if row[7] else {}
+                fields: dict[str, Value] = {}
+                before: dict[str, Value] = {}
+                for i, column in enumerate(self.shape.columns):
+                    if row[base + 2 * i + 1]:
+                        fields[column.name] = _value(row[base + 2 * i], column.type)
+                        if column.name in had:
+                            before[column.name] = _value(had[column.name], column.type)
+                change = Change(
+                    kind=Kind.ENTERED if row[1] else Kind.CHANGED,
+                    key=row[0],
+                    match=self._match(row[8:base]),
+                    fields=fields,
+                    before=before,
+                    remote_id=row[2],
+                    via=row[4],
+                    version=row[3] or 0,
+                )
+                yield Row(change, row[5], row[6])
+
+    def leavers(self, readable: bool) -> Iterator[Row | str]:
+        """Who left: a change that clears the fields, or just the key when there is nothing to clear."""
+        query = (
+            "SELECT l.key, l.state, k.remote_id, k.version, k.match_value, k.fields FROM leaving l"
+            " LEFT JOIN known k ON l.key = k.entity ORDER BY l.key"
+        )
+        for rows in self._rows(query):
+            for key, state, remote_id, version, match_value, had_json in rows:
+                had = json.loads(had_json) if had_json else {}
+                held = {c.name: c for c in self.shape.columns if had.get(c.name) is not None}
+                reachable = remote_id is not None or not readable
+                if not (self.shape.clear_on_exit and held and reachable and state != "skipped"):
+                    yield key
+                    continue
+                self.counts.left += 1
+                change = Change(
+                    kind=Kind.LEFT,
+                    key=key,
+                    match=(Match(self.shape.match[0], match_value),) if match_value else (),
+                    fields=dict.fromkeys(held),
+                    before={name: _value(had[name], column.type) for name, column in held.items()},
+                    remote_id=remote_id,
+                    version=version or 0,
+                )
+                yield Row(change, None, None)
+
+    # -- how ----------------------------------------------------------------------------------------------
+
+    def _differs(self, i: int, column: Column, everything: bool) -> str:
+        want, name = f"c.f{i}", '"' + column.name.replace('"', '""') + '"'
+        have = f"k.had.{name}"
+        raw = f"json_extract_string(k.fields, {_text('$.' + json.dumps(column.name))})"
+        differs = f"({have} IS DISTINCT FROM {want} OR ({have} IS NULL AND {raw} IS NOT NULL))"
+        if everything:
+            differs = f"({differs} OR {want} IS NOT NULL)"
+        if not column.clear:
+            differs = f"({want} IS NOT NULL AND {differs})"
+        if column.if_empty:
+            differs = f"({differs} AND coalesce({raw}, '') = '')"
+        if column.tolerance is not None and not everything:
+            differs = (
+                f"({differs} AND NOT coalesce(abs({want} - {have}) < {column.tolerance!r}"
+                " AND c.level IS NOT DISTINCT FROM c.level_before, FALSE))"
+            )
+        return f"coalesce({differs}, FALSE)"
+
+    def _match(self, values: Sequence[str | None]) -> tuple[Match, ...]:
+        return tuple(
+            Match(name, value)
+            for name, value in zip(self.shape.match, values, strict=True)
+            if value is not None
+        )
+
+    def _fill(self, table: str, chunks: Iterable[Sequence[Any]]) -> None:
+        schema = self.con.table(table)
+        names = schema.columns
+        kinds = {
+            "VARCHAR": pa.string(),
+            "BIGINT": pa.int64(),
+            "INTEGER": pa.int32(),
+            "DOUBLE": pa.float64(),
+            "VARCHAR[]": pa.list_(pa.string()),
+        }
+        types = [kinds[str(type)] for type in schema.types]
+        for chunk in chunks:
+            if not chunk:
+                continue
+            arrays = [
+                pa.array(values, type=type)
+                for values, type in zip(zip(*chunk, strict=True), types, strict=True)
+            ]
+            incoming = pa.Table.from_arrays(arrays, names=names)
+            self.con.register("incoming", incoming)
+            self.con.execute(f"INSERT INTO {table} SELECT * FROM incoming")
+            self.con.unregister("incoming")
+
+    def _rows(self, query: str) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows of a query in chunks. On a cursor of its own, so that other statements may run in between."""
+        reader = self.con.cursor().execute(query).to_arrow_reader(CHUNK)
+        for batch in reader:
+            if batch.num_rows:
+                yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+
+    def _count(self, table: str, where: str = "TRUE") -> int:
+        row = self.con.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()
+        return int(row[0]) if row else 0
+
+    def _exists(self, table: str) -> bool:
+        return bool(
+            self.con.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [table]).fetchone()
+        )
+
+
+def apply(had: Mapping[str, Value], change: Change) -> dict[str, Value]:
+    """What stands over there once a change is delivered."""
+    return dict(had) | dict(change.fields)
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _value(raw: Any, type: FieldType) -> Value:
+    if isinstance(raw, str) and type is FieldType.DATE:
+        return _or_text(raw, date.fromisoformat)
+    if isinstance(raw, str) and type is FieldType.DATETIME:
+        return _or_text(raw, lambda text: datetime.fromisoformat(text).astimezone(UTC))
+    return tuple(raw) if isinstance(raw, list) else raw
+
+
+def _or_text(raw: str, parse: Any) -> Value:
+    try:
+        return parse(raw)  # type: ignore[no-any-return]
+    except ValueError:
+        return raw
+
+
+def _unsendable(key: str, problem: str | None, keyless: bool) -> Outcome:
+    if problem is not None:
+        code, name, value = [*problem.split("|", 2), "", ""][:3]
+        if code == "duplicate_key":
+            cause = f"{key} has the same key as {value}: neither is sent. Make the key unique in the source."
+            return Outcome(key, Status.REJECTED, code=code, cause=cause, answer=value)
+        cause = f"{key}: {name} {_CAUSES.get(code, code)} ({value!r})."
+        return Outcome(key, Status.REJECTED, code=code, cause=cause, field=name, answer=value)
+    if keyless:
+        return Outcome(key, Status.SKIPPED, code="no_key", cause=f"{key} has no value for the mapping's key.")
+    return Outcome(
+        key, Status.SKIPPED, code="no_member", cause=f"{key} has no member through whom a group call is made."
+    )
+
+
+def _unfound(key: str, remote_ids: Sequence[str]) -> Outcome:
+    if remote_ids:
+        several = ", ".join(remote_ids[:5])
+        cause = (
+            f"{key} fits {len(remote_ids)} records over there ({several}). Merge them, or map a unique key."
+        )
+        return Outcome(key, Status.REJECTED, code="ambiguous", cause=cause, answer=several)
+    return Outcome(key, Status.SKIPPED, code="unmatched", cause=f"{key} is not there, and is not created.")

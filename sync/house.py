@@ -1,0 +1,176 @@
+"""What a piece of work needs at hand: the workspace, its mappings, the ledger, and a way to each destination."""
+
+import os
+import socket
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from connectors.base import Account, ConfigurationError, Destination, Limits, Throttle
+from connectors.http import Pace
+from sync import mapping as mapping_files
+from sync.fields import Mapping as FieldMapping
+from sync.ledger import Bound, Ledger
+from sync.workspace import Workspace
+
+
+class Calls:
+    """Counts the requests of one mapping; delivering threads share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made = 0
+
+    def made(self) -> None:
+        with self._lock:
+            self._made += 1
+
+    def take(self) -> int:
+        """How many since the last time this was asked."""
+        with self._lock:
+            made, self._made = self._made, 0
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A destination, opened with a credential whose account is known."""
+
+    destination: Destination
+    bound: Bound
+    account: Account
+    credential: str
+    calls: Calls
+
+
+def owner(of: str = "") -> str:
+    """Who holds a lease: host and process, so that the leases of a process that died here can be ended.
+
+    `of` tells holders within one process apart.
+    """
+    return f"{of}@{socket.gethostname()}:{os.getpid()}"
+
+
+def _alive(name: str) -> bool:
+    host, _, pid = name.rpartition("@")[2].rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+class House(AbstractContextManager["House"]):
+    """Everything at hand for one workspace. `throttle` makes the quota of a destination and credential."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        throttle: Callable[[str, Limits], Throttle] | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.workspace = workspace
+        self.mappings: dict[str, FieldMapping] = mapping_files.load(workspace)
+        self.ledger = Ledger(workspace.ledger_url)
+        self._environ = environ
+        self._throttle = throttle
+        self._throttles: dict[str, Throttle] = {}
+        self._reached: dict[str, Reached] = {}
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def close(self) -> None:
+        for reached in self._reached.values():
+            reached.destination.close()
+        self._reached.clear()
+        self.ledger.close()
+
+    def chosen(self, names: list[str]) -> list[FieldMapping]:
+        """The named mappings, or all. Raises ConfigurationError with the nearest right name."""
+        unknown = [name for name in names if name not in self.mappings]
+        if unknown:
+            known = ", ".join(sorted(self.mappings)) or "none"
+            raise ConfigurationError(f"There is no mapping {unknown[0]!r}. Mappings here: {known}.")
+        return [self.mappings[name] for name in names] if names else list(self.mappings.values())
+
+    def credential(self, mapping: FieldMapping) -> str:
+        config = self.workspace.destinations[mapping.destination]
+        settings = config.settings(self._environ)
+        vendor = config.vendor
+        named = [settings.get(name, "") for name in ("url", *vendor.account_settings)]
+        return self.ledger.credential(vendor.type, named)
+
+    def reach(self, mapping: FieldMapping) -> Reached:
+        """The mapping's destination and whose account it is, asked once per credential.
+
+        Raises ConfigurationError, Unauthorized, Unavailable, Misunderstood.
+        """
+        with self._locks[mapping.destination]:
+            if mapping.name in self._reached:
+                return self._reached[mapping.name]
+            config = self.workspace.destinations[mapping.destination]
+            settings = config.settings(self._environ)
+            credential = self.credential(mapping)
+            calls = Calls()
+            if credential not in self._throttles:
+                # The limits are the destination's own data: they are known once it is opened.
+                self._throttles[credential] = _Late()
+            throttle = self._throttles[credential]
+            destination = config.vendor.connect(settings, throttle, calls.made)
+            if isinstance(throttle, _Late) and throttle.real is None:
+                limits = destination.limits
+                throttle.real = (
+                    self._throttle(credential, limits)
+                    if self._throttle
+                    else Pace(limits.calls, limits.seconds)
+                )
+            known = self.ledger.known_account(credential)
+            if known is None:
+                account = destination.account()
+                name = self.ledger.remember_account(credential, config.vendor.type, account)
+            else:
+                name, account = known
+            reached = Reached(
+                destination, Bound(mapping.name, name, mapping.object), account, credential, calls
+            )
+            self._reached[mapping.name] = reached
+            return reached
+
+    def reached(self, mapping: str) -> Reached | None:
+        """The destination of a mapping if it was opened already."""
+        return self._reached.get(mapping)
+
+    def bury_the_dead(self) -> None:
+        """End the leases of processes of this host that are no more."""
+        for name in self.ledger.owners():
+            if not _alive(name):
+                self.ledger.bury(name)
+
+
+class _Late:
+    """A throttle whose limits become known right after the destination was opened with it."""
+
+    real: Throttle | None = None
+
+    def acquire(self) -> None:
+        assert self.real is not None
+        self.real.acquire()
+
+    def pause(self, seconds: float) -> None:
+        assert self.real is not None
+        self.real.pause(seconds)

@@ -1,0 +1,115 @@
+"""Columns of the source that hold instants, as UTC without a zone."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import ibis
+import ibis.expr.datatypes as dt
+
+from connectors.base import ConfigurationError
+from sync.workspace import Table
+
+_ZONED = r":[0-9.:]+\s*([Zz]|UTC|[+-][0-9:]+)$"
+"""A time of day, and what follows it says where."""
+_UTC = dt.Timestamp(scale=6)
+_AWARE = dt.Timestamp(timezone="UTC", scale=6)
+
+
+@dataclass(frozen=True, slots=True)
+class Instants:
+    """`value` is nothing where a text cannot be read; `blank` and `naive` (no zone of its own) are true or false."""
+
+    value: Any
+    blank: Any
+    naive: Any
+
+    @property
+    def unread(self) -> Any:
+        return ~self.blank & self.value.isnull()
+
+
+def instants(table: Table, opened: ibis.Table, name: str) -> Instants:
+    """A column as instants. Raises ConfigurationError when it holds something else."""
+    column = opened[name]
+    kind = column.type()
+    zone = ZoneInfo(table.time_zone or "UTC")
+    if kind.is_timestamp() and kind.timezone is not None:
+        return Instants(column.cast(_UTC), column.isnull(), ibis.literal(False))
+    if kind.is_timestamp() or kind.is_date():
+        return Instants(_shifted(opened, column.cast(_UTC), zone), column.isnull(), column.notnull())
+    if kind.is_string():
+        text = _text(column)
+        zoned = text.re_search(_ZONED)
+        naive = _shifted(opened, text.try_cast(_UTC), zone)
+        value = ibis.ifelse(zoned, text.try_cast(_AWARE).cast(_UTC), naive)
+        return Instants(value, column.isnull() | (text == ""), ~zoned & naive.notnull())
+    raise ConfigurationError(
+        f"{table.where}: {table.table}, column `{table.columns.get(name, name)}`: expected timestamps, found {kind}:"
+        " export it as a timestamp, or as text such as 2026-01-31T12:00:00Z"
+    )
+
+
+def refuse(table: Table, opened: ibis.Table, name: str) -> None:
+    """Raises ConfigurationError with the first text that is no instant."""
+    numbered = opened.select(row=ibis.row_number() + 1, found=opened[name], text=_text(opened[name]))
+    unread = numbered.filter((numbered.text != "") & numbered.text.try_cast(_AWARE).isnull())
+    first = unread.order_by("row").limit(1).to_pyarrow().to_pylist()[0]
+    count = unread.count().to_pyarrow().as_py()
+    raise ConfigurationError(
+        f"{table.where}: {table.table}, row {first['row']}, column `{table.columns.get(name, name)}`: expected a"
+        f" timestamp such as 2026-01-31T12:00:00Z, found `{first['found'][:40]}`"
+        f" ({count} {'rows are' if count > 1 else 'row is'} like that). Mend the export, or leave the value empty"
+    )
+
+
+def _text(column: Any) -> Any:
+    """A text without blanks around it, and with the seconds that DuckDB wants."""
+    return column.strip().re_replace(r"^(\d{4}-\d\d-\d\d[T ]\d\d:\d\d)([^:\d].*)?$", r"\1:00\2")
+
+
+def mention(table: Table) -> str:
+    """What is said once of timestamps without a zone."""
+    if table.time_zone:
+        return f"{table.table}: timestamps without a zone are taken as those of {table.time_zone}"
+    return f"{table.table}: timestamps without a zone are taken as UTC; `time_zone:` in the source says otherwise"
+
+
+def _shifted(opened: ibis.Table, naive: Any, zone: ZoneInfo) -> Any:
+    """Local instants as UTC, by the offsets that were in force. An hour that happens twice is its first."""
+    if zone.key == "UTC":
+        return naive
+    span = opened.aggregate(low=naive.min(), high=naive.max()).to_pyarrow().to_pylist()[0]
+    if span["low"] is None:
+        return naive
+    *earlier, (_, last) = _offsets(zone, span["low"], span["high"])
+    seconds: Any = ibis.literal(last, "int64")
+    if earlier:
+        until = [(naive < ibis.literal(end, type="timestamp(6)"), offset) for end, offset in earlier]
+        seconds = ibis.cases(*until, else_=last).cast("int64")
+    return naive - seconds.as_interval("s")
+
+
+def _offsets(zone: ZoneInfo, low: datetime, high: datetime) -> list[tuple[datetime, int]]:
+    """The offsets from UTC of a zone's local time, in seconds, each with the local instant at which it ends."""
+
+    def offset(local: datetime) -> int:
+        shift = local.replace(tzinfo=zone).utcoffset()
+        assert shift is not None
+        return int(shift.total_seconds())
+
+    low = max(low, datetime(1900, 1, 1))
+    high = max(low, min(high, datetime(2200, 1, 1)))
+    found: list[tuple[datetime, int]] = []
+    at = low
+    while at < high:
+        step = min(at + timedelta(days=1), high)
+        if offset(step) != offset(at):
+            before, after = at, step
+            while after - before > timedelta(seconds=1):
+                middle = before + (after - before) // 2
+                before, after = (middle, after) if offset(middle) == offset(at) else (before, middle)
+            found.append((after.replace(microsecond=0), offset(at)))
+        at = step
+    return [*found, (datetime.max, offset(high))]

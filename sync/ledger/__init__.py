@@ -1,0 +1,44 @@
+"""What the records over there look like as far as we were told, and what is on its way to them.
+
+leases    whose account it is, who holds what, what rests
+known     records over there, and where each of ours stands
+queue     runs, batches, outcomes
+history   what was done
+"""
+
+from sync.ledger.history import History
+from sync.ledger.known import Known
+from sync.ledger.leases import LEASE, Leases
+from sync.ledger.queue import Queue
+from sync.ledger.words import (
+    Bound,
+    Claimed,
+    Planned,
+    Record,
+    Run,
+    Standing,
+    chunks,
+    read_value,
+    write_fields,
+    write_value,
+)
+
+
+class Ledger(Leases, Known, Queue, History):
+    """The ledger at an SQLAlchemy URL. Raises ConfigurationError when it cannot be opened."""
+
+
+__all__ = [
+    "LEASE",
+    "Bound",
+    "Claimed",
+    "Ledger",
+    "Planned",
+    "Record",
+    "Run",
+    "Standing",
+    "chunks",
+    "read_value",
+    "write_fields",
+    "write_value",
+]

@@ -1,0 +1,132 @@
+"""The database of the ledger: SQLite or PostgreSQL, brought up to date when it is opened.
+
+A writing transaction of SQLite begins IMMEDIATE: a deferred one that finds another writer before it fails at once
+instead of waiting (sqlite.org/lang_transaction, 2.2).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from connectors.base import ConfigurationError
+
+STREAMED = 50_000
+"""Rows that are read from the database at a time."""
+
+
+class Database:
+    """Opens (and, where needed, migrates) the database at `url`. Raises ConfigurationError if it cannot."""
+
+    def __init__(self, url: str) -> None:
+        parsed = _parse(url)
+        self.embedded = parsed.get_backend_name() == "sqlite"
+        if self.embedded and parsed.database:
+            _make_folder(Path(parsed.database).parent)
+        self._engine = sa.create_engine(
+            parsed, pool_pre_ping=not self.embedded, connect_args={"timeout": 60} if self.embedded else {}
+        )
+        if self.embedded:
+            sa.event.listen(self._engine, "connect", _embedded_connect)
+            sa.event.listen(self._engine, "begin", _embedded_begin)
+        try:
+            self._migrate()
+        except sa.exc.DBAPIError as error:
+            self.close()
+            raise ConfigurationError(
+                f"ledger: {parsed.render_as_string(hide_password=True)} cannot be opened: "
+                f"{str(error.orig).splitlines()[0]}. Check `ledger:` in heatsync.yml and that the database runs."
+            ) from error
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        with self._engine.connect() as connection:
+            yield connection
+
+    def stream(self, query: sa.Select[Any]) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """The rows of a query, many at a time and as plain tuples: whole tables are read this way."""
+        bound = query.compile(self._engine, compile_kwargs={"render_postcompile": True})
+        with self.reading() as connection:
+            # A server-side cursor: psycopg's own would hold every row of the answer.
+            raw: Any = connection.connection
+            cursor = raw.cursor() if self.embedded else raw.cursor(name="heatsync")
+            try:
+                values = (
+                    bound.params
+                    if not bound.positional
+                    else tuple(bound.params[n] for n in bound.positiontup or ())
+                )
+                cursor.execute(str(bound), values)
+                while rows := cursor.fetchmany(STREAMED):
+                    yield rows
+            finally:
+                cursor.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        with self._engine.connect().execution_options(writes=True) as connection, connection.begin():
+            yield connection
+
+    def _migrate(self) -> None:
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.set_main_option("path_separator", "os")
+        with self.writing() as connection:
+            if not self.embedded:
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7311823)"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def upsert(self, table: sa.Table, rows: Sequence[Mapping[str, Any]], connection: sa.Connection) -> None:
+        if not rows:
+            return
+        build = sqlite.insert if self.embedded else postgresql.insert
+        insert = build(table)
+        keys = [column.name for column in table.primary_key]
+        changed = {name: insert.excluded[name] for name in rows[0] if name not in keys}
+        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), list(rows))
+
+
+def _parse(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise ConfigurationError(
+            "ledger: not a database address. Expected sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME."
+        ) from None
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ConfigurationError(
+            f"ledger: {parsed.get_backend_name()} is not supported. Use sqlite:///FILE or postgresql+psycopg://..."
+        )
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return parsed
+
+
+def _embedded_connect(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _embedded_begin(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"ledger: the folder {folder} cannot be made ({error.strerror}). Check `ledger:` in heatsync.yml."
+        ) from error

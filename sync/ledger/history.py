@@ -1,0 +1,88 @@
+"""What was done, for whoever asks."""
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+
+from connectors.base import FieldType, Status
+from sync.ledger import tables as t
+from sync.ledger.database import Database
+from sync.ledger.words import Planned, Run, read_planned, read_run
+
+
+class History(Database):
+    """Runs, changes and failures as they are shown."""
+
+    def runs(self, run: str | None = None, limit: int = 200) -> list[Run]:
+        """The latest runs, newest first; or every mapping of one run."""
+        query = sa.select(t.runs).order_by(t.runs.c.created_at.desc(), t.runs.c.mapping).limit(limit)
+        if run is not None:
+            query = sa.select(t.runs).where(t.runs.c.run == run).order_by(t.runs.c.mapping)
+        with self.reading() as connection:
+            return [read_run(row) for row in connection.execute(query)]
+
+    def latest_run(self, mapping: str, as_of: str) -> Run | None:
+        c = t.runs.c
+        query = (
+            sa.select(t.runs)
+            .where(c.mapping == mapping, c.as_of == as_of)
+            .order_by(c.created_at.desc())
+            .limit(1)
+        )
+        with self.reading() as connection:
+            row = connection.execute(query).first()
+        return read_run(row) if row else None
+
+    def outcome_counts(self, run: str, mapping: str) -> dict[str, int]:
+        c = t.outcomes.c
+        query = (
+            sa.select(c.status, sa.func.count()).where(c.run == run, c.mapping == mapping).group_by(c.status)
+        )
+        with self.reading() as connection:
+            counted = {row[0]: row[1] for row in connection.execute(query)}
+        return {status.value: counted.get(status.value, 0) for status in Status} | {
+            "deferred": self._waiting(run, mapping)
+        }
+
+    def _waiting(self, run: str, mapping: str) -> int:
+        """Changes of batches that are still to be delivered."""
+        b = t.batches.c
+        total = 0
+        with self.reading() as connection:
+            query = sa.select(b.id, b.changes).where(
+                b.run == run, b.mapping == mapping, b.state.in_(["ready", "claimed", "parked"])
+            )
+            for row in connection.execute(query):
+                answered = sa.select(sa.func.count()).where(t.outcomes.c.batch == row.id)
+                total += len(json.loads(row.changes)) - (connection.scalar(answered) or 0)
+        return total
+
+    def planned_changes(self, run: str, mapping: str, limit: int | None = None) -> list[Planned]:
+        """What a run was to change, as it was shown."""
+        b = t.batches.c
+        changes: list[Planned] = []
+        with self.reading() as connection:
+            query = sa.select(b.types, b.changes).where(b.run == run, b.mapping == mapping).order_by(b.id)
+            for row in connection.execute(query):
+                types = {name: FieldType(type) for name, type in json.loads(row.types).items()}
+                changes += [read_planned(raw, types) for raw in json.loads(row.changes)]
+                if limit is not None and len(changes) >= limit:
+                    return changes[:limit]
+        return changes
+
+    def failures(self, run: str | None = None) -> list[sa.Row[Any]]:
+        """Rejected and unknown records: of one run, or those that still stand. Newest outcome of each."""
+        o = t.outcomes.c
+        wanted = o.status.in_([Status.REJECTED.value, Status.UNKNOWN.value])
+        query = sa.select(t.outcomes).where(wanted).order_by(o.at.desc())
+        if run is not None:
+            query = query.where(o.run == run)
+        else:
+            s = t.standings.c
+            standing = sa.exists().where(
+                s.mapping == o.mapping, s.entity == o.entity, s.state.in_(["rejected", "unknown"])
+            )
+            query = query.where(standing)
+        with self.reading() as connection:
+            return list(connection.execute(query))

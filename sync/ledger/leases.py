@@ -1,0 +1,123 @@
+"""Whose account it is, who holds what, and what rests."""
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from connectors.base import Account
+from sync.ledger import tables as t
+from sync.ledger.database import Database
+
+LEASE = 120.0
+"""Seconds that a claimed batch is left alone; longer than any single call's deadline."""
+
+
+class Leases(Database):
+    """Accounts, locks and pauses."""
+
+    def credential(self, vendor: str, settings: Sequence[str]) -> str:
+        """A keyed hash of a credential: it can be recognised with this ledger, and nothing else."""
+        with self.writing() as connection:
+            key = connection.scalar(sa.select(t.secrets.c.value).where(t.secrets.c.name == "credential"))
+            if key is None:
+                key = secrets.token_hex(32)
+                connection.execute(t.secrets.insert(), {"name": "credential", "value": key})
+        text = "\x1f".join([vendor, *settings])
+        return hmac.new(bytes.fromhex(key), text.encode(), hashlib.sha256).hexdigest()
+
+    def known_account(self, credential: str) -> tuple[str, Account] | None:
+        """The bound name (vendor and id) and the account that a credential belongs to, if it was asked."""
+        with self.reading() as connection:
+            row = connection.execute(
+                sa.select(t.accounts).where(t.accounts.c.credential == credential)
+            ).first()
+        if row is None:
+            return None
+        kind, _, id = row.label.partition(" ")
+        return row.account, Account(kind, id, row.name)
+
+    def remember_account(self, credential: str, vendor: str, account: Account) -> str:
+        bound = f"{vendor}:{account.id}"
+        row = {
+            "credential": credential,
+            "account": bound,
+            "label": account.label,
+            "name": account.name,
+            "asked_at": time.time(),
+        }
+        with self.writing() as connection:
+            self.upsert(t.accounts, [row], connection)
+        return bound
+
+    def lock(self, name: str, owner: str, lease: float = LEASE) -> bool:
+        """Take or extend a lock; False while somebody else holds it."""
+        now = time.time()
+        with self.writing() as connection:
+            row = connection.execute(
+                sa.select(t.locks).where(t.locks.c.name == name).with_for_update()
+            ).first()
+            if row is not None and row.owner != owner and row.lease_until > now:
+                return False
+            self.upsert(t.locks, [{"name": name, "owner": owner, "lease_until": now + lease}], connection)
+        return True
+
+    def locked(self, name: str) -> bool:
+        """Whether somebody holds a lock."""
+        c = t.locks.c
+        with self.reading() as connection:
+            query = sa.select(sa.func.count()).where(c.name == name, c.lease_until > time.time())
+            return bool(connection.scalar(query))
+
+    def unlock(self, name: str, owner: str) -> None:
+        with self.writing() as connection:
+            connection.execute(t.locks.delete().where(t.locks.c.name == name, t.locks.c.owner == owner))
+
+    def owners(self) -> set[str]:
+        """Everyone who holds a lock or a batch."""
+        with self.reading() as connection:
+            held = connection.scalars(sa.select(t.locks.c.owner))
+            owners = set(held)
+            claimed = sa.select(t.batches.c.owner).where(t.batches.c.state == "claimed").distinct()
+            return owners | {owner for owner in connection.scalars(claimed) if owner}
+
+    def bury(self, owner: str) -> None:
+        """End every lease of a process that is no more."""
+        with self.writing() as connection:
+            connection.execute(t.locks.delete().where(t.locks.c.owner == owner))
+            connection.execute(
+                t.batches.update()
+                .where(t.batches.c.state == "claimed", t.batches.c.owner == owner)
+                .values(lease_until=0.0)
+            )
+
+    def scored(self, as_of: str) -> bool:
+        """Whether the workers have scored a day."""
+        with self.reading() as connection:
+            query = sa.select(t.scorings.c.as_of).where(t.scorings.c.as_of == as_of)
+            return connection.scalar(query) is not None
+
+    def mark_scored(self, as_of: str) -> None:
+        with self.writing() as connection:
+            self.upsert(t.scorings, [{"as_of": as_of, "finished_at": time.time()}], connection)
+
+    def pause(self, mapping: str, cause: str, credential: str | None = None) -> None:
+        row = {"mapping": mapping, "cause": cause, "credential": credential, "since": time.time()}
+        with self.writing() as connection:
+            self.upsert(t.pauses, [row], connection)
+
+    def resume(self, mapping: str) -> bool:
+        with self.writing() as connection:
+            return connection.execute(t.pauses.delete().where(t.pauses.c.mapping == mapping)).rowcount > 0
+
+    def paused(self, mapping: str, credential: str | None = None) -> str | None:
+        """Why a mapping rests, or None. A pause for refused credentials ends when the credential is another."""
+        with self.reading() as connection:
+            wanted = sa.select(t.pauses).where(t.pauses.c.mapping.in_([mapping, "*"]))
+            for row in connection.execute(wanted):
+                if row.credential is None or credential is None or row.credential == credential:
+                    return str(row.cause)
+        return None

@@ -1,0 +1,151 @@
+"""The ledger's tables. Times are seconds since 1970, UTC; JSON is text, so that both databases hold the same.
+
+`migrations/` builds them; a test keeps the two alike.
+"""
+
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", String(128), nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("credential", String(64), primary_key=True),  # keyed hash of vendor, address and credential
+    Column("account", String(255), nullable=False),  # vendor type and account id
+    Column("label", String(255), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("asked_at", Double, nullable=False),
+)
+
+records = Table(
+    "records",
+    metadata,
+    Column("account", String(255), primary_key=True),
+    Column("object", String(255), primary_key=True),
+    Column("entity", String(512), primary_key=True),  # our user or account id
+    Column("remote_id", String(255)),
+    Column("match_value", Text),
+    Column("fields", Text, nullable=False),  # what stands there as far as we were told, JSON
+    Column("version", Integer, nullable=False),  # acknowledged writes
+    Column("updated_at", Double, nullable=False),
+    Index("records_by_remote_id", "account", "object", "remote_id"),
+    sqlite_with_rowid=False,
+)
+
+standings = Table(
+    "standings",
+    metadata,
+    Column("account", String(255), primary_key=True),
+    Column("mapping", String(255), primary_key=True),
+    Column("entity", String(512), primary_key=True),
+    Column("digest", BigInteger),  # of the desired record that this standing is about
+    Column("state", String(16), nullable=False),  # settled, rejected, skipped, unknown or left
+    Column("level", Text),  # the level when the record was last written
+    Column("code", String(64)),
+    Column("recheck_at", Double),
+    Column("since", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+mappings = Table(
+    "mappings",
+    metadata,
+    Column("account", String(255), primary_key=True),
+    Column("mapping", String(255), primary_key=True),
+    Column("approved", String(64)),  # the meaning that somebody let through
+    Column("records", Integer),  # covered by the last run
+)
+
+locks = Table(
+    "locks",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("owner", String(255), nullable=False),
+    Column("lease_until", Double, nullable=False),
+)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("mapping", String(255), primary_key=True),  # * is everything
+    Column("cause", Text, nullable=False),
+    Column("credential", String(64)),  # refused; another credential ends the pause
+    Column("since", Double, nullable=False),
+)
+
+scorings = Table(
+    "scorings",
+    metadata,
+    Column("as_of", String(10), primary_key=True),
+    Column("finished_at", Double, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run", String(64), primary_key=True),
+    Column("mapping", String(255), primary_key=True),
+    Column("destination", String(255), nullable=False),
+    Column("object", String(255), nullable=False),
+    Column("account", String(255), nullable=False),
+    Column("label", String(255), nullable=False),
+    Column("as_of", String(10), nullable=False),
+    Column("meaning", String(64), nullable=False),
+    Column(
+        "state", String(16), nullable=False
+    ),  # planning, held, ready, done, failed, cancelled or superseded
+    Column("cause", Text, nullable=False),
+    Column("planned", Text, nullable=False),  # counts, JSON
+    Column("calls", Integer, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Index("runs_by_time", "created_at"),
+    Index("runs_by_mapping", "mapping", "account", "state"),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", String(80), primary_key=True),
+    Column("run", String(64), nullable=False),
+    Column("mapping", String(255), nullable=False),
+    Column("account", String(255), nullable=False),
+    Column("state", String(16), nullable=False),  # held, ready, claimed, done, parked or superseded
+    Column("owner", String(255)),
+    Column("lease_until", Double),
+    Column("not_before", Double, nullable=False),
+    Column("rung_at", Double, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("types", Text, nullable=False),  # field name -> type, JSON
+    Column("changes", Text, nullable=False),  # JSON
+    Column("evidence", Text),
+    Index("batches_by_run", "run", "mapping", "state"),
+    Index("batches_by_mapping", "mapping", "account", "state"),
+    Index("batches_due", "state", "not_before"),
+)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("run", String(64), primary_key=True),
+    Column("mapping", String(255), primary_key=True),
+    Column("entity", String(512), primary_key=True),
+    Column("batch", String(80)),
+    Column("status", String(16), nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("field", Text),
+    Column("value", Text),
+    Column("answer", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Index("outcomes_by_batch", "batch"),
+    Index("outcomes_by_status", "mapping", "status"),
+)

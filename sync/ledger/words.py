@@ -1,0 +1,197 @@
+"""The ledger's words, and how they are written down."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from connectors.base import Batch, Change, FieldType, Kind, Match, Outcome, Status, Value
+
+T = TypeVar("T")
+CHUNK = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A mapping bound to the account over there."""
+
+    mapping: str
+    account: str
+    object: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one of our entities stands with a mapping: about which desired record (`digest`), and how."""
+
+    entity: str
+    digest: int | None
+    state: str
+    level: str | None = None
+    code: str | None = None
+    recheck_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record over there, as far as we were told."""
+
+    entity: str
+    remote_id: str | None
+    match_value: str | None
+    fields: Mapping[str, Value]
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A change with what its standing becomes once it is delivered."""
+
+    change: Change
+    digest: int | None
+    level: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A batch that is ours for a while; `changes` are those without an outcome yet."""
+
+    id: str
+    run: str
+    mapping: str
+    account: str
+    object: str
+    destination: str
+    attempts: int
+    types: Mapping[str, FieldType]
+    planned: tuple[Planned, ...]
+
+    @property
+    def batch(self) -> Batch:
+        return Batch(self.id, self.destination, self.object, tuple(p.change for p in self.planned))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One mapping's share of a run."""
+
+    run: str
+    mapping: str
+    destination: str
+    object: str
+    account: str
+    label: str
+    as_of: str
+    meaning: str
+    state: str
+    cause: str
+    planned: Mapping[str, Any]
+    calls: int
+    seconds: float
+    created_at: float
+    ended_at: float | None
+
+
+def write_value(value: Value) -> Any:
+    """A value as JSON holds it."""
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(value, date):
+        return value.isoformat()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def read_value(raw: Any, type: FieldType) -> Value:
+    """The value that JSON holds; text that is no date stays the text that the vendor gave."""
+    if isinstance(raw, list):
+        return tuple(str(item) for item in raw)
+    if isinstance(raw, str) and type in (FieldType.DATE, FieldType.DATETIME):
+        try:
+            return date.fromisoformat(raw) if type is FieldType.DATE else datetime.fromisoformat(raw)
+        except ValueError:
+            return raw
+    return raw  # type: ignore[no-any-return]
+
+
+def write_fields(fields: Mapping[str, Value]) -> str:
+    return json.dumps({name: write_value(value) for name, value in fields.items()}, ensure_ascii=False)
+
+
+def chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    """Lists of at most CHUNK items."""
+    chunk: list[T] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def standing_row(bound: Bound, standing: Standing, now: float) -> dict[str, Any]:
+    return {
+        "account": bound.account,
+        "mapping": bound.mapping,
+        "entity": standing.entity,
+        "digest": standing.digest,
+        "state": standing.state,
+        "level": standing.level,
+        "code": standing.code,
+        "recheck_at": standing.recheck_at,
+        "since": now,
+    }
+
+
+def standing_after(planned: Planned, outcome: Outcome, recheck_at: float) -> Standing:
+    standing = Standing(outcome.key, planned.digest, "settled", planned.level, outcome.code or None)
+    if outcome.status is Status.DELIVERED:
+        return replace(standing, state="left" if planned.change.kind is Kind.LEFT else "settled")
+    if outcome.code == "not_found":
+        return replace(standing, state="unknown", digest=None)
+    if outcome.status is Status.SKIPPED:
+        return replace(standing, state="skipped", recheck_at=recheck_at)
+    if outcome.status is Status.UNKNOWN:
+        return replace(standing, state="unknown", digest=None)
+    return replace(standing, state="rejected")
+
+
+def write_planned(planned: Planned) -> dict[str, Any]:
+    change = planned.change
+    return {
+        "kind": change.kind.value,
+        "key": change.key,
+        "match": [[m.field, m.value] for m in change.match],
+        "fields": {name: write_value(value) for name, value in change.fields.items()},
+        "before": {name: write_value(value) for name, value in change.before.items()},
+        "remote_id": change.remote_id,
+        "via": change.via,
+        "version": change.version,
+        "digest": planned.digest,
+        "level": planned.level,
+    }
+
+
+def read_planned(raw: Mapping[str, Any], types: Mapping[str, FieldType]) -> Planned:
+    def typed(values: Mapping[str, Any]) -> dict[str, Value]:
+        return {name: read_value(value, types[name]) for name, value in values.items()}
+
+    change = Change(
+        kind=Kind(raw["kind"]),
+        key=raw["key"],
+        match=tuple(Match(field, value) for field, value in raw["match"]),
+        fields=typed(raw["fields"]),
+        before=typed(raw["before"]),
+        remote_id=raw["remote_id"],
+        via=raw["via"],
+        version=raw["version"],
+    )
+    return Planned(change, raw["digest"], raw["level"])
+
+
+def read_run(row: sa.Row[Any]) -> Run:
+    values = {name: getattr(row, name) for name in Run.__dataclass_fields__}
+    return Run(**(values | {"planned": json.loads(row.planned)}))

@@ -1,0 +1,138 @@
+"""The source's engine and its tables, opened through Ibis, with our names for their columns."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import ibis
+import pyarrow as pa
+
+from connectors.base import ConfigurationError
+from sync.csv_files import open_csv, typed
+from sync.strict_yaml import suggest
+from sync.workspace import Table, Workspace
+
+MEMORY = "1GB"
+"""What each DuckDB of a scoring run may hold in memory before it spills to the state folder."""
+FILES = (".parquet", ".csv", ".csv.gz", ".tsv")
+
+
+def engine_settings(state: Path) -> dict[str, Any]:
+    """How every DuckDB of a scoring run is opened."""
+    spill = state / "tmp"
+    spill.mkdir(parents=True, exist_ok=True)
+    return {"memory_limit": MEMORY, "temp_directory": str(spill)}
+
+
+@contextmanager
+def connected(workspace: Workspace) -> Iterator[Any]:
+    """The Ibis backend of the source. Raises ConfigurationError."""
+    engine = workspace.source.engine
+    scheme, _, rest = engine.partition("://")
+    if scheme != "duckdb":
+        raise ConfigurationError(
+            f"{workspace.config}: the engine `{scheme}` is not available in this version: write `engine: duckdb://`"
+            " and name Parquet or CSV files, or `duckdb://FILE.duckdb`"
+        )
+    settings = engine_settings(workspace.state)
+    if rest in ("", ":memory:"):
+        connection = ibis.duckdb.connect(**settings)
+    else:
+        path = workspace.folder / rest
+        if not path.is_file():
+            raise ConfigurationError(f"{workspace.config}: the database {path} does not exist: mend `engine`")
+        try:
+            connection = ibis.duckdb.connect(path, read_only=True, **settings)
+        except duckdb.Error as error:
+            raise ConfigurationError(f"{workspace.config}: {path} cannot be opened: {said(error)}") from error
+    try:
+        with warnings.catch_warnings():
+            # Ibis 12 calls methods of DuckDB that 1.5 renamed.
+            warnings.filterwarnings("ignore", r"fetch_\w+\(\) is deprecated", DeprecationWarning)
+            yield connection
+    finally:
+        connection.disconnect()
+
+
+@contextmanager
+def reading(table: Table) -> Iterator[None]:
+    """What the engine says while a table is read becomes a ConfigurationError that names the table."""
+    try:
+        yield
+    except (duckdb.Error, ibis.IbisError, pa.ArrowInvalid) as error:
+        raise ConfigurationError(f"{table.where}: {table.table} cannot be read: {said(error)}") from error
+
+
+def said(error: Exception) -> str:
+    """An engine's message without its pages of advice."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:4])[:500] or type(error).__name__
+
+
+def open_table(connection: Any, folder: Path, table: Table, as_text: bool = False) -> ibis.Table:
+    """A file of the workspace or a table of the engine. With `as_text` nothing of a CSV file is taken for a number.
+
+    Raises ConfigurationError for one that is not there or cannot be read, and for names that do not fit.
+    """
+    if table.table.lower().endswith(FILES) or "/" in table.table:
+        opened = _file(connection, folder / table.table, table, as_text)
+    else:
+        opened = _stored(connection, table)
+    for ours, theirs in table.columns.items():
+        if theirs not in opened.columns:
+            raise ConfigurationError(
+                f"{table.where}: {table.table} has no column `{theirs}`, which `columns` takes for `{ours}`"
+                f"{suggest(theirs, opened.columns)}"
+            )
+    ours_of = {theirs: ours for ours, theirs in table.columns.items()}
+    return opened.select(
+        **{
+            ours_of.get(name, name): opened[name]
+            for name in opened.columns
+            if name in ours_of or name not in table.columns
+        }
+    )
+
+
+def need(table: Table, opened: ibis.Table, *names: str) -> None:
+    """Raises ConfigurationError unless the table has these columns."""
+    for name in names:
+        if name not in opened.columns:
+            raise ConfigurationError(
+                f"{table.where}: {table.table} has no column `{name}`{suggest(name, opened.columns)}."
+                f" If it is called otherwise there, say so: `columns: {{{name}: THEIR_NAME}}`"
+            )
+
+
+def _file(connection: Any, path: Path, table: Table, as_text: bool) -> ibis.Table:
+    if not path.is_file():
+        near = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        hint = suggest(path.name, near) if near else f": there is no folder {path.parent}"
+        raise ConfigurationError(f"{table.where}: the file {table.table} does not exist{hint}")
+    name = path.name.lower()
+    if not name.endswith(FILES):
+        raise ConfigurationError(
+            f"{table.where}: {table.table} is neither Parquet (.parquet) nor CSV (.csv, .csv.gz, .tsv)"
+        )
+    with reading(table):
+        if name.endswith(".parquet"):
+            return connection.read_parquet(path)
+        plain = open_csv(connection, path, table)
+        # Ids and instants are read by our own rules.
+        ours = {table.columns.get(each, each) for each in ("user_id", "account_id", "created_at")}
+        return plain if as_text else typed(plain, ours)
+
+
+def _stored(connection: Any, table: Table) -> ibis.Table:
+    schema, _, name = table.table.rpartition(".")
+    with reading(table):
+        known = connection.list_tables(database=schema or None)
+    if name not in known:
+        raise ConfigurationError(
+            f"{table.where}: there is no table `{table.table}` in the source{suggest(name, known)}"
+            f" (a file ends in {', '.join(FILES)})"
+        )
+    return connection.table(name, database=schema or None)

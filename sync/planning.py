@@ -1,0 +1,426 @@
+"""What one mapping would change: desired, known, found, compared, cut into batches that wait."""
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from connectors.base import Found, Kind, Lookup, NewField, Outcome, Status, Unavailable
+from sync import guards, ledger, rendering
+from sync.diff import Column, Counts, Diff, Row, Scope, Shape
+from sync.fields import Mapping, Rendered
+from sync.house import House, Reached, owner
+from sync.ledger import Planned, Record, Run, Standing
+
+Progress = Callable[[str, str, int, int], None]
+"""Told of (mapping, what is being done, done, of how many)."""
+
+MEMORY = "400MB"
+CHANGED_FEW = 50_000
+"""Up to so many records are asked for by id; beyond, reading the whole table is cheaper."""
+FIELD_CODES = ("field_missing", "read_only")
+"""Records rejected for these are due again when somebody has mended the fields over there."""
+PATIENCE = 180.0
+"""Seconds that a plan waits for the batches in flight of an older run."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a run of one mapping would do. `reasons` are why it must wait for approval."""
+
+    run: Run
+    counts: Counts
+    calls: int
+    """Estimated calls to deliver it."""
+    reasons: list[str] = field(default_factory=list)
+    shown: list[Row] = field(default_factory=list)
+    new_fields: list[NewField] = field(default_factory=list)
+
+
+@contextmanager
+def alone(house: House, name: str, patience: float = PATIENCE) -> Iterator[None]:
+    """Hold a lock, waiting for whoever has it. Raises Unavailable when that takes too long."""
+    me = owner(secrets.token_hex(4))
+    until = time.monotonic() + patience
+    house.bury_the_dead()
+    while not house.ledger.lock(name, me):
+        if time.monotonic() > until:
+            raise Unavailable(f"Another process holds the lock “{name}”. Try again when it is done.", 60)
+        time.sleep(0.2)
+    done = threading.Event()
+
+    def hold_on() -> None:
+        while not done.wait(ledger.LEASE / 4):
+            house.ledger.lock(name, me)
+
+    holder = threading.Thread(target=hold_on, name=f"lock {name}", daemon=True)
+    holder.start()
+    try:
+        yield
+    finally:
+        done.set()
+        holder.join()
+        house.ledger.unlock(name, me)
+
+
+def plan(
+    house: House,
+    mapping: Mapping,
+    run_id: str,
+    as_of: date,
+    scope: Scope,
+    progress: Progress,
+    keep: bool = True,
+    show: int = 0,
+    offline: bool = False,
+) -> Plan:
+    """Plan one mapping. With `keep` the plan is written to the ledger and waits there as `held`.
+
+    Raises ConfigurationError, Unauthorized, Unavailable, Misunderstood.
+    """
+    reached = house.reach(mapping)
+    if not keep:
+        return _plan(house, mapping, reached, run_id, as_of, scope, progress, False, show, offline)
+    with alone(house, f"plan {mapping.name}"):
+        _wait_for_flights(house, reached)
+        house.ledger.supersede(reached.bound)
+        return _plan(house, mapping, reached, run_id, as_of, scope, progress, True, show, offline)
+
+
+def _wait_for_flights(house: House, reached: Reached) -> None:
+    until = time.monotonic() + PATIENCE
+    while house.ledger.in_flight(reached.bound):
+        if time.monotonic() > until:
+            raise Unavailable(f"{reached.bound.mapping}: an older run is still being delivered.", 60)
+        time.sleep(0.2)
+
+
+def _plan(
+    house: House,
+    mapping: Mapping,
+    reached: Reached,
+    run_id: str,
+    as_of: date,
+    scope: Scope,
+    progress: Progress,
+    keep: bool,
+    show: int,
+    offline: bool,
+) -> Plan:
+    book, bound = house.ledger, reached.bound
+    started = time.monotonic()
+    create = mapping.mode == "upsert"
+    readable = mapping.vendor.readable
+    with _workbench(house.workspace.state) as con:
+        rendered = rendering.render(mapping, house.workspace, con, as_of)
+        comparison = Diff(con, shape(mapping, rendered))
+        progress(mapping.name, "comparing", 0, 0)
+        comparison.desire(rendered.sql)
+        mended = not offline and _fields_mended(book, mapping, reached, rendered)
+        unsettled = book.unsettled(bound, FIELD_CODES if mended else ())
+        comparison.stand(book.settled(bound), unsettled, time.time(), scope)
+        run = Run(
+            run=run_id,
+            mapping=mapping.name,
+            destination=mapping.destination,
+            object=mapping.object,
+            account=bound.account,
+            label=reached.account.label,
+            as_of=as_of.isoformat(),
+            meaning=mapping.meaning,
+            state="planning",
+            cause="",
+            planned={},
+            calls=0,
+            seconds=0.0,
+            created_at=time.time(),
+            ended_at=None,
+        )
+        if keep:
+            book.begin_run(run)
+        know(comparison, book, bound)
+        refuse = _Refusals(book, bound, run, mapping, keep)
+        refuse.take(comparison.refused())
+        if readable and not offline:
+            _find(comparison, house, mapping, reached, rendered, keep, progress)
+            refuse.take(comparison.shared())
+            refuse.take(comparison.unfound(create))
+        comparison.compare(create and readable, scope.everything)
+        if keep:
+            book.settle_standings(
+                bound,
+                (Standing(key, digest, "settled", level) for key, digest, level, _ in comparison.settled()),
+            )
+        shown, total, creates = _cut(comparison, house, mapping, reached, run, rendered, keep, show, progress)
+        counts = comparison.counts
+        facts = _facts(house, mapping, con, bound, counts, total, creates, as_of)
+        calls = -(-total // reached.destination.limits.records)
+        plan = Plan(run, counts, calls, guards.reasons(facts, _thresholds(house, mapping)), shown)
+        unseen = mended or facts.approved != mapping.meaning
+        if total and mapping.create_fields and readable and not offline and unseen:
+            plan.new_fields = _missing_fields(mapping, reached, rendered)
+        planned = _planned(counts, total, calls, plan.new_fields)
+        state, ended = ("held", None) if total else ("done", time.time())
+        plan.run = replace(run, planned=planned, cause="; ".join(plan.reasons), state=state, ended_at=ended)
+        if keep:
+            book.update_run(plan.run)
+            book.add_calls(run.run, run.mapping, reached.calls.take(), time.monotonic() - started)
+        return plan
+
+
+@contextmanager
+def _workbench(state: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    spill = state / "tmp"
+    spill.mkdir(parents=True, exist_ok=True)
+    con = duckdb.connect(":memory:", config={"memory_limit": MEMORY, "temp_directory": str(spill)})
+    try:
+        con.execute("SET preserve_insertion_order = false")
+        yield con
+    finally:
+        con.close()
+
+
+def shape(mapping: Mapping, rendered: Rendered) -> Shape:
+    """What the comparison must know of a mapping."""
+    return Shape(
+        columns=tuple(
+            Column(f.name, f.type, f.when_null == "clear", f.write == "if_empty", f.tolerance)
+            for f in rendered.fields
+        ),
+        match=rendered.match,
+        meaning=mapping.meaning,
+        needs_via=not mapping.vendor.readable and mapping.entity == "account" and not mapping.anonymous,
+        clear_on_exit=mapping.on_exit == "clear",
+    )
+
+
+def know(comparison: Diff, book: ledger.Ledger, bound: ledger.Bound) -> None:
+    """Hand the comparison what the ledger knows of its candidates; all of it, when they are many."""
+    few = comparison.candidates() <= CHANGED_FEW
+    if not few:
+        comparison.know(book.records(bound))
+    for keys in comparison.candidate_keys() if few or comparison.tolerant else ():
+        if few:
+            comparison.know(book.records(bound, keys))
+        if comparison.tolerant:
+            comparison.know_levels(book.levels(bound, keys))
+
+
+def _find(
+    comparison: Diff,
+    house: House,
+    mapping: Mapping,
+    reached: Reached,
+    rendered: Rendered,
+    keep: bool,
+    progress: Progress,
+) -> None:
+    """Look for the candidates that are not known yet."""
+    types = {f.name: f.type for f in rendered.fields}
+    done, of = 0, comparison.candidates()
+    for chunk in comparison.lookups():
+        step = max(reached.destination.limits.lookups, 1) * 4
+        for start in range(0, len(chunk), step):
+            asked = chunk[start : start + step]
+            answers = list(reached.destination.find(mapping.object, asked, types))
+            _every_answer(asked, answers, mapping)
+            matched = comparison.found(answers, mapping.mode == "upsert")
+            records = _learn(comparison, house, reached, asked, matched)
+            if keep:
+                house.ledger.remember_records(reached.bound, records)
+            done += len(asked)
+            progress(mapping.name, "looking up", done, of)
+
+
+def _every_answer(asked: list[Lookup], answers: list[Found], mapping: Mapping) -> None:
+    if sorted(lookup.key for lookup in asked) != sorted(answer.key for answer in answers):
+        raise AssertionError(f"{mapping.destination} did not answer every look-up exactly once")
+
+
+def _learn(
+    comparison: Diff, house: House, reached: Reached, asked: list[Lookup], matched: list[Found]
+) -> list[Record]:
+    taken = house.ledger.entities_of(reached.bound, [found.remote_ids[0] for found in matched])
+    values = {lookup.key: lookup.match[0].value if lookup.match else None for lookup in asked}
+    had = {
+        row[0]: (row[3], json.loads(row[4]))
+        for chunk in house.ledger.records(reached.bound, [found.key for found in matched])
+        for row in chunk
+    }
+    rows: list[tuple[Any, ...]] = []
+    records = []
+    for found in matched:
+        remote_id = found.remote_ids[0]
+        version, fields = had.get(found.key, (0, {}))
+        present = fields | {name: ledger.write_value(value) for name, value in found.values.items()}
+        rows.append((found.key, remote_id, values[found.key], version, json.dumps(present)))
+        other = taken.get(remote_id, found.key)
+        if other != found.key:
+            rows.append((other, remote_id, None, 0, "{}"))
+        records.append(Record(found.key, remote_id, values[found.key], present, version))
+    comparison.learn(rows)
+    return records
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusals:
+    """Where the outcomes go that are earned without sending anything."""
+
+    book: ledger.Ledger
+    bound: ledger.Bound
+    run: Run
+    mapping: Mapping
+    keep: bool
+
+    def take(self, refused: Iterator[tuple[Outcome, int]]) -> None:
+        recheck = time.time() + self.mapping.recheck_after.total_seconds()
+        for chunk in ledger.chunks(refused):
+            if not self.keep:
+                continue
+            self.book.keep_outcomes(self.run, [outcome for outcome, _ in chunk])
+            standings = [_refused_standing(outcome, digest, recheck) for outcome, digest in chunk]
+            self.book.settle_standings(self.bound, standings)
+
+
+def _refused_standing(outcome: Outcome, digest: int, recheck: float) -> Standing:
+    return Standing(
+        outcome.key,
+        digest,
+        "rejected" if outcome.status is Status.REJECTED else "skipped",
+        code=outcome.code,
+        recheck_at=recheck if outcome.code in ("unmatched", "ambiguous", "same_record") else None,
+    )
+
+
+def _cut(
+    comparison: Diff,
+    house: House,
+    mapping: Mapping,
+    reached: Reached,
+    run: Run,
+    rendered: Rendered,
+    keep: bool,
+    show: int,
+    progress: Progress,
+) -> tuple[list[Row], int, int]:
+    """Cut the changes into batches; answers the first `show` of them, how many there are, how many create."""
+    types = {f.name: f.type for f in rendered.fields}
+    size = reached.destination.limits.records
+    shown: list[Row] = []
+    waiting: list[Planned] = []
+    number = total = creates = 0
+    gone: list[Standing] = []
+
+    def write() -> None:
+        nonlocal number, waiting
+        if waiting and keep:
+            number += 1
+            house.ledger.add_batch(run, number, waiting, types)
+        waiting = []
+
+    for row in _all_changes(comparison, mapping.vendor.readable):
+        if isinstance(row, str):
+            gone.append(Standing(row, None, "left"))
+            continue
+        total += 1
+        creates += row.change.remote_id is None and row.change.kind is not Kind.LEFT
+        if len(shown) < show:
+            shown.append(row)
+        waiting.append(Planned(row.change, row.digest, row.level))
+        if len(waiting) == size:
+            write()
+            progress(mapping.name, "planning", total, 0)
+    write()
+    if keep:
+        house.ledger.settle_standings(reached.bound, gone)
+    return shown, total, creates if mapping.vendor.readable else 0
+
+
+def _all_changes(comparison: Diff, readable: bool) -> Iterator[Row | str]:
+    yield from comparison.changes()
+    yield from comparison.leavers(readable)
+
+
+def _facts(
+    house: House,
+    mapping: Mapping,
+    con: duckdb.DuckDBPyConnection,
+    bound: ledger.Bound,
+    counts: Counts,
+    total: int,
+    creates: int,
+    as_of: date,
+) -> guards.Facts:
+    approved, previous = house.ledger.approved(bound)
+    levels, moves = rendering.level_moves(mapping, house.workspace, con, as_of)
+    return guards.Facts(
+        approved=approved,
+        meaning=mapping.meaning,
+        records=counts.records,
+        previous=previous,
+        cleared=counts.cleared,
+        dropped=counts.left,
+        writes=total,
+        creates=creates,
+        levels=levels,
+        level_moves=moves,
+    )
+
+
+def _thresholds(house: House, mapping: Mapping) -> guards.Thresholds:
+    settings = house.workspace.guards
+    return guards.Thresholds(
+        first_run=settings.first_run == "hold",
+        changed_meaning=settings.changed_meaning == "hold",
+        empty_source=settings.empty_source == "hold",
+        clear_share=settings.max_clear_share,
+        level_share=settings.max_level_share,
+        shrink_share=settings.max_shrink_share,
+        max_writes=mapping.max_writes,
+        max_creates=mapping.max_creates,
+    )
+
+
+def _fields_mended(book: ledger.Ledger, mapping: Mapping, reached: Reached, rendered: Rendered) -> bool:
+    """Whether records were rejected for a field that is there and writable by now, or may be made."""
+    if not book.rejected(reached.bound, FIELD_CODES):
+        return False
+    present = reached.destination.fields(mapping.object)
+    if present is None:
+        return False
+    fields = [present.get(field.name) for field in rendered.fields]
+    return all(mapping.create_fields if field is None else field.writable for field in fields)
+
+
+def _missing_fields(mapping: Mapping, reached: Reached, rendered: Rendered) -> list[NewField]:
+    present = reached.destination.fields(mapping.object)
+    if present is None:
+        return []
+    return [NewField(f.name, f.type, f.label) for f in rendered.fields if f.name not in present]
+
+
+def _planned(counts: Counts, total: int, calls: int, new_fields: list[NewField]) -> dict[str, Any]:
+    return {
+        "records": counts.records,
+        "entered": counts.entered,
+        "changed": counts.changed,
+        "left": counts.left,
+        "unchanged": counts.unchanged,
+        "matched": counts.matched,
+        "unmatched": counts.unmatched,
+        "ambiguous": counts.ambiguous,
+        "created": counts.created,
+        "refused": counts.refused,
+        "skipped": counts.skipped,
+        "writes": total,
+        "calls": calls,
+        "new_fields": [[f.name, f.type.value, f.label] for f in new_fields],
+    }

@@ -1,0 +1,343 @@
+"""The ledger, on both databases: every promise here is made twice."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.base import (
+    Account,
+    Change,
+    ConfigurationError,
+    FieldType,
+    Kind,
+    Match,
+    Outcome,
+    Status,
+    Value,
+)
+from sync.house import owner
+from sync.ledger import Bound, Ledger, Planned, Record, Run, Standing, read_value, tables, write_value
+
+BOUND = Bound("contacts", "hubspot:1", "contacts")
+RECHECK = 5_000_000_000.0
+TYPES = {"score": FieldType.INTEGER, "seen": FieldType.DATE}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/state/ledger.db"
+    database: str = request.getfixturevalue("postgres_database")
+    return database
+
+
+@pytest.fixture
+def book(url: str) -> Iterator[Ledger]:
+    ledger = Ledger(url)
+    yield ledger
+    ledger.close()
+
+
+def a_run(name: str = "r1") -> Run:
+    return Run(
+        run=name,
+        mapping=BOUND.mapping,
+        destination="hubspot",
+        object=BOUND.object,
+        account=BOUND.account,
+        label="portal 1",
+        as_of="2026-01-31",
+        meaning="m1",
+        state="planning",
+        cause="",
+        planned={"records": 2, "writes": 2},
+        calls=0,
+        seconds=0.0,
+        created_at=time.time(),
+        ended_at=None,
+    )
+
+
+def a_change(key: str, remote_id: str | None = "7", **fields: Value) -> Planned:
+    change = Change(
+        kind=Kind.CHANGED,
+        key=key,
+        match=(Match("email", f"{key}@example.com"),),
+        fields=fields or {"score": 5},
+        remote_id=remote_id,
+    )
+    return Planned(change, digest=hash(key), level="High")
+
+
+def released(book: Ledger, *planned: Planned, name: str = "r1") -> str:
+    run = a_run(name)
+    book.begin_run(run)
+    batch = book.add_batch(run, 1, planned, TYPES)
+    book.update_run(replace(run, state="held"))
+    assert book.release(run)
+    return batch
+
+
+def records(book: Ledger) -> dict[str, tuple[str | None, int, str]]:
+    return {row[0]: (row[1], row[3], row[4]) for chunk in book.records(BOUND) for row in chunk}
+
+
+def standings(book: Ledger) -> dict[str, tuple[int | None, str]]:
+    settled = {row[0]: (row[1], "settled") for chunk in book.settled(BOUND) for row in chunk}
+    return settled | {row[0]: (row[1], row[2]) for chunk in book.unsettled(BOUND) for row in chunk}
+
+
+def test_the_migrations_build_exactly_the_tables(book: Ledger, url: str) -> None:
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+    engine.dispose()
+
+
+def test_opening_twice_at_once_migrates_once(url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for ledger in pool.map(Ledger, [url] * 4):
+            assert ledger.paused("x") is None
+            ledger.close()
+
+
+def test_an_account_is_remembered_by_a_keyed_hash_and_no_secret_is_stored(book: Ledger, url: str) -> None:
+    credential = book.credential("hubspot", ["pat-secret"])
+    assert book.known_account(credential) is None
+    assert book.remember_account(credential, "hubspot", Account("portal", "1", "Acme")) == "hubspot:1"
+    assert book.known_account(credential) == ("hubspot:1", Account("portal", "1", "Acme"))
+    assert book.known_account(book.credential("hubspot", ["pat-other"])) is None
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        for table in tables.metadata.sorted_tables:
+            assert "pat-secret" not in str(connection.execute(sa.select(table)).all())
+    engine.dispose()
+
+
+def test_a_lock_is_held_by_one_and_a_dead_ones_lease_runs_out(book: Ledger) -> None:
+    assert book.lock("plan a", "one")
+    assert not book.lock("plan a", "two")
+    assert book.lock("plan b", "two")
+    assert book.lock("plan a", "one", lease=0.0)
+    assert book.lock("plan a", "two")
+    book.unlock("plan a", "one")
+    assert book.locked("plan a")
+    book.unlock("plan a", "two")
+    assert not book.locked("plan a")
+
+
+def test_of_many_claimers_one_wins(book: Ledger) -> None:
+    batch = released(book, a_change("u1"))
+    barrier = threading.Barrier(6)
+
+    def claim(name: int) -> bool:
+        barrier.wait()
+        return book.claim(batch, f"w{name}") is not None
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(claim, range(6))) == 1
+
+
+def test_a_batch_waits_until_its_run_is_released(book: Ledger) -> None:
+    run = a_run()
+    book.begin_run(run)
+    batch = book.add_batch(run, 1, [a_change("u1")], TYPES)
+    assert book.claim(batch, "w") is None
+    assert not book.release(run)  # still being planned
+    book.update_run(replace(run, state="held"))
+    assert book.approved(BOUND) == (None, None)
+    assert book.release(run)
+    assert not book.release(run)
+    assert book.approved(BOUND) == ("m1", 2)
+    assert book.due_batches("r1") == [batch]
+    assert book.claim(batch, "w") is not None
+
+
+def test_delivered_values_move_and_nothing_else_does(book: Ledger) -> None:
+    book.remember_records(BOUND, [Record("u1", "7", None, {"score": 1, "plan": "pro"}, 3)])
+    batch = released(
+        book, a_change("u1", score=5, seen=date(2026, 1, 2)), a_change("u2", None), a_change("u3")
+    )
+    claimed = book.claim(batch, "w")
+    assert claimed is not None
+    assert claimed.batch.changes[0].fields == {"score": 5, "seen": date(2026, 1, 2)}
+    outcomes = [
+        Outcome("u1", Status.DELIVERED),
+        Outcome("u2", Status.DELIVERED, remote_id="8"),
+        Outcome("u3", Status.REJECTED, code="bad_value", cause="no", field="score", answer="INVALID"),
+    ]
+    book.settle(claimed, outcomes, RECHECK)
+    book.finish_batch(batch)
+    assert book.finish_run("r1", "contacts")
+    held = records(book)
+    assert held["u1"] == ("7", 4, '{"score": 5, "plan": "pro", "seen": "2026-01-02"}')
+    assert held["u2"][:2] == ("8", 1)
+    assert "u3" not in held
+    assert {key: state for key, (_, state) in standings(book).items()} == {
+        "u1": "settled",
+        "u2": "settled",
+        "u3": "rejected",
+    }
+    assert book.outcome_counts("r1", "contacts") == {
+        "delivered": 2,
+        "rejected": 1,
+        "skipped": 0,
+        "deferred": 0,
+        "unknown": 0,
+    }
+    (failure,) = book.failures()
+    assert (failure.entity, failure.code, failure.value, failure.answer) == (
+        "u3",
+        "bad_value",
+        "5",
+        "INVALID",
+    )
+
+
+def test_outcomes_that_were_earned_stay_earned_when_the_batch_is_claimed_again(book: Ledger) -> None:
+    batch = released(book, a_change("u1"), a_change("u2"))
+    claimed = book.claim(batch, "w")
+    assert claimed is not None
+    book.settle(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
+    book.give_back(batch, 0.0)
+    again = book.claim(batch, "w2")
+    assert again is not None
+    assert [planned.change.key for planned in again.planned] == ["u2"]
+    assert again.attempts == 2
+
+
+def test_a_claimed_batch_is_free_again_when_its_owner_is_buried(book: Ledger) -> None:
+    batch = released(book, a_change("u1"))
+    assert book.claim(batch, "host:1") is not None
+    assert book.claim(batch, "w") is None
+    assert book.in_flight(BOUND)
+    assert book.owners() == {"host:1"}
+    book.bury("host:1")
+    assert not book.in_flight(BOUND)
+    assert book.claim(batch, "w") is not None
+
+
+def test_a_batch_given_back_waits_for_its_time(book: Ledger) -> None:
+    batch = released(book, a_change("u1"))
+    book.claim(batch, "w")
+    later = time.time() + 1000
+    book.give_back(batch, later)
+    assert book.due_batches() == []
+    assert book.claim(batch, "w") is None
+    assert book.next_due("r1", "contacts") == pytest.approx(later)
+
+
+def test_a_rung_batch_is_not_rung_again_at_once(book: Ledger) -> None:
+    batch = released(book, a_change("u1"))
+    assert book.due_batches(unrung=60) == [batch]
+    book.ring([batch])
+    assert book.due_batches(unrung=60) == []
+    assert book.due_batches() == [batch]
+
+
+def test_a_new_run_makes_the_pending_batches_of_the_old_one_void(book: Ledger) -> None:
+    batch = released(book, a_change("u1"))
+    book.supersede(BOUND)
+    assert book.claim(batch, "w") is None
+    assert [run.state for run in book.runs("r1")] == ["superseded"]
+
+
+def test_a_record_that_is_gone_is_looked_for_again(book: Ledger) -> None:
+    book.remember_records(BOUND, [Record("u1", "7", None, {"score": 1}, 3)])
+    batch = released(book, a_change("u1"))
+    claimed = book.claim(batch, "w")
+    assert claimed is not None
+    book.settle(claimed, [Outcome("u1", Status.REJECTED, code="not_found")], RECHECK)
+    assert records(book)["u1"] == (None, 3, "{}")
+    assert standings(book)["u1"] == (None, "unknown")
+
+
+def test_who_left_is_noted_as_gone(book: Ledger) -> None:
+    left = a_change("u1", score=None)
+    left = replace(left, change=replace(left.change, kind=Kind.LEFT), digest=None)
+    claimed = book.claim(released(book, left), "w")
+    assert claimed is not None
+    book.settle(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
+    assert standings(book)["u1"] == (None, "left")
+
+
+def test_a_pause_for_refused_credentials_ends_with_other_ones(book: Ledger) -> None:
+    book.pause("contacts", "refused (401)", "old")
+    assert book.paused("contacts", "old") == "refused (401)"
+    assert book.paused("contacts", "new") is None
+    book.pause("*", "paused by hand")
+    assert book.paused("contacts", "new") == "paused by hand"
+    assert book.resume("*")
+    assert not book.resume("*")
+
+
+def test_standings_and_records_of_another_account_are_not_seen(book: Ledger) -> None:
+    book.remember_records(BOUND, [Record("u1", "7", None, {}, 0)])
+    book.settle_standings(BOUND, [Standing("u1", 1, "settled")])
+    other = replace(BOUND, account="hubspot:2")
+    assert list(book.records(other)) == []
+    assert list(book.settled(other)) == []
+    assert list(book.unsettled(other)) == []
+    assert book.entities_of(BOUND, ["7"]) == {"7": "u1"}
+    assert book.entities_of(other, ["7"]) == {}
+
+
+def test_nothing_is_waiting_in_a_finished_run(book: Ledger) -> None:
+    batch = released(book, a_change("u1"), a_change("u2"))
+    assert not book.finish_run("r1", "contacts")
+    assert book.outcome_counts("r1", "contacts")["deferred"] == 2
+    claimed = book.claim(batch, "w")
+    assert claimed is not None
+    book.settle(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
+    book.finish_batch(batch, "parked", "an answer that cannot be read")
+    assert book.finish_run("r1", "contacts")
+    (run,) = book.runs("r1")
+    assert (run.state, run.cause) == ("failed", "an answer that cannot be read")
+
+
+@pytest.mark.parametrize("address", ["mysql://x", "nonsense", "sqlite:////proc/nowhere/ledger.db"])
+def test_a_ledger_that_cannot_be_opened_says_so(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="ledger"):
+        Ledger(address)
+
+
+def test_a_password_is_not_in_the_error_of_a_ledger() -> None:
+    with pytest.raises(ConfigurationError) as told:
+        Ledger("postgresql+psycopg://me:hidden@127.0.0.1:1/none")
+    assert "hidden" not in str(told.value)
+
+
+def test_an_owner_names_the_process() -> None:
+    assert owner("x").endswith(f":{os.getpid()}")
+
+
+moments = st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2200, 1, 1)).map(
+    lambda moment: moment.replace(microsecond=0, tzinfo=UTC)
+)
+typed = st.one_of(
+    st.tuples(st.just(FieldType.TEXT), st.text()),
+    st.tuples(st.just(FieldType.INTEGER), st.integers()),
+    st.tuples(st.just(FieldType.NUMBER), st.floats(allow_nan=False)),
+    st.tuples(st.just(FieldType.BOOLEAN), st.booleans()),
+    st.tuples(st.just(FieldType.DATE), st.dates()),
+    st.tuples(st.just(FieldType.DATETIME), moments),
+    st.tuples(st.just(FieldType.LIST), st.lists(st.text()).map(tuple)),
+)
+
+
+@given(typed)
+def test_a_value_survives_the_ledger(case: tuple[FieldType, Value]) -> None:
+    kind, value = case
+    assert read_value(write_value(value), kind) == value

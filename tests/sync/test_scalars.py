@@ -1,0 +1,84 @@
+from collections.abc import Callable
+from datetime import date, timedelta
+
+import pytest
+from celery.schedules import crontab
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync import scalars
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "on", "off", "True", "FALSE", "1", "0", "", " true"])
+def test_only_true_and_false_are_booleans(word: str) -> None:
+    assert scalars.flag("true") is True
+    assert scalars.flag("false") is False
+    with pytest.raises(ValueError, match="expected true or false"):
+        scalars.flag(word)
+
+
+@pytest.mark.parametrize(
+    ("reader", "good", "value"),
+    [
+        (scalars.whole, "-12", -12),
+        (scalars.positive, "500", 500),
+        (scalars.number, "2.5", 2.5),
+        (scalars.number, "1e3", 1000.0),
+        (scalars.share, "100", 100.0),
+        (scalars.duration, "12h", timedelta(hours=12)),
+        (scalars.duration, "4w", timedelta(weeks=4)),
+        (scalars.day, "2024-02-29", date(2024, 2, 29)),
+        (scalars.cron, "*/15  0-6,12 1 JAN,feb mon-fri", "*/15 0-6,12 1 1,2 1-5"),
+        (scalars.cron, "0-30/10 * * * 0", "0-30/10 * * * 0"),
+    ],
+)
+def test_a_good_text_is_its_value(reader: Callable[[object], object], good: str, value: object) -> None:
+    assert reader(good) == value
+
+
+@pytest.mark.parametrize(
+    ("reader", "bad"),
+    [
+        *((scalars.whole, bad) for bad in ("1.0", "1_000", "0x10", "", "1 000", "١٢", "9" * 30)),
+        *((scalars.positive, bad) for bad in ("0", "-1")),
+        *((scalars.number, bad) for bad in ("nan", "inf", "-Infinity", "1_0", "1,5", ".", "1e999")),
+        *((scalars.share, bad) for bad in ("-1", "100.1", "20 %")),
+        *((scalars.duration, bad) for bad in ("0d", "7", "7 d", "7days", "1m", "-1d", "P7D")),
+        *((scalars.day, bad) for bad in ("2025-02-29", "20250101", "01.02.2025")),
+        *((scalars.zone, bad) for bad in ("CEST+2", "../etc/passwd", "")),
+        *(
+            (scalars.cron, bad)
+            for bad in ("daily", "@daily", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *",
+                        "* * * * 7", "*/0 * * * *", "5/2 * * * *", "30-10 * * * *", "a * * * *", "1, * * * *", "* * * * fun")
+        ),
+    ],
+)  # fmt: skip
+def test_a_bad_text_says_what_was_expected(reader: Callable[[object], object], bad: str) -> None:
+    with pytest.raises(ValueError, match=r"expected|not a|is no|must be|needs|begins after"):
+        reader(bad)
+
+
+_bounds = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
+
+
+@st.composite
+def _cron_parts(draw: st.DrawFn, low: int, high: int) -> str:
+    first = draw(st.integers(low, high))
+    last = draw(st.integers(first, high))
+    step = draw(st.integers(1, high - low))
+    shapes = ("*", str(first), f"{first}-{last}", f"*/{step}", f"{first}-{last}/{step}", f"{first},{last}")
+    return draw(st.sampled_from(shapes))
+
+
+@given(st.tuples(*(_cron_parts(low, high) for low, high in _bounds)))
+def test_every_cron_line_that_is_accepted_is_one_for_the_scheduler(parts: tuple[str, ...]) -> None:
+    accepted = scalars.cron("  ".join(parts))
+    assert accepted == " ".join(parts)
+    assert crontab.from_string(accepted).hour
+
+
+def test_what_is_no_text_is_refused_with_the_reason() -> None:
+    with pytest.raises(ValueError, match=r"starts with `\{` wants quotes"):
+        scalars.text({"a": "b"})
+    with pytest.raises(ValueError, match=r"starts with `\[` wants quotes"):
+        scalars.number(["a"])

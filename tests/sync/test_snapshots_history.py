@@ -1,0 +1,212 @@
+"""Snapshots over days: what is stored stands, what is missing or of another version is computed."""
+
+import os
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow.parquet as pq
+import pytest
+
+from sync import snapshots, workspace
+from sync.workspace import Workspace
+
+DAY = date(2026, 4, 5)
+PROFILE = "version: 1\nname: P\nevents:\n  - {event: Viewed, weight: 5}\n  - {event: Paid, weight: 1}\n"
+Make = Callable[..., Workspace]
+
+
+def happened(user: str, day: date, event: str = "Viewed") -> str:
+    return f"{user},a1,{event},{datetime(day.year, day.month, day.day, 12, tzinfo=UTC).isoformat()}"
+
+
+def daily(user: str, days: int, since: int = 0) -> list[str]:
+    """One event on each of some days, the last of them `since` days ago."""
+    return [happened(user, DAY - timedelta(days=since + back)) for back in range(days)]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def made(events: list[str], profile: str = PROFILE, config: str = "") -> Workspace:
+        (tmp_path / "mappings" / "profiles").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mappings" / "profiles" / "p.yml").write_text(profile)
+        (tmp_path / "events.csv").write_text(
+            "\n".join(["user_id,account_id,event,timestamp", *events]) + "\n"
+        )
+        (tmp_path / "heatsync.yml").write_text(
+            f"version: 1\n{config}\nsource:\n  events: {{table: events.csv}}\n"
+        )
+        return workspace.load(tmp_path, vendors={})
+
+    return made
+
+
+def row(made: Workspace, user: str = "u1", day: date = DAY) -> dict[str, Any]:
+    table = pq.read_table(snapshots.locate(made, "p", "user", day))
+    return next(each for each in table.to_pylist() if each["user_id"] == user)
+
+
+def stored(made: Workspace) -> dict[str, bytes]:
+    folder = made.state / "snapshots"
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
+
+
+def test_the_first_run_computes_the_days_that_trends_need(make: Make) -> None:
+    made = make(daily("u1", 60))
+    scored = snapshots.score(made, [DAY])
+    days = {each.date for each in scored.snapshots}
+    assert days == {DAY - timedelta(days=back) for back in range(31)}
+    assert {each.entity for each in scored.snapshots} == {"user", "account"}
+    assert [each.rows for each in scored.snapshots if each.date == DAY] == [1, 1]
+    assert all(
+        each.path.is_file() and each.path == snapshots.locate(made, "p", each.entity, each.date)
+        for each in scored.snapshots
+    )
+
+
+def test_a_longer_window_needs_more_days(make: Make) -> None:
+    made = make(daily("u1", 60), PROFILE + "window: 40d\n")
+    assert min(each.date for each in snapshots.score(made, [DAY]).snapshots) == DAY - timedelta(days=40)
+
+
+def test_the_next_run_computes_its_day_alone(make: Make) -> None:
+    made = make(daily("u1", 60))
+    snapshots.score(made, [DAY - timedelta(days=1)])
+    assert {each.date for each in snapshots.score(made, [DAY]).snapshots} == {DAY}
+
+
+def test_scoring_again_gives_the_same_bytes(make: Make) -> None:
+    events = daily("u1", 60) + daily("u2", 9) + daily("u3", 5, since=20)
+    made = make(events)
+    snapshots.score(made, [DAY])
+    before = stored(made)
+    snapshots.score(made, [DAY])
+    assert stored(made) == before
+    for path in made.state.rglob("*.parquet"):
+        path.unlink()
+    make(events[::-1])
+    snapshots.score(made, [DAY])
+    assert stored(made) == before
+
+
+def test_day_after_day_gives_the_same_numbers_as_all_at_once(make: Make) -> None:
+    made = make(daily("u1", 60) + daily("u2", 9) + daily("u3", 5, since=20))
+    for back in (3, 2, 1, 0):
+        snapshots.score(made, [DAY - timedelta(days=back)])
+    one_by_one = stored(made)
+    for path in made.state.rglob("*.parquet"):
+        path.unlink()
+    snapshots.score(made, [DAY - timedelta(days=back) for back in range(4)])
+    assert {name: data for name, data in stored(made).items() if "2026-04" in name} == {
+        name: data for name, data in one_by_one.items() if "2026-04" in name
+    }
+
+
+def test_a_stored_benchmark_stands_when_events_come_late(make: Make) -> None:
+    made = make(daily("u1", 40))
+    snapshots.score(made, [DAY])
+    before = row(made)
+    make(daily("u1", 40) + [happened("u2", DAY)] * 50)
+    snapshots.score(made, [DAY])
+    assert row(made)["benchmark"] == before["benchmark"]
+    assert row(made)["score"] == before["score"]
+    assert row(made, "u2")["score"] == 100
+
+
+def test_a_changed_profile_is_computed_anew_into_its_version(make: Make) -> None:
+    made = make(daily("u1", 60))
+    first = snapshots.score(made, [DAY])
+    made = make(daily("u1", 60), PROFILE + "# only a comment\n")
+    assert {each.date for each in snapshots.score(made, [DAY]).snapshots} == {DAY}
+    made = make(daily("u1", 60), PROFILE.replace("weight: 5", "weight: 6"))
+    again = snapshots.score(made, [DAY])
+    assert len(again.snapshots) == 62
+    assert again.snapshots[0].version != first.snapshots[0].version
+    metadata = pq.read_schema(again.snapshots[-1].path).metadata
+    assert metadata[b"heatsync.version"].decode().startswith(again.snapshots[-1].version)
+    assert float(metadata[b"heatsync.benchmark"]) == row(made)["benchmark"]
+
+
+def test_days_of_another_time_zone_are_other_days(make: Make) -> None:
+    snapshots.score(make(daily("u1", 60)), [DAY])
+    assert len(snapshots.score(make(daily("u1", 60), config="time_zone: Asia/Tokyo"), [DAY]).snapshots) == 62
+
+
+def test_a_move_of_level_is_remembered_until_the_next(make: Make) -> None:
+    loud = [happened("u1", DAY - timedelta(days=2))] * 40
+    made = make([*daily("u1", 60, since=3), *loud], PROFILE + "normalize: {target: 100}\n")
+    snapshots.score(made, [DAY - timedelta(days=3)])
+    assert row(made, day=DAY - timedelta(days=3))["level"] == "High"
+    for back in (2, 1, 0):
+        day = DAY - timedelta(days=back)
+        snapshots.score(made, [day])
+        found = row(made, day=day)
+        assert (found["level"], found["level_previous"]) == ("Very High", "High")
+        assert found["level_changed_on"] == DAY - timedelta(days=2)
+
+
+@pytest.mark.parametrize(
+    ("events", "trend", "change"),
+    [
+        (daily("u1", 10), "New", None),
+        (daily("u1", 60), "Neutral", 0),
+        (daily("u1", 30, since=30), "Cooling", -90),
+        ([happened("u1", DAY - timedelta(days=50), "Other"), *daily("u1", 7)], "Surging", 90),
+    ],
+)
+def test_the_trend_is_against_thirty_days_ago(
+    make: Make, events: list[str], trend: str, change: int | None
+) -> None:
+    profile = PROFILE + "normalize: {target: 35}\n"
+    made = make(events, profile)
+    snapshots.score(made, [DAY])
+    assert (row(made)["trend"], row(made)["score_change"]) == (trend, change)
+    assert f"trend_{trend.lower()}" in row(made)["audiences"]
+
+
+def test_a_day_whose_past_was_never_computed_has_no_trend(make: Make) -> None:
+    made = make(daily("u1", 90))
+    snapshots.score(made, [DAY])
+    assert row(made, day=DAY - timedelta(days=30))["trend"] is None
+
+
+def test_a_snapshot_that_cannot_be_read_is_computed_again(make: Make) -> None:
+    made = make(daily("u1", 60))
+    snapshots.score(made, [DAY])
+    broken = snapshots.locate(made, "p", "user", DAY - timedelta(days=4))
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    assert {each.date for each in snapshots.score(made, [DAY]).snapshots} == {DAY, DAY - timedelta(days=4)}
+    assert pq.read_table(broken).num_rows == 1
+
+
+def test_nothing_half_written_is_left_behind(make: Make) -> None:
+    made = make(daily("u1", 60))
+    snapshots.score(made, [DAY])
+    assert {path.suffix for path in (made.state / "snapshots").rglob("*") if path.is_file()} == {".parquet"}
+    assert not any(
+        name.startswith(".") for _, _, files in os.walk(made.state / "snapshots") for name in files
+    )
+
+
+def test_progress_is_told_and_ends(make: Make) -> None:
+    told: list[tuple[str, int, int]] = []
+    snapshots.score(make(daily("u1", 60)), [DAY], lambda doing, done, of: told.append((doing, done, of)))
+    assert told[0] == ("reading the source", 0, 1)
+    assert told[-1] == ("scoring p", 31, 31)
+
+
+def test_the_last_complete_day_is_yesterday_where_the_workspace_is(make: Make) -> None:
+    made = make(daily("u1", 1), config="time_zone: Asia/Tokyo")
+    now = datetime(2026, 4, 5, 15, 30, tzinfo=UTC)
+    assert snapshots.last_complete_day(made, now) == DAY
+    assert snapshots.last_complete_day(made, now.astimezone(ZoneInfo("America/New_York"))) == DAY
+    assert snapshots.last_complete_day(made, now - timedelta(hours=1)) == DAY - timedelta(days=1)
+
+
+def test_traits_are_kept_only_where_there_is_a_table(make: Make) -> None:
+    made = make(daily("u1", 1))
+    snapshots.score(made, [DAY])
+    assert snapshots.traits(made, "user", DAY) is None
