@@ -1,0 +1,88 @@
+"""The Celery application of one workspace."""
+
+import os
+import sys
+from pathlib import Path
+
+from celery import Celery
+from celery.schedules import crontab
+
+from connectors.base import ConfigurationError, HeatsyncError
+from sync import mapping as mapping_files
+from sync import workspace as workspace_files
+from sync.workspace import Workspace
+
+SWEEP_SECONDS = float(os.environ.get("HEATSYNC_SWEEP_SECONDS", "15"))
+"""How often the ledger is asked what is due and was not rung for."""
+
+
+def place() -> tuple[Path, str]:
+    """The workspace's folder and file, as the environment names them."""
+    folder = Path(os.environ.get("HEATSYNC_WORKSPACE", "."))
+    return folder, os.environ.get("HEATSYNC_CONFIG", "heatsync.yml")
+
+
+def make(workspace: Workspace) -> Celery:
+    """The application. Raises ConfigurationError when the workspace names no broker."""
+    broker = workspace.broker
+    if broker is None:
+        raise ConfigurationError(
+            f"{workspace.folder / place()[1]} names no broker, and workers need one. Set `broker: redis://HOST:6379/0`"
+            " there (or HEATSYNC_BROKER where it reads that), or run `heatsync sync` from cron without workers."
+        )
+    app = Celery("heatsync", broker=broker, include=["worker.tasks"])
+    beat = workspace.state / "beat"
+    beat.mkdir(parents=True, exist_ok=True)
+    app.conf.update(
+        timezone=workspace.time_zone.key,
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        worker_soft_shutdown_timeout=30,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        # Redis gives a message of a lost worker back after the visibility timeout, and one that is merely slow
+        # too: it lies above every time limit (docs.celeryq.dev, Redis broker, "Visibility timeout").
+        task_time_limit=4 * 3600,
+        broker_transport_options={
+            "visibility_timeout": 5 * 3600,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+        },
+        # Whoever starts a worker without naming queues gets both.
+        task_queues={name: {"exchange": name} for name in ("delivery", "scoring")},
+        task_default_queue="delivery",
+        task_routes={"heatsync.score": {"queue": "scoring"}},
+        beat_schedule_filename=str(beat / "schedule"),
+        beat_schedule=_schedule(workspace),
+    )
+    return app
+
+
+def _schedule(workspace: Workspace) -> dict[str, dict[str, object]]:
+    entries: dict[str, dict[str, object]] = {
+        "score": {"task": "heatsync.score", "schedule": crontab.from_string(workspace.score_cron)},
+        "sweep": {
+            "task": "heatsync.sweep",
+            "schedule": SWEEP_SECONDS,
+            "options": {"expires": SWEEP_SECONDS * 2},
+        },
+    }
+    for mapping in mapping_files.load(workspace).values():
+        if mapping.schedule is not None:
+            entries[f"plan {mapping.name}"] = {
+                "task": "heatsync.plan",
+                "schedule": crontab.from_string(mapping.schedule),
+                "args": (mapping.name,),
+            }
+    return entries
+
+
+def of_the_environment() -> Celery:
+    """The application of the workspace that the environment names; a problem is a sentence and exit code 2."""
+    try:
+        return make(workspace_files.load(*place()))
+    except HeatsyncError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - Celery's command line is the one that asks
+        raise SystemExit(2) from None

@@ -1,0 +1,152 @@
+"""The doorbells. A task carries an id or a name; what is to be done stands in the ledger."""
+
+import logging
+import os
+import time
+from datetime import date, datetime
+
+import redis
+from celery import shared_task
+from celery.schedules import crontab
+
+from connectors.base import HeatsyncError
+from sync import delivery, planning, snapshots, story
+from sync import workspace as workspace_files
+from sync.diff import Scope
+from sync.fields import Mapping
+from sync.house import House
+from worker.application import SWEEP_SECONDS, place
+from worker.limiter import SharedPace
+
+log = logging.getLogger("heatsync")
+
+RETRY_SECONDS = 900.0
+"""After a plan that failed, so long until the next try on the same day."""
+SOON = 60.0
+"""A wait below this is rung by Celery's countdown; a longer one by the sweep."""
+
+_house: tuple[int, tuple[tuple[str, int], ...], House] | None = None
+
+
+def house() -> House:
+    """The house of this process: opened after the fork, and anew when somebody edited a file."""
+    global _house
+    folder, config = place()
+    files = [folder / config, *sorted((folder / "mappings").rglob("*.yml"))]
+    seen = tuple((str(path), path.stat().st_mtime_ns) for path in files if path.exists())
+    if _house is not None and _house[0] == os.getpid() and _house[1] == seen:
+        return _house[2]
+    if _house is not None and _house[0] == os.getpid():
+        _house[2].close()
+    workspace = workspace_files.load(folder, config)
+    if workspace.broker is None:
+        raise HeatsyncError("The broker was taken out of heatsync.yml: stop the workers, or put it back.")
+    client = redis.Redis.from_url(workspace.broker)
+    opened = House(workspace, lambda name, limits: SharedPace(client, name, limits))
+    _house = (os.getpid(), seen, opened)
+    return opened
+
+
+@shared_task(name="heatsync.score")  # type: ignore[untyped-decorator]
+def score() -> None:
+    """Score the last complete day, then ring for the mappings that wait for it. Twice is harmless."""
+    here = house()
+    as_of = snapshots.last_complete_day(here.workspace)
+    if here.ledger.scored(as_of.isoformat()) or here.ledger.locked(_scoring(as_of)):
+        return
+    with planning.alone(here, _scoring(as_of)):
+        scored = snapshots.score(here.workspace, [as_of])
+        here.ledger.mark_scored(as_of.isoformat())
+    rows = {f"{s.profile} {s.entity}": s.rows for s in scored.snapshots if s.date == as_of}
+    log.info("scored %s: %s", as_of, rows)
+    _ring_due(here, as_of, story.new_run(as_of))
+
+
+@shared_task(name="heatsync.plan")  # type: ignore[untyped-decorator]
+def plan(mapping: str, run: str | None = None) -> None:
+    """Plan a mapping for the last complete day, if that is scored and not planned yet; ring for its batches.
+
+    `run` is the name of the morning's run, so that one approval does for all of its mappings.
+    """
+    here = house()
+    as_of = snapshots.last_complete_day(here.workspace)
+    chosen = here.mappings.get(mapping)
+    if chosen is None or not _to_plan(here, chosen, as_of):
+        return
+    told = story.plan_one(here, chosen, run or story.new_run(as_of), as_of, Scope(), story.silent)
+    if told.error is not None:
+        log.error("%s: %s", mapping, told.error)
+    elif told.plan is not None and told.plan.run.state == "held":
+        if told.plan.reasons:
+            log.warning("%s is held: %s", mapping, "; ".join(told.plan.reasons))
+        else:
+            here.ledger.release(told.plan.run)
+    if told.run is not None:
+        _ring(here, here.ledger.due_batches(told.run.run, mapping))
+        story.alert(here, told.run.run)
+
+
+@shared_task(name="heatsync.deliver")  # type: ignore[untyped-decorator]
+def deliver(batch: str) -> None:
+    """Deliver a batch, if it is still to be had."""
+    started = time.monotonic()
+    here = house()
+    result = delivery.deliver(here, batch)
+    run, _, rest = batch.partition(".")
+    mapping = rest.rpartition(".")[0]
+    here.ledger.add_calls(run, mapping, 0, time.monotonic() - started)
+    if result.error is not None:
+        log.warning("%s: %s", batch, result.error)
+    wait = result.until - time.time()
+    if result.state == "later" and wait < SOON:
+        deliver.apply_async((batch,), countdown=max(1.0, wait))
+
+
+@shared_task(name="heatsync.sweep")  # type: ignore[untyped-decorator]
+def sweep() -> None:
+    """Ring again for whatever is due and was lost: the scoring, batches, mappings whose hour has come."""
+    here = house()
+    as_of = snapshots.last_complete_day(here.workspace)
+    here.bury_the_dead()
+    _ring(here, here.ledger.due_batches(unrung=4 * SWEEP_SECONDS))
+    if here.ledger.scored(as_of.isoformat()):
+        _ring_due(here, as_of)
+    elif _hour_has_come(here, here.workspace.score_cron) and not here.ledger.locked(_scoring(as_of)):
+        score.delay()
+
+
+def _ring(here: House, batches: list[str]) -> None:
+    here.ledger.ring(batches)
+    for batch in batches:
+        deliver.delay(batch)
+
+
+def _ring_due(here: House, as_of: date, run: str | None = None) -> None:
+    for mapping in here.mappings.values():
+        if _hour_has_come(here, mapping.schedule or here.workspace.score_cron) and _to_plan(
+            here, mapping, as_of
+        ):
+            plan.delay(mapping.name, run)
+
+
+def _scoring(as_of: date) -> str:
+    return f"score {as_of}"
+
+
+def _hour_has_come(here: House, cron: str) -> bool:
+    """Whether a schedule's hour was there today, in the workspace's time zone."""
+    zone = here.workspace.time_zone
+    midnight = datetime.now(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    schedule = crontab.from_string(cron)
+    return bool(schedule.is_due(midnight).is_due)
+
+
+def _to_plan(here: House, mapping: Mapping, as_of: date) -> bool:
+    if not here.ledger.scored(as_of.isoformat()):
+        return False
+    if here.ledger.locked(f"plan {mapping.name}"):
+        return False
+    last = here.ledger.latest_run(mapping.name, as_of.isoformat())
+    if last is None or last.state == "planning":
+        return True
+    return last.state == "failed" and time.time() - (last.ended_at or 0.0) > RETRY_SECONDS
