@@ -1,0 +1,343 @@
+"""What the commands answer: as files.md promises it in JSON, and the same for people."""
+
+import csv
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from connectors.base import ConfigurationError
+from console import screen
+from console.cures import cure
+from sync import story
+from sync.house import House
+from sync.ledger import Planned, Run, write_value
+from sync.planning import Plan
+from sync.snapshots import Scored
+
+EXAMPLES = 3
+
+
+def scored(result: Scored) -> dict[str, Any]:
+    return {
+        "snapshots": [
+            {
+                "profile": s.profile,
+                "entity": str(s.entity),
+                "date": s.date.isoformat(),
+                "rows": s.rows,
+                "path": str(s.path),
+            }
+            for s in result.snapshots
+        ],
+        "ignored": dict(result.ignored),
+    }
+
+
+def where(house: House, plan: Plan) -> str:
+    """The line that is shown before anything is written: to whom, and how much."""
+    run = plan.run
+    reached = house.reached(run.mapping)
+    name = f" ({reached.account.name})" if reached is not None and reached.account.name else ""
+    config = house.workspace.destinations[run.destination]
+    host = reached.destination.host if reached is not None else "?"
+    size = f"{plan.counts.entered} new, {plan.counts.changed} changed, {plan.counts.left} left"
+    fields = f"; makes {len(plan.new_fields)} fields" if plan.new_fields else ""
+    return f"{run.mapping} -> {config.vendor.title} {run.label}{name} at {host}: {size}{fields}"
+
+
+def planned(house: House, plan: Plan, with_changes: bool) -> dict[str, Any]:
+    """A plan, in the shape of a run."""
+    run, counts = plan.run, plan.counts
+    reached = house.reach(house.mappings[run.mapping])
+    limits = reached.destination.limits
+    answer: dict[str, Any] = {
+        "mapping": run.mapping,
+        "destination": run.destination,
+        "account": run.label,
+        "object": run.object,
+        "state": "held" if plan.reasons else "planned",
+        "cause": run.cause,
+        "records": counts.records,
+        "planned": {
+            "entered": counts.entered,
+            "changed": counts.changed,
+            "left": counts.left,
+            "unchanged": counts.unchanged,
+        },
+        "matched": counts.matched,
+        "unmatched": counts.unmatched,
+        "ambiguous": counts.ambiguous,
+        "refused": counts.refused,
+        "skipped": counts.skipped,
+        "created": counts.created,
+        "calls": plan.calls,
+        "seconds": round(plan.calls * limits.seconds / limits.calls, 1),
+        "quota": {"calls": limits.calls, "per_seconds": limits.seconds},
+        "new_fields": [new.name for new in plan.new_fields],
+    }
+    if house.mappings[run.mapping].vendor.type == "segment":
+        answer["profiles"] = counts.entered + counts.changed
+    if with_changes:
+        answer["changes"] = [_change(Planned(row.change, row.digest, row.level)) for row in plan.shown]
+    return answer
+
+
+def _change(planned: Planned) -> dict[str, Any]:
+    change = planned.change
+    return {
+        "key": change.key,
+        "kind": change.kind.value,
+        "fields": {
+            name: {"old": write_value(change.before.get(name)), "new": write_value(value)}
+            for name, value in change.fields.items()
+        },
+    }
+
+
+def ended(house: House, ending: story.Ending) -> dict[str, Any]:
+    """How a run ended, mapping by mapping; those that never got to a plan included."""
+    answers = {answer["mapping"]: answer for answer in story.answer(house, ending.run)}
+    for told in ending.told:
+        name = told.mapping.name
+        if told.paused is not None:
+            cause = f"{told.paused} `heatsync resume {name}` ends the pause."
+            answers[name] = _bare(told, "paused", told.paused if told.paused == story.BY_HAND else cause)
+        elif told.error is not None and name not in answers:
+            answers[name] = _bare(told, "failed", told.error.told)
+        elif told.error is not None:
+            answers[name] |= {"state": "failed", "cause": told.error.told}
+    states = {answer["state"] for answer in answers.values()}
+    state = next((s for s in ("failed", "held") if s in states), "done")
+    return {
+        "run": ending.run,
+        "state": state,
+        "as_of": ending.as_of.isoformat(),
+        "mappings": [answers[told.mapping.name] for told in ending.told if told.mapping.name in answers],
+    }
+
+
+def _bare(told: story.Told, state: str, cause: str) -> dict[str, Any]:
+    return {
+        "mapping": told.mapping.name,
+        "destination": told.mapping.destination,
+        "account": None,
+        "object": told.mapping.object,
+        "state": state,
+        "cause": cause,
+        "records": 0,
+        "planned": dict.fromkeys(("entered", "changed", "left", "unchanged"), 0),
+        "outcomes": dict.fromkeys(("delivered", "rejected", "skipped", "deferred", "unknown"), 0),
+        "calls": 0,
+        "seconds": 0.0,
+    }
+
+
+def known(house: House, run: str) -> list[Run]:
+    """The rows of a run. Raises ConfigurationError when there is none."""
+    rows = house.ledger.runs(run)
+    if not rows:
+        raise ConfigurationError(f"There is no run {run}. `heatsync runs` lists them.")
+    return rows
+
+
+def history(house: House) -> list[dict[str, Any]]:
+    return [
+        {
+            "run": row.run,
+            "mapping": row.mapping,
+            "destination": row.destination,
+            "account": row.label,
+            "as_of": row.as_of,
+            "at": screen.at(row.created_at),
+            "ended": screen.at(row.ended_at),
+            "state": row.state,
+            "cause": row.cause,
+            "writes": row.planned.get("writes", 0),
+            "calls": row.calls,
+        }
+        for row in house.ledger.runs()
+    ]
+
+
+def in_full(house: House, run: str, number: int) -> dict[str, Any]:
+    rows = known(house, run)
+    mappings = story.answer(house, run)
+    for answer in mappings:
+        changes = house.ledger.planned_changes(run, answer["mapping"], number)
+        answer["changes"] = [_change(planned) for planned in changes]
+    return {
+        "run": run,
+        "as_of": rows[0].as_of,
+        "at": screen.at(min(row.created_at for row in rows)),
+        "mappings": mappings,
+    }
+
+
+def failures(house: House, run: str | None) -> list[dict[str, Any]]:
+    """Rejected and unknown records by mapping, code and field, the most frequent cause first."""
+    groups: dict[tuple[str, str, str], list[Any]] = defaultdict(list)
+    for row in _once(house.ledger.failures(run)):
+        groups[(row.mapping, row.code, row.field or "")].append(row)
+    answers = []
+    for (mapping, code, _field), rows in groups.items():
+        answers.append(
+            {
+                "code": code,
+                "cause": rows[0].cause,
+                "cure": cure(code),
+                "mapping": mapping,
+                "count": len(rows),
+                "examples": [
+                    {"key": row.entity, "field": row.field, "value": row.value, "answer": row.answer}
+                    for row in rows[:EXAMPLES]
+                ],
+            }
+        )
+    return sorted(answers, key=lambda answer: (-answer["count"], answer["mapping"], answer["code"]))
+
+
+def _once(rows: Sequence[Any]) -> list[Any]:
+    """The newest outcome of each record."""
+    newest: dict[tuple[str, str], Any] = {}
+    for row in rows:
+        newest.setdefault((row.mapping, row.entity), row)
+    return list(newest.values())
+
+
+def print_failures_csv(house: House, run: str | None) -> None:
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["mapping", "key", "code", "field", "value", "cause", "answer", "cure", "run"])
+    for row in _once(house.ledger.failures(run)):
+        writer.writerow(
+            [
+                row.mapping,
+                row.entity,
+                row.code,
+                row.field,
+                row.value,
+                row.cause,
+                row.answer,
+                cure(row.code),
+                row.run,
+            ]
+        )
+
+
+def print_failures(grouped: list[dict[str, Any]]) -> None:
+    if not grouped:
+        screen.show("Nothing stands rejected.")
+        return
+    for group in grouped:
+        screen.show(f"{group['count']} x {group['code']} in {group['mapping']}: {group['cause']}")
+        screen.show(f"    do: {group['cure']}")
+        for example in group["examples"]:
+            value = f" = {example['value']!r}" if example["value"] is not None else ""
+            field = f" {example['field']}{value}" if example["field"] else ""
+            screen.show(f"    {example['key']}{field}: {example['answer'] or '-'}")
+
+
+def print_plans(plans: list[dict[str, Any]], as_of: date) -> None:
+    made = [plan for plan in plans if plan["state"] != "failed"]
+    screen.table(
+        f"What a sync would change, as of {as_of}",
+        [
+            "mapping",
+            "records",
+            "new",
+            "changed",
+            "left",
+            "same",
+            "unmatched",
+            "ambiguous",
+            "calls",
+            "s",
+        ],
+        [
+            [
+                p["mapping"],
+                p["records"],
+                p["planned"]["entered"],
+                p["planned"]["changed"],
+                p["planned"]["left"],
+                p["planned"]["unchanged"],
+                p["unmatched"],
+                p["ambiguous"],
+                p["calls"],
+                p["seconds"],
+            ]
+            for p in made
+        ],
+    )
+    for plan in plans:
+        if plan["cause"]:
+            word = "held" if plan["state"] == "held" else plan["state"]
+            screen.show(f"{plan['mapping']}: {word}: {plan['cause']}")
+        if plan.get("new_fields"):
+            screen.show(f"{plan['mapping']}: makes the fields {', '.join(plan['new_fields'])}")
+        _print_changes(plan)
+
+
+def print_ended(answer: dict[str, Any]) -> None:
+    screen.table(
+        f"Run {answer['run']} as of {answer['as_of']}: {answer['state']}",
+        [
+            "mapping",
+            "state",
+            "records",
+            "same",
+            "sent",
+            "rejected",
+            "skipped",
+            "due",
+            "calls",
+            "s",
+        ],
+        [
+            [
+                m["mapping"],
+                m["state"],
+                m["records"],
+                m["planned"]["unchanged"],
+                m["outcomes"]["delivered"],
+                m["outcomes"]["rejected"] + m["outcomes"]["unknown"],
+                m["outcomes"]["skipped"],
+                m["outcomes"]["deferred"],
+                m["calls"],
+                round(m["seconds"], 1),
+            ]
+            for m in answer["mappings"]
+        ],
+    )
+    for mapping in answer["mappings"]:
+        if mapping["cause"]:
+            screen.show(f"{mapping['mapping']}: {mapping['state']}: {mapping['cause']}")
+    if answer["state"] == "held":
+        screen.show(f"`heatsync show {answer['run']}` shows it, `heatsync approve {answer['run']}` sends it.")
+    if any(m["outcomes"]["rejected"] for m in answer["mappings"]):
+        screen.show(f"`heatsync failures {answer['run']}` names the causes and the cures.")
+
+
+def print_in_full(shown: dict[str, Any]) -> None:
+    screen.show(f"Run {shown['run']} of {shown['at']}, as of {shown['as_of']}")
+    for mapping in shown["mappings"]:
+        counts = ", ".join(f"{n} {kind}" for kind, n in mapping["planned"].items())
+        outcomes = ", ".join(f"{n} {status}" for status, n in mapping["outcomes"].items() if n)
+        screen.show()
+        screen.show(
+            f"{mapping['mapping']} -> {mapping['destination']} {mapping['account']}: {mapping['state']}"
+        )
+        if mapping["cause"]:
+            screen.show(f"  because: {mapping['cause']}")
+        screen.show(f"  planned: {mapping['records']} records: {counts}")
+        screen.show(f"  unmatched: {mapping['unmatched']}, ambiguous: {mapping['ambiguous']}")
+        screen.show(
+            f"  outcomes: {outcomes or 'none yet'}; calls: {mapping['calls']}; seconds: {mapping['seconds']}"
+        )
+        _print_changes(mapping)
+
+
+def _print_changes(mapping: dict[str, Any]) -> None:
+    for change in mapping.get("changes", ()):
+        screen.show(f"  {change['key']} ({change['kind']}): {screen.fields(change['fields'])}")

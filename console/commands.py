@@ -1,0 +1,489 @@
+"""The command line. Each command is a thin skin over a function of the same name below it."""
+
+import signal
+import sys
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from connectors.base import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
+from console import answers, screen
+from sync import mapping as mapping_files
+from sync import planning, snapshots, story
+from sync import workspace as workspace_files
+from sync.diff import Scope
+from sync.house import House
+from sync.workspace import Workspace
+
+app = typer.Typer(
+    name="heatsync",
+    help="Scores users and accounts by their product events, and keeps Segment, Intercom, HubSpot and Salesforce up to date.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Folder = Annotated[
+    Path, typer.Option("--workspace", "-w", envvar="HEATSYNC_WORKSPACE", help="The workspace's folder.")
+]
+Config = Annotated[
+    str, typer.Option("--config", envvar="HEATSYNC_CONFIG", help="Its file, beside heatsync.yml.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Pure JSON on stdout.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="[MAPPING]...", help="Default: every mapping.")]
+Day = Annotated[
+    str | None,
+    typer.Option("--date", metavar="DAY", help="The day to score. Default: the last complete one."),
+]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="As `heatsync runs` shows it.")]
+
+HERE = Path(".")
+FILE = "heatsync.yml"
+EARLIEST = date(1970, 1, 1)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the new workspace.")],
+    demo_data: Annotated[
+        bool, typer.Option("--demo-data", help="With a small, made-up product's events.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new workspace, commented."""
+    from console import template
+
+    written = template.write(folder)
+    if demo_data:
+        from sandbox import product
+
+        product.write(folder / "data", end=date.today() - timedelta(days=1))
+        written.append("data/")
+    if as_json:
+        screen.data({"workspace": str(folder), "files": written})
+        return
+    screen.show(f"A workspace in {folder}: " + ", ".join(written))
+    screen.show(
+        f"Next: edit {folder / FILE}, then `heatsync check -w {folder}` and `heatsync plan -w {folder}`."
+    )
+
+
+@app.command()
+def demo(
+    real: Annotated[
+        bool, typer.Option("--real", help="A real message log in place of made-up data.")
+    ] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", metavar="DIR", help="Where to make it. Default: .heatsync/demo here."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole job on demo data against the built-in sandbox, and show what arrived."""
+    from console import demonstration
+
+    raise typer.Exit(demonstration.run(folder or Path(".heatsync") / "demo", real, as_json))
+
+
+@app.command()
+def check(folder: Folder = HERE, config: Config = FILE, as_json: AsJson = False) -> None:
+    """Name every problem in every file at once, as file:line:column."""
+    checked = mapping_files.check(folder, config)
+    if as_json:
+        screen.data({"problems": list(checked.problems), "warnings": list(checked.warnings)})
+    else:
+        for warning in checked.warnings:
+            screen.say(f"warning: {warning}")
+        for problem in checked.problems:
+            screen.show(problem)
+        if not checked.problems:
+            screen.show("No problem found.")
+    raise typer.Exit(2 if checked.problems else 0)
+
+
+@app.command()
+def score(
+    folder: Folder = HERE,
+    config: Config = FILE,
+    day: Day = None,
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="DAY", help="The first day of a range.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--to", metavar="DAY", help="The last day of a range.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute snapshots of scores."""
+    workspace = workspace_files.load(folder, config)
+    dates = _dates(workspace, day, since, until)
+    with screen.progress(as_json) as told:
+        scored = snapshots.score(workspace, dates, lambda doing, done, of: told("scoring", doing, done, of))
+    if as_json:
+        screen.data(answers.scored(scored))
+        return
+    _warn(workspace, scored.notes)
+    screen.table(
+        "Snapshots",
+        ["profile", "entity", "date", "rows"],
+        [[s.profile, str(s.entity), s.date.isoformat(), s.rows] for s in scored.snapshots],
+    )
+    for reason, count in scored.ignored.items():
+        screen.show(f"ignored: {count} events {reason}")
+
+
+@app.command()
+def plan(
+    names: Names = None,
+    folder: Folder = HERE,
+    config: Config = FILE,
+    day: Day = None,
+    show: Annotated[
+        int, typer.Option("--show", metavar="N", help="Show the first N changes, old -> new.")
+    ] = 0,
+    offline: Annotated[bool, typer.Option("--offline", help="Read nothing over there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what a sync would change. Sends nothing and keeps nothing."""
+    with _house(folder, config) as house, screen.progress(as_json) as told:
+        chosen = house.chosen(names or [])
+        as_of = _score(house.workspace, day, told, as_json)
+        plans: list[dict[str, Any]] = []
+        errors: list[HeatsyncError] = []
+        for mapping in chosen:
+            try:
+                made = planning.plan(
+                    house, mapping, "plan", as_of, Scope(), told, keep=False, show=show, offline=offline
+                )
+                plans.append(answers.planned(house, made, bool(show)))
+            except HeatsyncError as error:
+                errors.append(error)
+                plans.append({"mapping": mapping.name, "state": "failed", "cause": error.told})
+    if as_json:
+        screen.data({"run": None, "state": "planned", "as_of": as_of.isoformat(), "mappings": plans})
+    else:
+        answers.print_plans(plans, as_of)
+    raise typer.Exit(_code(errors[0]) if errors else 0)
+
+
+@app.command()
+def sync(
+    names: Names = None,
+    folder: Folder = HERE,
+    config: Config = FILE,
+    day: Day = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="At most so many changed records.")
+    ] = None,
+    only: Annotated[str | None, typer.Option("--only", metavar="KEY", help="One user or account.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Send every mapped value, changed or not.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Approve what would otherwise be held.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score the last complete day, plan and deliver, here and now."""
+    with _house(folder, config) as house:
+        chosen = house.chosen(names or [])
+        if not chosen:
+            screen.say(
+                f"note: there is no mapping in {house.workspace.folder / 'mappings'}: nothing is sent."
+            )
+        with screen.progress(as_json) as told:
+            as_of = _score(house.workspace, day, told, as_json)
+        with screen.progress(as_json or _asks(yes)) as told:
+            ending = story.sync(
+                house, chosen, as_of, Scope(everything, only, limit), _decide(house, yes, as_json), told
+            )
+        answer = answers.ended(house, ending)
+        code = story.exit_code(house, ending)
+    if as_json:
+        screen.data(answer)
+    else:
+        answers.print_ended(answer)
+    raise typer.Exit(code)
+
+
+@app.command()
+def runs(folder: Folder = HERE, config: Config = FILE, as_json: AsJson = False) -> None:
+    """List what was done, newest first."""
+    with _house(folder, config) as house:
+        listed = answers.history(house)
+    if as_json:
+        screen.data(listed)
+        return
+    screen.table(
+        "Runs",
+        ["run", "at", "as of", "mapping", "state", "writes", "calls", "cause"],
+        [
+            [r["run"], r["at"], r["as_of"], r["mapping"], r["state"], r["writes"], r["calls"], r["cause"]]
+            for r in listed
+        ],
+    )
+
+
+@app.command()
+def show(
+    run: RunId,
+    folder: Folder = HERE,
+    config: Config = FILE,
+    number: Annotated[int, typer.Option("--show", metavar="N", help="So many changes per mapping.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show one run in full: counts, changes old -> new, and what became of them."""
+    with _house(folder, config) as house:
+        answers.known(house, run)
+        shown = answers.in_full(house, run, number)
+    if as_json:
+        screen.data(shown)
+    else:
+        answers.print_in_full(shown)
+
+
+@app.command()
+def failures(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Default: whatever stands rejected now.")
+    ] = None,
+    folder: Folder = HERE,
+    config: Config = FILE,
+    csv: Annotated[bool, typer.Option("--csv", help="Every record, as CSV on stdout.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List rejected records by cause, with the cure."""
+    with _house(folder, config) as house:
+        if run is not None:
+            answers.known(house, run)
+        if csv:
+            answers.print_failures_csv(house, run)
+            return
+        grouped = answers.failures(house, run)
+    if as_json:
+        screen.data(grouped)
+    else:
+        answers.print_failures(grouped)
+
+
+@app.command()
+def approve(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: AsJson = False) -> None:
+    """Release exactly what a held run showed; without a broker it is delivered here and now."""
+    with _house(folder, config) as house:
+        held = [row for row in answers.known(house, run) if row.state == "held"]
+        if not held:
+            raise ConfigurationError(f"Nothing of run {run} is held: there is nothing to approve.")
+        ending = story.Ending(run, date.fromisoformat(held[0].as_of))
+        for row in held:
+            mapping = house.chosen([row.mapping])[0]
+            house.ledger.release(row)
+            ending.told.append(story.Told(mapping, row))
+        if house.workspace.broker is None:
+            with screen.progress(as_json) as told:
+                for one in ending.told:
+                    one.error = story.deliver_run(house, run, one.mapping, told)
+        else:
+            screen.say("Released; the workers deliver it.")
+        answer = answers.ended(house, ending)
+        code = story.exit_code(house, ending)
+    if as_json:
+        screen.data(answer)
+    else:
+        answers.print_ended(answer)
+    raise typer.Exit(code)
+
+
+@app.command()
+def cancel(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: AsJson = False) -> None:
+    """Drop a held run; nothing of it is sent."""
+    with _house(folder, config) as house:
+        held = [row for row in answers.known(house, run) if row.state == "held"]
+        if not held:
+            raise ConfigurationError(f"Nothing of run {run} is held: there is nothing to cancel.")
+        for row in held:
+            house.ledger.cancel(row)
+    names = [row.mapping for row in held]
+    if as_json:
+        screen.data({"run": run, "cancelled": names})
+    else:
+        screen.show(f"Cancelled: {', '.join(names)}. Nothing was sent.")
+
+
+@app.command()
+def pause(
+    mapping: Annotated[str | None, typer.Argument(metavar="[MAPPING]", help="Default: everything.")] = None,
+    folder: Folder = HERE,
+    config: Config = FILE,
+) -> None:
+    """Let one mapping, or everything, rest until it is resumed."""
+    with _house(folder, config) as house:
+        if mapping is not None:
+            house.chosen([mapping])
+        house.ledger.pause(mapping or "*", story.BY_HAND)
+    screen.show(
+        f"{mapping or 'Everything'} rests. `heatsync resume{f' {mapping}' if mapping else ''}` ends it."
+    )
+
+
+@app.command()
+def resume(
+    mapping: Annotated[str | None, typer.Argument(metavar="[MAPPING]", help="Default: everything.")] = None,
+    folder: Folder = HERE,
+    config: Config = FILE,
+) -> None:
+    """End a pause."""
+    with _house(folder, config) as house:
+        if mapping is not None:
+            house.chosen([mapping])
+        names = [mapping] if mapping else ["*", *house.mappings]
+        ended = [name for name in names if house.ledger.resume(name)]
+    screen.show(
+        f"Resumed: {', '.join('everything' if n == '*' else n for n in ended)}."
+        if ended
+        else "Nothing was paused."
+    )
+
+
+@app.command()
+def sandbox(
+    port: Annotated[int, typer.Option("--port", help="On loopback.")] = 8100,
+    quotas: Annotated[str, typer.Option("--quotas", help="on or off: whether windows are enforced.")] = "on",
+    latency: Annotated[
+        float, typer.Option("--latency", metavar="MS", help="Milliseconds that each call takes.")
+    ] = 0.0,
+) -> None:
+    """Serve the four destinations, simulated, to try things without an account."""
+    from sandbox import server
+
+    if quotas not in ("on", "off"):
+        raise ConfigurationError(f"--quotas is on or off, not {quotas!r}.")
+    screen.say(
+        f"The sandbox answers at http://127.0.0.1:{port}; what it holds: /_state, what it was asked: /_stats."
+    )
+    try:
+        server.serve(port, quotas=quotas == "on", latency_ms=latency)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Port {port} is not free ({error.strerror}). Choose another with --port."
+        ) from error
+
+
+def _house(folder: Path, config: str) -> House:
+    house = House(workspace_files.load(folder, config))
+    for warning in house.workspace.warnings:
+        screen.say(f"warning: {warning}")
+    return house
+
+
+def _warn(workspace: Workspace, notes: tuple[str, ...]) -> None:
+    for note in (*workspace.warnings, *notes):
+        screen.say(f"note: {note}")
+
+
+def _day(text: str, option: str) -> date:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(f"{option} wants a day like 2026-01-31, not {text!r}.") from None
+    if day < EARLIEST:
+        raise ConfigurationError(
+            f"{option} {day} lies before {EARLIEST}, the earliest day that can be scored."
+        )
+    return day
+
+
+def _dates(workspace: Workspace, day: str | None, since: str | None, until: str | None) -> list[date] | None:
+    if since is None and until is None:
+        return None if day is None else [_complete(workspace, _day(day, "--date"), "--date")]
+    if day is not None or since is None or until is None:
+        raise ConfigurationError("Give either --date DAY, or both --from DAY and --to DAY.")
+    first, last = _day(since, "--from"), _complete(workspace, _day(until, "--to"), "--to")
+    if first > last:
+        raise ConfigurationError(f"--from {first} lies after --to {last}.")
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def _complete(workspace: Workspace, day: date, option: str) -> date:
+    latest = snapshots.last_complete_day(workspace)
+    if day > latest:
+        raise ConfigurationError(f"{option} {day} is not over yet: the last complete day is {latest}.")
+    return day
+
+
+def _score(workspace: Workspace, day: str | None, told: planning.Progress, as_json: bool) -> date:
+    dates = _dates(workspace, day, None, None)
+    as_of = dates[0] if dates else snapshots.last_complete_day(workspace)
+    scored = snapshots.score(workspace, [as_of], lambda doing, done, of: told("scoring", doing, done, of))
+    if not as_json:
+        for note in scored.notes:
+            screen.say(f"note: {note}")
+    return as_of
+
+
+def _asks(yes: bool) -> bool:
+    return not yes and sys.stdin.isatty() and screen.talk.is_terminal
+
+
+def _decide(house: House, yes: bool, as_json: bool) -> story.Decide:
+    def decide(made: planning.Plan) -> bool:
+        if not as_json:
+            screen.say(answers.where(house, made))
+            for reason in made.reasons:
+                screen.say(f"  held: {reason}")
+        if yes or not made.reasons:
+            return True
+        return _asks(yes) and typer.confirm("  Send it?", default=False, err=True)
+
+    return decide
+
+
+def _code(error: HeatsyncError) -> int:
+    return 3 if isinstance(error, Unavailable | Unauthorized | Misunderstood) else 2
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """The entry point: every error becomes a sentence and an exit code, never a traceback."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        app()
+    except HeatsyncError as error:
+        screen.say(f"error: {error.told}")
+        sys.exit(_code(error))
+    except OSError as error:
+        sys.exit(_unusable(error) if error.filename else _unexpected())
+    except KeyboardInterrupt:
+        screen.say("Stopped. What was not sent stays due; run `heatsync sync` again.")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception:
+        sys.exit(_unexpected())
+
+
+def _unusable(error: OSError) -> int:
+    """A file or folder that cannot be read or written."""
+    screen.say(
+        f"error: {error.filename}: {error.strerror}. Check that its folder is there, that this user may write to it,"
+        " and that the disk has room; then run the command again: what was not sent stays due."
+    )
+    return 2
+
+
+def _unexpected() -> int:
+    """Keep the traceback in a file for whoever mends it, and say where it is."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile(
+        "w", prefix=f"heatsync-{datetime.now():%Y%m%d-%H%M%S}-", suffix=".log", delete=False
+    ) as file:
+        traceback.print_exc(file=file)
+    kind = sys.exc_info()[0]
+    screen.say(
+        f"error: heatsync failed in a way it should not ({kind.__name__ if kind else '?'}). Details: {file.name}"
+    )
+    return 70

@@ -1,0 +1,120 @@
+"""A process that dies in the middle of a delivery: nothing lost, nothing doubled."""
+
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from test_daily_job import plain, users
+from workshop import END, Workshop, calls, workshop
+
+from sandbox.server import Running, running
+
+UPSERT = """\
+version: 1
+destination: {destination}
+object: {object}
+profile: health
+match: {match}
+mode: upsert
+create_fields: true
+fields: {fields}
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Workshop:
+    with running(quotas=False, latency_ms=15) as sandbox:
+        yield workshop(tmp_path / "w", sandbox, users=150, days=60)
+
+
+def wait_for(condition: object, process: object, patience: float = 120.0) -> None:
+    until = time.monotonic() + patience
+    while not condition():  # type: ignore[operator]
+        assert process.poll() is None, process.communicate()  # type: ignore[attr-defined]
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def delivered(shop: Workshop) -> int:
+    """Contacts in Intercom that hold our value."""
+    return sum(
+        bool(c["custom_attributes"].get("heatsync_role"))
+        for c in shop.sandbox.state()["intercom"]["contacts"]
+    )
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_sync_is_completed_by_the_next_one(shop: Workshop, how: signal.Signals) -> None:
+    plain(shop)
+    people = users(shop)
+    with shop.start("sync", "--date", END.isoformat(), "--yes", "--json") as process:
+        wait_for(lambda: delivered(shop) >= 10, process)
+        process.send_signal(how)
+        process.communicate(timeout=60)
+    assert process.returncode != 0
+    cut = delivered(shop)
+    assert cut >= 10
+    again = shop.sync("--yes")
+    assert again.code == 0, again.out + again.err
+    state = shop.sandbox.state()
+    roles = {person["user_id"]: person["role"] for person in people}
+    emails = {person["email"].lower(): person["role"] for person in people}
+    assert {
+        c["external_id"]: c["custom_attributes"]["heatsync_role"] for c in state["intercom"]["contacts"]
+    } == roles
+    assert {u: traits["heatsync_role"] for u, traits in state["segment"]["users"].items()} == roles
+    assert {
+        c["properties"]["email"]: c["properties"]["heatsync_role"] for c in state["hubspot"]["contacts"]
+    } == emails
+    assert {c["Email"].lower(): c["Heatsync_Role__c"] for c in state["salesforce"]["Contact"]} == emails
+    shop.sandbox.reset_stats()
+    assert shop.sync().code == 0
+    assert calls(shop.sandbox) == 0
+
+
+def test_records_that_a_killed_sync_made_are_not_made_twice(shop: Workshop) -> None:
+    shop.only("hubspot-contacts", "intercom-contacts", "hubspot-companies", "segment-users")
+    for name, object, match, fields in [
+        ("hubspot-contacts", "contacts", "{email: email}", "{firstname: user.name}"),
+        ("hubspot-companies", "companies", "{domain: domain}", "{name: account.name}"),
+        ("intercom-contacts", "contacts", "{external_id: user_id}", "{name: user.name}"),
+    ]:
+        shop.write(
+            f"mappings/{name}.yml",
+            UPSERT.format(destination=name.split("-")[0], object=object, match=match, fields=fields),
+        )
+    with shop.start("sync", "--date", END.isoformat(), "--yes") as process:
+        wait_for(lambda: len(shop.sandbox.state()["intercom"]["contacts"]) >= 10, process)
+        process.kill()
+        process.communicate(timeout=60)
+    assert shop.sync("--yes").code in (0, 1)
+    state = shop.sandbox.state()
+    people = users(shop)
+    emails = Counter(c["properties"]["email"] for c in state["hubspot"]["contacts"])
+    assert emails == Counter(person["email"].lower() for person in people)
+    ids = Counter(c["external_id"] for c in state["intercom"]["contacts"])
+    assert set(ids) >= {person["user_id"] for person in people}
+    assert set(ids.values()) == {1}
+    domains = Counter(c["properties"]["domain"] for c in state["hubspot"]["companies"])
+    assert domains
+    assert set(domains.values()) == {1}
+
+
+def test_a_message_repeated_after_a_crash_has_the_same_id(shop: Workshop) -> None:
+    plain(shop)
+    shop.only("segment-users")
+
+    def handed_over(sandbox: Running) -> int:
+        return sum("heatsync_role" in traits for traits in sandbox.state()["segment"]["users"].values())
+
+    with shop.start("sync", "--date", END.isoformat(), "--yes") as process:
+        wait_for(lambda: handed_over(shop.sandbox) > 0, process)
+        process.kill()  # the answer may or may not have come to the ledger
+        process.communicate(timeout=60)
+    assert shop.sync("--yes").code == 0
+    stats = shop.sandbox.stats()["segment"]
+    people = len(users(shop))
+    assert handed_over(shop.sandbox) == people
+    assert stats["records"] - stats["duplicates"] == people

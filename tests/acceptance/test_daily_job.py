@@ -1,0 +1,313 @@
+"""The daily job as a person runs it: real commands, a real ledger, the four destinations simulated."""
+
+import csv
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from workshop import END, Workshop, calls, copied, workshop
+
+from sandbox import crm
+from sandbox.server import Running, running
+
+PLAIN = {
+    "hubspot-contacts": "destination: hubspot\nobject: contacts\nmatch: {email: email}\ncreate_fields: true\n"
+    "fields: {heatsync_role: user.role, heatsync_name: user.name, heatsync_plan: account.plan}",
+    "intercom-contacts": "destination: intercom\nobject: contacts\nmatch: {external_id: user_id}\ncreate_fields: true\n"
+    "fields: {heatsync_role: user.role, heatsync_name: user.name}",
+    "segment-users": "destination: segment\nobject: users\n"
+    "fields: {heatsync_role: user.role, heatsync_name: user.name}",
+    "salesforce-contacts": "destination: salesforce\nobject: Contact\nmatch: {Email: email}\n"
+    "fields: {Heatsync_Role__c: user.role, Heatsync_Name__c: user.name}",
+}
+"""Mappings of users to all four destinations whose values are columns: a user changes and nobody else does."""
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """A workspace with data, never synced itself."""
+    with running(quotas=False) as sandbox:
+        yield workshop(tmp_path_factory.mktemp("original") / "w", sandbox)
+
+
+@pytest.fixture
+def shop(original: Workshop, tmp_path: Path, sandbox: Running) -> Workshop:
+    made = copied(original, tmp_path / "w", sandbox)
+    sandbox.seed(crm.state(made.folder / "data"))
+    return made
+
+
+def plain(shop: Workshop) -> None:
+    """Put the mappings of PLAIN in the place of the demo's; every contact exists everywhere."""
+    shop.only(*PLAIN)
+    for name, text in PLAIN.items():
+        shop.write(f"mappings/{name}.yml", f"version: 1\nprofile: health\n{text}\n")
+    people = users(shop)
+    contact = {"type": "string", "length": 255}
+    shop.sandbox.seed(
+        {
+            "hubspot": {
+                "contacts": [
+                    {"id": str(n), "properties": {"email": u["email"]}} for n, u in enumerate(people, 101)
+                ]
+            },
+            "intercom": {
+                "contacts": [
+                    {"id": f"i{n}", "external_id": u["user_id"], "email": u["email"], "custom_attributes": {}}
+                    for n, u in enumerate(people)
+                ]
+            },
+            "segment": {"users": {}, "groups": {}},
+            "salesforce": {
+                "Contact": [
+                    {"Id": f"003{n:012d}AAA", "LastName": "x", "Email": u["email"]}
+                    for n, u in enumerate(people, 1)
+                ]
+            },
+            "fields": {"salesforce": {"Contact": {"Heatsync_Role__c": contact, "Heatsync_Name__c": contact}}},
+        }
+    )
+
+
+def users(shop: Workshop) -> list[dict[str, str]]:
+    with (shop.folder / "data/users.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write_users(shop: Workshop, people: list[dict[str, str]]) -> None:
+    with (shop.folder / "data/users.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, people[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(people)
+
+
+def endpoints(shop: Workshop) -> dict[str, int]:
+    """How often each endpoint was called."""
+    return {
+        f"{destination} {endpoint}": counts["calls"]
+        for destination, stats in shop.sandbox.stats().items()
+        for endpoint, counts in stats["endpoints"].items()
+    }
+
+
+def same(have: object, want: object) -> bool:
+    """Whether HubSpot's text is our value."""
+    if isinstance(want, bool) or want is None:
+        return (have or "") == ("" if want is None else str(want).lower())
+    return float(str(have)) == want if isinstance(want, int | float) else have == want
+
+
+def written(shop: Workshop) -> int:
+    """Calls that change something over there."""
+    reads = ("search", "read", "query", "describe", "token", "GET")
+    return sum(n for endpoint, n in endpoints(shop).items() if not any(read in endpoint for read in reads))
+
+
+def test_an_unattended_first_run_is_held_sends_nothing_and_approve_releases_what_was_shown(
+    shop: Workshop,
+) -> None:
+    before = shop.sandbox.state()
+    held = shop.sync()
+    assert held.code == 4, held.err
+    assert {mapping["state"] for mapping in held.json["mappings"]} <= {"held", "done"}
+    assert written(shop) == 0, endpoints(shop)
+    assert shop.sandbox.state() == before
+    run = held.json["run"]
+    shown = {
+        mapping["mapping"]: {change["key"]: change["fields"] for change in mapping["changes"]}
+        for mapping in shop.run("show", run, "--show", "100000", "--json").json["mappings"]
+    }
+    # Whatever happens to the data in the meantime, what was shown is what goes.
+    people = users(shop)
+    for person in people:
+        person["email"] = "x" + person["email"]
+    write_users(shop, people)
+    approved = shop.run("approve", run, "--json")
+    assert approved.code in (0, 1), approved.out + approved.err
+    delivered = {m["mapping"]: m["outcomes"]["delivered"] for m in approved.json["mappings"]}
+    assert delivered == {name: len(changes) for name, changes in shown.items() if name in delivered}
+    contacts = {
+        c["properties"]["email"]: c["properties"] for c in shop.sandbox.state()["hubspot"]["contacts"]
+    }
+    by_id = {person["user_id"]: person["email"][1:].lower() for person in people}
+    for key, fields in shown["hubspot-contacts"].items():
+        for name, change in fields.items():
+            assert same(contacts[by_id[key]].get(name), change["new"]), (key, name)
+    assert shop.run("approve", run).code == 2  # there is nothing left to approve
+
+
+def test_a_cancelled_run_sends_nothing(shop: Workshop) -> None:
+    run = shop.sync().json["run"]
+    assert shop.run("cancel", run).code == 0
+    assert shop.run("approve", run).code == 2
+    assert written(shop) == 0
+    assert {row["state"] for row in shop.run("runs", "--json").json} <= {"cancelled", "done"}
+
+
+def test_the_second_sync_on_unchanged_data_makes_no_call_at_all(shop: Workshop) -> None:
+    first = shop.sync("--yes")
+    assert first.code in (0, 1), first.err
+    assert first.json["state"] == "done"
+    shop.sandbox.reset_stats()
+    second = shop.sync("--yes")
+    assert second.code == 0, second.out
+    assert calls(shop.sandbox) == 0, endpoints(shop)
+    assert sum(mapping["calls"] for mapping in second.json["mappings"]) == 0
+    for mapping in second.json["mappings"]:
+        assert set(mapping["outcomes"].values()) == {0}
+
+
+def test_calls_are_counted_as_the_sandbox_counts_them(shop: Workshop) -> None:
+    first = shop.sync("--yes")
+    assert sum(mapping["calls"] for mapping in first.json["mappings"]) == calls(shop.sandbox)
+
+
+def test_after_some_users_changed_exactly_these_are_written_in_the_fewest_calls(shop: Workshop) -> None:
+    plain(shop)
+    assert shop.sync("--yes").code == 0
+    people = users(shop)
+    changed = people[:: max(1, len(people) // 3)]
+    for person in changed:
+        person["role"] = "astronaut"
+    write_users(shop, people)
+    before = shop.sandbox.state()
+    shop.sandbox.reset_stats()
+    again = shop.sync()
+    assert again.code == 0, again.err
+    stats = shop.sandbox.stats()
+    number = len(changed)
+    assert stats["hubspot"]["calls"] == math.ceil(number / 100)
+    assert stats["salesforce"]["calls"] == math.ceil(number / 200) + 1  # and one for the access token
+    assert stats["segment"]["calls"] == 1
+    assert stats["intercom"]["calls"] == number
+    for destination in stats.values():
+        assert destination["records"] in (number, number + 1), stats
+    for mapping in again.json["mappings"]:
+        assert mapping["planned"]["changed"] == number
+        assert mapping["outcomes"]["delivered"] == number
+        shown = shop.run("show", again.json["run"], "--json").json
+    fields = {name for m in shown["mappings"] for change in m["changes"] for name in change["fields"]}
+    assert fields == {"heatsync_role", "Heatsync_Role__c"}
+    emails = {person["email"].lower() for person in changed}
+    after = shop.sandbox.state()
+    moved = {
+        new["properties"]["email"].lower()
+        for old, new in zip(before["hubspot"]["contacts"], after["hubspot"]["contacts"], strict=True)
+        if old["properties"].get("heatsync_role") != new["properties"].get("heatsync_role")
+    }
+    assert moved == emails
+
+
+def test_with_the_token_of_another_portal_nothing_counts_as_delivered(shop: Workshop) -> None:
+    shop.only("hubspot-contacts", "salesforce-accounts", "intercom-companies")
+    assert shop.sync("--yes").code in (0, 1)
+    shop.sandbox.seed(crm.state(shop.folder / "data"), account="acme")
+    other = Workshop(shop.folder, shop.sandbox, "acme:t")
+    held = other.sync()
+    assert held.code == 4
+    assert all(mapping["planned"]["entered"] > 0 for mapping in held.json["mappings"])
+    sent = other.sync("--yes")
+    assert sent.json["state"] == "done"
+    assert all(mapping["outcomes"]["delivered"] > 0 for mapping in sent.json["mappings"])
+    shop.sandbox.reset_stats()
+    assert shop.sync().code == 0
+    assert calls(shop.sandbox) == 0
+
+
+def test_refused_credentials_stop_the_line_and_other_ones_start_it_again(shop: Workshop) -> None:
+    shop.only("hubspot-contacts")
+    refused = Workshop(shop.folder, shop.sandbox, "refused").sync("--yes")
+    assert refused.code == 3
+    assert "refused" in refused.json["mappings"][0]["cause"]
+    assert shop.sync("--yes").code in (0, 1)
+
+
+def test_pause_rests_a_mapping_until_it_is_resumed(shop: Workshop) -> None:
+    shop.only("hubspot-contacts")
+    assert shop.run("pause", "hubspot-contacts").code == 0
+    assert shop.sync("--yes").mapping("hubspot-contacts")["state"] == "paused"
+    assert calls(shop.sandbox) == 0
+    assert shop.run("resume", "hubspot-contacts").code == 0
+    assert shop.sync("--yes").mapping("hubspot-contacts")["state"] == "done"
+
+
+def test_a_plan_sends_nothing_keeps_nothing_and_tells_what_the_sync_then_does(shop: Workshop) -> None:
+    planned = shop.run("plan", "--date", END.isoformat(), "--show", "3", "--json")
+    assert planned.code == 0, planned.err
+    assert written(shop) == 0
+    done = shop.sync("--yes")
+    for before in planned.json["mappings"]:
+        after = done.mapping(before["mapping"])
+        assert before["planned"] == after["planned"]
+        assert before["unmatched"] == after["unmatched"]
+        assert len(before["changes"]) <= 3
+
+
+def test_only_one_key_is_sent_and_nobody_leaves(shop: Workshop) -> None:
+    shop.only("segment-users")
+    one = users(shop)[0]["user_id"]
+    assert shop.sync("--yes", "--only", one).mapping("segment-users")["outcomes"]["delivered"] == 1
+    assert list(shop.sandbox.state()["segment"]["users"]) == [one]
+    limited = shop.sync("--yes", "--limit", "5").mapping("segment-users")
+    assert limited["outcomes"]["delivered"] == 5
+    assert limited["planned"]["left"] == 0
+
+
+def test_a_mapping_that_changed_its_meaning_is_held_again(shop: Workshop) -> None:
+    plain(shop)
+    shop.only("hubspot-contacts")
+    assert shop.sync("--yes").code == 0
+    path = shop.folder / "mappings/hubspot-contacts.yml"
+    text = path.read_text()
+    path.write_text("# a comment is no change\n" + text)
+    assert shop.sync().code == 0
+    path.write_text(text.replace("heatsync_role: user.role", "heatsync_role: user.name"))
+    held = shop.sync()
+    assert held.code == 4
+    assert "meaning" in held.mapping("hubspot-contacts")["cause"]
+
+
+def test_who_leaves_the_audience_is_cleared_and_nobody_is_deleted(shop: Workshop) -> None:
+    plain(shop)
+    shop.only("hubspot-contacts")
+    shop.write(
+        "mappings/hubspot-contacts.yml",
+        "version: 1\nprofile: health\ndestination: hubspot\nobject: contacts\nmatch: {email: email}\n"
+        "create_fields: true\naudience: all_active\non_exit: clear\nfields: {heatsync_score: score}\n",
+    )
+    shop.write(
+        "heatsync.yml",
+        (shop.folder / "heatsync.yml").read_text()
+        + "\nguards: {max_clear_share: 100, max_shrink_share: 100}\n",
+    )
+    assert shop.sync("--yes").code == 0
+    scored = [c for c in shop.sandbox.state()["hubspot"]["contacts"] if c["properties"].get("heatsync_score")]
+    assert scored
+    with duckdb.connect() as con:  # the same people, and nothing happened for a long time
+        con.execute(
+            f"CREATE TABLE e AS SELECT * FROM '{shop.folder}/data/events.parquet' ORDER BY timestamp LIMIT 50"
+        )
+        con.execute(f"COPY e TO '{shop.folder}/data/events.parquet' (FORMAT parquet)")
+    left = shop.sync("--yes")
+    assert left.mapping("hubspot-contacts")["planned"]["left"] == len(scored)
+    contacts = shop.sandbox.state()["hubspot"]["contacts"]
+    assert len(contacts) == len(users(shop))
+    assert not any(contact["properties"].get("heatsync_score") for contact in contacts)
+
+
+def test_failures_name_the_cause_and_the_cure(shop: Workshop) -> None:
+    plain(shop)
+    shop.only("hubspot-contacts")
+    people = users(shop)
+    people[1]["email"] = people[0]["email"].upper()
+    write_users(shop, people)
+    done = shop.sync("--yes")
+    assert done.code == 1
+    (group,) = shop.run("failures", "--json").json
+    assert (group["code"], group["count"]) == ("duplicate_key", 2)
+    assert group["cure"]
+    assert {example["key"] for example in group["examples"]} == {people[0]["user_id"], people[1]["user_id"]}
+    assert shop.run("failures", "--csv").out.count("duplicate_key") == 2
+    assert shop.sync("--yes").code == 0  # rejected stays rejected, and is no news

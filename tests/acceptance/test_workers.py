@@ -1,0 +1,118 @@
+"""The distributed form: beat, two workers and a real Redis do what one process does."""
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from workshop import CELERY, Workshop, calls, copied, workshop
+
+from sandbox import crm
+from sandbox.server import running
+
+PATIENCE = 200.0
+
+
+def yesterday() -> Any:
+    from datetime import UTC, datetime, timedelta
+
+    return datetime.now(UTC).date() - timedelta(days=1)
+
+
+@pytest.fixture
+def shops(tmp_path: Path) -> Iterator[tuple[Workshop, Workshop]]:
+    """The same workspace twice, each with a sandbox of its own; data up to yesterday."""
+    from sandbox import product
+
+    with running(quotas=False) as one, running(quotas=False) as two:
+        first = workshop(tmp_path / "one", one, users=60, days=60)
+        product.write(first.folder / "data", users=60, days=60, end=yesterday())
+        path = first.folder / "heatsync.yml"
+        path.write_text(path.read_text().replace('score: "0 5 * * *"', 'score: "* * * * *"'))
+        second = copied(first, tmp_path / "two", two)
+        for shop in (first, second):
+            shop.sandbox.seed(crm.state(shop.folder / "data"))
+        yield first, second
+
+
+@contextlib.contextmanager
+def processes(shop: Workshop, environ: dict[str, str]) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Beat and two workers; ended by their pids."""
+    log = (shop.folder / "celery.log").open("wb")
+    commands = [
+        ["beat", "--loglevel", "INFO"],
+        ["worker", "--loglevel", "INFO", "--concurrency", "1", "--hostname", "one@test"],
+        ["worker", "--loglevel", "INFO", "--concurrency", "1", "--hostname", "two@test"],
+    ]
+    started = [
+        subprocess.Popen(
+            [CELERY, "-A", "worker", *command], env=environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+        )
+        for command in commands
+    ]
+    try:
+        yield started
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        log.close()
+
+
+def wait_until(true: Callable[[], bool], running: list[subprocess.Popen[bytes]], shop: Workshop) -> None:
+    until = time.monotonic() + PATIENCE
+    while not true():
+        log = (shop.folder / "celery.log").read_text()[-6000:]
+        assert all(process.poll() is None for process in running), log
+        assert "raised unexpected" not in log, log
+        assert time.monotonic() < until, log
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_beat_and_two_workers_leave_the_state_that_one_process_leaves(
+    shops: tuple[Workshop, Workshop], redis_url: str, database: str, request: pytest.FixtureRequest
+) -> None:
+    alone, shared = shops
+    done = alone.run("sync", "--yes", "--json")
+    assert done.json["state"] == "done", done.err
+    environ = {"HEATSYNC_BROKER": redis_url, "HEATSYNC_SWEEP_SECONDS": "1"}
+    if database == "postgresql":
+        environ["HEATSYNC_LEDGER"] = request.getfixturevalue("postgres_database")
+    expected = alone.sandbox.state()
+
+    def rows() -> list[Any]:
+        listed: list[Any] = shared.run("runs", "--json", **environ).json
+        return listed
+
+    with processes(shared, shared.environ | environ) as running:
+        mappings = len(done.json["mappings"])
+        wait_until(lambda: len({row["mapping"] for row in rows()}) == mappings, running, shared)
+        wait_until(lambda: all(row["state"] in ("held", "done") for row in rows()), running, shared)
+        held = {row["run"] for row in rows() if row["state"] == "held"}
+        assert len(held) == 1
+        for run in held:  # a first run that nobody watches waits for approval
+            assert shared.run("approve", run, **environ).code in (0, 1)
+        wait_until(lambda: all(row["state"] == "done" for row in rows()), running, shared)
+        assert shared.sandbox.state() == expected
+        shared.sandbox.reset_stats()
+        quiet = shared.run("sync", "--json", **environ)
+        assert quiet.code == 0
+        assert calls(shared.sandbox) == 0
+
+
+def test_without_a_broker_a_worker_refuses_and_says_how_to_set_one(shops: tuple[Workshop, Workshop]) -> None:
+    told = subprocess.run(
+        [CELERY, "-A", "worker", "worker"], env=shops[0].environ, capture_output=True, text=True, timeout=60
+    )
+    assert told.returncode == 2
+    assert "HEATSYNC_BROKER" in told.stderr
+    assert "Traceback" not in told.stderr

@@ -1,0 +1,56 @@
+"""A small workshop whose commands are forked, and what was expected of one that was given something bad."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from warm import Warm
+from workshop import END, Answered, Workshop
+
+PROFILE = """version: 1
+name: Health
+model: weighted
+window: 7d
+events: [{event: Report Created, weight: 8}, {event: Logged In, weight: 1}]
+normalize: {target: 50}
+levels: {bands: {Low: 0, High: 50}}
+"""
+MAPPING = """version: 1
+profile: health
+destination: hubspot
+object: contacts
+match: {email: email}
+create_fields: true
+fields: {heatsync_role: user.role, heatsync_name: user.name}
+"""
+"""One profile and one mapping that are quickly done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warmed(Workshop):
+    """A workshop whose commands are forked."""
+
+    fork: Warm
+
+    def run(self, *command: str, **environ: str) -> Answered:
+        """An empty value takes a variable out of the environment."""
+        merged = {name: value for name, value in (self.environ | environ).items() if value}
+        code, out, err = self.fork.run(command, merged)
+        assert "Traceback" not in out + err, err
+        assert code != 70, err + Path(err.split()[-1]).read_text("utf-8")
+        return Answered(code, out, err)
+
+    def sync_with(self, **environ: str) -> Answered:
+        return self.run("sync", "--date", END.isoformat(), "--yes", "--json", **environ)
+
+    def replace(self, path: str, old: str, new: str) -> None:
+        text = (self.folder / path).read_text("utf-8")
+        assert old in text, f"{path} does not hold {old!r}"
+        self.write(path, text.replace(old, new, 1))
+
+
+def refused(answer: Answered, code: int, *sentence: str) -> None:
+    """Whether a command ended with this code, and said every part of the sentence."""
+    said = answer.out + answer.err
+    assert answer.code == code, said
+    for part in sentence:
+        assert part in said, f"{part!r} is missing in: {said}"

@@ -1,0 +1,113 @@
+"""Workspaces, processes and expectations for the acceptance tests: real commands against the sandbox."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from console import template
+from sandbox import product
+from sandbox.server import Running
+
+END = date(2026, 10, 31)
+"""The last day of the data, and the day that is scored."""
+HEATSYNC = str(Path(sys.executable).with_name("heatsync"))
+CELERY = str(Path(sys.executable).with_name("celery"))
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def mapping(self, name: str) -> Any:
+        (found,) = [mapping for mapping in self.json["mappings"] if mapping["mapping"] == name]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """A workspace in a folder, and the sandbox that its destinations lead to."""
+
+    folder: Path
+    sandbox: Running
+    token: str = "default:t"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        kept = {
+            name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")
+        }
+        return kept | {
+            "HEATSYNC_WORKSPACE": str(self.folder),
+            "HUBSPOT_TOKEN": self.token,
+            "INTERCOM_TOKEN": self.token,
+            "SEGMENT_WRITE_KEY": self.token,
+            "SF_CONSUMER_KEY": self.token,
+            "SF_CONSUMER_SECRET": self.token,
+            **{
+                f"HEATSYNC_{name}_URL": self.sandbox.url
+                for name in ("HUBSPOT", "INTERCOM", "SEGMENT", "SALESFORCE")
+            },
+        }
+
+    def start(self, *command: str, **environ: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [HEATSYNC, *command],
+            env=self.environ | environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *command: str, **environ: str) -> Answered:
+        with self.start(*command, **environ) as process:
+            out, err = process.communicate(timeout=300)
+        assert "Traceback" not in out + err, err
+        return Answered(process.returncode, out, err)
+
+    def sync(self, *options: str) -> Answered:
+        return self.run("sync", "--date", END.isoformat(), "--json", *options)
+
+    def write(self, path: str, text: str) -> None:
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, "utf-8")
+
+    def only(self, *mappings: str) -> None:
+        """Leave just these mappings."""
+        for path in (self.folder / "mappings").glob("*.yml"):
+            if path.stem not in mappings:
+                path.unlink()
+
+
+def workshop(folder: Path, sandbox: Running, users: int = 120, days: int = 100) -> Workshop:
+    """The demo's workspace, smaller, with data that ends on END."""
+    template.write(folder)
+    product.write(folder / "data", users=users, days=days, end=END)
+    return Workshop(folder, sandbox)
+
+
+def copied(source: Workshop, folder: Path, sandbox: Running) -> Workshop:
+    """The same workspace without its state, leading to another sandbox."""
+    shutil.copytree(source.folder, folder, ignore=shutil.ignore_patterns(".heatsync"))
+    return Workshop(folder, sandbox)
+
+
+def calls(sandbox: Running) -> int:
+    """How many requests the sandbox answered."""
+    stats = sandbox.stats()
+    return sum(destination["calls"] for destination in stats.values())
