@@ -1,0 +1,182 @@
+"""Render and diff: records per second and peak memory, each size in a process of its own.
+
+Three mornings are timed for a mapping of ten fields to HubSpot contacts: the first (everything is new), a quiet one
+(one user in a hundred changed) and a worst case (every field of every record is compared, because the mapping's
+meaning changed). The ledger is a real SQLite file.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from connectors.base import Match
+from sync import mapping as mapping_files
+from sync import rendering, workspace
+from sync.diff import Diff, Row, Scope
+from sync.ledger import Bound, Ledger, Record, Standing
+from sync.planning import CHANGED_FEW, MEMORY, know, shape
+
+DAY = date(2026, 1, 31)
+SIZES = (10_000, 100_000, 1_000_000)
+MAPPING = """\
+version: 1
+destination: hubspot
+object: contacts
+profile: health
+match: {email: email}
+fields:
+  heatsync_score: score
+  heatsync_level: level
+  heatsync_trend: trend
+  heatsync_activation: activation
+  heatsync_recent: adoption_recent
+  heatsync_ever: adoption_ever
+  heatsync_frequency: frequency
+  heatsync_active: last_active
+  heatsync_day: {from: last_active, as: date}
+  heatsync_name: user.name
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, help="measure this size in this process, and print JSON")
+    chosen = parser.parse_args(arguments)
+    if chosen.records:
+        print(json.dumps(measure(chosen.records)))
+        return
+    print(f"{'records':>10} {'morning':<22} {'seconds':>8} {'records/s':>12} {'changes':>9} {'peak MiB':>9}")
+    for size in SIZES:
+        told = subprocess.run(
+            [sys.executable, "-m", "bench.engine", "--records", str(size)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        for row in json.loads(told.stdout):
+            rate = size / row["seconds"]
+            print(
+                f"{size:>10} {row['morning']:<22} {row['seconds']:>8.2f} {rate:>12,.0f} {row['changes']:>9}"
+                f" {row['peak']:>9.0f}"
+            )
+
+
+def measure(records: int) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        of = _workspace(home, records)
+        mapping = mapping_files.load(of)["contacts"]
+        bound = Bound("contacts", "hubspot:1", "contacts")
+        ledger = Ledger(f"sqlite:///{home}/ledger.db")
+
+        def morning(scope: Scope, then: Callable[[Iterator[Row], Diff], int]) -> tuple[float, int]:
+            started = time.perf_counter()
+            with duckdb.connect(
+                ":memory:", config={"memory_limit": MEMORY, "temp_directory": f"{home}/tmp"}
+            ) as con:
+                con.execute("SET preserve_insertion_order = false")
+                rendered = rendering.render(mapping, of, con, DAY)
+                diff = Diff(con, shape(mapping, rendered))
+                diff.desire(rendered.sql)
+                diff.stand(ledger.settled(bound), ledger.unsettled(bound), time.time(), scope)
+                know(diff, ledger, bound)
+                diff.compare(create=True)
+                seconds = time.perf_counter() - started
+                changes = then(diff.changes(), diff)
+            return seconds, changes
+
+        def peak() -> float:
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+        def deliver(rows: Iterator[Row], _diff: Diff) -> int:
+            count = 0
+            chunk: list[Row] = []
+            for row in rows:
+                chunk.append(row)
+                count += 1
+                if len(chunk) == CHANGED_FEW // 10:
+                    _delivered(ledger, bound, chunk)
+                    chunk = []
+            _delivered(ledger, bound, chunk)
+            return count
+
+        def drain(rows: Iterator[Row], _diff: Diff) -> int:
+            return sum(1 for _ in rows)
+
+        told = []
+        seconds, changes = morning(Scope(), deliver)
+        told.append({"morning": "first", "seconds": seconds, "changes": changes, "peak": peak()})
+        write_snapshot(of, records, changed=True)
+        seconds, changes = morning(Scope(), drain)
+        told.append({"morning": "1 % changed", "seconds": seconds, "changes": changes, "peak": peak()})
+        seconds, changes = morning(Scope(everything=True), drain)
+        told.append(
+            {"morning": "every field compared", "seconds": seconds, "changes": changes, "peak": peak()}
+        )
+        ledger.close()
+        return told
+
+
+def _delivered(ledger: Ledger, bound: Bound, rows: list[Row]) -> None:
+    """What a delivery would leave in the ledger."""
+    ledger.remember_records(
+        bound,
+        (Record(r.change.key, f"r{r.change.key}", _first(r.change.match), r.change.fields, 1) for r in rows),
+    )
+    ledger.settle_standings(bound, (Standing(r.change.key, r.digest, "settled", r.level) for r in rows))
+
+
+def _first(match: tuple[Match, ...]) -> str | None:
+    return match[0].value if match else None
+
+
+def _workspace(home: Path, records: int) -> workspace.Workspace:
+    (home / "mappings/profiles").mkdir(parents=True)
+    (home / "tmp").mkdir()
+    (home / "heatsync.yml").write_text(
+        "version: 1\nsource:\n  events: [{table: events.parquet}]\n  users: {table: users.csv}\n"
+        "destinations:\n  hubspot: {token: '${HUBSPOT_TOKEN:-bench}'}\n"
+    )
+    (home / "mappings/profiles/health.yml").write_text(
+        "version: 1\nname: Health\nmodel: weighted\nevents:\n"
+        + "".join(f"  - {{event: E{n}, weight: {n}}}\n" for n in range(1, 7))
+    )
+    (home / "mappings/contacts.yml").write_text(MAPPING)
+    of = workspace.load(home)
+    write_snapshot(of, records, changed=False)
+    return of
+
+
+def write_snapshot(of: workspace.Workspace, records: int, changed: bool) -> None:
+    snapshot, traits = of.snapshot("health", "user", DAY), of.traits("user", DAY)
+    snapshot.parent.mkdir(parents=True, exist_ok=True)
+    traits.parent.mkdir(parents=True, exist_ok=True)
+    bump = "CASE WHEN i % 100 = 7 THEN 1 ELSE 0 END" if changed else "0"
+    with duckdb.connect(":memory:", config={"memory_limit": MEMORY}) as con:
+        con.execute(
+            f"COPY (SELECT 'u' || i AS user_id, (i * 7919 % 100) + {bump} AS score, ['Passive'] AS segments,"
+            " (i % 101)::DOUBLE AS activation, (i % 97)::DOUBLE AS adoption_recent, (i % 89)::DOUBLE AS adoption_ever,"
+            " TIMESTAMP '2026-01-01' + INTERVAL (i % 2000000) SECOND AS last_active, i % 8 AS frequency,"
+            " ['Low', 'Medium', 'High', 'Very High'][1 + i % 4] AS level, NULL::VARCHAR AS level_previous,"
+            " NULL::DATE AS level_changed_on, ['Neutral', 'Heating'][1 + i % 2] AS trend, 0 AS score_change,"
+            " 0 AS score_change_window, 10 AS tenure_days, 50.0 AS benchmark, 'E1' AS drivers, ['passive'] AS audiences"
+            f" FROM range({records}) t(i)) TO '{snapshot}' (FORMAT parquet)"
+        )
+        con.execute(
+            "COPY (SELECT 'u' || i AS user_id, 'person' || i || '@example.com' AS email, 'Person ' || i AS name"
+            f" FROM range({records}) t(i)) TO '{traits}' (FORMAT parquet)"
+        )
+
+
+if __name__ == "__main__":
+    main()
