@@ -128,7 +128,8 @@ class Line:
         answer = send()
         if answer.status == 429:
             said = self._wait(answer)
-            raise Limited(self._unsaid if said is None else said)
+            # A date that is past, or 0, is no licence to ask again at once.
+            raise Limited(self._unsaid if said is None else max(1.0, said))
         if answer.status == 401:
             raise Unauthorized(
                 f"{self.title} refused the credentials (401). Check the token in heatsync.yml's environment."

@@ -95,7 +95,8 @@ class Intercom:
         weakref.finalize(self, self._http.close)
         self._width = PER_PAGE
         self.limits = Limits(
-            records=100,
+            # A call each: a batch ends within seconds, also when somebody waits for the process to stop.
+            records=25,
             lookups=PER_PAGE,
             calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
             seconds=10.0,

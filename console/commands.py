@@ -276,8 +276,18 @@ def approve(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: A
         ending = story.Ending(run, date.fromisoformat(held[0].as_of))
         for row in held:
             mapping = house.chosen([row.mapping])[0]
-            house.ledger.release(row)
-            ending.told.append(story.Told(mapping, row))
+            reached = house.reach(mapping)
+            if reached.bound.account != row.account:
+                raise ConfigurationError(
+                    f"Run {run} of {row.mapping} is for {row.label}, but the credentials belong to"
+                    f" {reached.account.label}. Nothing more was released."
+                )
+            if house.ledger.release(row):
+                ending.told.append(story.Told(mapping, row))
+            else:
+                screen.say(
+                    f"{row.mapping} is no longer held: a newer run took its place, or somebody was faster."
+                )
         if house.workspace.broker is None:
             with screen.progress(as_json) as told:
                 for one in ending.told:
@@ -300,13 +310,34 @@ def cancel(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: As
         held = [row for row in answers.known(house, run) if row.state == "held"]
         if not held:
             raise ConfigurationError(f"Nothing of run {run} is held: there is nothing to cancel.")
-        for row in held:
-            house.ledger.cancel(row)
-    names = [row.mapping for row in held]
+        names = [row.mapping for row in held if house.ledger.cancel(row)]
+        late = [row.mapping for row in held if row.mapping not in names]
     if as_json:
         screen.data({"run": run, "cancelled": names})
     else:
-        screen.show(f"Cancelled: {', '.join(names)}. Nothing was sent.")
+        screen.show(f"Cancelled: {', '.join(names) or 'nothing'}. Nothing of it was sent.")
+        if late:
+            screen.show(f"Released or superseded meanwhile, and not cancelled: {', '.join(late)}.")
+
+
+@app.command()
+def retry(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Default: whatever stands rejected now.")
+    ] = None,
+    folder: Folder = HERE,
+    config: Config = FILE,
+    as_json: AsJson = False,
+) -> None:
+    """Let the next sync send the rejected records again."""
+    with _house(folder, config) as house:
+        if run is not None:
+            answers.known(house, run)
+        count = house.ledger.reconsider(None, run=run)
+    if as_json:
+        screen.data({"due": count})
+    else:
+        screen.show(f"{count} rejected records are due again: the next `heatsync sync` sends them.")
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from connectors.base import (
@@ -20,8 +20,8 @@ from connectors.base import (
     Unavailable,
 )
 from sync.fields import Mapping
-from sync.house import House, Reached, owner
-from sync.ledger import LEASE, Claimed
+from sync.house import House, Reached, alone, keeping, owner
+from sync.ledger import SCHEMA_CODES, Claimed
 
 FLUSH = 100
 """Outcomes that are written together."""
@@ -33,114 +33,106 @@ class Delivery:
     """What became of a batch: `done`, `later` (at `until`), `stopped` (nobody should go on), or `gone`.
 
     A batch is gone when it was not to be had: done already, superseded, or somebody else's. `error` says why it
-    is not simply done.
+    is not simply done. `ended` tells that the whole run of the mapping ended with it.
     """
 
     state: str
     error: HeatsyncError | None = None
     until: float = 0.0
+    ended: bool = False
 
 
 def deliver(house: House, batch_id: str) -> Delivery:
     """Claim a batch, push it, and believe only what was answered."""
-    claimed = house.ledger.claim(batch_id, owner())
+    claimed = house.ledger.claim(batch_id, owner(secrets.token_hex(4)))
     if claimed is None:
         return Delivery("gone")
+    with keeping(lambda: house.ledger.extend(claimed)):
+        delivery = _safely(house, claimed)
+    calls = house.calls(claimed.mapping).take()
+    house.ledger.add_calls(claimed.run, claimed.mapping, calls, 0.0)
+    if delivery.state == "done" and house.ledger.finish_run(claimed.run, claimed.mapping):
+        return replace(delivery, ended=True)
+    return delivery
+
+
+def _safely(house: House, claimed: Claimed) -> Delivery:
+    book = house.ledger
     mapping = house.mappings.get(claimed.mapping)
     if mapping is None:
-        house.ledger.finish_batch(batch_id, "parked", f"the mapping {claimed.mapping} is no longer there")
-        return _ended(house, claimed, Delivery("done"))
+        book.park_batch(claimed, f"the mapping {claimed.mapping} is no longer there")
+        return Delivery("done")
     try:
-        return _ended(house, claimed, _deliver(house, mapping, claimed))
+        return _deliver(house, mapping, claimed)
     except Unavailable as error:
-        wait = (
-            error.retry_after
-            if error.retry_after is not None
-            else min(LONGEST_WAIT, 15 * 2**claimed.attempts)
-        )
-        until = time.time() + wait
-        house.ledger.give_back(batch_id, until)
+        backoff = min(LONGEST_WAIT, 15 * 2 ** (claimed.attempts - 1))
+        until = time.time() + (backoff if error.retry_after is None else error.retry_after)
+        # To be told to wait burns no attempt.
+        book.give_back(claimed, until, burn=error.retry_after is None)
         return Delivery("later", error, until)
     except Unauthorized as error:
-        house.ledger.give_back(batch_id, 0.0)
-        house.ledger.pause(mapping.name, str(error), house.credential(mapping))
+        book.give_back(claimed, 0.0)
+        book.pause(mapping.name, str(error), house.credential(mapping))
         return Delivery("stopped", error)
     except (Misunderstood, ConfigurationError) as error:
         evidence = getattr(error, "evidence", "")
-        house.ledger.finish_batch(batch_id, "parked", f"{error.told}\n{evidence}".strip())
-        return _ended(house, claimed, Delivery("done", error))
+        book.park_batch(claimed, f"{error.told}\n{evidence}".strip())
+        return Delivery("done", error)
     except BaseException:
-        house.ledger.give_back(batch_id, 0.0)
+        book.give_back(claimed, 0.0)
         raise
-    finally:
-        reached = house.reached(mapping.name)
-        calls = reached.calls.take() if reached else 0
-        house.ledger.add_calls(claimed.run, claimed.mapping, calls, 0.0)
-
-
-def _ended(house: House, claimed: Claimed, delivery: Delivery) -> Delivery:
-    if delivery.state == "done":
-        house.ledger.finish_run(claimed.run, claimed.mapping)
-    return delivery
 
 
 def _deliver(house: House, mapping: Mapping, claimed: Claimed) -> Delivery:
     reached = house.reach(mapping)
     if reached.bound.account != claimed.account:
-        house.ledger.finish_batch(claimed.id, "superseded")
-        return Delivery("done")
+        raise ConfigurationError(
+            f"run {claimed.run} of {mapping.name} was planned for another account than {reached.account.label}, which"
+            " the credentials belong to now. Put the old ones back and sync again, or sync to the new account."
+        )
     cause = house.ledger.paused(mapping.name, reached.credential)
     if cause is not None:
-        house.ledger.give_back(claimed.id, time.time() + 60)
+        house.ledger.give_back(claimed, time.time() + 60, burn=False)
         return Delivery("stopped", Unauthorized(cause))
     make_fields(house, claimed.run, mapping, reached)
     creating = any(_creates(p.change) for p in claimed.planned) and mapping.vendor.readable
-    lock, me = f"create {claimed.account} {claimed.object}", owner(claimed.id)
-    if creating and not house.ledger.lock(lock, me):
-        # Another batch creates records of this object: one after the other, so that nobody is created twice.
-        until = time.time() + 1
-        house.ledger.give_back(claimed.id, until)
-        return Delivery("later", until=until)
-    try:
-        if creating:
-            claimed = _with_known_ids(house, reached, claimed)
-        deferred = _push(house, mapping, reached, claimed)
-    finally:
-        if creating:
-            house.ledger.unlock(lock, me)
-    if deferred:
-        house.ledger.give_back(claimed.id, deferred)
-        return Delivery("later", until=deferred)
-    house.ledger.finish_batch(claimed.id)
+    if creating:
+        # One batch that creates after the other, over all mappings of the object: nobody is created twice.
+        with alone(house, f"create {claimed.account} {claimed.object}"):
+            due = _push(house, mapping, reached, _with_known_ids(house, reached, claimed))
+    else:
+        due = _push(house, mapping, reached, claimed)
+    if due:
+        house.ledger.give_back(claimed, due, burn=False)
+        return Delivery("later", until=due)
+    house.ledger.finish_batch(claimed)
     return Delivery("done")
 
 
 def _push(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) -> float:
     """Push what has no outcome yet; answers when the deferred ones are due, 0 when none is."""
+    if not house.ledger.begin(claimed):
+        raise Unavailable(f"{claimed.id} was taken over by another process", 1)
     recheck = time.time() + mapping.recheck_after.total_seconds()
     due: list[float] = []
     unanswered = {p.change.key for p in claimed.planned}
     earned: list[Outcome] = []
-    claimed_at = time.monotonic()
 
     def keep() -> None:
         nonlocal earned
         batch, earned = earned, []
         if batch:
             house.ledger.settle(claimed, batch, recheck)
+            _note_fields(house, mapping, reached, batch)
 
     try:
-        for outcome in _outcomes(reached, claimed):
+        for outcome in reached.destination.push(claimed.batch) if claimed.planned else ():
             unanswered.remove(outcome.key)
             if outcome.status is Status.DEFERRED:
                 due.append(outcome.until.timestamp() if outcome.until else time.time() + 60)
             earned.append(outcome)
             if len(earned) >= FLUSH:
                 keep()
-            if time.monotonic() - claimed_at > LEASE / 4:
-                keep()
-                house.ledger.extend(claimed.id, owner())
-                claimed_at = time.monotonic()
     finally:
         keep()
     if unanswered:
@@ -151,10 +143,14 @@ def _push(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) ->
     return max(due, default=0.0)
 
 
-def _outcomes(reached: Reached, claimed: Claimed) -> Iterator[Outcome]:
-    batch = claimed.batch
-    if batch.changes:
-        yield from reached.destination.push(batch)
+def _note_fields(house: House, mapping: Mapping, reached: Reached, outcomes: Sequence[Outcome]) -> None:
+    """After a rejection because of a field: make it anew where that is wanted, and do not ask for it at once."""
+    codes = {outcome.code for outcome in outcomes}
+    if codes.isdisjoint(SCHEMA_CODES):
+        return
+    house.ledger.remember_care(reached.bound, schema_at=time.time())
+    if mapping.create_fields and "field_missing" in codes:
+        house.ledger.remember_care(reached.bound, fields_made=None)
 
 
 def _creates(change: Change) -> bool:
@@ -167,7 +163,7 @@ def _with_known_ids(house: House, reached: Reached, claimed: Claimed) -> Claimed
     known: dict[str, str] = {}
     for chunk in house.ledger.records(reached.bound, [change.key for change in wanted]):
         known |= {row[0]: row[1] for row in chunk if row[1] is not None}
-    if claimed.attempts > 1:
+    if claimed.begun:
         lookups = [Lookup(change.key, change.match) for change in wanted if change.key not in known]
         types: dict[str, FieldType] = {}
         for found in reached.destination.find(claimed.object, lookups, types) if lookups else ():
@@ -185,15 +181,11 @@ def make_fields(house: House, run_id: str, mapping: Mapping, reached: Reached) -
     run = next((r for r in house.ledger.runs(run_id) if r.mapping == mapping.name), None)
     if run is None or not run.planned.get("new_fields"):
         return
-    lock, me = f"fields {reached.bound.account} {mapping.object}", owner(secrets.token_hex(4))
-    if not house.ledger.lock(lock, me):
-        raise Unavailable("another process is making the fields", 1)
-    try:
+    with alone(house, f"fields {reached.bound.account} {mapping.object}"):
         wanted = [NewField(name, FieldType(type), label) for name, type, label in run.planned["new_fields"]]
         present = reached.destination.fields(mapping.object) or {}
         missing = [new for new in wanted if new.name not in present]
         if missing:
             reached.destination.create_fields(mapping.object, missing)
         house.ledger.update_run(replace(run, planned={**run.planned, "new_fields": []}))
-    finally:
-        house.ledger.unlock(lock, me)
+        house.ledger.remember_care(reached.bound, fields_made=mapping.meaning)

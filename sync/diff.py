@@ -125,8 +125,10 @@ class Diff:
         matches = [f"m{i}" for i in range(len(self.shape.match))]
         fields = [f"f{i}" for i in range(len(self.shape.columns))]
         level = ["level"] if self.tolerant else []
+        if self.shape.needs_via:
+            level.append("via IS NULL")
         parts = ", ".join(
-            f"coalesce(CAST({name} AS VARCHAR), chr(30))" for name in [*matches, "problem", *level, *fields]
+            f"coalesce(CAST({name} AS VARCHAR), chr(30))" for name in (*matches, "problem", *level, *fields)
         )
         first = "coalesce(" + ", ".join(f"'{i}:' || {name}" for i, name in enumerate(matches)) + ")"
         meaning = _text(self.shape.meaning)
@@ -187,7 +189,8 @@ class Diff:
         self.con.execute(
             "CREATE OR REPLACE TABLE leaving AS SELECT s.entity AS key, s.state FROM standing s"
             " ANTI JOIN desired d ON s.entity = d.key"
-            " WHERE s.state <> 'left'" + (" AND FALSE" if scope.partial else "")
+            " WHERE s.state <> 'left' AND NOT (s.state = 'rejected' AND s.digest IS NULL)"
+            + (" AND FALSE" if scope.partial else "")
         )
         self.con.execute("DROP VIEW standing; DROP TABLE settled; DROP TABLE unsettled; DROP TABLE desired")
         empty = " AND ".join(f"m{i} IS NULL" for i in range(len(self.shape.match)))
@@ -199,7 +202,7 @@ class Diff:
         self.con.execute("DELETE FROM candidate WHERE key IN (SELECT key FROM unsendable)")
         self.con.execute(
             "CREATE OR REPLACE TABLE known (entity VARCHAR, remote_id VARCHAR, match_value VARCHAR,"
-            " version INTEGER, fields VARCHAR);"
+            " version INTEGER, fields VARCHAR, via VARCHAR);"
             "CREATE OR REPLACE TABLE levels (entity VARCHAR, level VARCHAR)"
         )
 
@@ -212,7 +215,7 @@ class Diff:
             yield [row[0] for row in rows]
 
     def know(self, records: Iterable[Sequence[Any]]) -> None:
-        """Add what the ledger knows, in chunks of (entity, remote_id, match_value, version, fields)."""
+        """Add what the ledger knows, in chunks of (entity, remote_id, match_value, version, fields, via)."""
         self._fill("known", records)
 
     @property
@@ -266,7 +269,7 @@ class Diff:
         return matched
 
     def learn(self, rows: Sequence[Sequence[Any]]) -> None:
-        """Replace what is known by what was just read: rows of (entity, remote_id, match_value, version, fields)."""
+        """Replace what is known by what was just read: rows like those of `know`."""
         if not rows:
             return
         self.con.execute("CREATE OR REPLACE TABLE learnt AS SELECT * FROM known LIMIT 0")
@@ -309,7 +312,10 @@ class Diff:
 
     def compare(self, create: bool, everything: bool = False) -> None:
         """Compare the remaining candidates field by field; with `create`, what has no id over there is new."""
-        structure = json.dumps({c.name: _SQL_TYPE[c.type] for c in self.shape.columns})
+        structure = _text(
+            json.dumps({c.name: _SQL_TYPE[c.type] for c in self.shape.columns}, ensure_ascii=False)
+        )
+        texts = _text(json.dumps({c.name: "VARCHAR" for c in self.shape.columns}, ensure_ascii=False))
         # A value over there that is not of the field's type (text in a number) is a difference, not an error.
         tests = [self._differs(i, column, everything) for i, column in enumerate(self.shape.columns)]
         flags = "".join(f", {test} AS d{i}" for i, test in enumerate(tests))
@@ -317,7 +323,7 @@ class Diff:
             "CREATE OR REPLACE TABLE compared AS SELECT c.*, k.remote_id, k.version, k.fields AS had_json"
             f"{flags} FROM (SELECT candidate.*, levels.level AS level_before FROM candidate"
             " LEFT JOIN levels ON candidate.key = levels.entity) c LEFT JOIN (SELECT *, json_transform(fields,"
-            f" {_text(structure)}) AS had FROM known) k ON c.key = k.entity"
+            f" {structure}) AS had, json_transform(fields, {texts}) AS raw FROM known) k ON c.key = k.entity"
         )
         self.con.execute("DROP TABLE candidate")
         dirty = " OR ".join(f"d{i}" for i in range(len(tests)))
@@ -376,13 +382,17 @@ class Diff:
     def leavers(self, readable: bool) -> Iterator[Row | str]:
         """Who left: a change that clears the fields, or just the key when there is nothing to clear."""
         query = (
-            "SELECT l.key, l.state, k.remote_id, k.version, k.match_value, k.fields FROM leaving l"
+            "SELECT l.key, l.state, k.remote_id, k.version, k.match_value, k.fields, k.via FROM leaving l"
             " LEFT JOIN known k ON l.key = k.entity ORDER BY l.key"
         )
         for rows in self._rows(query):
-            for key, state, remote_id, version, match_value, had_json in rows:
+            for key, state, remote_id, version, match_value, had_json, via in rows:
                 had = json.loads(had_json) if had_json else {}
-                held = {c.name: c for c in self.shape.columns if had.get(c.name) is not None}
+                held = {
+                    c.name: c
+                    for c in self.shape.columns
+                    if had.get(c.name) is not None or (state == "unknown" and c.name not in had)
+                }
                 reachable = remote_id is not None or not readable
                 if not (self.shape.clear_on_exit and held and reachable and state != "skipped"):
                     yield key
@@ -393,8 +403,9 @@ class Diff:
                     key=key,
                     match=(Match(self.shape.match[0], match_value),) if match_value else (),
                     fields=dict.fromkeys(held),
-                    before={name: _value(had[name], column.type) for name, column in held.items()},
+                    before={name: _value(had[name], c.type) for name, c in held.items() if name in had},
                     remote_id=remote_id,
+                    via=via,
                     version=version or 0,
                 )
                 yield Row(change, None, None)
@@ -404,7 +415,7 @@ class Diff:
     def _differs(self, i: int, column: Column, everything: bool) -> str:
         want, name = f"c.f{i}", '"' + column.name.replace('"', '""') + '"'
         have = f"k.had.{name}"
-        raw = f"json_extract_string(k.fields, {_text('$.' + json.dumps(column.name))})"
+        raw = f"k.raw.{name}"
         differs = f"({have} IS DISTINCT FROM {want} OR ({have} IS NULL AND {raw} IS NOT NULL))"
         if everything:
             differs = f"({differs} OR {want} IS NOT NULL)"

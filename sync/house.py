@@ -1,20 +1,30 @@
 """What a piece of work needs at hand: the workspace, its mappings, the ledger, and a way to each destination."""
 
 import os
+import secrets
 import socket
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from connectors.base import Account, ConfigurationError, Destination, Limits, Throttle
+from connectors.base import (
+    Account,
+    ConfigurationError,
+    Destination,
+    HeatsyncError,
+    Limits,
+    Throttle,
+    Unavailable,
+)
 from connectors.http import Pace
 from sync import mapping as mapping_files
 from sync.fields import Mapping as FieldMapping
-from sync.ledger import Bound, Ledger
+from sync.ledger import LEASE, Bound, Ledger
 from sync.workspace import Workspace
 
 
@@ -68,6 +78,28 @@ def _alive(name: str) -> bool:
     return True
 
 
+class Stopped(HeatsyncError):
+    """Somebody asked the process to end."""
+
+
+@contextmanager
+def keeping(extend: Callable[[], object], every: float = LEASE / 4) -> Iterator[None]:
+    """Extend a lease as long as the block runs."""
+    done = threading.Event()
+
+    def hold_on() -> None:
+        while not done.wait(every):
+            extend()
+
+    holder = threading.Thread(target=hold_on, name="keeping a lease", daemon=True)
+    holder.start()
+    try:
+        yield
+    finally:
+        done.set()
+        holder.join()
+
+
 class House(AbstractContextManager["House"]):
     """Everything at hand for one workspace. `throttle` makes the quota of a destination and credential."""
 
@@ -80,6 +112,8 @@ class House(AbstractContextManager["House"]):
         self.workspace = workspace
         self.mappings: dict[str, FieldMapping] = mapping_files.load(workspace)
         self.ledger = Ledger(workspace.ledger_url)
+        self._calls: defaultdict[str, Calls] = defaultdict(Calls)
+        self._stopping = threading.Event()
         self._environ = environ
         self._throttle = throttle
         self._throttles: dict[str, Throttle] = {}
@@ -99,6 +133,19 @@ class House(AbstractContextManager["House"]):
             reached.destination.close()
         self._reached.clear()
         self.ledger.close()
+
+    def stop(self) -> None:
+        """Ask every thread at work to end as soon as nothing is half done."""
+        self._stopping.set()
+
+    def rest(self, seconds: float = 0.0) -> None:
+        """Wait; raises Stopped when the process is to end."""
+        if self._stopping.wait(seconds):
+            raise Stopped("It was stopped. What was not sent stays due.")
+
+    def calls(self, mapping: str) -> Calls:
+        """The requests of a mapping, also of one whose destination could not be reached."""
+        return self._calls[mapping]
 
     def chosen(self, names: list[str]) -> list[FieldMapping]:
         """The named mappings, or all. Raises ConfigurationError with the nearest right name."""
@@ -126,7 +173,7 @@ class House(AbstractContextManager["House"]):
             config = self.workspace.destinations[mapping.destination]
             settings = config.settings(self._environ)
             credential = self.credential(mapping)
-            calls = Calls()
+            calls = self._calls[mapping.name]
             if credential not in self._throttles:
                 # The limits are the destination's own data: they are known once it is opened.
                 self._throttles[credential] = _Late()
@@ -160,6 +207,23 @@ class House(AbstractContextManager["House"]):
         for name in self.ledger.owners():
             if not _alive(name):
                 self.ledger.bury(name)
+
+
+@contextmanager
+def alone(house: House, name: str, patience: float = 180.0) -> Iterator[None]:
+    """Hold a lock, waiting for whoever has it. Raises Unavailable when that takes too long."""
+    me = owner(secrets.token_hex(4))
+    until = time.monotonic() + patience
+    house.bury_the_dead()
+    while not house.ledger.lock(name, me):
+        if time.monotonic() > until:
+            raise Unavailable(f"Another process holds the lock “{name}”. Try again when it is done.", 60)
+        house.rest(0.2)
+    try:
+        with keeping(lambda: house.ledger.lock(name, me)):
+            yield
+    finally:
+        house.ledger.unlock(name, me)
 
 
 class _Late:

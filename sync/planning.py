@@ -1,8 +1,7 @@
 """What one mapping would change: desired, known, found, compared, cut into batches that wait."""
 
+import hashlib
 import json
-import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,21 +12,21 @@ from typing import Any
 
 import duckdb
 
-from connectors.base import Found, Kind, Lookup, NewField, Outcome, Status, Unavailable
+from connectors.base import ConfigurationError, Found, Kind, Lookup, NewField, Outcome, Status, Unavailable
 from sync import guards, ledger, rendering
 from sync.diff import Column, Counts, Diff, Row, Scope, Shape
 from sync.fields import Mapping, Rendered
-from sync.house import House, Reached, owner
+from sync.house import House, Reached, alone
 from sync.ledger import Planned, Record, Run, Standing
 
 Progress = Callable[[str, str, int, int], None]
 """Told of (mapping, what is being done, done, of how many)."""
 
 MEMORY = "400MB"
+SCHEMA_SECONDS = 900.0
+"""How often the fields over there are asked for while records are rejected because of them."""
 CHANGED_FEW = 50_000
 """Up to so many records are asked for by id; beyond, reading the whole table is cheaper."""
-FIELD_CODES = ("field_missing", "read_only")
-"""Records rejected for these are due again when somebody has mended the fields over there."""
 PATIENCE = 180.0
 """Seconds that a plan waits for the batches in flight of an older run."""
 
@@ -43,32 +42,6 @@ class Plan:
     reasons: list[str] = field(default_factory=list)
     shown: list[Row] = field(default_factory=list)
     new_fields: list[NewField] = field(default_factory=list)
-
-
-@contextmanager
-def alone(house: House, name: str, patience: float = PATIENCE) -> Iterator[None]:
-    """Hold a lock, waiting for whoever has it. Raises Unavailable when that takes too long."""
-    me = owner(secrets.token_hex(4))
-    until = time.monotonic() + patience
-    house.bury_the_dead()
-    while not house.ledger.lock(name, me):
-        if time.monotonic() > until:
-            raise Unavailable(f"Another process holds the lock “{name}”. Try again when it is done.", 60)
-        time.sleep(0.2)
-    done = threading.Event()
-
-    def hold_on() -> None:
-        while not done.wait(ledger.LEASE / 4):
-            house.ledger.lock(name, me)
-
-    holder = threading.Thread(target=hold_on, name=f"lock {name}", daemon=True)
-    holder.start()
-    try:
-        yield
-    finally:
-        done.set()
-        holder.join()
-        house.ledger.unlock(name, me)
 
 
 def plan(
@@ -90,17 +63,50 @@ def plan(
     if not keep:
         return _plan(house, mapping, reached, run_id, as_of, scope, progress, False, show, offline)
     with alone(house, f"plan {mapping.name}"):
-        _wait_for_flights(house, reached)
-        house.ledger.supersede(reached.bound)
+        pending = house.ledger.pending(reached.bound) if scope.partial else None
+        if pending is not None:
+            raise ConfigurationError(
+                f"{mapping.name}: run {pending} of all its records waits or is on its way. Approve or cancel it, or"
+                " let it end, before a few records are sent by themselves."
+            )
+        _end_flights(house, reached)
+        if schema_changed(house, mapping, reached):
+            house.ledger.reconsider(reached.bound, ledger.SCHEMA_CODES)
         return _plan(house, mapping, reached, run_id, as_of, scope, progress, True, show, offline)
 
 
-def _wait_for_flights(house: House, reached: Reached) -> None:
+def schema_changed(house: House, mapping: Mapping, reached: Reached) -> bool:
+    """Whether the fields over there changed since records were rejected because of them; asked now and then, and
+    only while there are such records."""
+    book, bound = house.ledger, reached.bound
+    if not mapping.vendor.readable or not book.waits_for_schema(bound):
+        return False
+    care = book.care(bound)
+    if care.schema_at is not None and time.time() - care.schema_at < SCHEMA_SECONDS:
+        return False
+    if mapping.create_fields and care.fields_made != mapping.meaning:
+        return True  # they are to be made anew
+    present = reached.destination.fields(mapping.object) or {}
+    wanted = {name: repr(present.get(name)) for name in sorted(field.name for field in mapping.fields)}
+    schema = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
+    book.remember_care(bound, schema=schema, schema_at=time.time())
+    return schema != care.schema
+
+
+def _end_flights(house: House, reached: Reached) -> None:
+    """Make older runs void: nobody may begin their batches any more, and whoever began is waited for.
+
+    A batch that comes back unfinished meanwhile is void as well: hence in turns.
+    """
     until = time.monotonic() + PATIENCE
-    while house.ledger.in_flight(reached.bound):
+    while True:
+        house.ledger.supersede(reached.bound)
+        if not house.ledger.in_flight(reached.bound):
+            return
         if time.monotonic() > until:
             raise Unavailable(f"{reached.bound.mapping}: an older run is still being delivered.", 60)
-        time.sleep(0.2)
+        house.bury_the_dead()
+        house.rest(0.2)
 
 
 def _plan(
@@ -124,9 +130,7 @@ def _plan(
         comparison = Diff(con, shape(mapping, rendered))
         progress(mapping.name, "comparing", 0, 0)
         comparison.desire(rendered.sql)
-        mended = not offline and _fields_mended(book, mapping, reached, rendered)
-        unsettled = book.unsettled(bound, FIELD_CODES if mended else ())
-        comparison.stand(book.settled(bound), unsettled, time.time(), scope)
+        comparison.stand(book.settled(bound), book.unsettled(bound), time.time(), scope)
         run = Run(
             run=run_id,
             mapping=mapping.name,
@@ -151,7 +155,7 @@ def _plan(
         refuse.take(comparison.refused())
         if readable and not offline:
             _find(comparison, house, mapping, reached, rendered, keep, progress)
-            refuse.take(comparison.shared())
+            _refuse_clashes(comparison, book, bound, refuse, keep)
             refuse.take(comparison.unfound(create))
         comparison.compare(create and readable, scope.everything)
         if keep:
@@ -164,10 +168,12 @@ def _plan(
         facts = _facts(house, mapping, con, bound, counts, total, creates, as_of)
         calls = -(-total // reached.destination.limits.records)
         plan = Plan(run, counts, calls, guards.reasons(facts, _thresholds(house, mapping)), shown)
-        unseen = mended or facts.approved != mapping.meaning
-        if total and mapping.create_fields and readable and not offline and unseen:
+        made = book.care(bound).fields_made == mapping.meaning
+        if total and mapping.create_fields and readable and not offline and not made:
             plan.new_fields = _missing_fields(mapping, reached, rendered)
-        planned = _planned(counts, total, calls, plan.new_fields)
+            if keep and not plan.new_fields:
+                book.remember_care(bound, fields_made=mapping.meaning)
+        planned = _planned(counts, total, calls, plan.new_fields) | {"partial": scope.partial}
         state, ended = ("held", None) if total else ("done", time.time())
         plan.run = replace(run, planned=planned, cause="; ".join(plan.reasons), state=state, ended_at=ended)
         if keep:
@@ -214,62 +220,6 @@ def know(comparison: Diff, book: ledger.Ledger, bound: ledger.Bound) -> None:
             comparison.know_levels(book.levels(bound, keys))
 
 
-def _find(
-    comparison: Diff,
-    house: House,
-    mapping: Mapping,
-    reached: Reached,
-    rendered: Rendered,
-    keep: bool,
-    progress: Progress,
-) -> None:
-    """Look for the candidates that are not known yet."""
-    types = {f.name: f.type for f in rendered.fields}
-    done, of = 0, comparison.candidates()
-    for chunk in comparison.lookups():
-        step = max(reached.destination.limits.lookups, 1) * 4
-        for start in range(0, len(chunk), step):
-            asked = chunk[start : start + step]
-            answers = list(reached.destination.find(mapping.object, asked, types))
-            _every_answer(asked, answers, mapping)
-            matched = comparison.found(answers, mapping.mode == "upsert")
-            records = _learn(comparison, house, reached, asked, matched)
-            if keep:
-                house.ledger.remember_records(reached.bound, records)
-            done += len(asked)
-            progress(mapping.name, "looking up", done, of)
-
-
-def _every_answer(asked: list[Lookup], answers: list[Found], mapping: Mapping) -> None:
-    if sorted(lookup.key for lookup in asked) != sorted(answer.key for answer in answers):
-        raise AssertionError(f"{mapping.destination} did not answer every look-up exactly once")
-
-
-def _learn(
-    comparison: Diff, house: House, reached: Reached, asked: list[Lookup], matched: list[Found]
-) -> list[Record]:
-    taken = house.ledger.entities_of(reached.bound, [found.remote_ids[0] for found in matched])
-    values = {lookup.key: lookup.match[0].value if lookup.match else None for lookup in asked}
-    had = {
-        row[0]: (row[3], json.loads(row[4]))
-        for chunk in house.ledger.records(reached.bound, [found.key for found in matched])
-        for row in chunk
-    }
-    rows: list[tuple[Any, ...]] = []
-    records = []
-    for found in matched:
-        remote_id = found.remote_ids[0]
-        version, fields = had.get(found.key, (0, {}))
-        present = fields | {name: ledger.write_value(value) for name, value in found.values.items()}
-        rows.append((found.key, remote_id, values[found.key], version, json.dumps(present)))
-        other = taken.get(remote_id, found.key)
-        if other != found.key:
-            rows.append((other, remote_id, None, 0, "{}"))
-        records.append(Record(found.key, remote_id, values[found.key], present, version))
-    comparison.learn(rows)
-    return records
-
-
 @dataclass(frozen=True, slots=True)
 class _Refusals:
     """Where the outcomes go that are earned without sending anything."""
@@ -298,6 +248,79 @@ def _refused_standing(outcome: Outcome, digest: int, recheck: float) -> Standing
         code=outcome.code,
         recheck_at=recheck if outcome.code in ("unmatched", "ambiguous", "same_record") else None,
     )
+
+
+def _find(
+    comparison: Diff,
+    house: House,
+    mapping: Mapping,
+    reached: Reached,
+    rendered: Rendered,
+    keep: bool,
+    progress: Progress,
+) -> None:
+    """Look for the candidates that are not known yet."""
+    types = {f.name: f.type for f in rendered.fields}
+    done, of = 0, comparison.candidates()
+    for chunk in comparison.lookups():
+        step = max(reached.destination.limits.lookups, 1) * 4
+        for start in range(0, len(chunk), step):
+            house.rest()
+            asked = chunk[start : start + step]
+            answers = list(reached.destination.find(mapping.object, asked, types))
+            _every_answer(asked, answers, mapping)
+            matched = comparison.found(answers, mapping.mode == "upsert")
+            records = _learn(comparison, house, reached, asked, matched)
+            if keep:
+                house.ledger.remember_records(reached.bound, records)
+            done += len(asked)
+            progress(mapping.name, "looking up", done, of)
+
+
+def _refuse_clashes(
+    comparison: Diff, book: ledger.Ledger, bound: ledger.Bound, refuse: _Refusals, keep: bool
+) -> None:
+    """Two of ours that are one record over there are both refused, and neither is taken for it any more."""
+    clashing: list[str] = []
+
+    def told() -> Iterator[tuple[Outcome, int]]:
+        for outcome, digest in comparison.shared():
+            clashing.append(outcome.key)
+            yield outcome, digest
+
+    refuse.take(told())
+    if keep:
+        book.forget_records(bound, clashing)
+
+
+def _every_answer(asked: list[Lookup], answers: list[Found], mapping: Mapping) -> None:
+    if sorted(lookup.key for lookup in asked) != sorted(answer.key for answer in answers):
+        raise AssertionError(f"{mapping.destination} did not answer every look-up exactly once")
+
+
+def _learn(
+    comparison: Diff, house: House, reached: Reached, asked: list[Lookup], matched: list[Found]
+) -> list[Record]:
+    holders = house.ledger.holders(reached.bound, [found.remote_ids[0] for found in matched])
+    values = {lookup.key: lookup.match[0].value if lookup.match else None for lookup in asked}
+    had = {
+        row[0]: (row[3], json.loads(row[4]))
+        for chunk in house.ledger.records(reached.bound, [found.key for found in matched])
+        for row in chunk
+    }
+    rows: list[tuple[Any, ...]] = []
+    records = []
+    for found in matched:
+        remote_id = found.remote_ids[0]
+        version, fields = had.get(found.key, (0, {}))
+        present = fields | {name: ledger.write_value(value) for name, value in found.values.items()}
+        rows.append((found.key, remote_id, values[found.key], version, json.dumps(present), None))
+        others = holders.get(remote_id, set()) - {found.key}
+        rows += [(other, remote_id, None, 0, "{}", None) for other in others]
+        if not others:
+            records.append(Record(found.key, remote_id, values[found.key], found.values, version))
+    comparison.learn(rows)
+    return records
 
 
 def _cut(
@@ -336,6 +359,7 @@ def _cut(
             shown.append(row)
         waiting.append(Planned(row.change, row.digest, row.level))
         if len(waiting) == size:
+            house.rest()
             write()
             progress(mapping.name, "planning", total, 0)
     write()
@@ -359,13 +383,13 @@ def _facts(
     creates: int,
     as_of: date,
 ) -> guards.Facts:
-    approved, previous = house.ledger.approved(bound)
+    care = house.ledger.care(bound)
     levels, moves = rendering.level_moves(mapping, house.workspace, con, as_of)
     return guards.Facts(
-        approved=approved,
+        approved=care.approved,
         meaning=mapping.meaning,
         records=counts.records,
-        previous=previous,
+        previous=care.records,
         cleared=counts.cleared,
         dropped=counts.left,
         writes=total,
@@ -387,17 +411,6 @@ def _thresholds(house: House, mapping: Mapping) -> guards.Thresholds:
         max_writes=mapping.max_writes,
         max_creates=mapping.max_creates,
     )
-
-
-def _fields_mended(book: ledger.Ledger, mapping: Mapping, reached: Reached, rendered: Rendered) -> bool:
-    """Whether records were rejected for a field that is there and writable by now, or may be made."""
-    if not book.rejected(reached.bound, FIELD_CODES):
-        return False
-    present = reached.destination.fields(mapping.object)
-    if present is None:
-        return False
-    fields = [present.get(field.name) for field in rendered.fields]
-    return all(mapping.create_fields if field is None else field.writable for field in fields)
 
 
 def _missing_fields(mapping: Mapping, reached: Reached, rendered: Rendered) -> list[NewField]:

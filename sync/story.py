@@ -1,15 +1,18 @@
 """The daily job: score, plan, ask where it must be asked, deliver. In one process, or told step by step by a worker."""
 
+import logging
 import secrets
+import threading
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
-from connectors.base import ConfigurationError, HeatsyncError, Unauthorized, Unavailable
+from connectors.base import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
 from sync import alerts, delivery, planning
 from sync.diff import Scope
 from sync.fields import Mapping
@@ -22,6 +25,8 @@ PATIENCE = 90.0
 
 BY_HAND = "paused by hand"
 """The cause of a pause that nobody needs to look at."""
+
+log = logging.getLogger("heatsync")
 
 Decide = Callable[[Plan], bool]
 """Asked about every plan that would write something: whether it may. One without `reasons` needs nobody's approval."""
@@ -69,16 +74,50 @@ def plan_one(house: House, mapping: Mapping, run: str, as_of: date, scope: Scope
         told.error = error
     except HeatsyncError as error:
         told.error = error
+    except Exception as error:  # one mapping's surprise must not hold up the others
+        told.error = _surprise(house, mapping, error)
     if told.error is not None:
-        fail(house, run, mapping, told.error.told)
+        fail(house, run, mapping, as_of, told.error.told)
     return told
 
 
-def fail(house: House, run: str, mapping: Mapping, cause: str) -> None:
-    """Note in the ledger that a run of a mapping came to nothing."""
-    for row in house.ledger.runs(run):
-        if row.mapping == mapping.name:
-            house.ledger.update_run(replace(row, state="failed", cause=cause, ended_at=time.time()))
+def _surprise(house: House, mapping: Mapping, error: Exception) -> HeatsyncError:
+    """A sentence in the place of a traceback, which is kept in a file."""
+    folder = house.workspace.state / "errors"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}.log"
+    path.write_text("".join(traceback.format_exception(error)), "utf-8")
+    return Misunderstood(
+        f"{mapping.name} failed in a way it should not ({type(error).__name__}). Details: {path}"
+    )
+
+
+def fail(house: House, run: str, mapping: Mapping, as_of: date, cause: str) -> None:
+    """Note in the ledger that a run of a mapping came to nothing, however early."""
+    now = time.time()
+    blank = Run(
+        run=run,
+        mapping=mapping.name,
+        destination=mapping.destination,
+        object=mapping.object,
+        account="",
+        label="",
+        as_of=as_of.isoformat(),
+        meaning=mapping.meaning,
+        state="failed",
+        cause=cause,
+        planned={},
+        calls=0,
+        seconds=0.0,
+        created_at=now,
+        ended_at=now,
+    )
+    begun = next((row for row in house.ledger.runs(run) if row.mapping == mapping.name), None)
+    if begun is None:
+        house.ledger.begin_run(blank)
+    else:
+        house.ledger.update_run(replace(begun, state="failed", cause=cause, ended_at=now))
+    house.ledger.add_calls(run, mapping.name, house.calls(mapping.name).take(), 0.0)
 
 
 def sync(
@@ -89,31 +128,36 @@ def sync(
     decide: Decide,
     progress: Progress = silent,
 ) -> Ending:
-    """Plan and deliver, here and now. A slow destination never holds up the others."""
+    """Plan and deliver, here and now. A slow destination never holds up the others.
+
+    Whatever interrupts this lets the threads at work finish the batch in their hands, and nothing more.
+    """
     ending = Ending(new_run(as_of), as_of)
     groups: dict[str, list[Mapping]] = defaultdict(list)
     for mapping in mappings:
         groups[mapping.destination].append(mapping)
+    deciding = threading.Lock()
+
+    def one(mapping: Mapping) -> Told:
+        told = plan_one(house, mapping, ending.run, as_of, scope, progress)
+        if told.plan is None or told.plan.run.state != "held":
+            return told
+        with deciding:
+            may = decide(told.plan)
+        if may and house.ledger.release(told.plan.run):
+            told.error = deliver_run(house, ending.run, mapping, progress)
+        return told
+
+    def group(mappings: Sequence[Mapping]) -> list[Told]:
+        return [one(mapping) for mapping in mappings]
+
     with ThreadPoolExecutor(max(1, len(groups))) as pool:
-
-        def plan_group(group: list[Mapping]) -> list[Told]:
-            return [plan_one(house, mapping, ending.run, as_of, scope, progress) for mapping in group]
-
-        for tolds in pool.map(plan_group, groups.values()):
-            ending.told += tolds
-        going: dict[str, list[Told]] = defaultdict(list)
-        for told in ending.told:
-            if told.plan is None or told.plan.run.state != "held":
-                continue
-            if decide(told.plan):
-                house.ledger.release(told.plan.run)
-                going[told.mapping.destination].append(told)
-
-        def deliver_group(group: list[Told]) -> None:
-            for told in group:
-                told.error = deliver_run(house, ending.run, told.mapping, progress)
-
-        list(pool.map(deliver_group, going.values()))
+        try:
+            found = {told.mapping.name: told for tolds in pool.map(group, groups.values()) for told in tolds}
+        except BaseException:
+            house.stop()
+            raise
+    ending.told = [found[mapping.name] for mapping in mappings]
     alert(house, ending.run)
     return ending
 
@@ -125,7 +169,7 @@ def deliver_run(
     try:
         reached = house.reach(mapping)
     except HeatsyncError as error:
-        fail(house, run, mapping, error.told)
+        house.ledger.finish_run(run, mapping.name, error.told)
         return error
     started = time.monotonic()
     stopped: list[HeatsyncError] = []
@@ -136,17 +180,18 @@ def deliver_run(
         nonlocal done
         if stopped:
             return
-        result = delivery.deliver(house, batch_id)
-        error = result.error
-        if result.state == "later":
-            wait = result.until - time.time()
-            unreachable = isinstance(error, Unavailable) and error.retry_after is None
-            if unreachable or wait > PATIENCE:
-                error = error or Unavailable(f"the rest is due in {wait:.0f} s", wait)
-            else:
-                error = None
-        if error is not None:
+        try:
+            house.rest()
+            result = delivery.deliver(house, batch_id)
+        except HeatsyncError as error:
             stopped.append(error)
+            return
+        except Exception as error:  # told like any other; the batch was given back
+            stopped.append(_surprise(house, mapping, error))
+            return
+        reason = _reason(result)
+        if reason is not None:
+            stopped.append(reason)
         done += reached.destination.limits.records
         progress(mapping.name, "delivering", min(done, total), total)
 
@@ -159,12 +204,23 @@ def deliver_run(
             when = house.ledger.next_due(run, mapping.name)
             if when is None:
                 break
-            time.sleep(min(max(0.05, when - time.time()), 5.0))
+            try:
+                house.rest(min(max(0.05, when - time.time()), 5.0))
+            except HeatsyncError as error:
+                stopped.append(error)
     house.ledger.add_calls(run, mapping.name, 0, time.monotonic() - started)
-    if stopped:
-        house.ledger.finish_run(run, mapping.name, stopped[0].told)
-        return stopped[0]
-    house.ledger.finish_run(run, mapping.name)
+    house.ledger.finish_run(run, mapping.name, stopped[0].told if stopped else "")
+    return stopped[0] if stopped else None
+
+
+def _reason(result: delivery.Delivery) -> HeatsyncError | None:
+    """Why a run in one process goes no further: the destination cannot be reached, or for long."""
+    if result.state != "later":
+        return result.error
+    wait = result.until - time.time()
+    unreachable = isinstance(result.error, Unavailable) and result.error.retry_after is None
+    if unreachable or wait > PATIENCE:
+        return result.error or Unavailable(f"the rest is due in {wait:.0f} s", wait)
     return None
 
 
@@ -211,13 +267,27 @@ def exit_code(house: House, ending: Ending) -> int:
     return 1 if any(count["rejected"] or count["unknown"] for count in counts) else 0
 
 
-def alert(house: House, run: str) -> None:
-    """Tell the webhook, if there is one, of what somebody must look at."""
-    webhook = house.workspace.alerts_webhook
+def alert(house: House, run: str, mapping: str | None = None) -> None:
+    """Tell the webhook, if there is one, of what somebody must look at: in a run, or in one mapping's share of it."""
     lines = []
     for row in house.ledger.runs(run):
-        rejected = house.ledger.outcome_counts(run, row.mapping)["rejected"]
-        if row.state in ("held", "failed") or rejected:
-            lines.append(f"{row.mapping}: {row.state}, {rejected} rejected. {row.cause}".strip())
-    if webhook and lines:
-        alerts.post(webhook, f"heatsync {run}\n" + "\n".join(lines))
+        if mapping is not None and row.mapping != mapping:
+            continue
+        counts = house.ledger.outcome_counts(run, row.mapping)
+        lost = counts["rejected"] + counts["unknown"]
+        if row.state in ("held", "failed") or lost:
+            why = row.cause.partition("\n")[0]
+            lines.append(f"{row.mapping}: {row.state}, {lost} not delivered. {why}".strip())
+    if lines:
+        alarm(house, f"heatsync {run}\n" + "\n".join(lines))
+
+
+def alarm(house: House, text: str) -> None:
+    """Post a text to the webhook, if there is one. That it could not be posted stops nothing, and is said."""
+    webhook = house.workspace.alerts_webhook
+    if webhook is None:
+        return
+    try:
+        alerts.post(webhook, text)
+    except HeatsyncError as error:
+        log.warning("%s", error)

@@ -141,13 +141,13 @@ class Workspace:
             (self.broker_address, lambda: self.broker),
             (self.alerts, lambda: self.alerts_webhook),
         ]
-        for template, read in addresses:
+        for template, resolve in addresses:
             try:
                 template.resolve()
             except ConfigurationError:
                 continue
             try:
-                read()
+                resolve()
             except ConfigurationError as error:
                 faults.append(str(error))
         return faults

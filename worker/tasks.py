@@ -1,20 +1,24 @@
 """The doorbells. A task carries an id or a name; what is to be done stands in the ledger."""
 
+import functools
 import logging
 import os
 import time
-from datetime import date, datetime
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from typing import Any
 
 import redis
 from celery import shared_task
 from celery.schedules import crontab
 
 from connectors.base import HeatsyncError
-from sync import delivery, planning, snapshots, story
+from sync import delivery, snapshots, story
 from sync import workspace as workspace_files
 from sync.diff import Scope
 from sync.fields import Mapping
-from sync.house import House
+from sync.house import House, alone, owner
+from sync.ledger import Run
 from worker.application import SWEEP_SECONDS, place
 from worker.limiter import SharedPace
 
@@ -47,22 +51,44 @@ def house() -> House:
     return opened
 
 
-@shared_task(name="heatsync.score")  # type: ignore[untyped-decorator]
+def doorbell(name: str) -> Callable[[Callable[..., None]], Any]:
+    """A Celery task whose errors are sentences in the log; what was to be done stays due in the ledger."""
+
+    def register(do: Callable[..., None]) -> Any:
+        @functools.wraps(do)
+        def rung(*arguments: str | None) -> None:
+            try:
+                do(*arguments)
+            except HeatsyncError as error:
+                log.error("%s: %s", name, error.told)
+
+        return shared_task(name=name)(rung)
+
+    return register
+
+
+@doorbell("heatsync.score")
 def score() -> None:
     """Score the last complete day, then ring for the mappings that wait for it. Twice is harmless."""
     here = house()
     as_of = snapshots.last_complete_day(here.workspace)
     if here.ledger.scored(as_of.isoformat()) or here.ledger.locked(_scoring(as_of)):
         return
-    with planning.alone(here, _scoring(as_of)):
-        scored = snapshots.score(here.workspace, [as_of])
+    with alone(here, _scoring(as_of)):
+        try:
+            scored = snapshots.score(here.workspace, [as_of])
+        except HeatsyncError as error:
+            # The lock of the failure is the pause until the next try.
+            here.ledger.lock(_failed(as_of), owner("failed"), RETRY_SECONDS)
+            story.alarm(here, f"heatsync could not score {as_of}: {error.told}")
+            raise
         here.ledger.mark_scored(as_of.isoformat())
     rows = {f"{s.profile} {s.entity}": s.rows for s in scored.snapshots if s.date == as_of}
     log.info("scored %s: %s", as_of, rows)
     _ring_due(here, as_of, story.new_run(as_of))
 
 
-@shared_task(name="heatsync.plan")  # type: ignore[untyped-decorator]
+@doorbell("heatsync.plan")
 def plan(mapping: str, run: str | None = None) -> None:
     """Plan a mapping for the last complete day, if that is scored and not planned yet; ring for its batches.
 
@@ -75,18 +101,14 @@ def plan(mapping: str, run: str | None = None) -> None:
         return
     told = story.plan_one(here, chosen, run or story.new_run(as_of), as_of, Scope(), story.silent)
     if told.error is not None:
-        log.error("%s: %s", mapping, told.error)
-    elif told.plan is not None and told.plan.run.state == "held":
-        if told.plan.reasons:
-            log.warning("%s is held: %s", mapping, "; ".join(told.plan.reasons))
-        else:
-            here.ledger.release(told.plan.run)
+        log.error("%s: %s", mapping, told.error.told)
+    if told.plan is not None and told.plan.run.state == "held":
+        _let_go(here, told.plan.run)
     if told.run is not None:
-        _ring(here, here.ledger.due_batches(told.run.run, mapping))
-        story.alert(here, told.run.run)
+        story.alert(here, told.run.run, mapping)
 
 
-@shared_task(name="heatsync.deliver")  # type: ignore[untyped-decorator]
+@doorbell("heatsync.deliver")
 def deliver(batch: str) -> None:
     """Deliver a batch, if it is still to be had."""
     started = time.monotonic()
@@ -96,23 +118,38 @@ def deliver(batch: str) -> None:
     mapping = rest.rpartition(".")[0]
     here.ledger.add_calls(run, mapping, 0, time.monotonic() - started)
     if result.error is not None:
-        log.warning("%s: %s", batch, result.error)
+        log.warning("%s: %s", batch, result.error.told)
+    if result.ended or result.state == "stopped":
+        story.alert(here, run, mapping)
     wait = result.until - time.time()
     if result.state == "later" and wait < SOON:
         deliver.apply_async((batch,), countdown=max(1.0, wait))
 
 
-@shared_task(name="heatsync.sweep")  # type: ignore[untyped-decorator]
+@doorbell("heatsync.sweep")
 def sweep() -> None:
-    """Ring again for whatever is due and was lost: the scoring, batches, mappings whose hour has come."""
+    """Ring again for whatever is due and was lost: the scoring, plans, releases and batches."""
     here = house()
     as_of = snapshots.last_complete_day(here.workspace)
     here.bury_the_dead()
+    for run in here.ledger.runs():
+        if run.state == "held" and not run.cause and time.time() - run.created_at > SOON:
+            _let_go(here, run)
     _ring(here, here.ledger.due_batches(unrung=4 * SWEEP_SECONDS))
     if here.ledger.scored(as_of.isoformat()):
         _ring_due(here, as_of)
-    elif _hour_has_come(here, here.workspace.score_cron) and not here.ledger.locked(_scoring(as_of)):
+    elif _hour_has_come(here, here.workspace.score_cron) and not any(
+        here.ledger.locked(name) for name in (_scoring(as_of), _failed(as_of))
+    ):
         score.delay()
+
+
+def _let_go(here: House, run: Run) -> None:
+    """Release a planned run that needs nobody's approval, and ring for its batches."""
+    if run.cause:
+        log.warning("%s is held: %s", run.mapping, run.cause)
+    elif here.ledger.release(run):
+        _ring(here, here.ledger.due_batches(run.run, run.mapping))
 
 
 def _ring(here: House, batches: list[str]) -> None:
@@ -133,12 +170,16 @@ def _scoring(as_of: date) -> str:
     return f"score {as_of}"
 
 
+def _failed(as_of: date) -> str:
+    return f"score {as_of} failed"
+
+
 def _hour_has_come(here: House, cron: str) -> bool:
     """Whether a schedule's hour was there today, in the workspace's time zone."""
     zone = here.workspace.time_zone
     midnight = datetime.now(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    schedule = crontab.from_string(cron)
-    return bool(schedule.is_due(midnight).is_due)
+    # A schedule says when it comes next after a moment; of midnight itself, that is tomorrow.
+    return bool(crontab.from_string(cron).is_due(midnight - timedelta(seconds=1)).is_due)
 
 
 def _to_plan(here: House, mapping: Mapping, as_of: date) -> bool:

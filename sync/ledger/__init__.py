@@ -7,11 +7,12 @@ history   what was done
 """
 
 from sync.ledger.history import History
-from sync.ledger.known import Known
+from sync.ledger.known import SCHEMA_CODES, Known
 from sync.ledger.leases import LEASE, Leases
 from sync.ledger.queue import Queue
 from sync.ledger.words import (
     Bound,
+    Care,
     Claimed,
     Planned,
     Record,
@@ -30,7 +31,9 @@ class Ledger(Leases, Known, Queue, History):
 
 __all__ = [
     "LEASE",
+    "SCHEMA_CODES",
     "Bound",
+    "Care",
     "Claimed",
     "Ledger",
     "Planned",

@@ -86,14 +86,19 @@ class Database:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
+    def insert(self, table: sa.Table) -> Any:
+        """An INSERT that knows ON CONFLICT."""
+        return sqlite.insert(table) if self.embedded else postgresql.insert(table)
+
     def upsert(self, table: sa.Table, rows: Sequence[Mapping[str, Any]], connection: sa.Connection) -> None:
         if not rows:
             return
-        build = sqlite.insert if self.embedded else postgresql.insert
-        insert = build(table)
+        insert = self.insert(table)
         keys = [column.name for column in table.primary_key]
         changed = {name: insert.excluded[name] for name in rows[0] if name not in keys}
-        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), list(rows))
+        # In the order of the keys: two writers that lock rows in opposite orders stop each other on PostgreSQL.
+        ordered = sorted(rows, key=lambda row: [str(row[key]) for key in keys])
+        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), ordered)
 
 
 def _parse(url: str) -> sa.URL:

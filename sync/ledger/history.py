@@ -23,16 +23,12 @@ class History(Database):
             return [read_run(row) for row in connection.execute(query)]
 
     def latest_run(self, mapping: str, as_of: str) -> Run | None:
+        """The last run of a mapping for a day, those for a few records only aside."""
         c = t.runs.c
-        query = (
-            sa.select(t.runs)
-            .where(c.mapping == mapping, c.as_of == as_of)
-            .order_by(c.created_at.desc())
-            .limit(1)
-        )
+        query = sa.select(t.runs).where(c.mapping == mapping, c.as_of == as_of).order_by(c.created_at.desc())
         with self.reading() as connection:
-            row = connection.execute(query).first()
-        return read_run(row) if row else None
+            runs = (read_run(row) for row in connection.execute(query))
+            return next((run for run in runs if not run.planned.get("partial")), None)
 
     def outcome_counts(self, run: str, mapping: str) -> dict[str, int]:
         c = t.outcomes.c

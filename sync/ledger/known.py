@@ -1,5 +1,6 @@
 """What is known of the records over there, and where each of ours stands."""
 
+import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -8,7 +9,10 @@ import sqlalchemy as sa
 
 from sync.ledger import tables as t
 from sync.ledger.database import Database
-from sync.ledger.words import CHUNK, Bound, Record, Standing, chunks, standing_row, write_fields
+from sync.ledger.words import CHUNK, Bound, Care, Record, Standing, chunks, standing_row, write_fields
+
+SCHEMA_CODES = ("field_missing", "read_only", "permission", "too_long")
+"""Rejections that a change of the fields over there may end."""
 
 
 class Known(Database):
@@ -22,27 +26,13 @@ class Known(Database):
         )
         return self.stream(query)
 
-    def unsettled(self, bound: Bound, mended: Sequence[str] = ()) -> Iterator[Sequence[Any]]:
-        """All other standings in chunks of (entity, digest, state, recheck_at). Those with a `mended` code are
-        about nothing any more, and thereby due."""
+    def unsettled(self, bound: Bound) -> Iterator[Sequence[Any]]:
+        """All other standings in chunks of (entity, digest, state, recheck_at)."""
         c = t.standings.c
-        digest = sa.case((c.code.in_(mended), None), else_=c.digest).label("digest") if mended else c.digest
-        query = sa.select(c.entity, digest, c.state, c.recheck_at).where(
+        query = sa.select(c.entity, c.digest, c.state, c.recheck_at).where(
             c.account == bound.account, c.mapping == bound.mapping, c.state != "settled"
         )
         return self.stream(query)
-
-    def rejected(self, bound: Bound, codes: Sequence[str]) -> bool:
-        """Whether any record stands rejected with one of these codes."""
-        c = t.standings.c
-        query = sa.select(c.entity).where(
-            c.account == bound.account,
-            c.mapping == bound.mapping,
-            c.state == "rejected",
-            c.code.in_(codes),
-        )
-        with self.reading() as connection:
-            return connection.execute(query.limit(1)).first() is not None
 
     def levels(self, bound: Bound, entities: Sequence[str]) -> Iterator[Sequence[Any]]:
         """The level of each record when it was last written, in chunks of (entity, level)."""
@@ -52,9 +42,9 @@ class Known(Database):
             yield from self.stream(query.where(c.entity.in_(entities[start : start + CHUNK])))
 
     def records(self, bound: Bound, entities: Sequence[str] | None = None) -> Iterator[Sequence[Any]]:
-        """Records in chunks of (entity, remote_id, match_value, version, fields); all of them, or of `entities`."""
+        """Records in chunks of (entity, remote_id, match_value, version, fields, via): all, or those of `entities`."""
         c = t.records.c
-        query = sa.select(c.entity, c.remote_id, c.match_value, c.version, c.fields).where(
+        query = sa.select(c.entity, c.remote_id, c.match_value, c.version, c.fields, c.via).where(
             c.account == bound.account, c.object == bound.object
         )
         if entities is None:
@@ -64,33 +54,64 @@ class Known(Database):
             yield from self.stream(query.where(c.entity.in_(entities[start : start + CHUNK])))
 
     def remember_records(self, bound: Bound, records: Iterable[Record]) -> None:
-        """Keep what a look-up told: ids and present values."""
-        now = time.time()
+        """Keep what a look-up told: ids and present values. Other fields of these records stay as they are known."""
+        c, now = t.records.c, time.time()
         for chunk in chunks(records):
-            rows = [
-                {
-                    "account": bound.account,
-                    "object": bound.object,
-                    "entity": record.entity,
-                    "remote_id": record.remote_id,
-                    "match_value": record.match_value,
-                    "fields": write_fields(record.fields),
-                    "version": record.version,
-                    "updated_at": now,
-                }
-                for record in chunk
-            ]
+            mine = sa.and_(
+                c.account == bound.account, c.object == bound.object, c.entity.in_([r.entity for r in chunk])
+            )
+            query = (
+                sa.select(c.entity, c.remote_id, c.fields, c.version, c.via)
+                .where(mine)
+                .order_by(c.entity)
+                .with_for_update()
+            )
             with self.writing() as connection:
+                old = {row.entity: row for row in connection.execute(query)}
+                rows = [
+                    {
+                        "account": bound.account,
+                        "object": bound.object,
+                        "entity": record.entity,
+                        "remote_id": record.remote_id,
+                        "match_value": record.match_value,
+                        "via": old[record.entity].via if record.entity in old else None,
+                        "fields": _merged(old.get(record.entity), record),
+                        "version": max(
+                            record.version, old[record.entity].version if record.entity in old else 0
+                        ),
+                        "updated_at": now,
+                    }
+                    for record in chunk
+                ]
                 self.upsert(t.records, rows, connection)
 
-    def entities_of(self, bound: Bound, remote_ids: Sequence[str]) -> dict[str, str]:
-        """Which of our entities these records over there are known to be: remote id -> entity."""
+    def holders(self, bound: Bound, remote_ids: Sequence[str]) -> dict[str, set[str]]:
+        """Which of our entities these records over there are known to be: remote id -> entities."""
         c = t.records.c
-        query = sa.select(c.remote_id, c.entity).where(
-            c.account == bound.account, c.object == bound.object, c.remote_id.in_(remote_ids)
-        )
-        with self.reading() as connection:
-            return {row.remote_id: row.entity for row in connection.execute(query)}
+        found: dict[str, set[str]] = {}
+        for start in range(0, len(remote_ids), CHUNK):
+            query = sa.select(c.remote_id, c.entity).where(
+                c.account == bound.account,
+                c.object == bound.object,
+                c.remote_id.in_(remote_ids[start : start + CHUNK]),
+            )
+            with self.reading() as connection:
+                for remote_id, entity in connection.execute(query):
+                    found.setdefault(remote_id, set()).add(entity)
+        return found
+
+    def forget_records(self, bound: Bound, entities: Sequence[str]) -> None:
+        """Forget which records over there these are; they are looked for again."""
+        c = t.records.c
+        for start in range(0, len(entities), CHUNK):
+            mine = c.entity.in_(entities[start : start + CHUNK])
+            with self.writing() as connection:
+                connection.execute(
+                    t.records.update()
+                    .where(c.account == bound.account, c.object == bound.object, mine)
+                    .values(remote_id=None, fields="{}")
+                )
 
     def settle_standings(self, bound: Bound, standings: Iterable[Standing]) -> None:
         now = time.time()
@@ -98,11 +119,52 @@ class Known(Database):
             with self.writing() as connection:
                 self.upsert(t.standings, [standing_row(bound, s, now) for s in chunk], connection)
 
-    def approved(self, bound: Bound) -> tuple[str | None, int | None]:
-        """(the meaning that was let through, the records of the last run)."""
-        c = t.mappings.c
+    def care(self, bound: Bound) -> Care:
+        """What is remembered of a mapping as a whole."""
         with self.reading() as connection:
-            row = connection.execute(
-                sa.select(c.approved, c.records).where(c.account == bound.account, c.mapping == bound.mapping)
-            ).first()
-        return (row.approved, row.records) if row else (None, None)
+            row = connection.execute(self._of(bound)).first()
+        return Care(row.approved, row.records, row.fields_made, row.schema, row.schema_at) if row else Care()
+
+    def remember_care(self, bound: Bound, **values: str | float | None) -> None:
+        """Change some of it: `fields_made`, `schema`, `schema_at`."""
+        row = {"account": bound.account, "mapping": bound.mapping, **values}
+        with self.writing() as connection:
+            self.upsert(t.mappings, [row], connection)
+
+    def waits_for_schema(self, bound: Bound) -> bool:
+        """Whether records are rejected for a reason that somebody can mend over there."""
+        c = t.standings.c
+        query = sa.select(c.entity).where(
+            c.account == bound.account,
+            c.mapping == bound.mapping,
+            c.state == "rejected",
+            c.code.in_(SCHEMA_CODES),
+        )
+        with self.reading() as connection:
+            return connection.scalar(query.limit(1)) is not None
+
+    def reconsider(
+        self, bound: Bound | None, codes: Sequence[str] | None = None, run: str | None = None
+    ) -> int:
+        """Make rejected records due again: those of a mapping or all, with these codes, of that run. How many."""
+        c = t.standings.c
+        which = [c.state == "rejected"]
+        if bound is not None:
+            which += [c.account == bound.account, c.mapping == bound.mapping]
+        if codes is not None:
+            which.append(c.code.in_(codes))
+        if run is not None:
+            o = t.outcomes.c
+            which.append(sa.exists().where(o.run == run, o.mapping == c.mapping, o.entity == c.entity))
+        with self.writing() as connection:
+            due = t.standings.update().where(*which).values(state="unknown", digest=None)
+            return connection.execute(due).rowcount
+
+    def _of(self, bound: Bound) -> sa.Select[Any]:
+        c = t.mappings.c
+        return sa.select(t.mappings).where(c.account == bound.account, c.mapping == bound.mapping)
+
+
+def _merged(old: Any, record: Record) -> str:
+    same = old is not None and old.remote_id in (None, record.remote_id)
+    return write_fields((json.loads(old.fields) if old is not None and same else {}) | dict(record.fields))

@@ -21,11 +21,13 @@ class Leases(Database):
 
     def credential(self, vendor: str, settings: Sequence[str]) -> str:
         """A keyed hash of a credential: it can be recognised with this ledger, and nothing else."""
+        name = t.secrets.c.name == "credential"
         with self.writing() as connection:
-            key = connection.scalar(sa.select(t.secrets.c.value).where(t.secrets.c.name == "credential"))
+            key = connection.scalar(sa.select(t.secrets.c.value).where(name))
             if key is None:
-                key = secrets.token_hex(32)
-                connection.execute(t.secrets.insert(), {"name": "credential", "value": key})
+                new = self.insert(t.secrets).values(name="credential", value=secrets.token_hex(32))
+                connection.execute(new.on_conflict_do_nothing())
+                key = str(connection.scalar(sa.select(t.secrets.c.value).where(name)))
         text = "\x1f".join([vendor, *settings])
         return hmac.new(bytes.fromhex(key), text.encode(), hashlib.sha256).hexdigest()
 
@@ -55,15 +57,15 @@ class Leases(Database):
 
     def lock(self, name: str, owner: str, lease: float = LEASE) -> bool:
         """Take or extend a lock; False while somebody else holds it."""
-        now = time.time()
+        c, now = t.locks.c, time.time()
+        insert = self.insert(t.locks).values(name=name, owner=owner, lease_until=now + lease)
+        take = insert.on_conflict_do_update(
+            index_elements=["name"],
+            set_={"owner": insert.excluded.owner, "lease_until": insert.excluded.lease_until},
+            where=sa.or_(c.owner == owner, c.lease_until <= now),
+        )
         with self.writing() as connection:
-            row = connection.execute(
-                sa.select(t.locks).where(t.locks.c.name == name).with_for_update()
-            ).first()
-            if row is not None and row.owner != owner and row.lease_until > now:
-                return False
-            self.upsert(t.locks, [{"name": name, "owner": owner, "lease_until": now + lease}], connection)
-        return True
+            return connection.scalar(take.returning(c.name)) is not None
 
     def locked(self, name: str) -> bool:
         """Whether somebody holds a lock."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from connectors.base import Change, FieldType, Outcome, Status
+from connectors.base import Change, FieldType, Kind, Outcome, Status
 from sync.ledger import tables as t
 from sync.ledger.database import Database
 from sync.ledger.leases import LEASE
@@ -17,6 +17,7 @@ from sync.ledger.words import (
     Claimed,
     Planned,
     Run,
+    Standing,
     chunks,
     read_planned,
     standing_after,
@@ -30,17 +31,19 @@ class Queue(Database):
     """Runs, batches and outcomes."""
 
     def supersede(self, bound: Bound) -> None:
-        """A new run makes the pending batches of older ones void: a stale value never overwrites a newer one."""
+        """A new run makes the pending batches of older ones void: a stale value never overwrites a newer one.
+
+        Of a batch that somebody began, what has no outcome may have arrived all the same: that is looked up again.
+        """
+        c = t.batches.c
         pending = sa.or_(
-            t.batches.c.state.in_(["held", "ready"]),
-            sa.and_(t.batches.c.state == "claimed", t.batches.c.lease_until <= time.time()),
+            c.state.in_(["held", "ready"]), sa.and_(c.state == "claimed", c.lease_until <= time.time())
         )
+        mine = sa.and_(c.mapping == bound.mapping, c.account == bound.account, pending)
         with self.writing() as connection:
-            connection.execute(
-                t.batches.update()
-                .where(t.batches.c.mapping == bound.mapping, t.batches.c.account == bound.account, pending)
-                .values(state="superseded")
-            )
+            for row in connection.execute(sa.select(c.id, c.changes).where(mine, c.begun > 0)).all():
+                self._doubt(bound, row.id, row.changes, connection)
+            connection.execute(t.batches.update().where(mine).values(state="superseded"))
             connection.execute(
                 t.runs.update()
                 .where(
@@ -51,6 +54,37 @@ class Queue(Database):
                 )
                 .values(state="superseded", ended_at=time.time())
             )
+
+    def _doubt(self, bound: Bound, batch: str, changes: str, connection: sa.Connection) -> None:
+        """Forget what we knew of the fields that a batch may have written without our being told."""
+        answered = set(connection.scalars(sa.select(t.outcomes.c.entity).where(t.outcomes.c.batch == batch)))
+        begun = [raw for raw in json.loads(changes) if raw["key"] not in answered]
+        # Of who left, the values stay known: they are what is to be cleared once more.
+        doubtful = {raw["key"]: raw["fields"] if raw["kind"] != Kind.LEFT else {} for raw in begun}
+        now = time.time()
+        for key, (fields, _) in self._fields_of(bound, list(doubtful), connection).items():
+            kept = {name: value for name, value in fields.items() if name not in doubtful[key]}
+            connection.execute(
+                t.records.update()
+                .where(
+                    t.records.c.account == bound.account,
+                    t.records.c.object == bound.object,
+                    t.records.c.entity == key,
+                )
+                .values(fields=json.dumps(kept, ensure_ascii=False), updated_at=now)
+            )
+        standings = [standing_row(bound, Standing(key, None, "unknown"), now) for key in doubtful]
+        self.upsert(t.standings, standings, connection)
+
+    def pending(self, bound: Bound) -> str | None:
+        """The run of a mapping that waits or is on its way, if there is one."""
+        c = t.runs.c
+        query = sa.select(c.run).where(
+            c.mapping == bound.mapping, c.account == bound.account, c.state.in_(["held", "ready"])
+        )
+        with self.reading() as connection:
+            found: str | None = connection.scalar(query.limit(1))
+        return found
 
     def in_flight(self, bound: Bound) -> bool:
         """Whether somebody alive is delivering a batch of this mapping."""
@@ -90,6 +124,7 @@ class Queue(Database):
             "not_before": 0.0,
             "rung_at": 0.0,
             "attempts": 0,
+            "begun": 0,
             "types": json.dumps(types),
             "changes": json.dumps([write_planned(p) for p in planned], ensure_ascii=False),
             "evidence": None,
@@ -136,11 +171,19 @@ class Queue(Database):
                 )
                 .values(state="ready")
             )
-            self.upsert(t.mappings, [bound], connection)
+            if not run.planned.get("partial"):
+                self.upsert(t.mappings, [bound], connection)
         return True
 
-    def cancel(self, run: Run) -> None:
+    def cancel(self, run: Run) -> bool:
+        """Drop a held run. False: it is not held (any more), and nothing was done."""
+        mine = sa.and_(t.runs.c.run == run.run, t.runs.c.mapping == run.mapping, t.runs.c.state == "held")
         with self.writing() as connection:
+            dropped = connection.execute(
+                t.runs.update().where(mine).values(state="cancelled", ended_at=time.time())
+            )
+            if dropped.rowcount != 1:
+                return False
             connection.execute(
                 t.batches.update()
                 .where(
@@ -150,11 +193,7 @@ class Queue(Database):
                 )
                 .values(state="superseded")
             )
-            connection.execute(
-                t.runs.update()
-                .where(t.runs.c.run == run.run, t.runs.c.mapping == run.mapping)
-                .values(state="cancelled", ended_at=time.time())
-            )
+        return True
 
     def due_batches(
         self, run: str | None = None, mapping: str | None = None, unrung: float = 0.0
@@ -193,7 +232,7 @@ class Queue(Database):
                 )
 
     def claim(self, id: str, owner: str, lease: float = LEASE) -> Claimed | None:
-        """Make a batch ours in one atomic update; None when it is not to be had."""
+        """Make a batch ours in one atomic update; None when it is not to be had. `owner` is of this claim alone."""
         c, now = t.batches.c, time.time()
         free = sa.or_(
             sa.and_(c.state == "ready", c.not_before <= now),
@@ -216,39 +255,59 @@ class Queue(Database):
             ).one()
             answered = set(connection.scalars(sa.select(t.outcomes.c.entity).where(t.outcomes.c.batch == id)))
         types = {name: FieldType(type) for name, type in json.loads(row.types).items()}
-        planned = tuple(
-            read_planned(raw, types) for raw in json.loads(row.changes) if raw["key"] not in answered
-        )
         return Claimed(
-            id, row.run, row.mapping, row.account, row.object, row.destination, row.attempts, types, planned
+            id=id,
+            owner=owner,
+            run=row.run,
+            mapping=row.mapping,
+            account=row.account,
+            object=row.object,
+            destination=row.destination,
+            attempts=row.attempts,
+            begun=bool(row.begun),
+            types=types,
+            planned=tuple(
+                read_planned(raw, types) for raw in json.loads(row.changes) if raw["key"] not in answered
+            ),
         )
 
-    def extend(self, id: str, owner: str, lease: float = LEASE) -> bool:
+    def begin(self, claimed: Claimed) -> bool:
+        """From now on the batch may take effect over there. False when it was taken from us."""
+        return self._ours(claimed, begun=1)
+
+    def extend(self, claimed: Claimed, lease: float = LEASE) -> bool:
         """Keep a claimed batch for longer; False when it was taken from us."""
-        with self.writing() as connection:
-            kept = connection.execute(
-                t.batches.update()
-                .where(t.batches.c.id == id, t.batches.c.state == "claimed", t.batches.c.owner == owner)
-                .values(lease_until=time.time() + lease)
-            )
-            return kept.rowcount == 1
+        return self._ours(claimed, lease_until=time.time() + lease)
 
-    def give_back(self, id: str, not_before: float) -> None:
-        """Put an unfinished batch back, to be claimed again at `not_before`."""
-        with self.writing() as connection:
-            connection.execute(
-                t.batches.update()
-                .where(t.batches.c.id == id, t.batches.c.state == "claimed")
-                .values(state="ready", owner=None, lease_until=None, not_before=not_before)
-            )
+    def give_back(self, claimed: Claimed, not_before: float, burn: bool = True) -> bool:
+        """Put an unfinished batch back, to be claimed again at `not_before`. Waiting burns no attempt."""
+        attempts = claimed.attempts if burn else max(0, claimed.attempts - 1)
+        return self._ours(
+            claimed, state="ready", owner=None, lease_until=None, not_before=not_before, attempts=attempts
+        )
 
-    def finish_batch(self, id: str, state: str = "done", evidence: str | None = None) -> None:
+    def finish_batch(self, claimed: Claimed) -> bool:
+        """Every change of a batch has its outcome."""
+        return self._ours(claimed, state="done", owner=None, lease_until=None)
+
+    def park_batch(self, claimed: Claimed, evidence: str) -> bool:
+        """Put a batch aside whose answer cannot be read; what it may have written is looked up again."""
+        bound = Bound(claimed.mapping, claimed.account, claimed.object)
+        parked = self._ours(claimed, state="parked", owner=None, lease_until=None, evidence=evidence)
+        if parked:
+            with self.writing() as connection:
+                changes = connection.scalar(
+                    sa.select(t.batches.c.changes).where(t.batches.c.id == claimed.id)
+                )
+                self._doubt(bound, claimed.id, str(changes), connection)
+        return parked
+
+    def _ours(self, claimed: Claimed, **values: object) -> bool:
+        """Change a batch as long as it is claimed by this claim."""
+        c = t.batches.c
+        mine = sa.and_(c.id == claimed.id, c.state == "claimed", c.owner == claimed.owner)
         with self.writing() as connection:
-            connection.execute(
-                t.batches.update()
-                .where(t.batches.c.id == id)
-                .values(state=state, owner=None, lease_until=None, evidence=evidence)
-            )
+            return connection.execute(t.batches.update().where(mine).values(**values)).rowcount == 1
 
     def settle(self, claimed: Claimed, outcomes: Sequence[Outcome], recheck_at: float) -> None:
         """Move delivered values, and keep every outcome. Nothing else ever writes delivered values."""
@@ -270,6 +329,7 @@ class Queue(Database):
                         "entity": key,
                         "remote_id": outcome.remote_id or change.remote_id,
                         "match_value": change.match[0].value if change.match else None,
+                        "via": change.via,
                         "fields": json.dumps(
                             fields | {n: write_value(v) for n, v in change.fields.items()}, ensure_ascii=False
                         ),
@@ -320,6 +380,9 @@ class Queue(Database):
         for o in outcomes:
             change = changes.get(o.key)
             value = change.fields.get(o.field) if change is not None and o.field is not None else None
+            if batch is None and o.field is not None:
+                # Nobody was asked: what is known is the value that cannot be sent.
+                value = o.answer
             rows.append(
                 {
                     "run": run,
@@ -331,7 +394,7 @@ class Queue(Database):
                     "cause": o.cause,
                     "field": o.field,
                     "value": None if value is None else str(write_value(value)),
-                    "answer": o.answer,
+                    "answer": "" if batch is None and o.field is not None else o.answer,
                     "at": now,
                 }
             )
@@ -343,10 +406,15 @@ class Queue(Database):
         c = t.records.c
         found: dict[str, tuple[dict[str, Any], int]] = {}
         for start in range(0, len(entities), CHUNK):
-            query = sa.select(c.entity, c.fields, c.version).where(
-                c.account == bound.account,
-                c.object == bound.object,
-                c.entity.in_(entities[start : start + CHUNK]),
+            query = (
+                sa.select(c.entity, c.fields, c.version)
+                .where(
+                    c.account == bound.account,
+                    c.object == bound.object,
+                    c.entity.in_(entities[start : start + CHUNK]),
+                )
+                .order_by(c.entity)
+                .with_for_update()
             )
             for row in connection.execute(query):
                 found[row.entity] = (json.loads(row.fields), row.version)

@@ -32,6 +32,7 @@ records = Table(
     Column("entity", String(512), primary_key=True),  # our user or account id
     Column("remote_id", String(255)),
     Column("match_value", Text),
+    Column("via", Text),  # through whom the last group call was made
     Column("fields", Text, nullable=False),  # what stands there as far as we were told, JSON
     Column("version", Integer, nullable=False),  # acknowledged writes
     Column("updated_at", Double, nullable=False),
@@ -61,6 +62,9 @@ mappings = Table(
     Column("mapping", String(255), primary_key=True),
     Column("approved", String(64)),  # the meaning that somebody let through
     Column("records", Integer),  # covered by the last run
+    Column("fields_made", String(64)),  # the meaning whose fields exist over there
+    Column("schema", String(64)),  # of the remote fields when rejected records last asked for it
+    Column("schema_at", Double),
 )
 
 locks = Table(
@@ -124,6 +128,7 @@ batches = Table(
     Column("not_before", Double, nullable=False),
     Column("rung_at", Double, nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column("begun", Integer, nullable=False),  # 1 from the first push on: it may have taken effect
     Column("types", Text, nullable=False),  # field name -> type, JSON
     Column("changes", Text, nullable=False),  # JSON
     Column("evidence", Text),

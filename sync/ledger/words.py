@@ -47,6 +47,18 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Care:
+    """What is remembered of a mapping: the approved meaning, the records of its last whole run, the meaning whose
+    fields exist over there, and the remote fields as they were when rejected records last asked for them."""
+
+    approved: str | None = None
+    records: int | None = None
+    fields_made: str | None = None
+    schema: str | None = None
+    schema_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """A change with what its standing becomes once it is delivered."""
 
@@ -60,12 +72,14 @@ class Claimed:
     """A batch that is ours for a while; `changes` are those without an outcome yet."""
 
     id: str
+    owner: str
     run: str
     mapping: str
     account: str
     object: str
     destination: str
     attempts: int
+    begun: bool
     types: Mapping[str, FieldType]
     planned: tuple[Planned, ...]
 

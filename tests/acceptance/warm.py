@@ -15,6 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NoReturn
 
+READ = (
+    "alembic.command",
+    "hubspot.crm.contacts",
+    "hubspot.crm.properties",
+    "ibis.backends.duckdb",
+    "pyarrow.parquet",
+    "requests",
+    "segment.analytics.request",
+    "simple_salesforce",
+    "sqlalchemy.dialects.sqlite",
+    "sqlite3",
+)
+"""What commands read only when they need it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Warm:
@@ -30,8 +44,9 @@ class Warm:
             request = {"command": list(command), "environ": dict(environ), "out": str(out), "err": str(err)}
             self.asked.write(json.dumps(request) + "\n")
             self.asked.flush()
-            code = int(self.answers.readline())
-            return code, out.read_text("utf-8"), err.read_text("utf-8")
+            code = self.answers.readline()
+            assert code, "the process that forks has ended: heatsync cannot be imported"
+            return int(code), out.read_text("utf-8"), err.read_text("utf-8")
 
 
 @contextmanager
@@ -49,12 +64,14 @@ def warm() -> Iterator[Warm]:
 
 
 def _serve() -> None:
-    import ibis
+    import gc
+    import importlib
 
-    from connectors import hubspot, intercom, salesforce, segment
     from console import commands
 
-    _ = hubspot, intercom, salesforce, segment, ibis.duckdb
+    for name in READ:
+        importlib.import_module(name)
+    gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()

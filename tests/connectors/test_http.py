@@ -1,5 +1,6 @@
 """One disciplined call: paced, counted, repeated where that is safe, and told apart when it fails."""
 
+import itertools
 import time
 
 import pytest
@@ -117,7 +118,7 @@ def test_a_pace_never_lets_more_calls_through_than_the_window_holds() -> None:
     for _ in range(12):
         pace.acquire()
         times.append(time.monotonic())
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
     assert sum(gaps) >= 0.05 * 11 - 0.02
 
 

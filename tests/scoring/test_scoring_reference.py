@@ -114,7 +114,7 @@ def check(
     assert tiny.differences(made, expected) == []
 
 
-@settings(max_examples=20, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(event, min_size=1, max_size=60),
     st.one_of(st.none(), st.dictionaries(users, user, max_size=5)),

@@ -55,7 +55,7 @@ def compared(
     unsettled = [(s[0], s[1], s[2], s[4]) for s in standings if s[2] != "settled"]
     diff.stand([settled], [unsettled], 1000.0, scope)
     diff.know_levels([[(s[0], s[3]) for s in standings]])
-    records = [(key, f"r-{key}", None, 1, json.dumps(fields)) for key, fields in (known or {}).items()]
+    records = [(key, f"r-{key}", None, 1, json.dumps(fields), None) for key, fields in (known or {}).items()]
     diff.know([records])
     return diff, con
 
@@ -236,7 +236,7 @@ def test_unmatched_and_ambiguous_records_are_told_apart_and_never_sent() -> None
     rows = {f"u{n}": row(f"{n}@x", n, None, None, None, None) for n in range(3)}
     diff, con = compared(rows)
     found = diff.found([Found("u0", ("7",)), Found("u1", ()), Found("u2", ("8", "9"))], create=False)
-    diff.learn([("u0", "7", "0@x", 0, json.dumps({"score": 4}))])
+    diff.learn([("u0", "7", "0@x", 0, json.dumps({"score": 4}), None)])
     outcomes = {outcome.key: (outcome.status, outcome.code) for outcome, _ in diff.unfound(create=False)}
     assert [answer.key for answer in found] == ["u0"]
     assert outcomes == {"u1": (Status.SKIPPED, "unmatched"), "u2": (Status.REJECTED, "ambiguous")}
@@ -248,7 +248,7 @@ def test_two_of_ours_that_are_one_record_over_there_are_both_refused() -> None:
     rows = {"u0": row("0@x", 1, None, None, None, None), "u1": row("1@x", 1, None, None, None, None)}
     diff, con = compared(rows)
     diff.found([Found("u0", ("7",)), Found("u1", ("7",))], create=False)
-    diff.learn([("u0", "7", "0@x", 0, "{}"), ("u1", "7", "1@x", 0, "{}")])
+    diff.learn([("u0", "7", "0@x", 0, "{}", None), ("u1", "7", "1@x", 0, "{}", None)])
     assert {outcome.key: outcome.code for outcome, _ in diff.shared()} == {
         "u0": "same_record",
         "u1": "same_record",

@@ -157,10 +157,10 @@ def test_a_batch_waits_until_its_run_is_released(book: Ledger) -> None:
     assert book.claim(batch, "w") is None
     assert not book.release(run)  # still being planned
     book.update_run(replace(run, state="held"))
-    assert book.approved(BOUND) == (None, None)
+    assert book.care(BOUND).approved is None
     assert book.release(run)
     assert not book.release(run)
-    assert book.approved(BOUND) == ("m1", 2)
+    assert (book.care(BOUND).approved, book.care(BOUND).records) == ("m1", 2)
     assert book.due_batches("r1") == [batch]
     assert book.claim(batch, "w") is not None
 
@@ -179,7 +179,7 @@ def test_delivered_values_move_and_nothing_else_does(book: Ledger) -> None:
         Outcome("u3", Status.REJECTED, code="bad_value", cause="no", field="score", answer="INVALID"),
     ]
     book.settle(claimed, outcomes, RECHECK)
-    book.finish_batch(batch)
+    assert book.finish_batch(claimed)
     assert book.finish_run("r1", "contacts")
     held = records(book)
     assert held["u1"] == ("7", 4, '{"score": 5, "plan": "pro", "seen": "2026-01-02"}')
@@ -211,7 +211,7 @@ def test_outcomes_that_were_earned_stay_earned_when_the_batch_is_claimed_again(b
     claimed = book.claim(batch, "w")
     assert claimed is not None
     book.settle(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
-    book.give_back(batch, 0.0)
+    assert book.give_back(claimed, 0.0)
     again = book.claim(batch, "w2")
     assert again is not None
     assert [planned.change.key for planned in again.planned] == ["u2"]
@@ -231,9 +231,10 @@ def test_a_claimed_batch_is_free_again_when_its_owner_is_buried(book: Ledger) ->
 
 def test_a_batch_given_back_waits_for_its_time(book: Ledger) -> None:
     batch = released(book, a_change("u1"))
-    book.claim(batch, "w")
+    claimed = book.claim(batch, "w")
+    assert claimed is not None
     later = time.time() + 1000
-    book.give_back(batch, later)
+    assert book.give_back(claimed, later)
     assert book.due_batches() == []
     assert book.claim(batch, "w") is None
     assert book.next_due("r1", "contacts") == pytest.approx(later)
@@ -290,8 +291,8 @@ def test_standings_and_records_of_another_account_are_not_seen(book: Ledger) -> 
     assert list(book.records(other)) == []
     assert list(book.settled(other)) == []
     assert list(book.unsettled(other)) == []
-    assert book.entities_of(BOUND, ["7"]) == {"7": "u1"}
-    assert book.entities_of(other, ["7"]) == {}
+    assert book.holders(BOUND, ["7"]) == {"7": {"u1"}}
+    assert book.holders(other, ["7"]) == {}
 
 
 def test_nothing_is_waiting_in_a_finished_run(book: Ledger) -> None:
@@ -301,7 +302,7 @@ def test_nothing_is_waiting_in_a_finished_run(book: Ledger) -> None:
     claimed = book.claim(batch, "w")
     assert claimed is not None
     book.settle(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
-    book.finish_batch(batch, "parked", "an answer that cannot be read")
+    assert book.park_batch(claimed, "an answer that cannot be read")
     assert book.finish_run("r1", "contacts")
     (run,) = book.runs("r1")
     assert (run.state, run.cause) == ("failed", "an answer that cannot be read")
@@ -341,3 +342,92 @@ typed = st.one_of(
 def test_a_value_survives_the_ledger(case: tuple[FieldType, Value]) -> None:
     kind, value = case
     assert read_value(write_value(value), kind) == value
+
+
+def test_a_contended_lock_has_one_holder_at_a_time(book: Ledger) -> None:
+    held = 0
+    most = 0
+    guard = threading.Lock()
+
+    def contend(name: str) -> int:
+        nonlocal held, most
+        won = 0
+        for _ in range(60):
+            if book.lock("busy", name):
+                with guard:
+                    held += 1
+                    most = max(most, held)
+                won += 1
+                with guard:
+                    held -= 1
+                book.unlock("busy", name)
+        return won
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(contend, "abcd")) > 0
+    assert most == 1
+
+
+def test_what_a_begun_batch_may_have_written_is_looked_up_again(book: Ledger) -> None:
+    book.remember_records(BOUND, [Record("u1", "7", None, {"score": 1, "plan": "pro"}, 3)])
+    batch = released(book, a_change("u1"), a_change("u2"))
+    claimed = book.claim(batch, "host:1")
+    assert claimed is not None
+    assert book.begin(claimed)
+    book.settle(claimed, [Outcome("u2", Status.DELIVERED)], RECHECK)
+    book.bury("host:1")
+    book.supersede(BOUND)
+    assert records(book)["u1"] == ("7", 3, '{"plan": "pro"}')
+    assert standings(book)["u1"] == (None, "unknown")
+    assert standings(book)["u2"][1] == "settled"
+    assert not book.finish_batch(claimed)
+
+
+def test_a_look_up_does_not_undo_what_was_delivered_meanwhile(book: Ledger) -> None:
+    book.remember_records(BOUND, [Record("u1", "7", None, {"score": 1, "plan": "pro"}, 0)])
+    claimed = book.claim(released(book, a_change("u1")), "w")
+    assert claimed is not None
+    book.settle(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
+    book.remember_records(BOUND, [Record("u1", "7", None, {"region": "eu"}, 0)])
+    assert records(book)["u1"] == ("7", 1, '{"score": 5, "plan": "pro", "region": "eu"}')
+
+
+def test_a_batch_taken_over_is_no_longer_ours(book: Ledger) -> None:
+    batch = released(book, a_change("u1"))
+    first = book.claim(batch, "a", lease=0.0)
+    second = book.claim(batch, "b")
+    assert first is not None
+    assert second is not None
+    assert not book.extend(first)
+    assert not book.begin(first)
+    assert not book.give_back(first, 0.0)
+    assert not book.finish_batch(first)
+    assert book.finish_batch(second)
+
+
+def test_rejected_records_are_reconsidered_by_code_and_by_run(book: Ledger) -> None:
+    claimed = book.claim(released(book, a_change("u1"), a_change("u2")), "w")
+    assert claimed is not None
+    book.settle(
+        claimed,
+        [
+            Outcome("u1", Status.REJECTED, code="field_missing"),
+            Outcome("u2", Status.REJECTED, code="bad_value"),
+        ],
+        RECHECK,
+    )
+    assert book.waits_for_schema(BOUND)
+    assert book.reconsider(BOUND, ["field_missing"]) == 1
+    assert not book.waits_for_schema(BOUND)
+    assert book.reconsider(None, run="another") == 0
+    assert book.reconsider(None, run="r1") == 1
+    assert {state for _, state in standings(book).values()} == {"unknown"}
+
+
+def test_a_run_that_was_released_is_not_cancelled(book: Ledger) -> None:
+    run = a_run()
+    book.begin_run(run)
+    book.update_run(replace(run, state="held"))
+    assert book.release(run)
+    assert not book.cancel(run)
+    assert [row.state for row in book.runs("r1")] == ["ready"]

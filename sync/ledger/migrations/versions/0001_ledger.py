@@ -30,6 +30,7 @@ def upgrade() -> None:
         Column("entity", String(512), primary_key=True),
         Column("remote_id", String(255)),
         Column("match_value", Text),
+        Column("via", Text),
         Column("fields", Text, nullable=False),
         Column("version", Integer, nullable=False),
         Column("updated_at", Double, nullable=False),
@@ -54,6 +55,9 @@ def upgrade() -> None:
         Column("mapping", String(255), primary_key=True),
         Column("approved", String(64)),
         Column("records", Integer),
+        Column("fields_made", String(64)),
+        Column("schema", String(64)),
+        Column("schema_at", Double),
     )
     op.create_table(
         "locks",
@@ -103,6 +107,7 @@ def upgrade() -> None:
         Column("not_before", Double, nullable=False),
         Column("rung_at", Double, nullable=False),
         Column("attempts", Integer, nullable=False),
+        Column("begun", Integer, nullable=False),
         Column("types", Text, nullable=False),
         Column("changes", Text, nullable=False),
         Column("evidence", Text),

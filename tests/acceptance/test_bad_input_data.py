@@ -1,0 +1,490 @@
+"""What is wrong in the tables and over there: the real command says what, where, and what to do, and loses nothing."""
+
+import csv
+import http.server
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from warmed import MAPPING, Warmed, refused
+from workshop import END, calls
+
+from sandbox import crm
+
+DAY = END.isoformat()
+EVENTS, USERS, ACCOUNTS = "data/events.parquet", "data/users.csv", "data/accounts.csv"
+FIELDS = "mappings/hubspot-contacts.yml"
+Row = dict[str, str]
+
+
+def rows(shop: Warmed, path: str = USERS) -> list[Row]:
+    with (shop.folder / path).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(shop: Warmed, changed: list[Row], path: str = USERS) -> None:
+    with (shop.folder / path).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, changed[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(changed)
+
+
+def events(shop: Warmed, change: Callable[[pa.Table], pa.Table]) -> None:
+    path = shop.folder / EVENTS
+    pq.write_table(change(pq.read_table(path)), path)
+
+
+def bytes_of(shop: Warmed, path: str, change: Callable[[bytes], bytes]) -> None:
+    file = shop.folder / path
+    file.write_bytes(change(file.read_bytes()))
+
+
+def column(name: str, values: Callable[[pa.Table], pa.Array]) -> Callable[[Warmed], None]:
+    """Put other values into a column of the events."""
+
+    def spoil(shop: Warmed) -> None:
+        events(shop, lambda t: t.set_column(t.schema.get_field_index(name), name, values(t)))
+
+    return spoil
+
+
+def without(path: str, name: str) -> Callable[[Warmed], None]:
+    def spoil(shop: Warmed) -> None:
+        write_rows(shop, [{k: v for k, v in row.items() if k != name} for row in rows(shop, path)], path)
+
+    return spoil
+
+
+def added(path: str, line: str) -> Callable[[Warmed], None]:
+    return lambda shop: bytes_of(shop, path, lambda old: old + line.encode())
+
+
+def twice(path: str) -> Callable[[Warmed], None]:
+    return lambda shop: write_rows(shop, [*rows(shop, path), rows(shop, path)[0]], path)
+
+
+def header_only(path: str) -> Callable[[Warmed], None]:
+    return lambda shop: bytes_of(shop, path, lambda old: old.partition(b"\n")[0] + b"\n")
+
+
+def value(path: str, name: str, text: str) -> Callable[[Warmed], None]:
+    """Put a text into the fourth row."""
+
+    def spoil(shop: Warmed) -> None:
+        changed = rows(shop, path)
+        changed[3][name] = text
+        write_rows(shop, changed, path)
+
+    return spoil
+
+
+def removed(path: str) -> Callable[[Warmed], None]:
+    return lambda shop: (shop.folder / path).unlink()
+
+
+Case = tuple[Callable[[Warmed], None], tuple[str, ...]]
+EVENTS_AT, USERS_AT, ACCOUNTS_AT = "heatsync.yml:17:14:", "heatsync.yml:20:12:", "heatsync.yml:23:12:"
+
+TABLES: dict[str, Case] = {
+    "no events": (removed(EVENTS), (EVENTS_AT, f"{EVENTS} does not exist")),
+    "no users": (removed(USERS), (USERS_AT, f"{USERS} does not exist")),
+    "no such table": (
+        lambda shop: shop.replace("heatsync.yml", EVENTS, "eventz"),
+        (EVENTS_AT, "no table `eventz`", ".parquet"),
+    ),
+    "empty events": (
+        lambda shop: events(shop, lambda t: t.slice(0, 0)),
+        (EVENTS_AT, f"{EVENTS} has no event at all", "check the export"),
+    ),
+    "empty users": (header_only(USERS), (USERS_AT, USERS, "check the export")),
+    "empty accounts": (header_only(ACCOUNTS), (ACCOUNTS_AT, ACCOUNTS, "check the export")),
+    "empty file": (lambda shop: shop.write(USERS, ""), (USERS_AT, f"{USERS} is empty", "expected")),
+    "numbers for times": (
+        column("timestamp", lambda t: pa.array([1.5] * len(t))),
+        (EVENTS_AT, EVENTS, "column `timestamp`", "expected timestamps, found float64", "export it as"),
+    ),
+    "text for times": (
+        column("timestamp", lambda t: pa.array(["2026-10-30T10:00:00Z", "soon"] + [""] * (len(t) - 2))),
+        (EVENTS_AT, EVENTS, "row 2, column `timestamp`", "found `soon`", "2026-01-31T12:00:00Z", "Mend"),
+    ),
+    "fractions for ids": (
+        column("user_id", lambda t: pa.array([1.5] * len(t))),
+        (EVENTS_AT, EVENTS, "column `user_id`", "found float64", "export the column as text"),
+    ),
+    "no event column": (
+        lambda shop: events(shop, lambda t: t.drop_columns(["event"])),
+        (EVENTS_AT, f"{EVENTS} has no column `event`", "columns: {event: THEIR_NAME}"),
+    ),
+    "no user_id": (without(USERS, "user_id"), (USERS_AT, f"{USERS} has no column `user_id`", "columns:")),
+    "a renamed column": (
+        lambda shop: shop.replace("heatsync.yml", f"{USERS}", f"{USERS}\n    columns: {{email: e_mail}}"),
+        (USERS_AT, f"{USERS} has no column `e_mail`", "did you mean `email`?"),
+    ),
+    "no mapped column": (
+        without(USERS, "role"),
+        (f"{FIELDS}:7:25:", "the users table has no column `role`", "email"),
+    ),
+    "no day": (
+        value(USERS, "created_at", "soon"),
+        (USERS_AT, USERS, "row 4, column `created_at`", "found `soon`", "Mend the export"),
+    ),
+    "a user twice": (twice(USERS), (USERS_AT, USERS, "rows 1 and ", "`user_id`", "`u0000", "Keep one row")),
+    "an account twice": (
+        twice(ACCOUNTS),
+        (ACCOUNTS_AT, ACCOUNTS, "rows 1 and ", "`account_id`", "`a00001`"),
+    ),
+    "cut Parquet": (
+        lambda shop: bytes_of(shop, EVENTS, lambda old: old[:500]),
+        (EVENTS_AT, f"{EVENTS} cannot be read", "write the file anew"),
+    ),
+    "corrupt Parquet": (
+        lambda shop: bytes_of(shop, EVENTS, lambda old: old[:200] + b"\xff" * 300 + old[500:]),
+        (EVENTS_AT, f"{EVENTS} cannot be read", "write the file anew"),
+    ),
+    "no Parquet": (
+        lambda shop: bytes_of(shop, EVENTS, lambda _: b"PAR1, or what looks like it"),
+        (EVENTS_AT, f"{EVENTS} cannot be read", "write the file anew"),
+    ),
+    "a folder": (
+        lambda shop: (
+            (shop.folder / USERS).rename(shop.folder / "data/old.csv").parent.joinpath("users.csv").mkdir()
+        ),
+        (USERS_AT, USERS, "is a folder"),
+    ),
+    "Latin-1": (
+        lambda shop: bytes_of(
+            shop, USERS, lambda old: old.replace(b"viewer", "Präsident".encode("latin-1"), 1)
+        ),
+        (USERS_AT, USERS, "UTF-8"),
+    ),
+    "a column too many": (
+        added(USERS, "u9,nine@example.com,a00001,2026-01-01T00:00:00Z,Nine,viewer,more,and more\n"),
+        (USERS_AT, f"{USERS} cannot be read", "30", "Mend the export"),
+    ),
+    "an open quote": (
+        added(USERS, 'u9,"nine@example.com,a00001,2026-01-01T00:00:00Z,Nine,viewer\n'),
+        (USERS_AT, f"{USERS} cannot be read", "quote", "Mend the export"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_a_table_that_cannot_be_understood_is_named_and_nothing_is_sent(paper: Warmed, case: str) -> None:
+    spoil, sentence = TABLES[case]
+    spoil(paper)
+    refused(paper.sync_with(), 2, *sentence)
+    assert contacts(paper) == {}
+
+
+def test_whatever_was_wrong_once_mended_everything_arrives(live: Warmed, small: Warmed) -> None:
+    for case in ("no users", "empty events", "no day", "cut Parquet"):
+        TABLES[case][0](live)
+        assert live.sync_with().code == 2
+        for path in (EVENTS, USERS):
+            (live.folder / path).write_bytes((small.folder / path).read_bytes())
+    everybody = rows(live)
+    assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(everybody)
+    assert contacts(live) == {user["email"]: user["role"] for user in everybody}
+
+
+def contacts(shop: Warmed, name: str = "heatsync_role") -> dict[str, Any]:
+    """What HubSpot's contacts hold in a property, by address; without those that hold nothing."""
+    found = {
+        c["properties"]["email"]: c["properties"].get(name)
+        for c in shop.sandbox.state()["hubspot"]["contacts"]
+    }
+    return {email: held for email, held in found.items() if held}
+
+
+def failures(shop: Warmed) -> dict[str, Any]:
+    return {group["code"]: group for group in shop.run("failures", "--json").json}
+
+
+def test_events_of_the_future_and_without_a_zone_are_counted_and_mentioned(paper: Warmed) -> None:
+    future = pa.scalar(4_102_444_800_000_000, pa.int64()).cast(pa.timestamp("us"))
+
+    def change(table: pa.Table) -> pa.Table:
+        naive = pc.cast(table["timestamp"], pa.timestamp("us"))
+        late = pa.array([future.as_py()] * 5, pa.timestamp("us"))
+        stamps = pa.concat_arrays([late, *naive.slice(5).chunks])
+        return table.set_column(3, "timestamp", stamps)
+
+    events(paper, change)
+    changed = rows(paper)
+    for user in changed:
+        user["created_at"] = user["created_at"].removesuffix("Z")
+    write_rows(paper, changed)
+    scored = paper.run("score", "--date", DAY)
+    refused(scored, 0, "5 events after_as_of", f"{EVENTS}: timestamps without a zone are taken as UTC")
+    refused(scored, 0, f"{USERS}: timestamps without a zone", "`time_zone:` in the source says otherwise")
+
+
+NAMES = (
+    'O\'Brien "Bob", Jr.',
+    "first line\nsecond line",
+    "old\r\nMac",
+    "😀 Zoë 漢字 👩‍👧",
+    "=1+1",
+    "<b>&amp;</b>",
+    "back\\slash\\n",
+    "tab\there",
+    "null",
+    "0123",
+    "1e5",
+    "true",
+    "[1; {2}]",
+    "a;b|c",
+    "%s {0} ${HOME}",
+    "'; DROP TABLE users; --",
+    "عربى",
+    "e\u0301 is not \u00e9",
+)
+EVERYWHERE = {
+    "hubspot-contacts": "destination: hubspot\nobject: contacts\nmatch: {email: email}\nmode: upsert\n"
+    "create_fields: true\nfields: {heatsync_name: user.name, heatsync_code: user.code, heatsync_number: user.number}",
+    "intercom-contacts": "destination: intercom\nobject: contacts\nmatch: {external_id: user_id}\nmode: upsert\n"
+    "create_fields: true\nfields: {heatsync_name: user.name, heatsync_code: user.code, heatsync_number: user.number}",
+    "segment-users": "destination: segment\nobject: users\n"
+    "fields: {heatsync_name: user.name, heatsync_code: user.code, heatsync_number: user.number}",
+    "salesforce-contacts": "destination: salesforce\nobject: Contact\nmatch: {Email: email}\nmode: upsert\n"
+    "fields: {Name__c: user.name, Code__c: user.code, Number__c: {from: user.number, as: text}, LastName: user.role}",
+}
+
+
+def test_odd_names_numbers_as_text_and_64_bit_ids_arrive_unchanged_in_all_four(live: Warmed) -> None:
+    for name, text in EVERYWHERE.items():
+        live.write(f"mappings/{name}.yml", f"version: 1\nprofile: health\n{text}\n")
+    length = {"type": "string", "length": 255}
+    live.sandbox.seed(
+        {"fields": {"salesforce": {"Contact": {f"{n}__c": length for n in ("Name", "Code", "Number")}}}}
+    )
+    people = rows(live)
+    big = 9_007_199_254_740_993  # as a fraction it would be its even neighbour
+    ids = {user["user_id"]: str(big + n) for n, user in enumerate(people)}
+    for n, user in enumerate(people):
+        user["user_id"] = ids[user["user_id"]]
+        user |= {"name": NAMES[n % len(NAMES)], "code": f"{n:05}", "number": str(big + n)}
+    write_rows(live, people)
+
+    def numbered(table: pa.Table) -> pa.Table:
+        known = [ids.get(user) for user in table["user_id"].to_pylist()]
+        return table.set_column(
+            0, "user_id", pa.array([None if i is None else int(i) for i in known], pa.int64())
+        )
+
+    events(live, numbered)
+    synced = live.sync_with()
+    assert synced.code == 0, synced.out
+    state = live.sandbox.state()
+    want = {u["email"]: (u["name"], u["code"], u["number"]) for u in people}
+    by_id = {u["user_id"]: want[u["email"]] for u in people}
+    ours = ("heatsync_name", "heatsync_code", "heatsync_number")
+
+    def held(record: Any, names: tuple[str, ...] = ours) -> tuple[str, ...]:
+        return tuple(str(record[name]) for name in names)
+
+    hubspot, intercom = state["hubspot"]["contacts"], state["intercom"]["contacts"]
+    salesforce = state["salesforce"]["Contact"]
+    assert {c["properties"]["email"]: held(c["properties"]) for c in hubspot} == want
+    assert {c["external_id"]: held(c["custom_attributes"]) for c in intercom} == by_id
+    assert {key: held(traits) for key, traits in state["segment"]["users"].items()} == by_id
+    assert {c["Email"]: held(c, ("Name__c", "Code__c", "Number__c")) for c in salesforce} == want
+    live.sandbox.reset_stats()
+    assert live.sync_with().code == 0
+    assert calls(live.sandbox) == 0
+
+
+def test_nan_infinity_and_words_are_rejected_one_by_one_and_arrive_once_mended(live: Warmed) -> None:
+    live.write(
+        FIELDS,
+        MAPPING.replace("{", "{heatsync_number: {from: user.number, as: number}, ", 2).replace(
+            "match: {heatsync_number: {from: user.number, as: number}, ", "match: {"
+        ),
+    )
+    people = rows(live)
+    bad = ["NaN", "inf", "-Infinity", "1e400", "a dozen"]
+    for user, number in zip(people, [*bad, *["12.5"] * len(people)], strict=False):
+        user["number"] = number
+    write_rows(live, people)
+    synced = live.sync_with()
+    refused(synced, 1)
+    assert synced.mapping("hubspot-contacts")["outcomes"]["rejected"] == len(bad)
+    found = failures(live)
+    assert {code: group["count"] for code, group in found.items()} == {"not_a_number": 4, "bad_value": 1}
+    (example,) = found["bad_value"]["examples"]
+    assert (example["key"], example["field"], example["value"]) == (
+        people[4]["user_id"],
+        "heatsync_number",
+        "a dozen",
+    )
+    assert "NaN and infinity" in found["not_a_number"]["cure"]
+    assert len(contacts(live)) == len(people) - len(bad)
+    for user in people:
+        user["number"] = "12.5"
+    write_rows(live, people)
+    assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(bad)
+    assert set(contacts(live, "heatsync_number").values()) == {"12.5"}
+    assert failures(live) == {}
+
+
+def test_one_address_in_two_spellings_and_none_at_all_stop_only_their_own(live: Warmed) -> None:
+    people = rows(live)
+    first, second, third = people[0], people[1], people[2]
+    addresses = second["email"], third["email"]
+    second["email"], third["email"] = " " + first["email"].upper(), ""
+    write_rows(live, people)
+    synced = live.sync_with()
+    refused(synced, 1)
+    mapping = synced.mapping("hubspot-contacts")
+    strangers = mapping["records"] - len(people)  # who has events, and no row with an address
+    outcomes = mapping["outcomes"]
+    assert (outcomes["delivered"], outcomes["rejected"]) == (len(people) - 3, 2)
+    assert outcomes["skipped"] == strangers + 1
+    twice = failures(live)["duplicate_key"]
+    assert {example["key"]: example["answer"] for example in twice["examples"]} == {
+        first["user_id"]: second["user_id"],
+        second["user_id"]: first["user_id"],
+    }
+    second["email"], third["email"] = addresses
+    write_rows(live, people)
+    mended = live.sync_with()
+    assert (mended.code, mended.mapping("hubspot-contacts")["outcomes"]["delivered"]) == (0, 3)
+    assert contacts(live) == {user["email"]: user["role"] for user in people}
+
+
+@pytest.mark.parametrize(
+    ("field", "mend"),
+    [
+        ("there", lambda shop: shop.sandbox.seed(_with_property(shop))),
+        ("made", lambda shop: shop.replace(FIELDS, "create_fields: false", "create_fields: true")),
+    ],
+)
+def test_a_property_that_hubspot_lacks_rejects_and_once_it_is_there_the_records_go(
+    live: Warmed, field: str, mend: Callable[[Warmed], None]
+) -> None:
+    live.write(FIELDS, MAPPING.replace("create_fields: true", "create_fields: false"))
+    people = rows(live)
+    refused(live.sync_with(), 1)
+    missing = failures(live)["field_missing"]
+    assert missing["count"] == len(people)
+    assert "heatsync_" in missing["cause"]
+    assert "create_fields: true" in missing["cure"]
+    mend(live)
+    done = live.sync_with()
+    assert done.code == 0, (field, done.out)
+    assert contacts(live) == {user["email"]: user["role"] for user in people}
+
+
+def _with_property(shop: Warmed) -> dict[str, Any]:
+    text = {"type": "string"}
+    properties = {"heatsync_role": text, "heatsync_name": text}
+    return shop.sandbox.state() | {"fields": {"hubspot": {"contacts": properties}}}
+
+
+def test_a_field_that_salesforce_lacks_rejects_and_once_it_is_there_the_records_go(live: Warmed) -> None:
+    live.only()
+    live.write(
+        "mappings/salesforce-contacts.yml",
+        "version: 1\nprofile: health\ndestination: salesforce\nobject: Contact\nmatch: {Email: email}\n"
+        "fields: {Nobody_Made_It__c: user.role}\n",
+    )
+    seeded = crm.state(live.folder / "data")
+    live.sandbox.seed(seeded)
+    refused(live.sync_with(), 1)
+    missing = failures(live)["field_missing"]
+    assert missing["examples"][0]["field"] == "Nobody_Made_It__c"
+    assert "Nobody_Made_It__c" in missing["cause"]
+    assert "Create the field" in missing["cure"]
+    seeded["fields"]["salesforce"]["Contact"]["Nobody_Made_It__c"] = {"type": "string", "length": 40}
+    live.sandbox.seed(seeded)
+    done = live.sync_with()
+    assert done.code == 0, done.out
+    assert done.mapping("salesforce-contacts")["outcomes"]["delivered"] == missing["count"]
+
+
+def test_a_destination_that_is_away_is_named_and_everything_stays_due(live: Warmed) -> None:
+    away = live.sync_with(HEATSYNC_HUBSPOT_URL="http://127.0.0.1:9")
+    refused(away, 3, "HubSpot at http://127.0.0.1:9 cannot be reached", "check the network", "stays due")
+    assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(rows(live))
+
+
+def test_refused_credentials_are_named_and_everything_stays_due(live: Warmed) -> None:
+    no = live.sync_with(HUBSPOT_TOKEN="refused")
+    refused(no, 3, "HubSpot refused the credentials", "Check the token")
+    again = live.sync_with(HUBSPOT_TOKEN="refused")
+    refused(again, 3, "refused the credentials", "`heatsync resume hubspot-contacts`")
+    assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(rows(live))
+
+
+PAGE = b"<html><body>Please log in to the Wi-Fi, ada@example.com</body></html>"
+
+
+@contextmanager
+def proxy(url: str, in_between: Callable[[str], bool]) -> Iterator[str]:
+    """Leads to the sandbox, but answers with a web page where `in_between` says so."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def _pass(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, kind, answer = 200, "text/html", PAGE
+            if not in_between(self.path):
+                headers = {k: v for k, v in self.headers.items() if k in ("Authorization", "Content-Type")}
+                request = urllib.request.Request(url + self.path, body or None, headers, method=self.command)
+                try:
+                    with urllib.request.urlopen(request) as reply:
+                        status, kind, answer = reply.status, reply.headers["Content-Type"], reply.read()
+                except urllib.error.HTTPError as reply:
+                    with reply:
+                        status, kind, answer = reply.code, reply.headers["Content-Type"], reply.read()
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        do_GET = do_POST = do_PATCH = do_PUT = _pass  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            """Nobody reads it."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("where", ["account", "batch/update"])
+def test_a_web_page_in_place_of_an_answer_is_no_success_and_everything_stays_due(
+    live: Warmed, where: str
+) -> None:
+    with proxy(live.sandbox.url, lambda path: where in path) as url:
+        page = live.sync_with(HEATSYNC_HUBSPOT_URL=url)
+    refused(page, 3, "HubSpot's answer to", "a web page", "proxy", "the next sync")
+    assert "ada@example.com" not in page.out + page.err
+    assert contacts(live) == {}
+    assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(rows(live))
+
+
+def test_a_snapshot_without_its_end_is_made_anew(live: Warmed) -> None:
+    for path in (live.folder / ".heatsync/snapshots/health").rglob("2026-10-*.parquet"):
+        path.write_bytes(b"PAR1 and no more")
+    assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(rows(live))
+
+
+def test_a_snapshot_with_damaged_values_is_made_anew(live: Warmed) -> None:
+    for path in (live.folder / ".heatsync/snapshots/health").rglob("2026-10-30.parquet"):
+        content = path.read_bytes()
+        path.write_bytes(content[:40] + b"\xff" * 60 + content[100:])
+    assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(rows(live))
