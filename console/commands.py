@@ -165,7 +165,7 @@ def plan(
         screen.data({"run": None, "state": "planned", "as_of": as_of.isoformat(), "mappings": plans})
     else:
         answers.print_plans(plans, as_of)
-    raise typer.Exit(_code(errors[0]) if errors else 0)
+    raise typer.Exit(min((_code(error) for error in errors), default=0))
 
 
 @app.command()
@@ -274,6 +274,7 @@ def approve(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: A
         if not held:
             raise ConfigurationError(f"Nothing of run {run} is held: there is nothing to approve.")
         ending = story.Ending(run, date.fromisoformat(held[0].as_of))
+        house.chosen([row.mapping for row in held])
         for row in held:
             mapping = house.chosen([row.mapping])[0]
             reached = house.reach(mapping)
@@ -282,6 +283,7 @@ def approve(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: A
                     f"Run {run} of {row.mapping} is for {row.label}, but the credentials belong to"
                     f" {reached.account.label}. Nothing more was released."
                 )
+            screen.say(f"{row.mapping} -> {row.destination} {row.label} at {reached.destination.host}")
             if house.ledger.release(row):
                 ending.told.append(story.Told(mapping, row))
             else:

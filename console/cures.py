@@ -6,7 +6,8 @@ CURES = {
     "conflict": "Another record over there holds this key: merge the two, or match by it.",
     "duplicate": "The record exists more than once over there: merge the copies.",
     "duplicate_key": "Two of our records have the same key: make it unique in the source.",
-    "field_missing": "Create the field over there, or set `create_fields: true` in the mapping.",
+    "field_missing": "Create the field over there, or set `create_fields: true` in the mapping; then"
+    " `heatsync retry` and `heatsync sync`.",
     "locked": "Somebody else was writing the record; it is sent again by itself.",
     "no_answer": "It is not known whether it took effect; the next sync looks before it sends it again.",
     "no_key": "Give the record a value in the column that the mapping matches by.",

@@ -108,7 +108,8 @@ class Step(BaseModel):
         return {"trait": self.trait, self.operator: self.value}
 
     def sql(self, column: str, kind: str) -> str:
-        """The comparison in DuckDB's dialect: true or false, and false where the trait is missing.
+        """The comparison in DuckDB's dialect: true or false, and false where the trait is missing (nothing, NaN or
+        an empty text).
 
         `column` is an SQL name, `kind` its DuckDB type. Raises ValueError when the two cannot be compared.
         """
@@ -116,6 +117,9 @@ class Step(BaseModel):
         there = f"{column} IS NOT NULL"
         if base in ("FLOAT", "DOUBLE"):
             there = f"({there} AND NOT isnan({column}))"
+        elif kind == "VARCHAR":
+            # A CSV file cannot tell an empty text from none.
+            there = f"({there} AND {column} <> '')"
         if self.operator == "exists":
             return there if scalars.flag(self.value) else f"NOT {there}"
         if self.operator == "contains" and kind.endswith("[]"):

@@ -20,7 +20,7 @@ from connectors.base import (
     Unavailable,
 )
 from sync.fields import Mapping
-from sync.house import House, Reached, alone, keeping, owner
+from sync.house import House, Reached, Stopped, alone, keeping, owner
 from sync.ledger import SCHEMA_CODES, Claimed
 
 FLUSH = 100
@@ -63,7 +63,13 @@ def _safely(house: House, claimed: Claimed) -> Delivery:
         book.park_batch(claimed, f"the mapping {claimed.mapping} is no longer there")
         return Delivery("done")
     try:
-        return _deliver(house, mapping, claimed)
+        try:
+            reached = house.reach(mapping)
+        except ConfigurationError as error:
+            # Something is missing here, not in the batch: another host may have it.
+            book.give_back(claimed, time.time() + 60, burn=False)
+            return Delivery("stopped", error)
+        return _deliver(house, mapping, reached, claimed)
     except Unavailable as error:
         backoff = min(LONGEST_WAIT, 15 * 2 ** (claimed.attempts - 1))
         until = time.time() + (backoff if error.retry_after is None else error.retry_after)
@@ -71,7 +77,7 @@ def _safely(house: House, claimed: Claimed) -> Delivery:
         book.give_back(claimed, until, burn=error.retry_after is None)
         return Delivery("later", error, until)
     except Unauthorized as error:
-        book.give_back(claimed, 0.0)
+        book.give_back(claimed, time.time() + 60)
         book.pause(mapping.name, str(error), house.credential(mapping))
         return Delivery("stopped", error)
     except (Misunderstood, ConfigurationError) as error:
@@ -83,8 +89,7 @@ def _safely(house: House, claimed: Claimed) -> Delivery:
         raise
 
 
-def _deliver(house: House, mapping: Mapping, claimed: Claimed) -> Delivery:
-    reached = house.reach(mapping)
+def _deliver(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) -> Delivery:
     if reached.bound.account != claimed.account:
         raise ConfigurationError(
             f"run {claimed.run} of {mapping.name} was planned for another account than {reached.account.label}, which"
@@ -93,7 +98,7 @@ def _deliver(house: House, mapping: Mapping, claimed: Claimed) -> Delivery:
     cause = house.ledger.paused(mapping.name, reached.credential)
     if cause is not None:
         house.ledger.give_back(claimed, time.time() + 60, burn=False)
-        return Delivery("stopped", Unauthorized(cause))
+        return Delivery("stopped", Stopped(cause))
     make_fields(house, claimed.run, mapping, reached)
     creating = any(_creates(p.change) for p in claimed.planned) and mapping.vendor.readable
     if creating:
@@ -163,15 +168,22 @@ def _with_known_ids(house: House, reached: Reached, claimed: Claimed) -> Claimed
     known: dict[str, str] = {}
     for chunk in house.ledger.records(reached.bound, [change.key for change in wanted]):
         known |= {row[0]: row[1] for row in chunk if row[1] is not None}
+    doubtful: list[Outcome] = []
     if claimed.begun:
         lookups = [Lookup(change.key, change.match) for change in wanted if change.key not in known]
         types: dict[str, FieldType] = {}
         for found in reached.destination.find(claimed.object, lookups, types) if lookups else ():
             if len(found.remote_ids) == 1:
                 known[found.key] = found.remote_ids[0]
+            elif found.remote_ids:
+                cause = f"{found.key} fits {len(found.remote_ids)} records over there: none is written, none made."
+                doubtful.append(Outcome(found.key, Status.REJECTED, code="ambiguous", cause=cause))
+        house.ledger.settle(claimed, doubtful, time.time())
+    told = {outcome.key for outcome in doubtful}
     planned = tuple(
-        replace(p, change=replace(p.change, remote_id=known[p.change.key])) if p.change.key in known else p
+        replace(p, change=replace(p.change, remote_id=known.get(p.change.key, p.change.remote_id)))
         for p in claimed.planned
+        if p.change.key not in told
     )
     return replace(claimed, planned=planned)
 
@@ -187,5 +199,5 @@ def make_fields(house: House, run_id: str, mapping: Mapping, reached: Reached) -
         missing = [new for new in wanted if new.name not in present]
         if missing:
             reached.destination.create_fields(mapping.object, missing)
-        house.ledger.update_run(replace(run, planned={**run.planned, "new_fields": []}))
+        house.ledger.update_planned(replace(run, planned={**run.planned, "new_fields": []}))
         house.ledger.remember_care(reached.bound, fields_made=mapping.meaning)

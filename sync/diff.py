@@ -61,6 +61,8 @@ class Shape:
     columns: tuple[Column, ...]
     match: tuple[str, ...]
     meaning: str
+    identity: str = ""
+    """What decides how records are found; a record that could not be found rests while this and its key stay."""
     needs_via: bool = False
     clear_on_exit: bool = False
 
@@ -131,10 +133,15 @@ class Diff:
             f"coalesce(CAST({name} AS VARCHAR), chr(30))" for name in (*matches, "problem", *level, *fields)
         )
         first = "coalesce(" + ", ".join(f"'{i}:' || {name}" for i, name in enumerate(matches)) + ")"
-        meaning = _text(self.shape.meaning)
-        digest = f"CAST(md5_number_lower(concat_ws(chr(31), {meaning}, {parts})) >> 1 AS BIGINT)"
+        meaning, identity = _text(self.shape.meaning), _text(self.shape.identity)
+        found_by = ", ".join(
+            f"coalesce(CAST({name} AS VARCHAR), chr(30))"
+            for name in (*matches, "problem", *(["via IS NULL"] if self.shape.needs_via else []))
+        )
+        digest, key_digest = _digest(f"{meaning}, {parts}"), _digest(f"{identity}, {found_by}")
         self.con.execute(
-            f"CREATE OR REPLACE TABLE desired AS SELECT *, {first} AS match_key, {digest} AS digest FROM ({sql})"
+            f"CREATE OR REPLACE TABLE desired AS SELECT *, {first} AS match_key, {digest} AS digest,"
+            f" {key_digest} AS key_digest FROM ({sql})"
         )
         self.con.execute(
             "CREATE OR REPLACE TABLE doubled AS SELECT match_key, min(key) AS one, max(key) AS other"
@@ -143,7 +150,7 @@ class Diff:
         namesake = "CASE WHEN key = one THEN other ELSE one END"
         self.con.execute(
             f"UPDATE desired SET problem = 'duplicate_key|' || doubled.match_key || '|' || {namesake},"
-            f" digest = CAST(md5_number_lower(concat_ws(chr(31), digest, {namesake})) >> 1 AS BIGINT)"
+            f" digest = {_digest(f'digest, {namesake}')}, key_digest = {_digest(f'key_digest, {namesake}')}"
             " FROM doubled WHERE desired.match_key = doubled.match_key AND problem IS NULL"
         )
         self.con.execute("DROP TABLE doubled")
@@ -160,22 +167,23 @@ class Diff:
     ) -> None:
         """Leave the candidates: records whose desired digest is not the one that their standing is about.
 
-        `settled` comes in chunks of (entity, digest), `unsettled` in chunks of (entity, digest, state, recheck_at).
+        `settled` comes in chunks of (entity, digest), `unsettled` in chunks of (entity, digest, state, recheck_at, code).
         """
         self.con.execute(
             "CREATE OR REPLACE TABLE settled (entity VARCHAR, digest BIGINT);"
-            "CREATE OR REPLACE TABLE unsettled (entity VARCHAR, digest BIGINT, state VARCHAR, recheck_at DOUBLE)"
+            "CREATE OR REPLACE TABLE unsettled"
+            " (entity VARCHAR, digest BIGINT, state VARCHAR, recheck_at DOUBLE, code VARCHAR)"
         )
         self._fill("settled", settled)
         self._fill("unsettled", unsettled)
         self.con.execute(
             "CREATE OR REPLACE VIEW standing AS SELECT entity, digest, 'settled' AS state,"
-            " NULL::DOUBLE AS recheck_at FROM settled UNION ALL SELECT * FROM unsettled"
+            " NULL::DOUBLE AS recheck_at, NULL AS code FROM settled UNION ALL SELECT * FROM unsettled"
         )
         rests = (
             "FALSE"
             if scope.everything
-            else "s.digest IS NOT DISTINCT FROM d.digest AND s.state NOT IN ('left', 'unknown')"
+            else "(s.digest = d.digest OR s.digest = d.key_digest) AND s.state NOT IN ('left', 'unknown')"
             f" AND (s.recheck_at IS NULL OR s.recheck_at > {now!r})"
         )
         only = "" if scope.only is None else f" AND d.key = {_text(scope.only)}"
@@ -186,6 +194,7 @@ class Diff:
             " FROM desired d LEFT JOIN standing s ON d.key = s.entity"
             f" WHERE NOT coalesce({rests}, FALSE){only}{limit}"
         )
+        self._count_resting(rests, scope)
         self.con.execute(
             "CREATE OR REPLACE TABLE leaving AS SELECT s.entity AS key, s.state FROM standing s"
             " ANTI JOIN desired d ON s.entity = d.key"
@@ -196,7 +205,7 @@ class Diff:
         empty = " AND ".join(f"m{i} IS NULL" for i in range(len(self.shape.match)))
         via = " OR via IS NULL" if self.shape.needs_via else ""
         self.con.execute(
-            "CREATE OR REPLACE TABLE unsendable AS SELECT key, problem, digest,"
+            "CREATE OR REPLACE TABLE unsendable AS SELECT key, problem, key_digest,"
             f" ({empty}) AS keyless FROM candidate WHERE problem IS NOT NULL OR ({empty}){via}"
         )
         self.con.execute("DELETE FROM candidate WHERE key IN (SELECT key FROM unsendable)")
@@ -205,6 +214,24 @@ class Diff:
             " version INTEGER, fields VARCHAR, via VARCHAR);"
             "CREATE OR REPLACE TABLE levels (entity VARCHAR, level VARCHAR)"
         )
+
+    def _count_resting(self, rests: str, scope: Scope) -> None:
+        """Count who rests without being settled, and only those whom the scope looks at."""
+        joined = "FROM desired d LEFT JOIN standing s ON d.key = s.entity"
+        only = "" if scope.only is None else f" AND d.key = {_text(scope.only)}"
+        query = f"SELECT s.state, s.code, count(*) {joined} WHERE coalesce({rests}, FALSE){only} GROUP BY ALL"
+        resting = self.con.execute(query).fetchall()
+        if scope.partial:
+            self.counts.records = sum(row[2] for row in resting) + self._count("candidate")
+        for state, code, number in resting:
+            if code == "unmatched":
+                self.counts.unmatched += number
+            elif code == "ambiguous":
+                self.counts.ambiguous += number
+            elif state == "rejected":
+                self.counts.refused += number
+            elif state == "skipped":
+                self.counts.skipped += number
 
     def candidates(self) -> int:
         return self._count("candidate")
@@ -229,7 +256,7 @@ class Diff:
 
     def refused(self) -> Iterator[tuple[Outcome, int]]:
         """Outcomes of the records that cannot be sent at all, each with its digest."""
-        for rows in self._rows("SELECT key, problem, keyless, digest FROM unsendable ORDER BY key"):
+        for rows in self._rows("SELECT key, problem, keyless, key_digest FROM unsendable ORDER BY key"):
             for key, problem, keyless, digest in rows:
                 outcome = _unsendable(key, problem, keyless)
                 if outcome.status is Status.REJECTED:
@@ -280,14 +307,14 @@ class Diff:
     def shared(self) -> Iterator[tuple[Outcome, int]]:
         """Outcomes of candidates that are one record over there with another of ours, each with its digest."""
         self.con.execute(
-            "CREATE OR REPLACE TABLE clashing AS SELECT c.key, k.remote_id, c.digest,"
+            "CREATE OR REPLACE TABLE clashing AS SELECT c.key, k.remote_id, c.key_digest,"
             " CASE WHEN o.one = c.key THEN o.other ELSE o.one END AS other"
             " FROM candidate c JOIN known k ON c.key = k.entity JOIN ("
             "SELECT remote_id, min(entity) AS one, max(entity) AS other FROM known WHERE remote_id IS NOT NULL"
             " GROUP BY remote_id HAVING count(*) > 1) o USING (remote_id)"
         )
         self.con.execute("DELETE FROM candidate WHERE key IN (SELECT key FROM clashing)")
-        for rows in self._rows("SELECT key, other, remote_id, digest FROM clashing ORDER BY key"):
+        for rows in self._rows("SELECT key, other, remote_id, key_digest FROM clashing ORDER BY key"):
             for key, other, remote_id, digest in rows:
                 self.counts.refused += 1
                 cause = f"{key} and {other} are one record over there ({remote_id}): neither is sent."
@@ -298,7 +325,7 @@ class Diff:
         if not self._exists("missing"):
             return
         query = (
-            "SELECT c.key, m.remote_ids, c.digest FROM missing m JOIN candidate c ON c.key = m.entity"
+            "SELECT c.key, m.remote_ids, c.key_digest FROM missing m JOIN candidate c ON c.key = m.entity"
             + (" WHERE len(m.remote_ids) > 1" if create else "")
             + " ORDER BY c.key"
         )
@@ -416,7 +443,11 @@ class Diff:
         want, name = f"c.f{i}", '"' + column.name.replace('"', '""') + '"'
         have = f"k.had.{name}"
         raw = f"k.raw.{name}"
-        differs = f"({have} IS DISTINCT FROM {want} OR ({have} IS NULL AND {raw} IS NOT NULL))"
+        if column.type in (FieldType.INTEGER, FieldType.BOOLEAN):
+            # As text: a cast would take 3.7 for 4 and "yes" for true.
+            differs = f"({raw} IS DISTINCT FROM CAST({want} AS VARCHAR))"
+        else:
+            differs = f"({have} IS DISTINCT FROM {want} OR ({have} IS NULL AND {raw} IS NOT NULL))"
         if everything:
             differs = f"({differs} OR {want} IS NOT NULL)"
         if not column.clear:
@@ -480,6 +511,10 @@ class Diff:
 def apply(had: Mapping[str, Value], change: Change) -> dict[str, Value]:
     """What stands over there once a change is delivered."""
     return dict(had) | dict(change.fields)
+
+
+def _digest(parts: str) -> str:
+    return f"CAST(md5_number_lower(concat_ws(chr(31), {parts})) >> 1 AS BIGINT)"
 
 
 def _text(value: str) -> str:

@@ -203,6 +203,7 @@ def shape(mapping: Mapping, rendered: Rendered) -> Shape:
         ),
         match=rendered.match,
         meaning=mapping.meaning,
+        identity=json.dumps([mapping.object, mapping.mode, list(rendered.match)]),
         needs_via=not mapping.vendor.readable and mapping.entity == "account" and not mapping.anonymous,
         clear_on_exit=mapping.on_exit == "clear",
     )

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from connectors.base import ConfigurationError
+from sync.ledger import tables as t
 
 STREAMED = 50_000
 """Rows that are read from the database at a time."""
@@ -90,12 +91,29 @@ class Database:
         """An INSERT that knows ON CONFLICT."""
         return sqlite.insert(table) if self.embedded else postgresql.insert(table)
 
-    def upsert(self, table: sa.Table, rows: Sequence[Mapping[str, Any]], connection: sa.Connection) -> None:
+    def upsert_standings(self, rows: Sequence[Mapping[str, Any]], connection: sa.Connection) -> None:
+        """Like `upsert`, but a standing without a level leaves the one of the last write as it is."""
+        self.upsert(t.standings, rows, connection, keep=("level",))
+
+    def upsert(
+        self,
+        table: sa.Table,
+        rows: Sequence[Mapping[str, Any]],
+        connection: sa.Connection,
+        keep: Sequence[str] = (),
+    ) -> None:
+        """Insert, or overwrite what has the same key; where the new value of a column in `keep` is nothing, not that."""
         if not rows:
             return
         insert = self.insert(table)
         keys = [column.name for column in table.primary_key]
-        changed = {name: insert.excluded[name] for name in rows[0] if name not in keys}
+        changed = {
+            name: sa.func.coalesce(insert.excluded[name], table.c[name])
+            if name in keep
+            else insert.excluded[name]
+            for name in rows[0]
+            if name not in keys
+        }
         # In the order of the keys: two writers that lock rows in opposite orders stop each other on PostgreSQL.
         ordered = sorted(rows, key=lambda row: [str(row[key]) for key in keys])
         connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), ordered)
@@ -120,7 +138,8 @@ def _parse(url: str) -> sa.URL:
 def _embedded_connect(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
+    # What was acknowledged must outlive a power cut: NORMAL may lose the last commits (sqlite.org/pragma).
+    connection.execute("PRAGMA synchronous=FULL")
 
 
 def _embedded_begin(connection: sa.Connection) -> None:

@@ -43,16 +43,12 @@ class History(Database):
 
     def _waiting(self, run: str, mapping: str) -> int:
         """Changes of batches that are still to be delivered."""
-        b = t.batches.c
-        total = 0
+        b, o = t.batches.c, t.outcomes.c
+        mine = sa.and_(b.run == run, b.mapping == mapping, b.state.in_(["ready", "claimed", "parked"]))
         with self.reading() as connection:
-            query = sa.select(b.id, b.changes).where(
-                b.run == run, b.mapping == mapping, b.state.in_(["ready", "claimed", "parked"])
-            )
-            for row in connection.execute(query):
-                answered = sa.select(sa.func.count()).where(t.outcomes.c.batch == row.id)
-                total += len(json.loads(row.changes)) - (connection.scalar(answered) or 0)
-        return total
+            total = connection.scalar(sa.select(sa.func.sum(b.size)).where(mine)) or 0
+            answered = sa.select(sa.func.count()).where(o.batch.in_(sa.select(b.id).where(mine)))
+            return int(total) - (connection.scalar(answered) or 0)
 
     def planned_changes(self, run: str, mapping: str, limit: int | None = None) -> list[Planned]:
         """What a run was to change, as it was shown."""
@@ -77,7 +73,12 @@ class History(Database):
         else:
             s = t.standings.c
             standing = sa.exists().where(
-                s.mapping == o.mapping, s.entity == o.entity, s.state.in_(["rejected", "unknown"])
+                s.mapping == o.mapping,
+                s.entity == o.entity,
+                s.state.in_(["rejected", "unknown"]),
+                t.runs.c.run == o.run,
+                t.runs.c.mapping == o.mapping,
+                t.runs.c.account == s.account,
             )
             query = query.where(standing)
         with self.reading() as connection:

@@ -27,9 +27,9 @@ class Known(Database):
         return self.stream(query)
 
     def unsettled(self, bound: Bound) -> Iterator[Sequence[Any]]:
-        """All other standings in chunks of (entity, digest, state, recheck_at)."""
+        """All other standings in chunks of (entity, digest, state, recheck_at, code)."""
         c = t.standings.c
-        query = sa.select(c.entity, c.digest, c.state, c.recheck_at).where(
+        query = sa.select(c.entity, c.digest, c.state, c.recheck_at, c.code).where(
             c.account == bound.account, c.mapping == bound.mapping, c.state != "settled"
         )
         return self.stream(query)
@@ -117,7 +117,7 @@ class Known(Database):
         now = time.time()
         for chunk in chunks(standings):
             with self.writing() as connection:
-                self.upsert(t.standings, [standing_row(bound, s, now) for s in chunk], connection)
+                self.upsert_standings([standing_row(bound, s, now) for s in chunk], connection)
 
     def care(self, bound: Bound) -> Care:
         """What is remembered of a mapping as a whole."""

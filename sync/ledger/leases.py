@@ -107,9 +107,15 @@ class Leases(Database):
             self.upsert(t.scorings, [{"as_of": as_of, "finished_at": time.time()}], connection)
 
     def pause(self, mapping: str, cause: str, credential: str | None = None) -> None:
-        row = {"mapping": mapping, "cause": cause, "credential": credential, "since": time.time()}
+        """Let a mapping rest. A pause for a refused `credential` does not replace one by hand."""
+        insert = self.insert(t.pauses).values(
+            mapping=mapping, cause=cause, credential=credential, since=time.time()
+        )
+        new = {name: insert.excluded[name] for name in ("cause", "credential", "since")}
+        by_hand = t.pauses.c.credential.is_(None)
+        keep = None if credential is None else sa.not_(by_hand)
         with self.writing() as connection:
-            self.upsert(t.pauses, [row], connection)
+            connection.execute(insert.on_conflict_do_update(index_elements=["mapping"], set_=new, where=keep))
 
     def resume(self, mapping: str) -> bool:
         with self.writing() as connection:

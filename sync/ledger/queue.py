@@ -22,6 +22,7 @@ from sync.ledger.words import (
     read_planned,
     standing_after,
     standing_row,
+    write_fields,
     write_planned,
     write_value,
 )
@@ -74,7 +75,7 @@ class Queue(Database):
                 .values(fields=json.dumps(kept, ensure_ascii=False), updated_at=now)
             )
         standings = [standing_row(bound, Standing(key, None, "unknown"), now) for key in doubtful]
-        self.upsert(t.standings, standings, connection)
+        self.upsert_standings(standings, connection)
 
     def pending(self, bound: Bound) -> str | None:
         """The run of a mapping that waits or is on its way, if there is one."""
@@ -112,7 +113,7 @@ class Queue(Database):
         types: Mapping[str, FieldType],
     ) -> str:
         """Write a batch that waits (`held`) until its run is released."""
-        id = f"{run.run}.{run.mapping}.{number}"
+        id = f"{run.run}.{run.mapping}.{number:06}"
         row = {
             "id": id,
             "run": run.run,
@@ -126,6 +127,7 @@ class Queue(Database):
             "attempts": 0,
             "begun": 0,
             "types": json.dumps(types),
+            "size": len(planned),
             "changes": json.dumps([write_planned(p) for p in planned], ensure_ascii=False),
             "evidence": None,
         }
@@ -134,16 +136,20 @@ class Queue(Database):
         return id
 
     def update_run(self, run: Run) -> None:
+        """Write a run's state, cause, counts and end."""
+        planned = json.dumps(dict(run.planned))
+        self._update(run, state=run.state, cause=run.cause, planned=planned, ended_at=run.ended_at)
+
+    def update_planned(self, run: Run) -> None:
+        """Write what is noted of a run's plan, and nothing else."""
+        self._update(run, planned=json.dumps(dict(run.planned)))
+
+    def _update(self, run: Run, **values: object) -> None:
         with self.writing() as connection:
             connection.execute(
                 t.runs.update()
                 .where(t.runs.c.run == run.run, t.runs.c.mapping == run.mapping)
-                .values(
-                    state=run.state,
-                    cause=run.cause,
-                    planned=json.dumps(dict(run.planned)),
-                    ended_at=run.ended_at,
-                )
+                .values(**values)
             )
 
     def release(self, run: Run) -> bool:
@@ -330,16 +336,14 @@ class Queue(Database):
                         "remote_id": outcome.remote_id or change.remote_id,
                         "match_value": change.match[0].value if change.match else None,
                         "via": change.via,
-                        "fields": json.dumps(
-                            fields | {n: write_value(v) for n, v in change.fields.items()}, ensure_ascii=False
-                        ),
+                        "fields": write_fields(_standing_there(claimed, change, fields)),
                         "version": version + 1,
                         "updated_at": now,
                     }
                 )
             self.upsert(t.records, rows, connection)
             standings = [standing_after(planned[o.key], o, recheck_at) for o in final]
-            self.upsert(t.standings, [standing_row(bound, s, now) for s in standings], connection)
+            self.upsert_standings([standing_row(bound, s, now) for s in standings], connection)
             forgotten = [o.key for o in final if o.code == "not_found"]
             if forgotten:
                 connection.execute(
@@ -448,3 +452,10 @@ class Queue(Database):
                 .values(state="failed" if why else "done", cause=why, ended_at=time.time())
             )
             return ended.rowcount == 1
+
+
+def _standing_there(claimed: Claimed, change: Change, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record holds once a change is delivered; of one that was made, also what was left empty is known."""
+    made = change.remote_id is None and change.kind is not Kind.LEFT
+    empty: dict[str, Any] = dict.fromkeys(claimed.types) if made else {}
+    return empty | dict(fields) | dict(change.fields)

@@ -130,6 +130,7 @@ batches = Table(
     Column("attempts", Integer, nullable=False),
     Column("begun", Integer, nullable=False),  # 1 from the first push on: it may have taken effect
     Column("types", Text, nullable=False),  # field name -> type, JSON
+    Column("size", Integer, nullable=False),
     Column("changes", Text, nullable=False),  # JSON
     Column("evidence", Text),
     Index("batches_by_run", "run", "mapping", "state"),

@@ -1,7 +1,9 @@
 """A small workshop whose commands are forked, and what was expected of one that was given something bad."""
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from warm import Warm
 from workshop import END, Answered, Workshop
@@ -23,6 +25,8 @@ create_fields: true
 fields: {heatsync_role: user.role, heatsync_name: user.name}
 """
 """One profile and one mapping that are quickly done."""
+
+Row = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,3 +58,21 @@ def refused(answer: Answered, code: int, *sentence: str) -> None:
     assert answer.code == code, said
     for part in sentence:
         assert part in said, f"{part!r} is missing in: {said}"
+
+
+def rows(shop: Warmed, path: str = "data/users.csv") -> list[Row]:
+    with (shop.folder / path).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def contacts(shop: Warmed, name: str = "heatsync_role") -> dict[str, Any]:
+    """What HubSpot's contacts hold in a property, by address; without those that hold nothing."""
+    found = {
+        c["properties"]["email"]: c["properties"].get(name)
+        for c in shop.sandbox.state()["hubspot"]["contacts"]
+    }
+    return {email: held for email, held in found.items() if held}
+
+
+def failures(shop: Warmed) -> dict[str, Any]:
+    return {group["code"]: group for group in shop.run("failures", "--json").json}

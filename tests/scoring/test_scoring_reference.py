@@ -7,7 +7,7 @@ from typing import Any
 
 import reference
 import tiny
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 AS_OF = date(2026, 4, 5)
@@ -114,7 +114,27 @@ def check(
     assert tiny.differences(made, expected) == []
 
 
-@settings(max_examples=12, suppress_health_check=list(HealthCheck))
+# A case takes two seconds: making a failing one smaller would take minutes.
+@settings(
+    max_examples=12,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
+@example(
+    [{"user_id": "u0", "event": "Viewed", "timestamp": datetime(2026, 4, 5, 22, tzinfo=UTC)}],
+    {"u0": {"plan": "", "account_id": "c", "seats": 1.0, "created_at": None}},
+    {},
+    {
+        "window": "7d",
+        "normalize": "percentile",
+        "benchmark": "rolling",
+        "decay": "none",
+        "rollup": "pooled",
+        "levels": {"bands": {"Cold": "0"}},
+        "ship": {},
+    },
+    "America/New_York",
+)
 @given(
     st.lists(event, min_size=1, max_size=60),
     st.one_of(st.none(), st.dictionaries(users, user, max_size=5)),

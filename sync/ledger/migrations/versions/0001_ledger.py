@@ -109,6 +109,7 @@ def upgrade() -> None:
         Column("attempts", Integer, nullable=False),
         Column("begun", Integer, nullable=False),
         Column("types", Text, nullable=False),
+        Column("size", Integer, nullable=False),
         Column("changes", Text, nullable=False),
         Column("evidence", Text),
     )

@@ -1,0 +1,150 @@
+"""What is wrong over there, and in what we remember: the real command says it, and everything stays due."""
+
+import http.server
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from warmed import MAPPING, Warmed, contacts, failures, refused, rows
+
+from sandbox import crm
+
+FIELDS = "mappings/hubspot-contacts.yml"
+
+
+@pytest.mark.parametrize(
+    ("field", "mend"),
+    [
+        ("there", lambda shop: shop.sandbox.seed(_with_property(shop))),
+        ("made", lambda shop: shop.replace(FIELDS, "create_fields: false", "create_fields: true")),
+    ],
+)
+def test_a_property_that_hubspot_lacks_rejects_and_once_it_is_there_the_records_go(
+    live: Warmed, field: str, mend: Callable[[Warmed], None]
+) -> None:
+    live.write(FIELDS, MAPPING.replace("create_fields: true", "create_fields: false"))
+    people = rows(live)
+    refused(live.sync_with(), 1)
+    missing = failures(live)["field_missing"]
+    assert missing["count"] == len(people)
+    assert "heatsync_" in missing["cause"]
+    assert "create_fields: true" in missing["cure"]
+    mend(live)
+    assert live.run("retry").code == 0
+    done = live.sync_with()
+    assert done.code == 0, (field, done.out)
+    assert contacts(live) == {user["email"]: user["role"] for user in people}
+
+
+def _with_property(shop: Warmed) -> dict[str, Any]:
+    text = {"type": "string"}
+    properties = {"heatsync_role": text, "heatsync_name": text}
+    state: dict[str, Any] = shop.sandbox.state()
+    return state | {"fields": {"hubspot": {"contacts": properties}}}
+
+
+def test_a_field_that_salesforce_lacks_rejects_and_once_it_is_there_the_records_go(live: Warmed) -> None:
+    live.only()
+    live.write(
+        "mappings/salesforce-contacts.yml",
+        "version: 1\nprofile: health\ndestination: salesforce\nobject: Contact\nmatch: {Email: email}\n"
+        "fields: {Nobody_Made_It__c: user.role}\n",
+    )
+    seeded = crm.state(live.folder / "data")
+    live.sandbox.seed(seeded)
+    refused(live.sync_with(), 1)
+    missing = failures(live)["field_missing"]
+    assert missing["examples"][0]["field"] == "Nobody_Made_It__c"
+    assert "Nobody_Made_It__c" in missing["cause"]
+    assert "Create the field" in missing["cure"]
+    seeded["fields"]["salesforce"]["Contact"]["Nobody_Made_It__c"] = {"type": "string", "length": 40}
+    live.sandbox.seed(seeded)
+    assert live.run("retry").code == 0
+    done = live.sync_with()
+    assert done.code == 0, done.out
+    assert done.mapping("salesforce-contacts")["outcomes"]["delivered"] == missing["count"]
+
+
+def test_a_destination_that_is_away_is_named_and_everything_stays_due(live: Warmed) -> None:
+    away = live.sync_with(HEATSYNC_HUBSPOT_URL="http://127.0.0.1:9")
+    refused(away, 3, "HubSpot at http://127.0.0.1:9 cannot be reached", "check the network", "stays due")
+    assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(rows(live))
+
+
+def test_refused_credentials_are_named_and_everything_stays_due(live: Warmed) -> None:
+    no = live.sync_with(HUBSPOT_TOKEN="refused")
+    refused(no, 3, "HubSpot refused the credentials", "Check the token")
+    again = live.sync_with(HUBSPOT_TOKEN="refused")
+    refused(again, 3, "refused the credentials", "`heatsync resume hubspot-contacts`")
+    assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(rows(live))
+
+
+PAGE = b"<html><body>Please log in to the Wi-Fi, ada@example.com</body></html>"
+
+
+@contextmanager
+def proxy(url: str, in_between: Callable[[str], bool]) -> Iterator[str]:
+    """Leads to the sandbox, but answers with a web page where `in_between` says so."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def _pass(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, kind, answer = 200, "text/html", PAGE
+            if not in_between(self.path):
+                headers = {k: v for k, v in self.headers.items() if k in ("Authorization", "Content-Type")}
+                request = urllib.request.Request(url + self.path, body or None, headers, method=self.command)
+                try:
+                    with urllib.request.urlopen(request) as reply:
+                        status, kind, answer = reply.status, reply.headers["Content-Type"], reply.read()
+                except urllib.error.HTTPError as reply:
+                    with reply:
+                        status, kind, answer = reply.code, reply.headers["Content-Type"], reply.read()
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        do_GET = do_POST = do_PATCH = do_PUT = _pass  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            """Nobody reads it."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("where", ["account", "batch/update"])
+def test_a_web_page_in_place_of_an_answer_is_no_success_and_everything_stays_due(
+    live: Warmed, where: str
+) -> None:
+    with proxy(live.sandbox.url, lambda path: where in path) as url:
+        page = live.sync_with(HEATSYNC_HUBSPOT_URL=url)
+    refused(page, 3, "HubSpot's answer to", "a web page", "proxy", "the next sync")
+    assert "ada@example.com" not in page.out + page.err
+    assert contacts(live) == {}
+    assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(rows(live))
+
+
+def test_a_snapshot_without_its_end_is_made_anew(live: Warmed) -> None:
+    for path in (live.folder / ".heatsync/snapshots/health").rglob("2026-10-*.parquet"):
+        path.write_bytes(b"PAR1 and no more")
+    assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(rows(live))
+
+
+def test_a_snapshot_with_damaged_values_is_made_anew(live: Warmed) -> None:
+    for path in (live.folder / ".heatsync/snapshots/health").rglob("2026-10-30.parquet"):
+        content = path.read_bytes()
+        path.write_bytes(content[:40] + b"\xff" * 60 + content[100:])
+    assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(rows(live))
