@@ -7,6 +7,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from warm import Warm
+from warmed import Warmed
 from workshop import END, Workshop, calls, copied, workshop
 
 from sandbox import crm
@@ -33,10 +35,15 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
 
 
 @pytest.fixture
-def shop(original: Workshop, tmp_path: Path, sandbox: Running) -> Workshop:
+def shop(original: Workshop, tmp_path: Path, sandbox: Running, fork: Warm) -> Warmed:
     made = copied(original, tmp_path / "w", sandbox)
     sandbox.seed(crm.state(made.folder / "data"))
-    return made
+    return Warmed(made.folder, sandbox, fork=fork)
+
+
+def with_token(shop: Warmed, token: str) -> Warmed:
+    """The same workspace with other credentials."""
+    return Warmed(shop.folder, shop.sandbox, token, fork=shop.fork)
 
 
 def plain(shop: Workshop) -> None:
@@ -106,7 +113,7 @@ def written(shop: Workshop) -> int:
 
 
 def test_an_unattended_first_run_is_held_sends_nothing_and_approve_releases_what_was_shown(
-    shop: Workshop,
+    shop: Warmed,
 ) -> None:
     before = shop.sandbox.state()
     held = shop.sync()
@@ -138,7 +145,7 @@ def test_an_unattended_first_run_is_held_sends_nothing_and_approve_releases_what
     assert shop.run("approve", run).code == 2  # there is nothing left to approve
 
 
-def test_a_cancelled_run_sends_nothing(shop: Workshop) -> None:
+def test_a_cancelled_run_sends_nothing(shop: Warmed) -> None:
     run = shop.sync().json["run"]
     assert shop.run("cancel", run).code == 0
     assert shop.run("approve", run).code == 2
@@ -146,7 +153,7 @@ def test_a_cancelled_run_sends_nothing(shop: Workshop) -> None:
     assert {row["state"] for row in shop.run("runs", "--json").json} <= {"cancelled", "done"}
 
 
-def test_the_second_sync_on_unchanged_data_makes_no_call_at_all(shop: Workshop) -> None:
+def test_the_second_sync_on_unchanged_data_makes_no_call_at_all(shop: Warmed) -> None:
     first = shop.sync("--yes")
     assert first.code in (0, 1), first.err
     assert first.json["state"] == "done"
@@ -159,12 +166,12 @@ def test_the_second_sync_on_unchanged_data_makes_no_call_at_all(shop: Workshop) 
         assert set(mapping["outcomes"].values()) == {0}
 
 
-def test_calls_are_counted_as_the_sandbox_counts_them(shop: Workshop) -> None:
+def test_calls_are_counted_as_the_sandbox_counts_them(shop: Warmed) -> None:
     first = shop.sync("--yes")
     assert sum(mapping["calls"] for mapping in first.json["mappings"]) == calls(shop.sandbox)
 
 
-def test_after_some_users_changed_exactly_these_are_written_in_the_fewest_calls(shop: Workshop) -> None:
+def test_after_some_users_changed_exactly_these_are_written_in_the_fewest_calls(shop: Warmed) -> None:
     plain(shop)
     assert shop.sync("--yes").code == 0
     people = users(shop)
@@ -200,11 +207,11 @@ def test_after_some_users_changed_exactly_these_are_written_in_the_fewest_calls(
     assert moved == emails
 
 
-def test_with_the_token_of_another_portal_nothing_counts_as_delivered(shop: Workshop) -> None:
+def test_with_the_token_of_another_portal_nothing_counts_as_delivered(shop: Warmed) -> None:
     shop.only("hubspot-contacts", "salesforce-accounts", "intercom-companies")
     assert shop.sync("--yes").code in (0, 1)
     shop.sandbox.seed(crm.state(shop.folder / "data"), account="acme")
-    other = Workshop(shop.folder, shop.sandbox, "acme:t")
+    other = with_token(shop, "acme:t")
     held = other.sync()
     assert held.code == 4
     assert all(mapping["planned"]["entered"] > 0 for mapping in held.json["mappings"])
@@ -216,15 +223,15 @@ def test_with_the_token_of_another_portal_nothing_counts_as_delivered(shop: Work
     assert calls(shop.sandbox) == 0
 
 
-def test_refused_credentials_stop_the_line_and_other_ones_start_it_again(shop: Workshop) -> None:
+def test_refused_credentials_stop_the_line_and_other_ones_start_it_again(shop: Warmed) -> None:
     shop.only("hubspot-contacts")
-    refused = Workshop(shop.folder, shop.sandbox, "refused").sync("--yes")
+    refused = with_token(shop, "refused").sync("--yes")
     assert refused.code == 3
     assert "refused" in refused.json["mappings"][0]["cause"]
     assert shop.sync("--yes").code in (0, 1)
 
 
-def test_pause_rests_a_mapping_until_it_is_resumed(shop: Workshop) -> None:
+def test_pause_rests_a_mapping_until_it_is_resumed(shop: Warmed) -> None:
     shop.only("hubspot-contacts")
     assert shop.run("pause", "hubspot-contacts").code == 0
     assert shop.sync("--yes").mapping("hubspot-contacts")["state"] == "paused"
@@ -233,7 +240,7 @@ def test_pause_rests_a_mapping_until_it_is_resumed(shop: Workshop) -> None:
     assert shop.sync("--yes").mapping("hubspot-contacts")["state"] == "done"
 
 
-def test_a_plan_sends_nothing_keeps_nothing_and_tells_what_the_sync_then_does(shop: Workshop) -> None:
+def test_a_plan_sends_nothing_keeps_nothing_and_tells_what_the_sync_then_does(shop: Warmed) -> None:
     planned = shop.run("plan", "--date", END.isoformat(), "--show", "3", "--json")
     assert planned.code == 0, planned.err
     assert written(shop) == 0
@@ -245,7 +252,7 @@ def test_a_plan_sends_nothing_keeps_nothing_and_tells_what_the_sync_then_does(sh
         assert len(before["changes"]) <= 3
 
 
-def test_only_one_key_is_sent_and_nobody_leaves(shop: Workshop) -> None:
+def test_only_one_key_is_sent_and_nobody_leaves(shop: Warmed) -> None:
     shop.only("segment-users")
     one = users(shop)[0]["user_id"]
     assert shop.sync("--yes", "--only", one).mapping("segment-users")["outcomes"]["delivered"] == 1
@@ -255,7 +262,7 @@ def test_only_one_key_is_sent_and_nobody_leaves(shop: Workshop) -> None:
     assert limited["planned"]["left"] == 0
 
 
-def test_a_mapping_that_changed_its_meaning_is_held_again(shop: Workshop) -> None:
+def test_a_mapping_that_changed_its_meaning_is_held_again(shop: Warmed) -> None:
     plain(shop)
     shop.only("hubspot-contacts")
     assert shop.sync("--yes").code == 0
@@ -269,7 +276,7 @@ def test_a_mapping_that_changed_its_meaning_is_held_again(shop: Workshop) -> Non
     assert "meaning" in held.mapping("hubspot-contacts")["cause"]
 
 
-def test_who_leaves_the_audience_is_cleared_and_nobody_is_deleted(shop: Workshop) -> None:
+def test_who_leaves_the_audience_is_cleared_and_nobody_is_deleted(shop: Warmed) -> None:
     plain(shop)
     shop.only("hubspot-contacts")
     shop.write(
@@ -297,7 +304,7 @@ def test_who_leaves_the_audience_is_cleared_and_nobody_is_deleted(shop: Workshop
     assert not any(contact["properties"].get("heatsync_score") for contact in contacts)
 
 
-def test_failures_name_the_cause_and_the_cure(shop: Workshop) -> None:
+def test_failures_name_the_cause_and_the_cure(shop: Warmed) -> None:
     plain(shop)
     shop.only("hubspot-contacts")
     people = users(shop)
