@@ -109,7 +109,7 @@ def ended(house: House, ending: story.Ending) -> dict[str, Any]:
         elif told.error is not None:
             answers[name] |= {"state": "failed", "cause": told.error.told}
     states = {answer["state"] for answer in answers.values()}
-    state = next((s for s in ("failed", "held") if s in states), "done")
+    state = next((s for s in ("failed", "held", "ready") if s in states), "done")
     return {
         "run": ending.run,
         "state": state,

@@ -17,6 +17,7 @@ from sync import workspace as workspace_files
 from sync.diff import Scope
 from sync.house import House
 from sync.workspace import Workspace
+from worker.limiter import shared
 
 app = typer.Typer(
     name="heatsync",
@@ -197,6 +198,12 @@ def sync(
             ending = story.sync(
                 house, chosen, as_of, Scope(everything, only, limit), _decide(house, yes, as_json), told
             )
+        if only is not None and all(
+            told.plan is not None and not told.plan.counts.records for told in ending.told
+        ):
+            raise ConfigurationError(
+                f"No mapping has a user or an account {only!r}. --only takes our id, not an address."
+            )
         answer = answers.ended(house, ending)
         code = story.exit_code(house, ending)
     if as_json:
@@ -285,7 +292,7 @@ def approve(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: A
                 )
             screen.say(f"{row.mapping} -> {row.destination} {row.label} at {reached.destination.host}")
             if house.ledger.release(row):
-                ending.told.append(story.Told(mapping, row))
+                ending.told.append(story.Told(mapping, run, row))
             else:
                 screen.say(
                     f"{row.mapping} is no longer held: a newer run took its place, or somebody was faster."
@@ -402,7 +409,8 @@ def sandbox(
 
 
 def _house(folder: Path, config: str) -> House:
-    house = House(workspace_files.load(folder, config))
+    workspace = workspace_files.load(folder, config)
+    house = House(workspace, shared(workspace.broker) if workspace.broker is not None else None)
     for warning in house.workspace.warnings:
         screen.say(f"warning: {warning}")
     return house

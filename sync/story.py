@@ -41,6 +41,8 @@ class Told:
     """How one mapping fared: its run where it got so far, or the error that stopped it."""
 
     mapping: Mapping
+    name: str = ""
+    """Of the run, as the ledger knows it."""
     run: Run | None = None
     plan: Plan | None = None
     error: HeatsyncError | None = None
@@ -62,7 +64,7 @@ def new_run(as_of: date) -> str:
 
 def plan_one(house: House, mapping: Mapping, run: str, as_of: date, scope: Scope, progress: Progress) -> Told:
     """Plan one mapping into the ledger; refused credentials pause it. Errors are told, not raised."""
-    told = Told(mapping)
+    told = Told(mapping, run)
     try:
         told.paused = house.ledger.paused(mapping.name, house.credential(mapping))
         if told.paused is not None:

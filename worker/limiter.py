@@ -1,6 +1,7 @@
 """One quota for every process: evenly spaced calls, counted by Redis and on its clock."""
 
 import time
+from collections.abc import Callable
 
 import redis
 
@@ -48,3 +49,9 @@ class SharedPace:
 
     def pause(self, seconds: float) -> None:
         self._hold(keys=[self._key], args=[seconds * 1_000_000])
+
+
+def shared(broker: str) -> Callable[[str, Limits], SharedPace]:
+    """Makes the throttles of a house out of the Redis at `broker`."""
+    client = redis.Redis.from_url(broker)
+    return lambda name, limits: SharedPace(client, name, limits)

@@ -3,29 +3,32 @@
 import functools
 import logging
 import os
+import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from typing import Any
 
-import redis
 from celery import shared_task
 from celery.schedules import crontab
 
-from connectors.base import HeatsyncError
+from connectors.base import ConfigurationError, HeatsyncError
 from sync import delivery, snapshots, story
 from sync import workspace as workspace_files
 from sync.diff import Scope
 from sync.fields import Mapping
-from sync.house import House, alone, owner
+from sync.house import House, keeping, owner
 from sync.ledger import Run
 from worker.application import SWEEP_SECONDS, place
-from worker.limiter import SharedPace
+from worker.limiter import shared
 
 log = logging.getLogger("heatsync")
 
 RETRY_SECONDS = 900.0
 """After a plan that failed, so long until the next try on the same day."""
+MOST_RUNG = 500
+"""Batches that one sweep rings for; the next one takes the next."""
 SOON = 60.0
 """A wait below this is rung by Celery's countdown; a longer one by the sweep."""
 
@@ -33,20 +36,25 @@ _house: tuple[int, tuple[tuple[str, int], ...], House] | None = None
 
 
 def house() -> House:
-    """The house of this process: opened after the fork, and anew when somebody edited a file."""
+    """The house of this process: opened after the fork, and anew when somebody edited a file.
+
+    While the files cannot be read, nothing is done: raises ConfigurationError.
+    """
     global _house
     folder, config = place()
     files = [folder / config, *sorted((folder / "mappings").rglob("*.yml"))]
     seen = tuple((str(path), path.stat().st_mtime_ns) for path in files if path.exists())
-    if _house is not None and _house[0] == os.getpid() and _house[1] == seen:
-        return _house[2]
-    if _house is not None and _house[0] == os.getpid():
-        _house[2].close()
+    mine = _house if _house is not None and _house[0] == os.getpid() else None
+    if mine is not None and mine[1] == seen:
+        return mine[2]
     workspace = workspace_files.load(folder, config)
     if workspace.broker is None:
-        raise HeatsyncError("The broker was taken out of heatsync.yml: stop the workers, or put it back.")
-    client = redis.Redis.from_url(workspace.broker)
-    opened = House(workspace, lambda name, limits: SharedPace(client, name, limits))
+        raise ConfigurationError(
+            "The broker was taken out of heatsync.yml: stop the workers, or put it back."
+        )
+    opened = House(workspace, shared(workspace.broker))
+    if mine is not None:
+        mine[2].close()
     _house = (os.getpid(), seen, opened)
     return opened
 
@@ -72,9 +80,9 @@ def score() -> None:
     """Score the last complete day, then ring for the mappings that wait for it. Twice is harmless."""
     here = house()
     as_of = snapshots.last_complete_day(here.workspace)
-    if here.ledger.scored(as_of.isoformat()) or here.ledger.locked(_scoring(as_of)):
-        return
-    with alone(here, _scoring(as_of)):
+    with _once(here, _scoring(as_of)) as first:
+        if not first or here.ledger.scored(as_of.isoformat()):
+            return
         try:
             scored = snapshots.score(here.workspace, [as_of])
         except HeatsyncError as error:
@@ -97,15 +105,18 @@ def plan(mapping: str, run: str | None = None) -> None:
     here = house()
     as_of = snapshots.last_complete_day(here.workspace)
     chosen = here.mappings.get(mapping)
-    if chosen is None or not _to_plan(here, chosen, as_of):
+    if chosen is None:
         return
-    told = story.plan_one(here, chosen, run or story.new_run(as_of), as_of, Scope(), story.silent)
+    with _once(here, f"task plan {mapping}") as first:
+        if not first or not _to_plan(here, chosen, as_of):
+            return
+        told = story.plan_one(here, chosen, run or story.new_run(as_of), as_of, Scope(), story.silent)
     if told.error is not None:
         log.error("%s: %s", mapping, told.error.told)
     if told.plan is not None and told.plan.run.state == "held":
         _let_go(here, told.plan.run)
-    if told.run is not None:
-        story.alert(here, told.run.run, mapping)
+    if told.run is not None or told.error is not None:
+        story.alert(here, told.name, mapping)
 
 
 @doorbell("heatsync.deliver")
@@ -135,13 +146,27 @@ def sweep() -> None:
     for run in here.ledger.runs():
         if run.state == "held" and not run.cause and time.time() - run.created_at > SOON:
             _let_go(here, run)
-    _ring(here, here.ledger.due_batches(unrung=4 * SWEEP_SECONDS))
+    _ring(here, here.ledger.due_batches(unrung=4 * SWEEP_SECONDS)[:MOST_RUNG])
     if here.ledger.scored(as_of.isoformat()):
         _ring_due(here, as_of)
     elif _hour_has_come(here, here.workspace.score_cron) and not any(
         here.ledger.locked(name) for name in (_scoring(as_of), _failed(as_of))
     ):
         score.delay()
+
+
+@contextmanager
+def _once(here: House, name: str) -> Iterator[bool]:
+    """Hold a lock if it is free; tells whether it was. Who comes second need not wait: the first does the work."""
+    me = owner(secrets.token_hex(4))
+    if not here.ledger.lock(name, me):
+        yield False
+        return
+    try:
+        with keeping(lambda: here.ledger.lock(name, me)):
+            yield True
+    finally:
+        here.ledger.unlock(name, me)
 
 
 def _let_go(here: House, run: Run) -> None:
