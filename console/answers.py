@@ -109,6 +109,8 @@ def ended(house: House, ending: story.Ending) -> dict[str, Any]:
         elif told.error is not None:
             answers[name] |= {"state": "failed", "cause": told.error.told}
     states = {answer["state"] for answer in answers.values()}
+    if any(told.paused not in (None, story.BY_HAND) for told in ending.told):
+        states.add("failed")
     state = next((s for s in ("failed", "held", "ready") if s in states), "done")
     return {
         "run": ending.run,

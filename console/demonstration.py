@@ -109,7 +109,7 @@ def _show(answer: Mapping[str, Any], before: Mapping[str, Any], state: Mapping[s
         screen.show()
         screen.show(title)
         for name, value in found.items():
-            screen.show(f"    {name} = {screen.shorten(value)}")
+            screen.show(f"    {name} = {screen.shorten(value if isinstance(value, list) else str(value))}")
 
 
 def _objects(kinds: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -21,7 +21,7 @@ from connectors.base import (
 )
 from sync.fields import Mapping
 from sync.house import House, Reached, Stopped, alone, keeping, owner
-from sync.ledger import SCHEMA_CODES, Claimed
+from sync.ledger import SCHEMA_CODES, Claimed, Run
 
 FLUSH = 100
 """Outcomes that are written together."""
@@ -82,7 +82,7 @@ def _safely(house: House, claimed: Claimed) -> Delivery:
         return Delivery("stopped", error)
     except (Misunderstood, ConfigurationError) as error:
         evidence = getattr(error, "evidence", "")
-        book.park_batch(claimed, f"{error.told}\n{evidence}".strip())
+        book.park_batch(claimed, f"{error.told}\n{evidence}".strip(), mapping.vendor.readable)
         return Delivery("done", error)
     except BaseException:
         book.give_back(claimed, 0.0)
@@ -103,7 +103,8 @@ def _deliver(house: House, mapping: Mapping, reached: Reached, claimed: Claimed)
     creating = any(_creates(p.change) for p in claimed.planned) and mapping.vendor.readable
     if creating:
         # One batch that creates after the other, over all mappings of the object: nobody is created twice.
-        with alone(house, f"create {claimed.account} {claimed.object}"):
+        lock = f"create {claimed.account} {claimed.object}"
+        with house.creating[lock], alone(house, lock):
             due = _push(house, mapping, reached, _with_known_ids(house, reached, claimed))
     else:
         due = _push(house, mapping, reached, claimed)
@@ -190,10 +191,12 @@ def _with_known_ids(house: House, reached: Reached, claimed: Claimed) -> Claimed
 
 def make_fields(house: House, run_id: str, mapping: Mapping, reached: Reached) -> None:
     """Make the fields that the plan of this run found missing, once, whoever comes first."""
-    run = next((r for r in house.ledger.runs(run_id) if r.mapping == mapping.name), None)
-    if run is None or not run.planned.get("new_fields"):
+    if not _new_fields(house, run_id, mapping):
         return
     with alone(house, f"fields {reached.bound.account} {mapping.object}"):
+        run = _new_fields(house, run_id, mapping)
+        if run is None:
+            return  # somebody else made them meanwhile
         wanted = [NewField(name, FieldType(type), label) for name, type, label in run.planned["new_fields"]]
         present = reached.destination.fields(mapping.object) or {}
         missing = [new for new in wanted if new.name not in present]
@@ -201,3 +204,9 @@ def make_fields(house: House, run_id: str, mapping: Mapping, reached: Reached) -
             reached.destination.create_fields(mapping.object, missing)
         house.ledger.update_planned(replace(run, planned={**run.planned, "new_fields": []}))
         house.ledger.remember_care(reached.bound, fields_made=mapping.meaning)
+
+
+def _new_fields(house: House, run_id: str, mapping: Mapping) -> Run | None:
+    """The run, if it found fields missing that nobody has made yet."""
+    run = next((row for row in house.ledger.runs(run_id) if row.mapping == mapping.name), None)
+    return run if run is not None and run.planned.get("new_fields") else None

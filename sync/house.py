@@ -114,6 +114,8 @@ class House(AbstractContextManager["House"]):
         self.ledger = Ledger(workspace.ledger_url)
         self._calls: defaultdict[str, Calls] = defaultdict(Calls)
         self._stopping = threading.Event()
+        self.creating: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        """In front of the ledger's locks for creating, so that the threads of one process wait without asking it."""
         self._environ = environ
         self._throttle = throttle
         self._throttles: dict[str, Throttle] = {}
@@ -193,7 +195,11 @@ class House(AbstractContextManager["House"]):
             else:
                 name, account = known
             reached = Reached(
-                destination, Bound(mapping.name, name, mapping.object), account, credential, calls
+                destination,
+                Bound(mapping.name, name, mapping.object, config.vendor.readable),
+                account,
+                credential,
+                calls,
             )
             self._reached[mapping.name] = reached
             return reached

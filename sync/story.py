@@ -28,6 +28,9 @@ BY_HAND = "paused by hand"
 
 log = logging.getLogger("heatsync")
 
+STANDSTILL = 900.0
+"""Seconds without a batch done after which a run in one process goes no further."""
+
 Decide = Callable[[Plan], bool]
 """Asked about every plan that would write something: whether it may. One without `reasons` needs nobody's approval."""
 
@@ -177,6 +180,7 @@ def deliver_run(
     stopped: list[HeatsyncError] = []
     total = sum(r.planned.get("writes", 0) for r in house.ledger.runs(run) if r.mapping == mapping.name)
     done = 0
+    moved = [started]
 
     def one(batch_id: str) -> None:
         nonlocal done
@@ -194,11 +198,19 @@ def deliver_run(
         reason = _reason(result)
         if reason is not None:
             stopped.append(reason)
+        if result.state == "done":
+            moved[0] = time.monotonic()
         done += reached.destination.limits.records
         progress(mapping.name, "delivering", min(done, total), total)
 
     with ThreadPoolExecutor(reached.destination.limits.concurrency) as pool:
         while not stopped:
+            if time.monotonic() - moved[0] > STANDSTILL:
+                stopped.append(
+                    Unavailable(
+                        f"{mapping.name}: for {STANDSTILL:.0f} s no batch was done; the rest stays due."
+                    )
+                )
             due = house.ledger.due_batches(run, mapping.name)
             if due:
                 list(pool.map(one, due))

@@ -27,6 +27,9 @@ from sync.ledger.words import (
     write_value,
 )
 
+IN_DOUBT = "\ufffd in doubt"
+"""Known of a field that may have been written where nobody can look: equal to nothing, so that it is sent again."""
+
 
 class Queue(Database):
     """Runs, batches and outcomes."""
@@ -59,12 +62,14 @@ class Queue(Database):
     def _doubt(self, bound: Bound, batch: str, changes: str, connection: sa.Connection) -> None:
         """Forget what we knew of the fields that a batch may have written without our being told."""
         answered = set(connection.scalars(sa.select(t.outcomes.c.entity).where(t.outcomes.c.batch == batch)))
-        begun = [raw for raw in json.loads(changes) if raw["key"] not in answered]
-        # Of who left, the values stay known: they are what is to be cleared once more.
-        doubtful = {raw["key"]: raw["fields"] if raw["kind"] != Kind.LEFT else {} for raw in begun}
+        doubtful = {raw["key"]: raw["fields"] for raw in json.loads(changes) if raw["key"] not in answered}
         now = time.time()
+        self._lay_rows(bound, list(doubtful), connection)
         for key, (fields, _) in self._fields_of(bound, list(doubtful), connection).items():
-            kept = {name: value for name, value in fields.items() if name not in doubtful[key]}
+            if bound.readable:
+                kept = {name: value for name, value in fields.items() if name not in doubtful[key]}
+            else:
+                kept = fields | dict.fromkeys(doubtful[key], IN_DOUBT)
             connection.execute(
                 t.records.update()
                 .where(
@@ -76,6 +81,19 @@ class Queue(Database):
             )
         standings = [standing_row(bound, Standing(key, None, "unknown"), now) for key in doubtful]
         self.upsert_standings(standings, connection)
+
+    def _lay_rows(self, bound: Bound, entities: Sequence[str], connection: sa.Connection) -> None:
+        """Make sure that the records have rows: only a row that is there can be locked."""
+        blank = {
+            "account": bound.account,
+            "object": bound.object,
+            "fields": "{}",
+            "version": 0,
+            "updated_at": 0.0,
+        }
+        if entities:
+            rows = [blank | {"entity": entity} for entity in sorted(entities)]
+            connection.execute(self.insert(t.records).on_conflict_do_nothing(), rows)
 
     def pending(self, bound: Bound) -> str | None:
         """The run of a mapping that waits or is on its way, if there is one."""
@@ -206,11 +224,7 @@ class Queue(Database):
     ) -> list[str]:
         """Batches that may be claimed now; `unrung`: only those nobody rang for since that many seconds."""
         c, now = t.batches.c, time.time()
-        free = sa.or_(
-            sa.and_(c.state == "ready", c.not_before <= now),
-            sa.and_(c.state == "claimed", c.lease_until <= now),
-        )
-        query = sa.select(c.id).where(free, c.rung_at <= now - unrung).order_by(c.id)
+        query = sa.select(c.id).where(_free(now), c.rung_at <= now - unrung).order_by(c.id)
         if run is not None:
             query = query.where(c.run == run)
         if mapping is not None:
@@ -240,10 +254,7 @@ class Queue(Database):
     def claim(self, id: str, owner: str, lease: float = LEASE) -> Claimed | None:
         """Make a batch ours in one atomic update; None when it is not to be had. `owner` is of this claim alone."""
         c, now = t.batches.c, time.time()
-        free = sa.or_(
-            sa.and_(c.state == "ready", c.not_before <= now),
-            sa.and_(c.state == "claimed", c.lease_until <= now),
-        )
+        free = _free(now)
         with self.writing() as connection:
             won = connection.execute(
                 t.batches.update()
@@ -296,9 +307,9 @@ class Queue(Database):
         """Every change of a batch has its outcome."""
         return self._ours(claimed, state="done", owner=None, lease_until=None)
 
-    def park_batch(self, claimed: Claimed, evidence: str) -> bool:
+    def park_batch(self, claimed: Claimed, evidence: str, readable: bool = True) -> bool:
         """Put a batch aside whose answer cannot be read; what it may have written is looked up again."""
-        bound = Bound(claimed.mapping, claimed.account, claimed.object)
+        bound = Bound(claimed.mapping, claimed.account, claimed.object, readable)
         parked = self._ours(claimed, state="parked", owner=None, lease_until=None, evidence=evidence)
         if parked:
             with self.writing() as connection:
@@ -323,6 +334,7 @@ class Queue(Database):
         final = [o for o in outcomes if o.status is not Status.DEFERRED]
         delivered = {o.key: o for o in final if o.status is Status.DELIVERED}
         with self.writing() as connection:
+            self._lay_rows(bound, list(delivered), connection)
             old = self._fields_of(bound, list(delivered), connection)
             rows = []
             for key, outcome in delivered.items():
@@ -459,3 +471,15 @@ def _standing_there(claimed: Claimed, change: Change, fields: Mapping[str, Any])
     made = change.remote_id is None and change.kind is not Kind.LEFT
     empty: dict[str, Any] = dict.fromkeys(claimed.types) if made else {}
     return empty | dict(fields) | dict(change.fields)
+
+
+def _free(now: float) -> sa.ColumnElement[bool]:
+    """Batches that may be claimed: of a released run, and nobody's or of somebody whose lease ran out."""
+    b, r = t.batches.c, t.runs.c
+    return sa.and_(
+        sa.or_(
+            sa.and_(b.state == "ready", b.not_before <= now),
+            sa.and_(b.state == "claimed", b.lease_until <= now),
+        ),
+        sa.exists().where(r.run == b.run, r.mapping == b.mapping, r.state == "ready"),
+    )

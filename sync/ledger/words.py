@@ -21,6 +21,8 @@ class Bound:
     mapping: str
     account: str
     object: str
+    readable: bool = True
+    """Whether what stands there can be looked up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,8 +233,11 @@ IF_EMPTY = {"csm_note", "CSM_Note__c"}
 
 def held(record: Record) -> Fields:
     """Where a record has its fields."""
-    fields: Fields = record.get("properties", record.get("custom_attributes", record))
-    return fields
+    for part in ("properties", "custom_attributes"):
+        if part in record:
+            fields: Fields = record[part]
+            return fields
+    return record
 
 
 def spell(vendor: str, value: Any) -> Any:

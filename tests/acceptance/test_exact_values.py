@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,9 +82,7 @@ def synced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced]:
         answer = shop.sync("--yes")
         assert answer.code == 1, answer.err  # a company is there twice, and so is a contact
         wanted, changed, covered = becomes(demo, before)
-        yield Synced(
-            shop, demo, before, wanted, changed, covered, sandbox.state(), sandbox.stats(), answer
-        )
+        yield Synced(shop, demo, before, wanted, changed, covered, sandbox.state(), sandbox.stats(), answer)
 
 
 def kinds(demo: Demo, spec: Spec) -> dict[str, type]:
@@ -102,9 +99,7 @@ def furnished(demo: Demo, state: dict[str, Any]) -> dict[str, Any]:
         if spec.vendor == "segment":
             continue
         records = state[spec.vendor][spec.object]
-        owner = {
-            name(hits[0]): key for key, hits in demo.found(spec, records).items() if len(hits) == 1
-        }
+        owner = {name(hits[0]): key for key, hits in demo.found(spec, records).items() if len(hits) == 1}
         types = {f: kind for f, kind in kinds(demo, spec).items() if f not in MADE.get(mapping, ())}
         if spec.vendor in TYPES:
             defined = state["fields"][spec.vendor][spec.object]
@@ -183,7 +178,11 @@ def differences(have: Any, want: Any, where: str = "") -> list[str]:
             found += differences(have.get(key), want.get(key), f"{where}/{key}")
         return found
     if isinstance(have, list) and isinstance(want, list) and len(have) == len(want):
-        return [each for i, pair in enumerate(zip(have, want, strict=True)) for each in differences(*pair, f"{where}/{i}")]
+        return [
+            each
+            for i, pair in enumerate(zip(have, want, strict=True))
+            for each in differences(*pair, f"{where}/{i}")
+        ]
     return [] if json.dumps(have) == json.dumps(want) else [f"{where}: {have!r}, and not {want!r}"]
 
 
@@ -207,7 +206,7 @@ def test_every_record_holds_exactly_the_values_that_the_definitions_prescribe(
         if object != "members":
             assert differences(synced.after[vendor][object], want)[:10] == [], object
     counted = sum(n for mapping, n in synced.covered.items() if SPECS[mapping].vendor == vendor)
-    assert counted >= {"hubspot": 8000, "intercom": 6000, "segment": 7000, "salesforce": 800}[vendor]
+    assert counted >= {"hubspot": 8_000, "intercom": 6_000, "segment": 7_000, "salesforce": 800}[vendor]
 
 
 def test_a_group_call_goes_through_the_member_who_was_seen_last(synced: Synced) -> None:
@@ -221,7 +220,9 @@ def test_who_is_not_found_and_who_is_found_twice_stays_as_it_was(synced: Synced)
     left = 0
     for vendor, object in {(spec.vendor, spec.object) for spec in SPECS.values() if spec.match}:
         ours = synced.touched(vendor, object)
-        before, after = ({name(r): r for r in state[vendor][object]} for state in (synced.before, synced.after))
+        before, after = (
+            {name(r): r for r in state[vendor][object]} for state in (synced.before, synced.after)
+        )
         assert set(before) == set(after)  # nobody was created, nobody deleted
         for id in set(before) - ours:
             assert after[id] == before[id]
@@ -276,8 +277,26 @@ def lists(changes: dict[str, set[str]]) -> dict[str, list[str]]:
 def test_fields_that_were_missing_were_made_with_the_right_type(synced: Synced) -> None:
     assert "heatsync_trend" not in synced.before["fields"]["hubspot"]["companies"]
     assert synced.after["fields"]["hubspot"]["companies"]["heatsync_trend"]["type"] == "string"
-    made: Path = synced.after["fields"]["intercom"]["contacts"]
-    assert {field: made[field]["data_type"] for field in ("engagement_trend", "is_new")} == {
-        "engagement_trend": "string",
-        "is_new": "boolean",
-    }
+    made = synced.after["fields"]["intercom"]["contacts"]
+    types = {field: made[field]["type"] for field in ("engagement_trend", "is_new")}
+    assert types == {"engagement_trend": "string", "is_new": "boolean"}
+
+
+def test_nothing_of_ours_clears_and_nothing_of_the_tables_keeps(synced: Synced) -> None:
+    """A time of last activity that is gone is gone; without an answer to the survey, the old one stays."""
+    cleared, kept = 0, 0
+    after = {name(record): held(record) for record in synced.after["hubspot"]["companies"]}
+    for key, hits in synced.demo.found(
+        SPECS["hubspot-companies"], synced.before["hubspot"]["companies"]
+    ).items():
+        wants = SPECS["hubspot-companies"].wants(synced.demo, key)
+        if len(hits) == 1:
+            old, new = held(hits[0]), after[name(hits[0])]
+            if "heatsync_level_since" in old and wants["heatsync_level_since"] is None:
+                assert "heatsync_level_since" not in new
+                cleared += 1
+            if "heatsync_nps" in old and "heatsync_nps" not in wants:
+                assert new["heatsync_nps"] == old["heatsync_nps"]
+                kept += 1
+    assert cleared > 0
+    assert kept > 0
