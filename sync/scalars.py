@@ -4,6 +4,7 @@ Each reader takes the text and answers the value, or raises ValueError with a se
 """
 
 import re
+from calendar import monthrange
 from datetime import time, timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -107,10 +108,26 @@ def cron(value: object) -> str:
             "expected a cron line with minute, hour, day of the month, month, day of the week"
             f' such as "30 5 * * *", found `{word}`'
         )
-    return " ".join(
+    numbers = [
         ",".join(_cron_piece(piece, *field) for piece in part.split(","))
         for part, field in zip(parts, _CRON, strict=True)
-    )
+    ]
+    longest = max(monthrange(2024, month)[1] for month in _cron_values(numbers[3], 1, 12))
+    if min(_cron_values(numbers[2], 1, 31)) > longest:
+        raise ValueError(f"`{word}` never comes: none of its months has such a day")
+    return " ".join(numbers)
+
+
+def _cron_values(part: str, low: int, high: int) -> list[int]:
+    """The numbers that a field of a checked cron line stands for."""
+    found: list[int] = []
+    for piece in part.split(","):
+        span, _, step = piece.partition("/")
+        first, _, last = span.partition("-")
+        start = low if span == "*" else int(first)
+        end = high if span == "*" else int(last or first)
+        found += range(start, end + 1, int(step or 1))
+    return found
 
 
 def _cron_piece(piece: str, name: str, low: int, high: int, names: tuple[str, ...]) -> str:

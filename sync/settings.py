@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 
 from connectors.base import Vendor
 from sync.environment import COMMON, Template, setting_fault
-from sync.scalars import Clock, Cron, Share, Text, Zone, zone
+from sync.scalars import Cron, Share, Text, Zone, zone
 from sync.strict_yaml import Document, Problem, Route, suggest
 from sync.validation import Section
 
@@ -19,6 +19,12 @@ def _version(value: str) -> str:
 
 
 Version = Annotated[Text, AfterValidator(_version)]
+
+
+def _later(_value: object) -> object:
+    raise ValueError(
+        "this version does not wait for data yet: let `schedule: score` be an hour at which yesterday's is complete"
+    )
 
 
 def _word(value: str) -> str:
@@ -54,7 +60,7 @@ class SourceFile(Section):
     events: Annotated[list[TableFile], BeforeValidator(_tables), AfterValidator(_some)]
     users: TableFile | None = None
     accounts: TableFile | None = None
-    fresh_by: Clock | None = None
+    fresh_by: Annotated[Text | None, AfterValidator(_later)] = None
     time_zone: Zone | None = None
 
 

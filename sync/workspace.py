@@ -7,7 +7,7 @@ of the ledger or the broker) is resolved when it is asked for.
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, time
+from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -49,13 +49,12 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where events, users and accounts are. Before `fresh_by` yesterday's data is waited for."""
+    """Where events, users and accounts are."""
 
     address: Template
     events: tuple[Table, ...]
     users: Table | None
     accounts: Table | None
-    fresh_by: time | None = None
 
     @property
     def engine(self) -> str:
@@ -255,7 +254,6 @@ def _workspace(
         ),
         users=table(users, ("source", "users")) if users else None,
         accounts=table(accounts, ("source", "accounts")) if accounts else None,
-        fresh_by=written_source.fresh_by,
     )
     state = folder / file.state
     return Workspace(

@@ -82,3 +82,10 @@ def test_what_is_no_text_is_refused_with_the_reason() -> None:
         scalars.text({"a": "b"})
     with pytest.raises(ValueError, match=r"starts with `\[` wants quotes"):
         scalars.number(["a"])
+
+
+def test_a_cron_line_that_never_comes_is_refused() -> None:
+    with pytest.raises(ValueError, match="never comes"):
+        scalars.cron("0 5 30 2 *")
+    assert scalars.cron("0 5 29 2 *") == "0 5 29 2 *"
+    assert scalars.cron("0 5 31 2,mar *") == "0 5 31 2,3 *"

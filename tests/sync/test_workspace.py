@@ -1,4 +1,4 @@
-from datetime import date, time
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,6 @@ source:
     table: data/users.csv
   accounts:
     table: data/accounts.csv
-  fresh_by: "04:30"
 state: state
 ledger: postgresql+psycopg://heat:${PG_PASSWORD}@db/ledger
 broker: ${HEATSYNC_BROKER:-none}
@@ -60,7 +59,6 @@ def test_every_key_of_the_file_arrives(tmp_path: Path, monkeypatch: pytest.Monke
     assert [table.table for table in of.source.events] == ["data/events.parquet", "calls"]
     assert of.source.events[0].columns == {"user_id": "uid", "timestamp": "occurred_at"}
     assert of.source.events[1].time_zone == "America/New_York"
-    assert of.source.fresh_by == time(4, 30)
     assert list(of.destinations) == ["hubspot", "hubspot_emea", "segment", "salesforce"]
     assert of.destinations["hubspot_emea"].vendor.type == "hubspot"
     assert of.guards.first_run == "send"
@@ -138,7 +136,7 @@ def test_only_what_a_command_needs_must_be_set(tmp_path: Path, monkeypatch: pyte
 def test_a_missing_variable_is_named_with_file_and_line(tmp_path: Path) -> None:
     of = opened(tmp_path, heatsync=FULL)
     said = refusal(lambda: of.destinations["hubspot_emea"].settings({"HUBSPOT_TOKEN": "x"}))
-    assert said.startswith("heatsync.yml:27:12: ")
+    assert said.startswith("heatsync.yml:26:12: ")
     assert "HUBSPOT_EMEA_TOKEN" in said
 
 
@@ -273,10 +271,9 @@ def test_a_value_that_cannot_be_says_what_was_expected(tmp_path: Path, line: str
     assert any(p.startswith("heatsync.yml:11:") and said in p for p in found), found
 
 
-@pytest.mark.parametrize("text", ["4:30", "25:00", "04:60", "noon"])
-def test_a_time_of_day_is_hours_and_minutes(tmp_path: Path, text: str) -> None:
-    heatsync = HEATSYNC.replace("  users:", f'  fresh_by: "{text}"\n  users:')
-    assert any("expected a time of day" in problem for problem in problems(tmp_path, heatsync=heatsync))
+def test_waiting_for_data_is_refused_and_not_silently_left_out(tmp_path: Path) -> None:
+    heatsync = HEATSYNC.replace("  users:", '  fresh_by: "04:30"\n  users:')
+    assert any("does not wait for data yet" in problem for problem in problems(tmp_path, heatsync=heatsync))
 
 
 def test_a_ledger_or_broker_of_another_kind_is_refused_when_it_is_needed(tmp_path: Path) -> None:
