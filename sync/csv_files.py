@@ -1,7 +1,10 @@
 """CSV files, read strictly: nothing of the form is guessed, and a column has a type only if every value has it."""
 
+import codecs
 import csv
 import gzip
+import io
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +18,19 @@ _NUMBER = r"^(-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?|[Nn][Aa][Nn]|-?[Ii]
 """007 and +49 30 1234 are text."""
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _FLAG = r"^([Tt]rue|[Ff]alse|TRUE|FALSE)$"
+_CHUNK = 1 << 20
 _SHAPES = (("int64", _WHOLE), ("float64", _NUMBER), ("boolean", _FLAG), ("date", _DAY))
 
 
 def open_csv(connection: Any, path: Path, table: Table) -> ibis.Table:
-    """Every column as text. Raises ConfigurationError when the first line does not name the columns."""
+    """Every column as text. Raises ConfigurationError when the first line does not name the columns, and what
+    reading a file may raise."""
     separator, names = _header(path, table)
+    if _packed(path):
+        # The engine takes a packed file that was cut for one that ends there.
+        with _raw(path) as file:
+            while file.read(_CHUNK):
+                pass
     opened: ibis.Table = connection.read_csv(
         path,
         auto_detect=False,
@@ -55,10 +65,34 @@ def typed(plain: ibis.Table, texts: set[str]) -> ibis.Table:
     return plain.mutate(**{name: plain[name].nullif("").cast(kind) for name, kind in kinds.items()})
 
 
+def not_utf8(path: Path) -> int | None:
+    """The number of the first line that is not UTF-8, if there is one and the file can be read until there."""
+    decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
+    try:
+        with _raw(path) as file:
+            while chunk := file.read(_CHUNK):
+                decoder.decode(chunk)
+                line += chunk.count(b"\n")
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        return line + error.object[: error.start].count(b"\n")
+    except (OSError, EOFError, zlib.error):
+        return None
+    return None
+
+
+def _packed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
+
+
+def _raw(path: Path) -> io.BufferedIOBase:
+    """The bytes of a file, unpacked."""
+    return gzip.open(path, "rb") if _packed(path) else path.open("rb")
+
+
 def _header(path: Path, table: Table) -> tuple[str, list[str]]:
     """What separates the columns, and their names."""
-    open_file = gzip.open if path.suffix.lower() == ".gz" else open
-    with open_file(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as file:
+    with io.TextIOWrapper(_raw(path), encoding="utf-8-sig", newline="") as file:
         line = file.readline(100_000)
     separator = max((",", ";", "\t", "|"), key=line.count)
     names = next(csv.reader([line], delimiter=separator), [])

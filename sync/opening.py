@@ -1,6 +1,8 @@
 """The source's engine and its tables, opened through Ibis, with our names for their columns."""
 
+import re
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,19 +13,31 @@ import ibis
 import pyarrow as pa
 
 from connectors.base import ConfigurationError
-from sync.csv_files import open_csv, typed
+from sync.csv_files import not_utf8, open_csv, typed
 from sync.strict_yaml import suggest
 from sync.workspace import Table, Workspace
 
 MEMORY = "1GB"
 """What each DuckDB of a scoring run may hold in memory before it spills to the state folder."""
 FILES = (".parquet", ".csv", ".csv.gz", ".tsv")
+_UNREADABLE = (duckdb.Error, ibis.IbisError, pa.ArrowInvalid, OSError, EOFError, zlib.error, UnicodeError)
+_KIND = re.compile(r"^[A-Z][A-Za-z/ -]{1,30} Error: ")
+_BESIDE = re.compile(
+    r"^\s*(LINE \d+:|Possible [Ff]ix|Possible [Ss]olution|Stack Trace:).*", re.MULTILINE | re.DOTALL
+)
+"""The engine's own statement, its options and its stack, which say nothing to who named a file."""
 
 
 def engine_settings(state: Path) -> dict[str, Any]:
     """How every DuckDB of a scoring run is opened."""
     spill = state / "tmp"
-    spill.mkdir(parents=True, exist_ok=True)
+    try:
+        spill.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the state folder {spill} cannot be made: {error.strerror}: name another one with `state`, or let this"
+            " user write there"
+        ) from error
     return {"memory_limit": MEMORY, "temp_directory": str(spill)}
 
 
@@ -43,7 +57,7 @@ def connected(workspace: Workspace) -> Iterator[Any]:
     else:
         path = workspace.folder / rest
         if not path.is_file():
-            raise ConfigurationError(f"{workspace.config}: the database {path} does not exist: mend `engine`")
+            raise ConfigurationError(f"{workspace.config}: there is no database file {path}: mend `engine`")
         try:
             connection = ibis.duckdb.connect(path, read_only=True, **settings)
         except duckdb.Error as error:
@@ -58,18 +72,34 @@ def connected(workspace: Workspace) -> Iterator[Any]:
 
 
 @contextmanager
-def reading(table: Table) -> Iterator[None]:
-    """What the engine says while a table is read becomes a ConfigurationError that names the table."""
+def reading(folder: Path, *tables: Table) -> Iterator[None]:
+    """What goes wrong while tables are read becomes a ConfigurationError that names them and says what to do."""
     try:
         yield
-    except (duckdb.Error, ibis.IbisError, pa.ArrowInvalid) as error:
-        raise ConfigurationError(f"{table.where}: {table.table} cannot be read: {said(error)}") from error
+    except _UNREADABLE as error:
+        names = [table.table for table in tables]
+        cause = said(error)
+        if line := next(filter(None, (not_utf8(folder / name) for name in names if is_csv(name))), None):
+            cause = f"line {line} is not UTF-8: save the file as UTF-8"
+        elif not isinstance(error, duckdb.OutOfMemoryException) and any(is_file(name) for name in names):
+            cause = f"{cause}. Mend the export, or write the file anew"
+        raise ConfigurationError(f"{tables[0].where}: {', '.join(names)} cannot be read: {cause}") from error
 
 
 def said(error: Exception) -> str:
-    """An engine's message without its pages of advice."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:4])[:500] or type(error).__name__
+    """An engine's message without its advice."""
+    words = _BESIDE.sub("", _KIND.sub("", str(error)))
+    lines = [line.strip()[:160] for line in words.splitlines() if line.strip()]
+    return " ".join(lines[:4]).rstrip(".") or type(error).__name__
+
+
+def is_file(name: str) -> bool:
+    """Whether a table is a file of the workspace; otherwise it is one of the engine."""
+    return name.lower().endswith(FILES) or "/" in name
+
+
+def is_csv(name: str) -> bool:
+    return is_file(name) and not name.lower().endswith(".parquet")
 
 
 def open_table(connection: Any, folder: Path, table: Table, as_text: bool = False) -> ibis.Table:
@@ -77,10 +107,11 @@ def open_table(connection: Any, folder: Path, table: Table, as_text: bool = Fals
 
     Raises ConfigurationError for one that is not there or cannot be read, and for names that do not fit.
     """
-    if table.table.lower().endswith(FILES) or "/" in table.table:
-        opened = _file(connection, folder / table.table, table, as_text)
-    else:
-        opened = _stored(connection, table)
+    with reading(folder, table):
+        if is_file(table.table):
+            opened = _file(connection, folder / table.table, table, as_text)
+        else:
+            opened = _stored(connection, table)
     for ours, theirs in table.columns.items():
         if theirs not in opened.columns:
             raise ConfigurationError(
@@ -108,6 +139,8 @@ def need(table: Table, opened: ibis.Table, *names: str) -> None:
 
 
 def _file(connection: Any, path: Path, table: Table, as_text: bool) -> ibis.Table:
+    if path.is_dir():
+        raise ConfigurationError(f"{table.where}: {table.table} is a folder: name a Parquet or CSV file")
     if not path.is_file():
         near = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = suggest(path.name, near) if near else f": there is no folder {path.parent}"
@@ -117,19 +150,17 @@ def _file(connection: Any, path: Path, table: Table, as_text: bool) -> ibis.Tabl
         raise ConfigurationError(
             f"{table.where}: {table.table} is neither Parquet (.parquet) nor CSV (.csv, .csv.gz, .tsv)"
         )
-    with reading(table):
-        if name.endswith(".parquet"):
-            return connection.read_parquet(path)
-        plain = open_csv(connection, path, table)
-        # Ids and instants are read by our own rules.
-        ours = {table.columns.get(each, each) for each in ("user_id", "account_id", "created_at")}
-        return plain if as_text else typed(plain, ours)
+    if name.endswith(".parquet"):
+        return connection.read_parquet(path)
+    plain = open_csv(connection, path, table)
+    # Ids and instants are read by our own rules.
+    ours = {table.columns.get(each, each) for each in ("user_id", "account_id", "created_at")}
+    return plain if as_text else typed(plain, ours)
 
 
 def _stored(connection: Any, table: Table) -> ibis.Table:
     schema, _, name = table.table.rpartition(".")
-    with reading(table):
-        known = connection.list_tables(database=schema or None)
+    known = connection.list_tables(database=schema or None)
     if name not in known:
         raise ConfigurationError(
             f"{table.where}: there is no table `{table.table}` in the source{suggest(name, known)}"

@@ -54,11 +54,14 @@ class ProfileRun:
         plan = Plan(self.profile)
         stored = {entity: self._stored(entity, wanted) for entity in rows.ENTITIES}
         days = self._missing(wanted, stored)
+        while damaged := self._remember(days, stored):
+            for entity, day in damaged:
+                del stored[entity][day]
+            days = self._missing(wanted, stored)
         measuring = Measuring(self.home, self.daily, self.members, plan, self._file)
         label = f"scoring {self.name}"
         progress(label, 0, len(days))
         measures = measuring.of(days, stored, max(wanted))
-        self._remember(days, stored)
         for begin in range(0, len(days), BLOCK):
             block = days[begin : begin + BLOCK]
             self._compute(plan, block, measures)
@@ -95,19 +98,26 @@ class ProfileRun:
         before = {day - back for day in wanted for back in range(1, reach + 1)}
         return sorted({*wanted, *(before - (stored["user"].keys() & stored["account"].keys()))})
 
-    def _remember(self, days: Sequence[int], stored: dict[str, dict[int, Stored]]) -> None:
-        """Load what the days are compared with from the snapshots that stand."""
+    def _remember(self, days: Sequence[int], stored: dict[str, dict[int, Stored]]) -> list[tuple[str, int]]:
+        """Load what the days are compared with from the snapshots that stand. Answers those that cannot be read."""
+        damaged: list[tuple[str, int]] = []
         compared = {day - back for day in days for back in (1, TREND, self.profile.window)} - set(days)
         for entity in rows.ENTITIES:
             self.home.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_history {snapshot.EMPTY_HISTORY}")
             self.home.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_days (day BIGINT)")
             for day in sorted(compared & stored[entity].keys()):
                 self.home.execute(f"INSERT INTO {entity}_days VALUES (?)", [day])
-                self.home.execute(
-                    f"INSERT INTO {entity}_history BY NAME SELECT {entity}_id AS key, ?::BIGINT AS day, score,"
-                    " level, level_previous, level_changed_on FROM read_parquet(?)",
-                    [day, str(stored[entity][day].path)],
-                )
+                try:
+                    self.home.execute(
+                        f"INSERT INTO {entity}_history BY NAME SELECT {entity}_id AS key, ?::BIGINT AS day, score,"
+                        " level, level_previous, level_changed_on FROM read_parquet(?)",
+                        [day, str(stored[entity][day].path)],
+                    )
+                except duckdb.OutOfMemoryException:
+                    raise
+                except duckdb.Error:
+                    damaged.append((entity, day))
+        return damaged
 
     def _compute(self, plan: Plan, block: Sequence[int], measures: Measures) -> None:
         """Stage 1 and stage 2 for some days."""

@@ -82,7 +82,7 @@ class _Reader:
         need(table, there, "event", "timestamp")
         if "account_id" not in there.columns:
             need(table, there, "user_id")
-        with reading(table):
+        with reading(self.workspace.folder, table):
             stamps = instants(table, there, "timestamp")
         read = there.select(
             user_id=_id(table, there, "user_id"),
@@ -140,13 +140,18 @@ class _Reader:
         facts = self._ask(
             table, read, rows=read.count(), with_id=read[key].notnull().sum(), ids=read[key].nunique()
         )
-        self._ignore(f"{entity}s_without_id", facts["rows"] - (facts["with_id"] or 0))
-        if (facts["with_id"] or 0) > facts["ids"]:
+        if not facts["with_id"]:
+            raise ConfigurationError(
+                f"{table.where}: {table.table} has no {entity} at all, and what an empty table says would go to"
+                f" everybody: check the export that fills it, or leave `{entity}s` out of the source"
+            )
+        self._ignore(f"{entity}s_without_id", facts["rows"] - facts["with_id"])
+        if facts["with_id"] > facts["ids"]:
             _refuse_twice(table, read, key)
         return read.filter(read[key].notnull())
 
     def _created(self, table: Table, there: ibis.Table) -> Any:
-        with reading(table):
+        with reading(self.workspace.folder, table):
             stamps = instants(table, there, "created_at")
         beside = there.select(unread=stamps.unread, naive=stamps.naive)
         facts = self._ask(table, beside, unread=beside.unread.sum(), naive=beside.naive.sum())
@@ -157,7 +162,7 @@ class _Reader:
 
     def _ask(self, table: Table, there: ibis.Table, **questions: Any) -> Mapping[str, Any]:
         """The one row of an aggregation."""
-        with reading(table):
+        with reading(self.workspace.folder, table):
             answer: Mapping[str, Any] = there.aggregate(**questions).to_pyarrow().to_pylist()[0]
         return answer
 

@@ -45,13 +45,15 @@ def fetch(home: duckdb.DuckDBPyConnection, name: str, expression: ibis.Table) ->
 
 
 def count_daily(workspace: Workspace, source: Source, last: date) -> ibis.Table:
-    """The events per user, event and day until the end of `last`, kept at the source for all profiles."""
+    """The events per user, event and day until the end of `last`, kept at the source for all profiles.
+    Raises ConfigurationError."""
     zone = workspace.time_zone
     first = _first_day(source.first, last, workspace)
     bounds = calendar.bounds(first, last, zone)
     until = calendar.start(last + timedelta(days=1), zone)
     daily = counting.daily(source.events, bounds, until, calendar.number(first))
-    kept: ibis.Table = source.connection.create_table("heatsync_daily", daily, temp=True, overwrite=True)
+    with reading(workspace.folder, *workspace.source.events):
+        kept: ibis.Table = source.connection.create_table("heatsync_daily", daily, temp=True, overwrite=True)
     return kept
 
 
@@ -74,7 +76,7 @@ def bring_tables(home: duckdb.DuckDBPyConnection, workspace: Workspace, source: 
     ):
         if table is None or written is None:
             continue
-        with reading(written):
+        with reading(workspace.folder, written):
             fetch(home, name, table)
         if "created_at" in table.columns:
             row = home.execute(f"SELECT min(created_at) FROM {name}").fetchone()

@@ -72,7 +72,11 @@ def _cron_parts(draw: st.DrawFn, low: int, high: int) -> str:
 
 @given(st.tuples(*(_cron_parts(low, high) for low, high in _bounds)))
 def test_every_cron_line_that_is_accepted_is_one_for_the_scheduler(parts: tuple[str, ...]) -> None:
-    accepted = scalars.cron("  ".join(parts))
+    try:
+        accepted = scalars.cron("  ".join(parts))
+    except ValueError as error:
+        assert "never comes" in str(error)  # such as the 30th of February
+        return
     assert accepted == " ".join(parts)
     assert crontab.from_string(accepted).hour
 
