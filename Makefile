@@ -10,7 +10,7 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 DAY ?= $(shell date -u -d yesterday +%F 2>/dev/null || date -u -v-1d +%F)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-real test lint format bench data clean
+.PHONY: help demo demo-real test test-long lint format bench data clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo-real: $(VENV)/.real  ## the same on a real message log
 
 test: $(VENV)/.test  ## all tests, with a real Redis and a real PostgreSQL
 	@$(VENV)/bin/python -m pytest
+
+test-long: $(VENV)/.test  ## the same, every law with ten times as many examples
+	@HEATSYNC_EXAMPLES=$${HEATSYNC_EXAMPLES:-10} $(VENV)/bin/python -m pytest
 
 lint: $(VENV)/.test  ## style, types, and who may import whom
 	@$(VENV)/bin/ruff check .

@@ -66,6 +66,13 @@ class Sandbox:
         with self._lock:
             self._stats.pop(account, None)
 
+    def clear(self) -> None:
+        """Forget every account: what it holds, its quotas and its counts."""
+        with self._lock:
+            self._world.accounts.clear()
+            self._windows.clear()
+            self._stats.clear()
+
     def answer(self, service: Service, route: Route, call: Call) -> Reply:
         """One call, from credential to count."""
         with self._lock:

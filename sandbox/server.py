@@ -37,6 +37,10 @@ class Running:
     def reset_stats(self, account: str = "default") -> None:
         self.sandbox.reset_stats(account)
 
+    def clear(self) -> None:
+        """Every account is as if nobody had ever spoken of it."""
+        self.sandbox.clear()
+
 
 def _config(application: Starlette) -> uvicorn.Config:
     return uvicorn.Config(

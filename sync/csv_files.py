@@ -85,7 +85,7 @@ def _packed(path: Path) -> bool:
     return path.suffix.lower() == ".gz"
 
 
-def _raw(path: Path) -> io.BufferedIOBase:
+def _raw(path: Path) -> gzip.GzipFile | io.BufferedReader:
     """The bytes of a file, unpacked."""
     return gzip.open(path, "rb") if _packed(path) else path.open("rb")
 

@@ -20,7 +20,7 @@ from connectors.base import (
     Unavailable,
 )
 from sync.fields import Mapping
-from sync.house import House, Reached, Stopped, alone, keeping, owner
+from sync.house import House, Paused, Reached, alone, keeping, owner
 from sync.ledger import SCHEMA_CODES, Claimed, Run
 
 FLUSH = 100
@@ -98,7 +98,7 @@ def _deliver(house: House, mapping: Mapping, reached: Reached, claimed: Claimed)
     cause = house.ledger.paused(mapping.name, reached.credential)
     if cause is not None:
         house.ledger.give_back(claimed, time.time() + 60, burn=False)
-        return Delivery("stopped", Stopped(cause))
+        return Delivery("stopped", Paused(cause))
     make_fields(house, claimed.run, mapping, reached)
     creating = any(_creates(p.change) for p in claimed.planned) and mapping.vendor.readable
     if creating:

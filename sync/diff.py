@@ -389,11 +389,15 @@ class Diff:
                 had = json.loads(row[7]) if row[7] else {}
                 fields: dict[str, Value] = {}
                 before: dict[str, Value] = {}
+                repeats = True
                 for i, column in enumerate(self.shape.columns):
                     if row[base + 2 * i + 1]:
-                        fields[column.name] = _value(row[base + 2 * i], column.type)
-                        if column.name in had:
-                            before[column.name] = _value(had[column.name], column.type)
+                        value = fields[column.name] = _value(row[base + 2 * i], column.type)
+                        known: Any = had.get(column.name)
+                        if _doubtful(known):
+                            repeats = repeats and _value(known["doubtful"], column.type) == value
+                        elif column.name in had:
+                            before[column.name] = _value(known, column.type)
                 change = Change(
                     kind=Kind.ENTERED if row[1] else Kind.CHANGED,
                     key=row[0],
@@ -402,7 +406,8 @@ class Diff:
                     before=before,
                     remote_id=row[2],
                     via=row[4],
-                    version=row[3] or 0,
+                    # What says something else than the message in doubt must not look like its repetition.
+                    version=(row[3] or 0) + (not repeats),
                 )
                 yield Row(change, row[5], row[6])
 
@@ -425,15 +430,20 @@ class Diff:
                     yield key
                     continue
                 self.counts.left += 1
+                doubts = [had[name]["doubtful"] for name in held if _doubtful(had.get(name))]
                 change = Change(
                     kind=Kind.LEFT,
                     key=key,
                     match=(Match(self.shape.match[0], match_value),) if match_value else (),
                     fields=dict.fromkeys(held),
-                    before={name: _value(had[name], c.type) for name, c in held.items() if name in had},
+                    before={
+                        name: _value(had[name], c.type)
+                        for name, c in held.items()
+                        if name in had and not _doubtful(had[name])
+                    },
                     remote_id=remote_id,
                     via=via,
-                    version=version or 0,
+                    version=(version or 0) + any(doubt is not None for doubt in doubts),
                 )
                 yield Row(change, None, None)
 
@@ -515,6 +525,11 @@ def apply(had: Mapping[str, Value], change: Change) -> dict[str, Value]:
 
 def _digest(parts: str) -> str:
     return f"CAST(md5_number_lower(concat_ws(chr(31), {parts})) >> 1 AS BIGINT)"
+
+
+def _doubtful(known: Any) -> bool:
+    """Whether the field may hold another value than we know; nobody can look. The ledger writes such as an object."""
+    return isinstance(known, dict)
 
 
 def _text(value: str) -> str:

@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -62,12 +64,24 @@ def owner(of: str = "") -> str:
 
     `of` tells holders within one process apart.
     """
-    return f"{of}@{socket.gethostname()}:{os.getpid()}"
+    return f"{of}@{_here()}:{os.getpid()}"
+
+
+@cache
+def _here() -> str:
+    """Where a process number means something: a host since it started, and within it a container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")[:8]
+        numbers = Path("/proc/self/ns/pid").readlink().name.strip("pid:[]")
+    except OSError:
+        return socket.gethostname()
+    return f"{socket.gethostname()}/{boot}/{numbers}"
 
 
 def _alive(name: str) -> bool:
-    host, _, pid = name.rpartition("@")[2].rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit():
+    """Whether a holder may be alive. Of another host or container nothing is known: its lease is waited for."""
+    here, _, pid = name.rpartition("@")[2].rpartition(":")
+    if here != _here() or not pid.isdigit():
         return True
     try:
         os.kill(int(pid), 0)
@@ -80,6 +94,10 @@ def _alive(name: str) -> bool:
 
 class Stopped(HeatsyncError):
     """Somebody asked the process to end."""
+
+
+class Paused(HeatsyncError):
+    """The mapping rests; what was not sent stays due."""
 
 
 @contextmanager

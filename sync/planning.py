@@ -12,7 +12,17 @@ from typing import Any
 
 import duckdb
 
-from connectors.base import ConfigurationError, Found, Kind, Lookup, NewField, Outcome, Status, Unavailable
+from connectors.base import (
+    ConfigurationError,
+    Found,
+    HeatsyncError,
+    Kind,
+    Lookup,
+    NewField,
+    Outcome,
+    Status,
+    Unavailable,
+)
 from sync import guards, ledger, rendering
 from sync.diff import Column, Counts, Diff, Row, Scope, Shape
 from sync.fields import Mapping, Rendered
@@ -60,6 +70,7 @@ def plan(
     Raises ConfigurationError, Unauthorized, Unavailable, Misunderstood.
     """
     reached = house.reach(mapping)
+    _own(house, mapping, reached)
     if not keep:
         return _plan(house, mapping, reached, run_id, as_of, scope, progress, False, show, offline)
     with alone(house, f"plan {mapping.name}"):
@@ -75,6 +86,33 @@ def plan(
         return _plan(house, mapping, reached, run_id, as_of, scope, progress, True, show, offline)
 
 
+def _own(house: House, mapping: Mapping, reached: Reached) -> None:
+    """One field has one owner, also where two destinations turn out to be one account.
+
+    Raises ConfigurationError. Another destination that cannot be reached is no matter of this mapping.
+    """
+    mine = {field.name.casefold(): field for field in mapping.fields}
+    for other in house.mappings.values():
+        if other.destination == mapping.destination or (other.vendor.type, other.object.casefold()) != (
+            mapping.vendor.type,
+            mapping.object.casefold(),
+        ):
+            continue
+        both = next((mine[f.name.casefold()] for f in other.fields if f.name.casefold() in mine), None)
+        if both is None:
+            continue
+        try:
+            account = house.reach(other).bound.account
+        except HeatsyncError:
+            continue
+        if account == reached.bound.account:
+            raise ConfigurationError(
+                f"{both.where}: `{both.name}` of {mapping.object} is written by {other.name} as well:"
+                f" {mapping.destination} and {other.destination} are both {reached.account.label}. One field has one"
+                " owner: take it out of one of them, or give the destinations different credentials."
+            )
+
+
 def schema_changed(house: House, mapping: Mapping, reached: Reached) -> bool:
     """Whether the fields over there changed since records were rejected because of them; asked now and then, and
     only while there are such records."""
@@ -87,10 +125,12 @@ def schema_changed(house: House, mapping: Mapping, reached: Reached) -> bool:
     if mapping.create_fields and care.fields_made != mapping.meaning:
         return True  # they are to be made anew
     present = reached.destination.fields(mapping.object) or {}
+    lacking = any(field.name not in present for field in mapping.fields)
     wanted = {name: repr(present.get(name)) for name in sorted(field.name for field in mapping.fields)}
     schema = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
     book.remember_care(bound, schema=schema, schema_at=time.time())
-    return schema != care.schema
+    # At the first look there is nothing to compare with; as long as a field is missing, there is no need to.
+    return schema != care.schema and not (care.schema is None and lacking)
 
 
 def _end_flights(house: House, reached: Reached) -> None:
@@ -99,10 +139,7 @@ def _end_flights(house: House, reached: Reached) -> None:
     A batch that comes back unfinished meanwhile is void as well: hence in turns.
     """
     until = time.monotonic() + PATIENCE
-    while True:
-        house.ledger.supersede(reached.bound)
-        if not house.ledger.in_flight(reached.bound):
-            return
+    while house.ledger.supersede(reached.bound):
         if time.monotonic() > until:
             raise Unavailable(f"{reached.bound.mapping}: an older run is still being delivered.", 60)
         house.bury_the_dead()

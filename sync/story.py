@@ -16,7 +16,7 @@ from connectors.base import ConfigurationError, HeatsyncError, Misunderstood, Un
 from sync import alerts, delivery, planning
 from sync.diff import Scope
 from sync.fields import Mapping
-from sync.house import House
+from sync.house import House, Paused
 from sync.ledger import Run
 from sync.planning import Plan, Progress
 
@@ -86,6 +86,14 @@ def plan_one(house: House, mapping: Mapping, run: str, as_of: date, scope: Scope
     return told
 
 
+def _overtaken(house: House, held: Run) -> HeatsyncError | None:
+    """What became of a run while somebody was asked about it; None when another let it go."""
+    now = next(row for row in house.ledger.runs(held.run) if row.mapping == held.mapping)
+    if now.state not in ("superseded", "cancelled"):
+        return None
+    return Unavailable(f"{held.mapping}: the run was {now.state} while it waited. Nothing of it was sent.")
+
+
 def _surprise(house: House, mapping: Mapping, error: Exception) -> HeatsyncError:
     """A sentence in the place of a traceback, which is kept in a file."""
     folder = house.workspace.state / "errors"
@@ -151,6 +159,8 @@ def sync(
             may = decide(told.plan)
         if may and house.ledger.release(told.plan.run):
             told.error = deliver_run(house, ending.run, mapping, progress)
+        elif may:
+            told.error = _overtaken(house, told.plan.run)
         return told
 
     def group(mappings: Sequence[Mapping]) -> list[Told]:
@@ -170,7 +180,10 @@ def sync(
 def deliver_run(
     house: House, run: str, mapping: Mapping, progress: Progress = silent
 ) -> HeatsyncError | None:
-    """Deliver every batch of a released run; answers what stopped it, if anything did."""
+    """Deliver every batch of a released run; answers what stopped it, if anything did.
+
+    A pause by hand is no failure: the run stays as it is, and what was not sent stays due.
+    """
     try:
         reached = house.reach(mapping)
     except HeatsyncError as error:
@@ -223,8 +236,12 @@ def deliver_run(
             except HeatsyncError as error:
                 stopped.append(error)
     house.ledger.add_calls(run, mapping.name, 0, time.monotonic() - started)
-    house.ledger.finish_run(run, mapping.name, stopped[0].told if stopped else "")
-    return stopped[0] if stopped else None
+    # Refused credentials pause the mapping, and the other threads see the pause: the refusal says more.
+    why = next((error for error in stopped if not isinstance(error, Paused)), stopped[0] if stopped else None)
+    if isinstance(why, Paused) and why.told == BY_HAND:
+        return None
+    house.ledger.finish_run(run, mapping.name, why.told if why is not None else "")
+    return why
 
 
 def _reason(result: delivery.Delivery) -> HeatsyncError | None:

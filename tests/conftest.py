@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 import servers
+from examples import examples
 
 if TYPE_CHECKING:
     from sandbox.server import Running
 
 # No deadline: a busy machine is not a failure. The blob that a failure prints repeats it.
-hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
-hypothesis.settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
+hypothesis.settings.register_profile("default", deadline=None, print_blob=True, max_examples=examples(100))
+hypothesis.settings.register_profile("ci", hypothesis.settings.get_profile("default"), derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 

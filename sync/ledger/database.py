@@ -91,6 +91,15 @@ class Database:
         """An INSERT that knows ON CONFLICT."""
         return sqlite.insert(table) if self.embedded else postgresql.insert(table)
 
+    def lay_records(
+        self, account: str, object: str, entities: Sequence[str], connection: sa.Connection
+    ) -> None:
+        """Make sure that the records have rows: only a row that is there can be locked."""
+        blank = {"account": account, "object": object, "fields": "{}", "version": 0, "updated_at": 0.0}
+        if entities:
+            rows = [blank | {"entity": entity} for entity in sorted(entities)]
+            connection.execute(self.insert(t.records).on_conflict_do_nothing(), rows)
+
     def upsert_standings(self, rows: Sequence[Mapping[str, Any]], connection: sa.Connection) -> None:
         """Like `upsert`, but a standing without a level leaves the one of the last write as it is."""
         self.upsert(t.standings, rows, connection, keep=("level",))

@@ -67,6 +67,7 @@ class Known(Database):
                 .with_for_update()
             )
             with self.writing() as connection:
+                self.lay_records(bound.account, bound.object, [r.entity for r in chunk], connection)
                 old = {row.entity: row for row in connection.execute(query)}
                 rows = [
                     {
@@ -75,11 +76,9 @@ class Known(Database):
                         "entity": record.entity,
                         "remote_id": record.remote_id,
                         "match_value": record.match_value,
-                        "via": old[record.entity].via if record.entity in old else None,
-                        "fields": _merged(old.get(record.entity), record),
-                        "version": max(
-                            record.version, old[record.entity].version if record.entity in old else 0
-                        ),
+                        "via": old[record.entity].via,
+                        "fields": _merged(old[record.entity], record),
+                        "version": max(record.version, old[record.entity].version),
                         "updated_at": now,
                     }
                     for record in chunk
@@ -166,5 +165,5 @@ class Known(Database):
 
 
 def _merged(old: Any, record: Record) -> str:
-    same = old is not None and old.remote_id in (None, record.remote_id)
-    return write_fields((json.loads(old.fields) if old is not None and same else {}) | dict(record.fields))
+    same = old.remote_id in (None, record.remote_id)
+    return write_fields((json.loads(old.fields) if same else {}) | dict(record.fields))

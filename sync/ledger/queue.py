@@ -19,6 +19,7 @@ from sync.ledger.words import (
     Run,
     Standing,
     chunks,
+    in_doubt,
     read_planned,
     standing_after,
     standing_row,
@@ -27,27 +28,28 @@ from sync.ledger.words import (
     write_value,
 )
 
-IN_DOUBT = "\ufffd in doubt"
-"""Known of a field that may have been written where nobody can look: equal to nothing, so that it is sent again."""
-
 
 class Queue(Database):
     """Runs, batches and outcomes."""
 
-    def supersede(self, bound: Bound) -> None:
+    def supersede(self, bound: Bound) -> bool:
         """A new run makes the pending batches of older ones void: a stale value never overwrites a newer one.
 
         Of a batch that somebody began, what has no outcome may have arrived all the same: that is looked up again.
+        Answers whether somebody alive is still delivering an older batch, which is not void yet.
         """
         c = t.batches.c
-        pending = sa.or_(
-            c.state.in_(["held", "ready"]), sa.and_(c.state == "claimed", c.lease_until <= time.time())
+        alive = sa.select(sa.func.count()).where(
+            c.mapping == bound.mapping,
+            c.account == bound.account,
+            c.state == "claimed",
+            c.lease_until > time.time(),
         )
-        mine = sa.and_(c.mapping == bound.mapping, c.account == bound.account, pending)
         with self.writing() as connection:
-            for row in connection.execute(sa.select(c.id, c.changes).where(mine, c.begun > 0)).all():
-                self._doubt(bound, row.id, row.changes, connection)
-            connection.execute(t.batches.update().where(mine).values(state="superseded"))
+            self._void(bound, connection)
+            flying = bool(connection.scalar(alive))
+            # On PostgreSQL a batch may come back unfinished between the two statements before this one.
+            self._void(bound, connection)
             connection.execute(
                 t.runs.update()
                 .where(
@@ -58,18 +60,37 @@ class Queue(Database):
                 )
                 .values(state="superseded", ended_at=time.time())
             )
+        return flying
+
+    def _void(self, bound: Bound, connection: sa.Connection) -> None:
+        c = t.batches.c
+        pending = sa.or_(
+            c.state.in_(["held", "ready"]), sa.and_(c.state == "claimed", c.lease_until <= time.time())
+        )
+        mine = sa.and_(c.mapping == bound.mapping, c.account == bound.account, pending)
+        void = t.batches.update().where(mine).values(state="superseded")
+        voided = connection.execute(void.returning(c.id, c.begun)).all()
+        for id in (row.id for row in voided if row.begun):
+            changes = connection.scalar(sa.select(c.changes).where(c.id == id))
+            self._doubt(bound, id, str(changes), connection)
 
     def _doubt(self, bound: Bound, batch: str, changes: str, connection: sa.Connection) -> None:
-        """Forget what we knew of the fields that a batch may have written without our being told."""
+        """Forget what we knew of the fields that a batch may have written without our being told.
+
+        Where nobody can look, what may have been written is kept as doubtful, with the version it was written as:
+        it is sent again whatever it is to be.
+        """
         answered = set(connection.scalars(sa.select(t.outcomes.c.entity).where(t.outcomes.c.batch == batch)))
-        doubtful = {raw["key"]: raw["fields"] for raw in json.loads(changes) if raw["key"] not in answered}
+        doubtful = {raw["key"]: raw for raw in json.loads(changes) if raw["key"] not in answered}
         now = time.time()
-        self._lay_rows(bound, list(doubtful), connection)
-        for key, (fields, _) in self._fields_of(bound, list(doubtful), connection).items():
+        self.lay_records(bound.account, bound.object, list(doubtful), connection)
+        for key, (fields, version) in self._fields_of(bound, list(doubtful), connection).items():
+            written = doubtful[key]["fields"]
             if bound.readable:
-                kept = {name: value for name, value in fields.items() if name not in doubtful[key]}
+                kept = {name: value for name, value in fields.items() if name not in written}
             else:
-                kept = fields | dict.fromkeys(doubtful[key], IN_DOUBT)
+                kept = fields | {name: in_doubt(value) for name, value in written.items()}
+                version = max(version, doubtful[key]["version"])
             connection.execute(
                 t.records.update()
                 .where(
@@ -77,23 +98,10 @@ class Queue(Database):
                     t.records.c.object == bound.object,
                     t.records.c.entity == key,
                 )
-                .values(fields=json.dumps(kept, ensure_ascii=False), updated_at=now)
+                .values(fields=json.dumps(kept, ensure_ascii=False), version=version, updated_at=now)
             )
         standings = [standing_row(bound, Standing(key, None, "unknown"), now) for key in doubtful]
         self.upsert_standings(standings, connection)
-
-    def _lay_rows(self, bound: Bound, entities: Sequence[str], connection: sa.Connection) -> None:
-        """Make sure that the records have rows: only a row that is there can be locked."""
-        blank = {
-            "account": bound.account,
-            "object": bound.object,
-            "fields": "{}",
-            "version": 0,
-            "updated_at": 0.0,
-        }
-        if entities:
-            rows = [blank | {"entity": entity} for entity in sorted(entities)]
-            connection.execute(self.insert(t.records).on_conflict_do_nothing(), rows)
 
     def pending(self, bound: Bound) -> str | None:
         """The run of a mapping that waits or is on its way, if there is one."""
@@ -104,18 +112,6 @@ class Queue(Database):
         with self.reading() as connection:
             found: str | None = connection.scalar(query.limit(1))
         return found
-
-    def in_flight(self, bound: Bound) -> bool:
-        """Whether somebody alive is delivering a batch of this mapping."""
-        c = t.batches.c
-        query = sa.select(sa.func.count()).where(
-            c.mapping == bound.mapping,
-            c.account == bound.account,
-            c.state == "claimed",
-            c.lease_until > time.time(),
-        )
-        with self.reading() as connection:
-            return bool(connection.scalar(query))
 
     def begin_run(self, run: Run) -> None:
         row = {name: getattr(run, name) for name in Run.__dataclass_fields__}
@@ -233,11 +229,11 @@ class Queue(Database):
             return list(connection.scalars(query))
 
     def next_due(self, run: str, mapping: str) -> float | None:
-        """When the next batch of a run may be claimed; None when none is left."""
+        """When the next batch of a run may be claimed; None when none is left, or the run is void."""
         c = t.batches.c
         free_at = sa.case((c.state == "ready", c.not_before), else_=c.lease_until)
         query = sa.select(sa.func.min(free_at)).where(
-            c.run == run, c.mapping == mapping, c.state.in_(["ready", "claimed"])
+            c.run == run, c.mapping == mapping, c.state.in_(["ready", "claimed"]), _released()
         )
         with self.reading() as connection:
             when: float | None = connection.scalar(query)
@@ -334,7 +330,7 @@ class Queue(Database):
         final = [o for o in outcomes if o.status is not Status.DEFERRED]
         delivered = {o.key: o for o in final if o.status is Status.DELIVERED}
         with self.writing() as connection:
-            self._lay_rows(bound, list(delivered), connection)
+            self.lay_records(bound.account, bound.object, list(delivered), connection)
             old = self._fields_of(bound, list(delivered), connection)
             rows = []
             for key, outcome in delivered.items():
@@ -349,7 +345,7 @@ class Queue(Database):
                         "match_value": change.match[0].value if change.match else None,
                         "via": change.via,
                         "fields": write_fields(_standing_there(claimed, change, fields)),
-                        "version": version + 1,
+                        "version": max(version, change.version) + 1,
                         "updated_at": now,
                     }
                 )
@@ -475,11 +471,17 @@ def _standing_there(claimed: Claimed, change: Change, fields: Mapping[str, Any])
 
 def _free(now: float) -> sa.ColumnElement[bool]:
     """Batches that may be claimed: of a released run, and nobody's or of somebody whose lease ran out."""
-    b, r = t.batches.c, t.runs.c
+    b = t.batches.c
     return sa.and_(
         sa.or_(
             sa.and_(b.state == "ready", b.not_before <= now),
             sa.and_(b.state == "claimed", b.lease_until <= now),
         ),
-        sa.exists().where(r.run == b.run, r.mapping == b.mapping, r.state == "ready"),
+        _released(),
     )
+
+
+def _released() -> sa.ColumnElement[bool]:
+    """Whether a batch's run was let go, and did not end."""
+    b, r = t.batches.c, t.runs.c
+    return sa.exists().where(r.run == b.run, r.mapping == b.mapping, r.state == "ready")

@@ -132,6 +132,11 @@ def read_value(raw: Any, type: FieldType) -> Value:
     return raw  # type: ignore[no-any-return]
 
 
+def in_doubt(value: Any) -> dict[str, Any]:
+    """What is known of a field that may hold `value` (as JSON holds it), where nobody can look. No value is an object."""
+    return {"doubtful": value}
+
+
 def write_fields(fields: Mapping[str, Value]) -> str:
     return json.dumps({name: write_value(value) for name, value in fields.items()}, ensure_ascii=False)
 

@@ -70,9 +70,9 @@ WRITTEN_WRONG = {
     ),
     "no such model": (PROFILES, "model: weighted", "model: wieghted", ":3:8:", "`wieghted`", "weighted"),
     "no such zone": (CONFIG, "time_zone: UTC", "time_zone: Europe/Berln", ":6:12:", "Europe/Berlin"),
-    "no such hour": (CONFIG, '"0 5 * * *"', '"0 25 * * *"', ":36:10:", "25"),
-    "not a ledger": (CONFIG, LEDGER, "mysql://host/db", ":29:9:", "postgresql+psycopg://", "`mysql`"),
-    "not a broker": (CONFIG, "${HEATSYNC_BROKER:-none}", "amqp://host", ":32:9:", "redis://", "none"),
+    "no such hour": (CONFIG, '"0 5 * * *"', '"0 25 * * *"', ":34:10:", "25"),
+    "not a ledger": (CONFIG, LEDGER, "mysql://host/db", ":27:9:", "postgresql+psycopg://", "`mysql`"),
+    "not a broker": (CONFIG, "${HEATSYNC_BROKER:-none}", "amqp://host", ":30:9:", "redis://", "none"),
 }
 """File, what stands there, what is written in its place, line and column, and parts of the sentence."""
 
@@ -212,7 +212,7 @@ def test_a_state_folder_that_cannot_be_made_is_named(paper: Warmed) -> None:
     shutil.rmtree(paper.folder / ".heatsync")
     paper.write(".heatsync", "a file")
     for command in ("score", "sync", "runs"):
-        refused(paper.run(command), 2, str(paper.folder / ".heatsync"), "Check")
+        refused(paper.run(command), 2, str(paper.folder / ".heatsync"), "cannot be made")
     (paper.folder / ".heatsync").unlink()
     assert paper.run("runs").code == 0
 
@@ -221,7 +221,7 @@ def test_without_its_secret_a_sync_says_where_it_is_asked_for_and_score_does_not
     live: Warmed,
 ) -> None:
     missing = live.sync_with(HUBSPOT_TOKEN="")
-    refused(missing, 2, "heatsync.yml:47:12:", "HUBSPOT_TOKEN", "not set", "export HUBSPOT_TOKEN=...")
+    refused(missing, 2, "heatsync.yml:45:12:", "HUBSPOT_TOKEN", "not set", "export HUBSPOT_TOKEN=...")
     assert calls(live.sandbox) == 0
     assert live.run("score", "--date", DAY, HUBSPOT_TOKEN="").code == 0
     assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] > 0
@@ -233,7 +233,7 @@ def test_without_its_secret_a_sync_says_where_it_is_asked_for_and_score_does_not
 )
 def test_an_address_that_cannot_be_names_the_variable(paper: Warmed, url: str, sentence: str) -> None:
     answer = paper.run("plan", "--date", DAY, HEATSYNC_HUBSPOT_URL=url)
-    refused(answer, 2, "heatsync.yml:46:3:", "HEATSYNC_HUBSPOT_URL", sentence, "https://")
+    refused(answer, 2, "heatsync.yml:44:3:", "HEATSYNC_HUBSPOT_URL", sentence, "https://")
 
 
 def test_the_command_itself_says_the_same(paper: Warmed) -> None:

@@ -25,7 +25,7 @@ fields: {fields}
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Workshop:
-    with running(quotas=False, latency_ms=15) as sandbox:
+    with running(quotas=False, latency_ms=40) as sandbox:
         yield workshop(tmp_path / "w", sandbox, users=150, days=60)
 
 

@@ -47,6 +47,8 @@ def answering(answer: Callable[[Asked], Said]) -> Iterator[Vendor]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body go out one after the other; otherwise each answer takes 40 ms longer.
+        disable_nagle_algorithm = True
 
         def handle_any(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))

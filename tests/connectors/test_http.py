@@ -74,6 +74,15 @@ def test_a_limit_without_a_time_is_waited_for_all_the_same() -> None:
     assert throttle.pauses == [10.0]
 
 
+@pytest.mark.parametrize("said", ["0", "0.0", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_limit_that_is_over_at_once_is_not_asked_about_for_ever(said: str) -> None:
+    throttle, made = Recorder(), []
+    with pytest.raises(Unavailable):
+        line(throttle, made).call(Vendor(*[answer(429, retry_after=said)] * 100))
+    assert len(made) <= PATIENCE + 1
+    assert min(throttle.pauses) >= 1.0
+
+
 def test_refused_credentials_are_not_tried_again() -> None:
     vendor = Vendor(answer(401))
     with pytest.raises(Unauthorized):

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given
+from examples import examples
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.base import FieldType, Found, Kind, Status, Value
@@ -192,6 +194,36 @@ def test_text_over_there_in_a_field_for_numbers_is_a_difference() -> None:
     con.close()
 
 
+@pytest.mark.parametrize("there", [3.7, 4.4, "4", "4 pieces", True])
+def test_what_only_looks_like_our_number_is_a_difference(there: Value) -> None:
+    here = {"u1": {"score": there, "plan": None, "share": None, "is_new": None, "tags": None}}
+    diff, con = compared({"u1": row("a@x", 4, None, None, None, None)}, known=here)
+    differ = {name for change in changes(diff).values() for name in change.fields}
+    assert differ == ({"score"} if there != "4" else set())
+    con.close()
+
+
+@pytest.mark.parametrize("there", ["yes", "1", "t", 1])
+def test_what_only_looks_like_our_yes_is_a_difference(there: Value) -> None:
+    here = {"u1": {"score": None, "plan": None, "share": None, "is_new": there, "tags": None}}
+    diff, con = compared({"u1": row("a@x", None, None, None, True, None)}, known=here)
+    assert changes(diff)["u1"].fields == {"is_new": True}
+    con.close()
+
+
+@pytest.mark.parametrize("wanted", [(5, "pro", 1.5, True, ["a"]), (None, None, None, None, None)])
+def test_a_doubtful_value_is_sent_again_whatever_it_is_to_be(wanted: tuple[Any, ...]) -> None:
+    columns = [replace(column, clear=True) for column in COLUMNS]
+    doubtful: Any = {c.name: {"doubtful": value} for c, value in zip(COLUMNS, wanted, strict=True)}
+    diff, con = compared({"u1": row("a@x", *wanted)}, known={"u1": doubtful}, columns=columns)
+    change = changes(diff)["u1"]
+    assert list(change.fields) == [column.name for column in COLUMNS]
+    assert (change.before, change.version) == ({}, 1)
+    diff, con = compared({"u1": row("a@x", 6, *wanted[1:])}, known={"u1": doubtful}, columns=columns)
+    assert changes(diff)["u1"].version == 2, "another message, and no repetition"
+    con.close()
+
+
 def test_who_leaves_is_cleared_only_where_the_mapping_says_so_and_only_in_what_we_hold() -> None:
     here = {"gone": {"score": 5, "plan": None, "share": 1.0, "is_new": None, "tags": None}}
     standing = [("gone", 1, "settled", None, None)]
@@ -266,6 +298,7 @@ lists = st.none() | st.lists(st.text(alphabet="ab;,\"' é", max_size=3), max_siz
 records = st.tuples(integers, texts, numbers, st.none() | st.booleans(), lists)
 
 
+@settings(max_examples=examples(30))
 @given(
     want=st.dictionaries(st.sampled_from("abcdef"), records),
     have=st.dictionaries(st.sampled_from("abcdef"), records),

@@ -222,10 +222,8 @@ def test_a_claimed_batch_is_free_again_when_its_owner_is_buried(book: Ledger) ->
     batch = released(book, a_change("u1"))
     assert book.claim(batch, "host:1") is not None
     assert book.claim(batch, "w") is None
-    assert book.in_flight(BOUND)
     assert book.owners() == {"host:1"}
     book.bury("host:1")
-    assert not book.in_flight(BOUND)
     assert book.claim(batch, "w") is not None
 
 
@@ -253,6 +251,19 @@ def test_a_new_run_makes_the_pending_batches_of_the_old_one_void(book: Ledger) -
     book.supersede(BOUND)
     assert book.claim(batch, "w") is None
     assert [run.state for run in book.runs("r1")] == ["superseded"]
+
+
+def test_a_new_run_is_told_of_whoever_is_still_delivering_and_what_he_gives_back_is_void(
+    book: Ledger,
+) -> None:
+    claimed = book.claim(released(book, a_change("u1")), "w")
+    assert claimed is not None
+    assert book.supersede(BOUND)
+    assert book.give_back(claimed, 0.0)
+    assert book.due_batches() == []
+    assert book.next_due("r1", BOUND.mapping) is None
+    assert not book.supersede(BOUND)
+    assert not book.give_back(claimed, 0.0)
 
 
 def test_a_record_that_is_gone_is_looked_for_again(book: Ledger) -> None:

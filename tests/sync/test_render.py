@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pyarrow as pa
 import pytest
+from examples import examples
 from file_workspaces import DAY, HEATSYNC, MAPPING, opened, refusal, rendered, snapshot, traits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,9 +21,7 @@ from sync.workspace import Workspace
 
 SEGMENT_USERS = "version: 1\ndestination: segment\nobject: users\nprofile: health\n"
 SEGMENT_ACCOUNTS = "version: 1\ndestination: segment\nobject: accounts\nprofile: health\n"
-relaxed = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+relaxed = settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def users(

@@ -15,7 +15,8 @@ from sync import snapshots, workspace
 
 DAY = date(2026, 4, 5)
 GOOD = "user_id,event,timestamp\nu1,Viewed,2026-04-05T10:00:00Z\n"
-PROFILE = "version: 1\nname: P\nevents:\n  - {event: Viewed, weight: 5}\n"
+MEASURED = "version: 1\nname: P\nevents:\n  - {event: Viewed, weight: 5}\n"
+PROFILE = MEASURED + "normalize: {target: 10}\n"
 
 
 @pytest.fixture
@@ -70,9 +71,41 @@ def test_a_file_that_is_no_table_is_refused(folder: Path) -> None:
     assert "there is no table `events.xlsx`" in refusal(folder, "  events: {table: events.xlsx}")
 
 
-def test_a_broken_parquet_file_is_refused(folder: Path) -> None:
-    (folder / "events.parquet").write_text("this is not Parquet")
-    assert "events.parquet cannot be read" in refusal(folder, "  events: {table: events.parquet}")
+def test_a_folder_in_place_of_a_file_is_called_one(folder: Path) -> None:
+    (folder / "users.csv").mkdir()
+    assert "users.csv is a folder" in refusal(folder, with_users())
+
+
+def test_a_state_folder_that_cannot_be_made_is_named(folder: Path) -> None:
+    (folder / ".heatsync").write_text("a file")
+    said = refusal(folder)
+    assert ".heatsync" in said
+    assert "name another one with `state`" in said
+
+
+def broken(whole: bytes) -> Any:
+    """An end that is missing, a page of `event` that is damaged, and something else altogether."""
+    page = pq.ParquetFile(pa.BufferReader(whole)).metadata.row_group(0).column(1).dictionary_page_offset
+    damaged = whole[: page + 30] + b"\xff" * 40 + whole[page + 70 :]
+    return whole[: len(whole) // 2], damaged, b"this is not Parquet"
+
+
+def test_a_broken_parquet_file_is_refused_without_the_statement_of_the_engine(folder: Path) -> None:
+    count = 100
+    stamp = datetime(2026, 4, 5, 10, tzinfo=UTC)
+    columns = {
+        "user_id": ["u1"] * count,
+        "event": [f"Event {n}" for n in range(count)],
+        "timestamp": [stamp] * count,
+    }
+    path = folder / "events.parquet"
+    pq.write_table(pa.table(columns), path)
+    for content in broken(path.read_bytes()):
+        path.write_bytes(content)
+        said = refusal(folder, "  events: {table: events.parquet}")
+        assert "events.parquet cannot be read: " in said
+        assert said.endswith("Mend the export, or write the file anew")
+        assert "LINE 1" not in said
 
 
 @pytest.mark.parametrize(
@@ -81,8 +114,27 @@ def test_a_broken_parquet_file_is_refused(folder: Path) -> None:
 def test_a_broken_csv_file_is_refused_with_its_line(folder: Path, line: bytes) -> None:
     (folder / "events.csv").write_bytes(GOOD.encode() + line + b"\n")
     said = refusal(folder)
-    assert "events.csv cannot be read" in said
-    assert "line" in said.casefold()
+    assert "events.csv cannot be read: " in said
+    assert "line 3" in said.casefold().replace("line: ", "line ")
+    assert "Possible" not in said
+    assert said.endswith(("Mend the export, or write the file anew", "is not UTF-8: save the file as UTF-8"))
+
+
+def test_a_file_in_another_encoding_is_refused_with_its_first_such_line(folder: Path) -> None:
+    lines = [f"u{n},Präsident" for n in range(3000)]
+    (folder / "users.csv").write_bytes("\n".join(["user_id,role", *lines]).encode("latin-1"))
+    assert "users.csv cannot be read: line 2 is not UTF-8" in refusal(folder, with_users())
+    (folder / "users.csv").write_bytes("user_id,role\nu1,Präsident\n".encode("utf-16"))
+    assert "users.csv cannot be read: line 1 is not UTF-8" in refusal(folder, with_users())
+
+
+def test_a_packed_file_that_was_cut_is_refused(folder: Path) -> None:
+    whole = gzip.compress((GOOD + "u2,Viewed,2026-04-05T10:00:00Z\n" * 5000).encode())
+    for content in (whole[:60], whole[:-4], b"no gzip", whole[:30] + b"\xff" * 20 + whole[50:]):
+        (folder / "events.csv.gz").write_bytes(content)
+        said = refusal(folder, "  events: {table: events.csv.gz}")
+        assert "events.csv.gz cannot be read: " in said
+        assert said.endswith("Mend the export, or write the file anew")
 
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
@@ -97,6 +149,14 @@ def test_an_empty_events_table_is_refused(folder: Path, content: str) -> None:
     (folder / "events.csv").write_text(content)
     said = refusal(folder)
     assert "events.csv is empty" in said or "events.csv has no event at all" in said
+
+
+@pytest.mark.parametrize("lines", ["", ",a@example.com\n"])
+def test_a_users_table_without_anybody_is_refused(folder: Path, lines: str) -> None:
+    (folder / "users.csv").write_text(f"user_id,email\n{lines}")
+    said = refusal(folder, with_users())
+    assert "users.csv has no user at all" in said
+    assert "check the export that fills it, or leave `users` out of the source" in said
 
 
 def test_a_missing_column_is_named_with_the_nearest_and_the_cure(folder: Path) -> None:
@@ -193,27 +253,20 @@ def test_timestamps_without_a_zone_are_mentioned_once(folder: Path) -> None:
     assert rows(folder)["u1"]["last_seen"] == datetime(2026, 4, 5, 10)
 
 
-@pytest.mark.parametrize(
-    ("written", "instant"),
-    [
-        ("2026-03-29 01:59:59", datetime(2026, 3, 29, 0, 59, 59)),
-        ("2026-03-29 03:00:00", datetime(2026, 3, 29, 1)),
-        ("2025-10-26 02:30:00", datetime(2025, 10, 26, 0, 30)),
-        ("2025-10-26 03:00:00", datetime(2025, 10, 26, 2)),
-        ("2026-01-01 00:00:00+05:30", datetime(2025, 12, 31, 18, 30)),
-        ("2026-01-01T00:00Z", datetime(2026, 1, 1)),
-    ],
-)
-def test_the_source_may_say_in_which_zone_its_timestamps_are(
-    folder: Path, written: str, instant: datetime
-) -> None:
-    (folder / "events.csv").write_text(
-        f"user_id,event,timestamp\nu1,Viewed,{written}\nu2,Viewed,2024-07-01 12:00:00\n"
-    )
+def test_the_source_may_say_in_which_zone_its_timestamps_are(folder: Path) -> None:
+    instants = {
+        "2026-03-29 01:59:59": datetime(2026, 3, 29, 0, 59, 59),
+        "2026-03-29 03:00:00": datetime(2026, 3, 29, 1),
+        "2025-10-26 02:30:00": datetime(2025, 10, 26, 0, 30),
+        "2025-10-26 03:00:00": datetime(2025, 10, 26, 2),
+        "2026-01-01 00:00:00+05:30": datetime(2025, 12, 31, 18, 30),
+        "2026-01-01T00:00Z": datetime(2026, 1, 1),
+        "2024-07-01 12:00:00": datetime(2024, 7, 1, 10),
+    }
+    lines = [f"{written},Viewed,{written}\n" for written in instants]
+    (folder / "events.csv").write_text("".join(["user_id,event,timestamp\n", *lines]))
     score(folder, "  events: {table: events.csv, time_zone: Europe/Berlin}")
-    found = rows(folder)
-    assert found["u1"]["last_seen"] == instant
-    assert found["u2"]["last_seen"] == datetime(2024, 7, 1, 10)
+    assert {written: row["last_seen"] for written, row in rows(folder).items()} == instants
 
 
 def test_several_tables_of_events_are_one(folder: Path) -> None:
@@ -256,7 +309,7 @@ def test_a_step_that_looks_at_a_column_that_is_not_there_is_refused(folder: Path
 
 
 def test_a_benchmark_cannot_be_frozen_in_the_future(folder: Path) -> None:
-    said = refusal(folder, profile=PROFILE + "benchmark: {frozen: 2026-04-06}\n")
+    said = refusal(folder, profile=MEASURED + "benchmark: {frozen: 2026-04-06}\n")
     assert "the benchmark is frozen on 2026-04-06, which lies after 2026-04-05" in said
 
 

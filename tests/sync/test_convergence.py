@@ -1,0 +1,417 @@
+"""What stands over there is what is desired, whatever happened on the way."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stories import CONTACTS, DAY, USERS, Killed, Stage, numbered, planned, unattended
+
+from connectors.base import Batch, Kind, Outcome, Status, Unavailable
+from connectors.hubspot import HubSpot
+from sandbox.server import Running
+from sync import delivery, planning, story
+from sync.diff import Scope
+from sync.ledger import Bound, Ledger
+
+CHEERS = "destination: segment\nobject: accounts\nfields: {plan: account.plan}\n"
+INTERCOM = """\
+destination: intercom
+object: contacts
+match: [{external_id: user_id}, {email: email}]
+fields: {role: user.role}
+"""
+ROLE = {"intercom": {"contacts": {"role": {"type": "string"}}}}
+
+
+@pytest.fixture
+def stage(tmp_path: Path, sandbox: Running) -> Stage:
+    return Stage(tmp_path / "w", sandbox)
+
+
+def killed_before_settling(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sync whose process ends after the destination took its values, and before that is written down."""
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "settle", die)
+        with pytest.raises(Killed):
+            stage.sync()
+
+
+def segment_roles(stage: Stage) -> dict[str, Any]:
+    return {key: traits.get("role") for key, traits in stage.sandbox.state()["segment"]["users"].items()}
+
+
+def test_a_value_that_was_taken_back_after_a_crash_is_taken_back_over_there(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", CONTACTS)
+    stage.mapping("s", USERS)
+    stage.contacts("u1", "u2")
+    stage.users({"u1": "right", "u2": "other"})
+    stage.sync()
+    stage.users({"u1": "WRONG", "u2": "other"})
+    killed_before_settling(stage, monkeypatch)
+    assert "WRONG" in (stage.roles()["u1"], segment_roles(stage)["u1"])
+    stage.users({"u1": "right", "u2": "other"})
+    stage.sync()
+    assert stage.roles() == segment_roles(stage) == {"u1": "right", "u2": "other"}
+    stage.calls()
+    stage.sync()
+    assert stage.calls() == 0
+
+
+def test_nothing_is_restored_where_nobody_can_look(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.mapping("s", USERS.replace("user.role", "{from: user.role, when_null: clear}, mail: user.email"))
+    stage.users({"u1": None})
+    stage.sync()
+    stage.users({"u1": "X"})
+    killed_before_settling(stage, monkeypatch)
+    stage.users({"u1": None})
+    stage.sync()
+    assert segment_roles(stage) == {"u1": None}
+
+
+def test_a_value_between_two_crashes_does_not_stay_because_a_message_looks_like_a_repeat(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("s", USERS)
+    for role in ("first", "between"):
+        stage.users({"u1": role})
+        killed_before_settling(stage, monkeypatch)
+        assert segment_roles(stage) == {"u1": role}
+    stage.users({"u1": "first"})
+    stage.sync()
+    assert segment_roles(stage) == {"u1": "first"}
+
+
+def test_a_plain_repeat_after_a_crash_is_recognised_as_one(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("s", USERS)
+    stage.users({"u1": "role"})
+    sent: list[Any] = []
+    real = Ledger.begin
+
+    def noted(self: Ledger, claimed: Any) -> bool:
+        sent.append(
+            [(p.change.version, dict(p.change.fields), dict(p.change.before)) for p in claimed.planned]
+        )
+        return real(self, claimed)
+
+    monkeypatch.setattr(Ledger, "begin", noted)
+    killed_before_settling(stage, monkeypatch)
+    stage.sync()
+    assert sent == [[(0, {"role": "role"}, {})]] * 2
+
+
+def test_who_left_in_a_crash_and_came_back_has_the_values_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", CONTACTS + "audience: all_active\non_exit: clear\n")
+    stage.contacts("u1", "u2")
+    inside = {"audiences": {"u1": ["all_active"], "u2": ["all_active"]}}
+    stage.users(numbered(2), **inside)
+    stage.sync()
+    stage.users(numbered(2), audiences={"u2": ["all_active"]})
+    killed_before_settling(stage, monkeypatch)
+    assert not stage.roles()["u1"]
+    stage.users(numbered(2), **inside)
+    stage.sync()
+    assert stage.roles() == {"u1": "role1", "u2": "role2"}
+
+
+def test_a_record_that_two_of_ours_share_is_never_given_to_the_one_that_changed(stage: Stage) -> None:
+    stage.mapping("m", INTERCOM)
+    contact = {"id": "c1", "external_id": "u1", "email": "shared@x.com", "custom_attributes": {}}
+    stage.sandbox.seed({"intercom": {"contacts": [contact]}, "fields": ROLE})
+    emails = {"u2": "shared@x.com"}
+    for role in ("r2", "INTRUDER", "INTRUDER"):
+        stage.users({"u1": "r1", "u2": role}, email=emails)
+        stage.sync()
+        (found,) = stage.sandbox.state()["intercom"]["contacts"]
+        assert found["custom_attributes"].get("role") is None
+
+
+def refuse_leavers(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = HubSpot.push
+
+    def push(self: HubSpot, batch: Batch) -> Iterator[Outcome]:
+        outcomes = {outcome.key: outcome for outcome in real(self, batch)}
+        for change in batch.changes:
+            if change.kind is Kind.LEFT:
+                yield Outcome(change.key, Status.REJECTED, code="refused", cause="no")
+            else:
+                yield outcomes[change.key]
+
+    monkeypatch.setattr(HubSpot, "push", push)
+
+
+def test_a_farewell_that_was_refused_is_not_repeated_every_day(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", CONTACTS + "audience: all_active\non_exit: clear\n")
+    stage.contacts("u1", "u2")
+    stage.users(numbered(2), audiences={"u1": ["all_active"], "u2": ["all_active"]})
+    assert stage.sync().code == 0
+    stage.users(numbered(2), audiences={"u2": ["all_active"]})
+    refuse_leavers(monkeypatch)
+    assert stage.sync().code == 1
+    stage.calls()
+    assert stage.sync().code == 0
+    assert stage.calls() == 0
+
+
+def test_who_leaves_is_told_through_the_member_of_before_and_never_through_a_profile_of_its_own(
+    stage: Stage,
+) -> None:
+    stage.mapping("m", CHEERS + "audience: all_active\non_exit: clear\n")
+    stage.accounts({"a1": "pro", "a2": "free"}, audiences={"a1": ["all_active"]}, member={"a1": "u1"})
+    stage.sync()
+    stage.accounts({"a1": "pro", "a2": "free"}, member={"a1": "u1"})
+    ended = stage.sync()
+    assert ended.only["planned"]["left"] == 1
+    assert ended.outcomes == {"delivered": 1}
+    segment = stage.sandbox.state()["segment"]
+    assert segment["groups"]["a1"].get("plan") is None
+    assert [key for key in segment["users"] if key.startswith("account:")] == []
+
+
+def test_fields_that_could_not_be_made_at_first_are_made_later(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
+    stage.contacts("u1", "u2")
+    stage.users(numbered(2))
+
+    def fail(*_: object) -> None:
+        raise Unavailable("HubSpot answered 503")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HubSpot, "create_fields", fail)
+        assert stage.sync().code == 3
+    assert stage.sync().code == 0
+    assert stage.roles("made") == numbered(2)
+
+
+def test_a_field_that_somebody_deletes_is_made_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
+    stage.contacts("u1", "u2")
+    stage.users(numbered(2))
+    stage.sync()
+    stage.contacts("u1", "u2")
+    stage.users({"u1": "new", "u2": "newer"})
+    assert stage.sync().code == 1
+    monkeypatch.setattr(planning, "SCHEMA_SECONDS", 0.0)
+    assert stage.sync().code == 0
+    assert stage.roles("made") == {"u1": "new", "u2": "newer"}
+
+
+def test_records_that_wait_for_a_field_cost_nothing_until_it_is_there(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", CONTACTS.replace("role:", "wanted:"))
+    stage.contacts("u1", "u2")
+    stage.users(numbered(2))
+    assert stage.sync().code == 1
+    stage.calls()
+    assert stage.sync().code == 0
+    assert stage.calls() == 0
+    monkeypatch.setattr(planning, "SCHEMA_SECONDS", 0.0)
+    for _ in range(2):
+        ended = stage.sync()
+        assert (ended.code, ended.outcomes) == (0, {})
+        assert stage.calls() == 1, "the fields are asked for, and nothing is sent"
+    state = stage.sandbox.state()
+    state["fields"]["hubspot"]["contacts"]["wanted"] = {"type": "string"}
+    stage.sandbox.seed(state)
+    assert stage.sync().code == 0
+    assert stage.roles("wanted") == numbered(2)
+
+
+@pytest.mark.parametrize("name", ["plain", "Größe", 'say "hi"', "back\\slash", "a b/c"])
+def test_what_somebody_wrote_is_kept_whatever_the_field_is_called(stage: Stage, name: str) -> None:
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    stage.mapping(
+        "m", INTERCOM.replace("{role: user.role}", f'{{"{escaped}": {{from: user.role, write: if_empty}}}}')
+    )
+    own = {"id": "c1", "external_id": "u1", "email": "u1@x.com", "custom_attributes": {name: "their own"}}
+    stage.sandbox.seed(
+        {"intercom": {"contacts": [own]}, "fields": {"intercom": {"contacts": {name: {"type": "string"}}}}}
+    )
+    stage.users(numbered(1))
+    stage.sync()
+    (found,) = stage.sandbox.state()["intercom"]["contacts"]
+    assert found["custom_attributes"] == {name: "their own"}
+
+
+def test_a_look_up_of_one_mapping_does_not_undo_what_another_delivers_meanwhile(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("a", CONTACTS)
+    stage.contacts("u1", "u2")
+    stage.users({"u1": "old", "u2": "other"})
+    stage.sync()
+    stage.mapping("b", CONTACTS.replace("role:", "other:"))
+    stage.users({"u1": "MIDDLE", "u2": "other"})
+    with stage.house() as house:
+        planned(house, "a", "ra")
+        real = house.ledger.remember_records
+
+        def slowly(bound: Bound, records: Any) -> None:
+            for batch in house.ledger.due_batches("ra"):
+                assert delivery.deliver(house, batch).state == "done"
+            real(bound, records)
+
+        monkeypatch.setattr(house.ledger, "remember_records", slowly)
+        planned(house, "b", "rb")
+    assert stage.roles()["u1"] == "MIDDLE"
+    stage.users({"u1": "old", "u2": "other"})
+    stage.sync()
+    assert stage.roles()["u1"] == "old"
+
+
+def test_a_batch_taken_while_a_new_run_begins_does_not_arrive_after_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", CONTACTS)
+    stage.contacts("u1", "u2")
+    stage.users({"u1": "old", "u2": "other"})
+    stage.sync()
+    with stage.house() as house:
+        stage.users({"u1": "STALE", "u2": "other"})
+        planned(house, "m", "stale")
+        (batch,) = house.ledger.due_batches("stale")
+        stage.users({"u1": "FRESH", "u2": "other"})
+        real, taken = house.ledger.supersede, []
+
+        def a_worker_is_faster(bound: Bound) -> Any:
+            if not taken:
+                taken.append(house.ledger.claim(batch, "@worker:1"))
+            return real(bound)
+
+        def the_worker_gets_on(_seconds: float = 0.0) -> None:
+            (claimed,) = taken
+            assert claimed is not None
+            assert stage.roles()["u1"] != "FRESH"
+            pushed = list(house.reach(house.mappings["m"]).destination.push(claimed.batch))
+            house.ledger.settle(claimed, pushed, 0.0)
+            house.ledger.finish_batch(claimed)
+
+        monkeypatch.setattr(house.ledger, "supersede", a_worker_is_faster)
+        with monkeypatch.context() as patch:
+            patch.setattr(house, "rest", the_worker_gets_on)
+            plan = planning.plan(house, house.mappings["m"], "fresh", DAY, Scope(), story.silent)
+        assert taken[0] is not None
+        assert house.ledger.release(plan.run)
+        assert story.deliver_run(house, "fresh", house.mappings["m"]) is None
+    assert stage.roles()["u1"] == "FRESH"
+
+
+def test_an_account_is_sent_as_soon_as_it_has_a_member(stage: Stage) -> None:
+    stage.mapping("m", CHEERS)
+    stage.accounts({"a1": "pro", "a3": "pro"}, member={"a1": "u1"})
+    assert stage.sync().outcomes == {"delivered": 1, "skipped": 1}
+    stage.accounts({"a1": "pro", "a3": "pro"}, member={"a1": "u1", "a3": "u3"})
+    assert stage.sync().outcomes == {"delivered": 1}
+    assert set(stage.sandbox.state()["segment"]["groups"]) == {"a1", "a3"}
+
+
+def test_another_member_alone_is_no_reason_to_send_an_account_again(stage: Stage) -> None:
+    stage.mapping("m", CHEERS)
+    stage.accounts({"a1": "pro"}, member={"a1": "u1"})
+    stage.sync()
+    stage.accounts({"a1": "pro"}, member={"a1": "u2"})
+    assert stage.sync().outcomes == {}
+
+
+def test_who_cannot_be_found_is_not_looked_for_because_a_value_moved(stage: Stage) -> None:
+    stage.mapping("m", CONTACTS)
+    stage.mapping(
+        "c",
+        "destination: hubspot\nobject: companies\nmatch: {domain: domain}\nfields: {plan: account.plan}\n",
+    )
+    state = {
+        "hubspot": {"companies": [{"id": str(n), "properties": {"domain": "a1.com"}} for n in (1, 2)]},
+        "fields": {
+            "hubspot": {"contacts": {"role": {"type": "string"}}, "companies": {"plan": {"type": "string"}}}
+        },
+    }
+    stage.sandbox.seed(state)
+    for day in range(3):
+        stage.users({"u1": f"role of day {day}"})
+        stage.accounts({"a1": f"plan of day {day}", "a2": f"plan of day {day}"})
+        ended = stage.sync()
+        assert (ended.code, stage.calls() > 0) == ((1, True) if day == 0 else (0, False))
+        companies = ended.mappings["c"]
+        assert (ended.mappings["m"]["unmatched"], companies["unmatched"], companies["ambiguous"]) == (1, 1, 1)
+
+
+def test_who_cannot_be_found_is_looked_for_again_when_the_key_or_the_mode_changes(stage: Stage) -> None:
+    stage.mapping("m", CONTACTS)
+    stage.contacts("u2")
+    stage.users({"u1": "role"})
+    assert stage.sync().outcomes == {"skipped": 1}
+    stage.users({"u1": "role"}, email={"u1": "u2@x.com"})
+    assert stage.sync().outcomes == {"delivered": 1}
+    stage.users({"u9": "role"})
+    assert stage.sync().outcomes == {"skipped": 1}
+    stage.mapping("m", CONTACTS + "mode: upsert\n")
+    assert stage.sync().outcomes == {"delivered": 1}
+
+
+def test_a_field_left_empty_in_what_we_made_is_known_to_be_empty(stage: Stage) -> None:
+    stage.mapping(
+        "m", CONTACTS.replace("}\nfields: {", "}\nfields: {other: user.user_id, ") + "mode: upsert\n"
+    )
+    stage.contacts()
+    stage.users({"u1": None, "u2": "role"})
+    stage.sync()
+    stage.users({"u1": "now", "u2": "role"})
+    stage.calls()
+    stage.sync()
+    assert stage.calls() == 1, "one update, and no look-up"
+    assert stage.roles() == {"u1": "now", "u2": "role"}
+
+
+def test_a_refusal_does_not_make_a_small_move_worth_a_write(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", CONTACTS.replace("role: user.role", "score: {from: score, tolerance: 5}"))
+    stage.sandbox.seed(
+        {
+            "hubspot": {"contacts": [{"id": "1", "properties": {"email": "u1@x.com"}}]},
+            "fields": {"hubspot": {"contacts": {"score": {"type": "number"}}}},
+        }
+    )
+    stage.users(numbered(1), score={"u1": 50})
+    stage.sync()
+    stage.users(numbered(1), score={"u1": 50}, email={"u1": ""})
+    assert stage.sync().outcomes == {"skipped": 1}
+    stage.users(numbered(1), score={"u1": 52})
+    assert stage.sync().outcomes == {}
+    assert stage.roles("score") == {"u1": "50"}
+
+
+def test_a_record_that_always_rests_in_the_lock_of_another_ends_the_run_and_stays_due(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", CONTACTS)
+    stage.contacts("u1")
+    stage.users(numbered(1))
+
+    def locked(_self: HubSpot, batch: Batch) -> Iterator[Outcome]:
+        until = datetime.now(UTC) + timedelta(seconds=0.01)
+        yield from (Outcome(c.key, Status.DEFERRED, code="locked", until=until) for c in batch.changes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HubSpot, "push", locked)
+        patch.setattr(story, "STANDSTILL", 0.2)
+        ended = stage.sync()
+    assert ended.code == 3
+    assert ended.only["state"] == "failed"
+    assert stage.sync(decide=unattended).outcomes == {"delivered": 1}

@@ -1,0 +1,346 @@
+"""A batch on its way: waited for, taken over, doubted, and never made twice."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from stories import CONTACTS, USERS, Stage, numbered, planned
+
+from connectors.base import (
+    Batch,
+    HeatsyncError,
+    Misunderstood,
+    Outcome,
+    Unauthorized,
+    Unavailable,
+)
+from connectors.hubspot import HubSpot
+from connectors.segment import Segment
+from sandbox.server import Running
+from sync import delivery, story
+from sync import house as houses
+from sync.diff import Scope
+from sync.house import House, keeping, owner
+from sync.ledger import Ledger, tables
+
+UPSERT = CONTACTS + "mode: upsert\n"
+
+
+@pytest.fixture
+def stage(tmp_path: Path, sandbox: Running) -> Stage:
+    return Stage(tmp_path / "w", sandbox)
+
+
+def attempts(house: House) -> list[int]:
+    with house.ledger.reading() as connection:
+        return list(connection.scalars(sa.select(tables.batches.c.attempts).order_by(tables.batches.c.id)))
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, vendor: type, name: str) -> list[int]:
+    """How many records each call of a connector's generator was about."""
+    asked: list[int] = []
+    real = getattr(vendor, name)
+
+    def call(self: Any, *arguments: Any) -> Iterator[Any]:
+        about = arguments[1] if name == "find" else arguments[0].changes
+        asked.append(len(about))
+        yield from real(self, *arguments)
+
+    monkeypatch.setattr(vendor, name, call)
+    return asked
+
+
+def small_batches(house: House, size: int, concurrency: int = 1) -> None:
+    destination: Any = house.reach(house.mappings["m"]).destination
+    destination.limits = replace(destination.limits, records=size, concurrency=concurrency)
+
+
+def test_batches_that_make_records_wait_for_each_other_without_a_call_or_an_attempt(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", UPSERT)
+    stage.contacts()
+    stage.users(numbered(8))
+    found = counted(monkeypatch, HubSpot, "find")
+    making: list[str] = []
+    real = HubSpot.push
+
+    def push(self: HubSpot, batch: Batch) -> Iterator[Outcome]:
+        making.append(batch.id)
+        assert len(making) == 1, "two batches make records at the same time"
+        yield from real(self, batch)
+        making.pop()
+
+    monkeypatch.setattr(HubSpot, "push", push)
+    with stage.house() as house:
+        small_batches(house, 2, concurrency=4)
+        planned(house, "m", "r")
+        assert story.deliver_run(house, "r", house.mappings["m"]) is None
+        assert attempts(house) == [1] * 4
+    assert sum(found) == 8, "each is looked for once, by the plan"
+    assert len(stage.roles()) == 8
+
+
+def test_a_create_whose_answer_was_lost_is_looked_for_before_it_is_made_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", UPSERT)
+    stage.contacts()
+    stage.users(numbered(2))
+    real = HubSpot.push
+
+    def push(self: HubSpot, batch: Batch) -> Iterator[Outcome]:
+        list(real(self, batch))
+        raise Unavailable("HubSpot answered 503", 0.05)
+        yield
+
+    with stage.house() as house:
+        planned(house, "m", "r")
+        (batch,) = house.ledger.due_batches("r")
+        with monkeypatch.context() as patch:
+            patch.setattr(HubSpot, "push", push)
+            assert delivery.deliver(house, batch).state == "later"
+        assert story.deliver_run(house, "r", house.mappings["m"]) is None
+        assert house.ledger.outcome_counts("r", "m")["delivered"] == 2
+    assert len(stage.sandbox.state()["hubspot"]["contacts"]) == 2
+
+
+def test_what_is_there_several_times_by_now_is_not_made_once_more(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping(
+        "m",
+        "destination: hubspot\nobject: companies\nmatch: {domain: domain}\nmode: upsert\nfields: {plan: account.plan}\n",
+    )
+    fields = {"hubspot": {"companies": {"plan": {"type": "string"}}}}
+    stage.sandbox.seed({"fields": fields})
+    stage.accounts({"a1": "pro", "a2": "pro"})
+
+    def push(self: HubSpot, batch: Batch) -> Iterator[Outcome]:
+        raise Unavailable("HubSpot answered 503", 0.05)
+        yield
+
+    with stage.house() as house:
+        planned(house, "m", "r")
+        (batch,) = house.ledger.due_batches("r")
+        with monkeypatch.context() as patch:
+            patch.setattr(HubSpot, "push", push)
+            delivery.deliver(house, batch)
+        twice = [{"id": str(number), "properties": {"domain": "a1.com"}} for number in (1, 2)]
+        stage.sandbox.seed({"hubspot": {"companies": twice}, "fields": fields})
+        assert story.deliver_run(house, "r", house.mappings["m"]) is None
+        counts = house.ledger.outcome_counts("r", "m")
+        assert (counts["delivered"], counts["rejected"]) == (1, 1)
+        (failure,) = house.ledger.failures("r")
+        assert (failure.entity, failure.code) == ("a1", "ambiguous")
+    domains = [c["properties"]["domain"] for c in stage.sandbox.state()["hubspot"]["companies"]]
+    assert sorted(domains) == ["a1.com", "a1.com", "a2.com"]
+
+
+def test_a_batch_that_was_taken_over_is_not_pushed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.mapping("m", USERS)
+    stage.users(numbered(1))
+    with stage.house() as house:
+        planned(house, "m", "r")
+        (batch,) = house.ledger.due_batches("r")
+        real = house.ledger.paused
+
+        def overslept(*arguments: Any) -> str | None:
+            with house.ledger.writing() as connection:
+                connection.execute(tables.batches.update().values(lease_until=0.0))
+            assert house.ledger.claim(batch, "somebody else") is not None
+            return real(*arguments)
+
+        monkeypatch.setattr(house.ledger, "paused", overslept)
+        assert delivery.deliver(house, batch).state == "later"
+        assert house.ledger.owners() == {"somebody else"}
+    assert stage.calls() == 0
+
+
+def test_a_lease_is_kept_as_long_as_a_call_lasts(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.mapping("m", UPSERT)
+    stage.contacts()
+    stage.users(numbered(1))
+    extended, locked = threading.Event(), threading.Event()
+    real_extend, real_lock, real_push = Ledger.extend, Ledger.lock, HubSpot.push
+    pushing = threading.Event()
+
+    def extend(self: Ledger, *arguments: Any) -> bool:
+        kept = real_extend(self, *arguments)
+        if pushing.is_set():
+            extended.set()
+        return kept
+
+    def lock(self: Ledger, name: str, *arguments: Any) -> bool:
+        kept = real_lock(self, name, *arguments)
+        if pushing.is_set() and name.startswith("create"):
+            locked.set()
+        return kept
+
+    def push(self: HubSpot, batch: Batch) -> Iterator[Outcome]:
+        pushing.set()
+        assert extended.wait(30), "nobody keeps the batch"
+        assert locked.wait(30), "nobody keeps the lock for making records"
+        yield from real_push(self, batch)
+
+    monkeypatch.setattr(Ledger, "extend", extend)
+    monkeypatch.setattr(Ledger, "lock", lock)
+    monkeypatch.setattr(HubSpot, "push", push)
+    for module in (houses, delivery):
+        monkeypatch.setattr(module, "keeping", lambda extend: keeping(extend, every=0.02))
+    with stage.house() as house:
+        planned(house, "m", "r")
+        assert story.deliver_run(house, "r", house.mappings["m"]) is None
+        assert house.ledger.outcome_counts("r", "m")["delivered"] == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Unavailable("later", 5.0), Unavailable("now"), Unauthorized("401"), Misunderstood("what?", "evidence")],
+)
+def test_outcomes_earned_before_an_error_stay_earned(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, error: HeatsyncError
+) -> None:
+    stage.mapping("m", USERS)
+    stage.users(numbered(3))
+    real = Segment.push
+
+    def push(self: Segment, batch: Batch) -> Iterator[Outcome]:
+        yield from list(real(self, batch))[:1]
+        raise error
+
+    with stage.house() as house:
+        planned(house, "m", "r")
+        (batch,) = house.ledger.due_batches("r")
+        with monkeypatch.context() as patch:
+            patch.setattr(Segment, "push", push)
+            assert delivery.deliver(house, batch).error is error
+        assert house.ledger.outcome_counts("r", "m")["delivered"] == 1
+        burnt = isinstance(error, Misunderstood | Unauthorized) or error.retry_after is None  # type: ignore[attr-defined]
+        assert attempts(house) == [1 if burnt else 0]
+        house.ledger.resume("m")
+    assert stage.sync().outcomes == {"delivered": 2}
+
+
+def test_a_record_left_without_an_answer_is_not_taken_for_delivered(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", CONTACTS)
+    stage.contacts("u1", "u2")
+    stage.users(numbered(2))
+    real = HubSpot.push
+
+    def push(self: HubSpot, batch: Batch) -> Iterator[Outcome]:
+        yield from list(real(self, batch))[:1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HubSpot, "push", push)
+        ended = stage.sync()
+    assert ended.code == 3
+    assert "1 of 2 records without an answer" in ended.only["cause"]
+    again = stage.sync()
+    assert (again.code, again.only["planned"]["unchanged"]) == (0, 2), "looked up, and right already"
+
+
+def test_a_variable_that_is_missing_here_costs_the_batch_nothing(stage: Stage) -> None:
+    stage.mapping("m", USERS)
+    stage.users(numbered(1))
+    with stage.house() as house:
+        planned(house, "m", "r")
+        (batch,) = house.ledger.due_batches("r")
+    with House(stage.opened(), environ={}) as elsewhere:
+        assert delivery.deliver(elsewhere, batch).state == "stopped"
+        assert attempts(elsewhere) == [0]
+        assert elsewhere.ledger.next_due("r", "m") is not None
+
+
+def test_fields_are_made_once_however_many_batches_come_at_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
+    stage.contacts(*numbered(8))
+    stage.users(numbered(8))
+    asked: list[str] = []
+    real = HubSpot.fields
+
+    def fields(self: HubSpot, object: str) -> Any:
+        asked.append(object)
+        return real(self, object)
+
+    with stage.house() as house:
+        small_batches(house, 2, concurrency=4)
+        planned(house, "m", "r")
+        monkeypatch.setattr(HubSpot, "fields", fields)
+        assert story.deliver_run(house, "r", house.mappings["m"]) is None
+        assert house.ledger.runs("r")[0].state == "done"
+    assert asked == ["contacts"]
+    assert stage.roles("made") == numbered(8)
+
+
+def test_making_fields_does_not_wake_a_run_that_ended_meanwhile(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
+    stage.contacts("u1")
+    stage.users(numbered(1))
+    real = HubSpot.create_fields
+    with stage.house() as house:
+
+        def slowly(self: HubSpot, *arguments: Any) -> None:
+            real(self, *arguments)
+            house.ledger.finish_run("r", "m", "somebody gave up")
+
+        monkeypatch.setattr(HubSpot, "create_fields", slowly)
+        planned(house, "m", "r")
+        (batch,) = house.ledger.due_batches("r")
+        delivery.deliver(house, batch)
+        (run,) = house.ledger.runs("r")
+        assert (run.state, run.cause) == ("failed", "somebody gave up")
+
+
+def test_more_than_nine_batches_are_shown_in_the_order_of_their_records(stage: Stage) -> None:
+    stage.mapping("m", USERS)
+    stage.users(numbered(25))
+    with stage.house() as house:
+        small_batches(house, 2)
+        planned(house, "m", "r")
+        shown = [planned.change.key for planned in house.ledger.planned_changes("r", "m")]
+        numbers = [id.rpartition(".")[2] for id in house.ledger.due_batches("r")]
+    assert shown == sorted(numbered(25))
+    assert len(numbers) == 13
+    assert numbers == sorted(numbers, key=int)
+
+
+def test_what_is_put_right_in_one_account_is_still_shown_as_refused_in_the_other(stage: Stage) -> None:
+    stage.mapping("m", USERS)
+    stage.users({"u1": "x" * 40_000, "u2": "x" * 40_000})
+    old = stage.sync(token="acme:t")
+    new = stage.sync()
+    assert (old.code, new.code) == (1, 1)
+    stage.users({"u1": "short", "u2": "short"})
+    assert stage.sync(scope=Scope(only="u1")).code == 0
+    with stage.house() as house:
+        shown = {(row.run, row.entity) for row in house.ledger.failures()}
+    assert shown == {(old.run, "u1"), (old.run, "u2"), (new.run, "u2")}
+
+
+def test_only_a_process_that_is_known_to_be_dead_is_taken_for_dead(stage: Stage) -> None:
+    stage.mapping("m", USERS)
+    stage.users(numbered(1))
+    with stage.house() as house:
+        planned(house, "m", "r")
+        (batch,) = house.ledger.due_batches("r")
+        here, _, pid = owner().rpartition(":")
+        no_process = 2**22 + 1
+        elsewhere = f"@{socket.gethostname()}/a container beside this one:{no_process}"
+        assert house.ledger.claim(batch, f"{here}:{pid}") is not None
+        for holder, free in ((f"{here}:{pid}", False), (elsewhere, False), (f"{here}:{no_process}", True)):
+            with house.ledger.writing() as connection:
+                connection.execute(tables.batches.update().values(owner=holder))
+            house.bury_the_dead()
+            assert (house.ledger.claim(batch, "b") is not None) is free

@@ -1,0 +1,134 @@
+"""Many at once on one ledger, on both databases."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.base import Change, FieldType, Kind, Outcome, Status
+from sync.ledger import Bound, Claimed, Ledger, Planned, Record, Run
+
+ACCOUNT, OBJECT = "hubspot:1", "contacts"
+KEYS = [f"u{number}" for number in range(30)]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/ledger.db"
+    database: str = request.getfixturevalue("postgres_database")
+    return database
+
+
+@pytest.fixture
+def book(url: str) -> Iterator[Ledger]:
+    ledger = Ledger(url)
+    yield ledger
+    ledger.close()
+
+
+def at_once(*acts: Callable[[], Any]) -> list[Any]:
+    """What each of them answers when all begin at the same moment."""
+    ready = threading.Barrier(len(acts))
+
+    def act(do: Callable[[], Any]) -> Any:
+        ready.wait(30)
+        return do()
+
+    with ThreadPoolExecutor(len(acts)) as pool:
+        return list(pool.map(act, acts))
+
+
+def claimed(book: Ledger, name: str, mapping: str, field: str, keys: list[str]) -> Claimed:
+    run = Run(
+        run=name,
+        mapping=mapping,
+        destination="hubspot",
+        object=OBJECT,
+        account=ACCOUNT,
+        label="portal 1",
+        as_of="2026-01-31",
+        meaning="m1",
+        state="planning",
+        cause="",
+        planned={},
+        calls=0,
+        seconds=0.0,
+        created_at=time.time(),
+        ended_at=None,
+    )
+    book.begin_run(run)
+    changes = [
+        Change(kind=Kind.CHANGED, key=key, match=(), fields={field: name}, remote_id=f"r-{key}")
+        for key in keys
+    ]
+    batch = book.add_batch(run, 1, [Planned(change, 1, None) for change in changes], {field: FieldType.TEXT})
+    book.update_run(replace(run, state="held"))
+    assert book.release(run)
+    taken = book.claim(batch, mapping)
+    assert taken is not None
+    return taken
+
+
+def test_a_lock_that_nobody_holds_is_given_to_one_of_those_who_ask_at_once(book: Ledger) -> None:
+    for turn in range(25):
+        assert sorted(at_once(*(partial(book.lock, f"lock {turn}", me) for me in "ab"))) == [False, True]
+
+
+def test_the_first_processes_of_a_ledger_agree_on_its_key(url: str) -> None:
+    books = [Ledger(url) for _ in range(4)]
+    try:
+        assert len(set(at_once(*(partial(each.credential, "hubspot", ["x"]) for each in books)))) == 1
+    finally:
+        for each in books:
+            each.close()
+
+
+def test_two_mappings_that_settle_the_same_records_at_once_lose_no_field(book: Ledger) -> None:
+    for turn in range(8):
+        # Other records each time: a row that is not there yet cannot be locked.
+        keys = [f"{key}-{turn // 2}" for key in KEYS]
+        one = claimed(book, f"r{turn}", "one", "f_one", keys)
+        other = claimed(book, f"r{turn}", "other", "f_other", keys[::-1])
+
+        def settle(batch: Claimed) -> None:
+            book.settle(batch, [Outcome(p.change.key, Status.DELIVERED) for p in batch.planned], 0.0)
+
+        at_once(partial(settle, one), partial(settle, other))
+        for chunk in book.records(Bound("one", ACCOUNT, OBJECT), keys):
+            for row in chunk:
+                assert json.loads(row[4]) == {"f_one": f"r{turn}", "f_other": f"r{turn}"}
+
+
+def test_a_look_up_and_a_delivery_at_once_lose_neither(book: Ledger) -> None:
+    bound = Bound("one", ACCOUNT, OBJECT)
+    for turn in range(8):
+        keys = [f"{key}-{turn}" for key in KEYS]
+        batch = claimed(book, f"r{turn}", "one", "f_one", keys)
+        told = [Record(key, f"r-{key}", None, {"plan": "pro"}) for key in keys[::-1]]
+        at_once(
+            lambda: book.settle(batch, [Outcome(key, Status.DELIVERED) for key in keys], 0.0),  # noqa: B023
+            lambda: book.remember_records(bound, told),  # noqa: B023
+        )
+        for chunk in book.records(bound, keys):
+            for row in chunk:
+                assert json.loads(row[4]) == {"f_one": f"r{turn}", "plan": "pro"}
+                assert row[3] == 1
+
+
+def test_of_a_new_run_and_a_claim_at_once_one_knows_of_the_other(book: Ledger) -> None:
+    bound = Bound("one", ACCOUNT, OBJECT)
+    for turn in range(15):
+        first = claimed(book, f"r{turn}", "one", "f_one", ["u1"])
+        assert book.give_back(first, 0.0)
+        flying, taken = at_once(lambda: book.supersede(bound), lambda: book.claim(first.id, "w"))  # noqa: B023
+        assert flying is (taken is not None)
+        if taken is not None:
+            assert book.finish_batch(taken)

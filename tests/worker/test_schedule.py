@@ -1,0 +1,171 @@
+"""When a mapping is due, what the sweep lets go, and who is told: the tasks, called without a broker."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from celery import Celery, current_app
+from stories import CONTACTS, DAY, HEATSYNC, USERS, Stage, numbered, planned
+
+from connectors.base import Unavailable
+from connectors.hubspot import HubSpot
+from sandbox.server import Running
+from sync import alerts, snapshots, story
+from sync.diff import Scope
+from sync.house import House
+from sync.ledger import tables
+from worker import tasks
+
+
+@pytest.fixture
+def stage(tmp_path: Path, sandbox: Running) -> Stage:
+    return Stage(tmp_path / "w", sandbox, HEATSYNC + "alerts: {webhook: http://127.0.0.1:9/nobody}\n")
+
+
+@pytest.fixture
+def rung(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The doorbells that were rung."""
+    bells: list[tuple[str, ...]] = []
+    monkeypatch.setattr(tasks.deliver, "delay", lambda batch: bells.append(("deliver", batch)))
+    monkeypatch.setattr(tasks.plan, "delay", lambda mapping, _run=None: bells.append(("plan", mapping)))
+    monkeypatch.setattr(tasks.score, "delay", lambda: bells.append(("score",)))
+    return bells
+
+
+@pytest.fixture
+def posted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    texts: list[str] = []
+    monkeypatch.setattr(alerts, "post", lambda _webhook, text: texts.append(text))
+    return texts
+
+
+@pytest.fixture
+def at_work(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    """The house of a worker on the morning after the day that the snapshots are of; all is scored."""
+    stage.mapping("m", USERS)
+    stage.users(numbered(2))
+    monkeypatch.setattr(snapshots, "last_complete_day", lambda _workspace: DAY)
+    with stage.house() as house:
+        monkeypatch.setattr(tasks, "house", lambda: house)
+        house.ledger.mark_scored(DAY.isoformat())
+        yield house
+
+
+def older(house: House, seconds: float) -> None:
+    """As if all runs had begun and ended so long ago."""
+    c = tables.runs.c
+    with house.ledger.writing() as connection:
+        connection.execute(
+            tables.runs.update().values(created_at=c.created_at - seconds, ended_at=c.ended_at - seconds)
+        )
+
+
+def approved(house: House) -> None:
+    """The mapping was let through once."""
+    planned(house, "m", "first")
+    assert story.deliver_run(house, "first", house.mappings["m"]) is None
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/Santiago", "Pacific/Kiritimati"])
+@pytest.mark.parametrize("cron", ["0 0 * * *", "* * * * *"])
+def test_a_schedule_at_midnight_has_come_all_day(zone: str, cron: str) -> None:
+    here: Any = SimpleNamespace(workspace=SimpleNamespace(time_zone=ZoneInfo(zone)))
+    before: Any = current_app._get_current_object()
+    app = Celery(set_as_current=False)
+    app.conf.timezone = zone  # as that of a workspace is
+    app.set_current()
+    try:
+        assert tasks._hour_has_come(here, cron)
+    finally:
+        before.set_current()
+
+
+def test_a_schedule_later_today_has_not_come() -> None:
+    here: Any = SimpleNamespace(workspace=SimpleNamespace(time_zone=UTC))
+    now = datetime.now(UTC)
+    soon = now + timedelta(minutes=5)
+    # Five minutes before midnight there is no later today; the day after tomorrow does as well.
+    day = "*" if soon.date() == now.date() else str((now + timedelta(days=2)).day)
+    assert not tasks._hour_has_come(here, f"{soon.minute} {soon.hour} {day} * *")
+
+
+def test_a_plan_that_nobody_must_approve_is_let_go_by_the_sweep(
+    at_work: House, stage: Stage, rung: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "_hour_has_come", lambda *_: True)
+    approved(at_work)
+    stage.users({"u1": "new", "u2": "newer"})
+    plan = planned(at_work, "m", "orphan", release=False)
+    assert plan.reasons == []
+    older(at_work, 2 * tasks.SOON)
+    tasks.sweep()
+    assert rung == [("deliver", "orphan.m.000001")]
+    assert at_work.ledger.runs("orphan")[0].state == "ready"
+
+
+def test_a_plan_that_waits_for_approval_is_left_to_wait(at_work: House, rung: list[tuple[str, ...]]) -> None:
+    plan = planned(at_work, "m", "first", release=False)
+    assert plan.reasons
+    older(at_work, 2 * tasks.SOON)
+    tasks.sweep()
+    assert rung == []
+    assert at_work.ledger.runs("first")[0].state == "held"
+
+
+def test_two_messages_for_one_mapping_make_one_plan(
+    at_work: House, rung: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = story.plan_one
+
+    def while_planning(*arguments: Any) -> story.Told:
+        tasks.plan("m")
+        return real(*arguments)
+
+    monkeypatch.setattr(story, "plan_one", while_planning)
+    tasks.plan("m")
+    tasks.plan("m")
+    assert [run.state for run in at_work.ledger.runs()] == ["held"]
+
+
+def test_a_plan_that_could_not_begin_is_not_tried_again_at_once(
+    at_work: House, stage: Stage, posted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", CONTACTS)
+    asked: list[int] = []
+
+    def account(_self: HubSpot) -> Any:
+        asked.append(1)
+        raise Unavailable("HubSpot cannot be reached")
+
+    monkeypatch.setattr(HubSpot, "account", account)
+    with stage.house() as house:
+        monkeypatch.setattr(tasks, "house", lambda: house)
+        tasks.plan("m")
+        tasks.plan("m")
+        assert len(asked) == len(posted) == 1
+        older(house, 2 * tasks.RETRY_SECONDS)
+        tasks.plan("m")
+        assert len(asked) == 2
+
+
+def test_a_trial_by_hand_does_not_take_the_place_of_the_plan_of_the_day(
+    at_work: House, rung: list[tuple[str, ...]]
+) -> None:
+    chosen = at_work.chosen([])
+    story.sync(at_work, chosen, DAY, Scope(only="u1"), lambda _plan: True)
+    assert tasks._to_plan(at_work, chosen[0], DAY)
+    story.sync(at_work, chosen, DAY, Scope(), lambda _plan: True)
+    assert not tasks._to_plan(at_work, chosen[0], DAY)
+
+
+def test_records_refused_at_delivery_are_told(at_work: House, stage: Stage, posted: list[str]) -> None:
+    stage.users({"u1": "role", "u2": "x" * 40_000})
+    planned(at_work, "m", "r")
+    for batch in at_work.ledger.due_batches("r"):
+        tasks.deliver(batch)
+    (text,) = posted
+    assert "m: done, 1 not delivered" in text
