@@ -18,7 +18,7 @@ _NUMBER = r"^(-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?|[Nn][Aa][Nn]|-?[Ii]
 """007 and +49 30 1234 are text."""
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _FLAG = r"^([Tt]rue|[Ff]alse|TRUE|FALSE)$"
-_CHUNK = 1 << 20
+_CHUNK = 1 << 20  # bytes
 _SHAPES = (("int64", _WHOLE), ("float64", _NUMBER), ("boolean", _FLAG), ("date", _DAY))
 
 
