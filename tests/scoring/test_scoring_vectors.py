@@ -8,7 +8,8 @@ from typing import Any
 import duckdb
 import pytest
 import tiny
-from hypothesis import given
+from examples import examples
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring import benchmarks, scores
@@ -40,6 +41,7 @@ def test_the_documented_benchmark_is_208_2() -> None:
     assert measured(RAW) == benchmarks.Quantile(13, Fraction(1041, 5), 475)
 
 
+@settings(max_examples=examples(40))
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=60), st.sampled_from([18, 19]))
 def test_percentiles_are_hyndman_and_fans_type_7(values: list[int], twentieths: int) -> None:
     place = Fraction((len(values) - 1) * twentieths, 20)
