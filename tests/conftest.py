@@ -1,6 +1,7 @@
 """What every test may ask for: a sandbox, a Redis, a PostgreSQL database of its own."""
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -12,6 +13,10 @@ from examples import examples
 
 if TYPE_CHECKING:
     from sandbox.server import Running
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in the background with Ctrl-C ignored, and whoever is started from there inherits it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: a busy machine is not a failure. The blob that a failure prints repeats it.
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True, max_examples=examples(100))

@@ -2,7 +2,6 @@
 
 import csv
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +11,6 @@ from warmed import MAPPING, PROFILE, Warmed
 from workshop import END, workshop
 
 from sandbox.server import Running, running
-
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts what runs in the background with Ctrl-C ignored, and whoever is started from there inherits it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
