@@ -190,7 +190,8 @@ class Diff:
         limit = "" if scope.limit is None else f" ORDER BY d.key LIMIT {int(scope.limit)}"
         self.con.execute(
             "CREATE OR REPLACE TABLE candidate AS SELECT d.*,"
-            " (s.state IS NULL OR s.state <> 'settled') AS is_new"
+            " (s.state IS NULL OR s.state <> 'settled') AS is_new,"
+            " coalesce(s.code = 'same_record', FALSE) AS disputed"
             " FROM desired d LEFT JOIN standing s ON d.key = s.entity"
             f" WHERE NOT coalesce({rests}, FALSE){only}{limit}"
         )
@@ -272,8 +273,9 @@ class Diff:
         names = "[" + ", ".join(_text(c.name) for c in self.shape.columns) + "]"
         matches = "".join(f", m{i}" for i in range(len(self.shape.match)))
         query = (
-            f"SELECT key, remote_id{matches} FROM candidate c LEFT JOIN known k ON c.key = k.entity"
-            f" WHERE k.remote_id IS NULL OR NOT list_has_all(json_keys(k.fields), {names}::VARCHAR[])"
+            f"SELECT key, CASE WHEN NOT disputed THEN remote_id END{matches}"
+            " FROM candidate c LEFT JOIN known k ON c.key = k.entity"
+            f" WHERE k.remote_id IS NULL OR disputed OR NOT list_has_all(json_keys(k.fields), {names}::VARCHAR[])"
             " ORDER BY key"
         )
         for rows in self._rows(query):

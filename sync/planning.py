@@ -328,7 +328,7 @@ def _refuse_clashes(
 
     refuse.take(told())
     if keep:
-        book.forget_records(bound, clashing)
+        book.dispute_records(bound, clashing)
 
 
 def _every_answer(asked: list[Lookup], answers: list[Found], mapping: Mapping) -> None:

@@ -100,8 +100,9 @@ class Known(Database):
                     found.setdefault(remote_id, set()).add(entity)
         return found
 
-    def forget_records(self, bound: Bound, entities: Sequence[str]) -> None:
-        """Forget which records over there these are; they are looked for again."""
+    def dispute_records(self, bound: Bound, entities: Sequence[str]) -> None:
+        """Forget what stands in the records that several of ours were found to be. Which record it is stays known,
+        so that nobody else is taken for its only holder."""
         c = t.records.c
         for start in range(0, len(entities), CHUNK):
             mine = c.entity.in_(entities[start : start + CHUNK])
@@ -109,7 +110,7 @@ class Known(Database):
                 connection.execute(
                     t.records.update()
                     .where(c.account == bound.account, c.object == bound.object, mine)
-                    .values(remote_id=None, fields="{}")
+                    .values(fields="{}")
                 )
 
     def settle_standings(self, bound: Bound, standings: Iterable[Standing]) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from stories import CONTACTS, DAY, USERS, Killed, Stage, numbered, planned, unattended
 
-from connectors.base import Batch, Kind, Outcome, Status, Unavailable
+from connectors.base import Batch, Kind, Outcome, Status
 from connectors.hubspot import HubSpot
+from connectors.segment import Segment
 from sandbox.server import Running
 from sync import delivery, planning, story
 from sync.diff import Scope
@@ -20,9 +21,9 @@ INTERCOM = """\
 destination: intercom
 object: contacts
 match: [{external_id: user_id}, {email: email}]
-fields: {role: user.role}
+fields: {tier: user.role}
 """
-ROLE = {"intercom": {"contacts": {"role": {"type": "string"}}}}
+TIER = {"intercom": {"contacts": {"tier": {"type": "string"}}}}
 
 
 @pytest.fixture
@@ -128,13 +129,36 @@ def test_who_left_in_a_crash_and_came_back_has_the_values_again(
 def test_a_record_that_two_of_ours_share_is_never_given_to_the_one_that_changed(stage: Stage) -> None:
     stage.mapping("m", INTERCOM)
     contact = {"id": "c1", "external_id": "u1", "email": "shared@x.com", "custom_attributes": {}}
-    stage.sandbox.seed({"intercom": {"contacts": [contact]}, "fields": ROLE})
-    emails = {"u2": "shared@x.com"}
-    for role in ("r2", "INTRUDER", "INTRUDER"):
-        stage.users({"u1": "r1", "u2": role}, email=emails)
-        stage.sync()
+    stage.sandbox.seed({"intercom": {"contacts": [contact]}, "fields": TIER})
+    emails = {"u2": "shared@x.com", "u3": "shared@x.com"}
+    days: list[tuple[dict[str, str | None], Scope]] = [
+        ({"u1": "r1", "u2": "r2"}, Scope()),
+        ({"u1": "r1", "u2": "INTRUDER"}, Scope()),
+        ({"u1": "r1", "u2": "INTRUDER"}, Scope(everything=True, only="u2")),
+        ({"u1": "r1", "u3": "NEWCOMER"}, Scope(only="u3")),
+    ]
+    for roles, scope in days:
+        stage.users(roles, email=emails)
+        stage.sync(scope=scope)
         (found,) = stage.sandbox.state()["intercom"]["contacts"]
-        assert found["custom_attributes"].get("role") is None
+        assert found["custom_attributes"].get("tier") is None
+
+
+def test_who_shared_a_record_is_found_by_a_key_of_his_own_again(stage: Stage) -> None:
+    stage.mapping("m", INTERCOM)
+    contacts = [
+        {"id": "c1", "external_id": "u1", "email": "shared@x.com", "custom_attributes": {}},
+        {"id": "c2", "email": "u2@x.com", "custom_attributes": {}},
+    ]
+    stage.sandbox.seed({"intercom": {"contacts": contacts}, "fields": TIER})
+    stage.users({"u1": "r1", "u2": "r2"}, email={"u2": "shared@x.com"})
+    assert stage.sync().outcomes == {"rejected": 2}
+    stage.users({"u1": "r1", "u2": "r2"})
+    assert stage.sync().outcomes == {"delivered": 1}
+    stage.users({"u1": "r1", "u2": "r2"}, email={"u1": "new@x.com"})
+    assert stage.sync().outcomes == {"delivered": 1}
+    found = stage.sandbox.state()["intercom"]["contacts"]
+    assert {c["id"]: c["custom_attributes"].get("tier") for c in found} == {"c1": "r1", "c2": "r2"}
 
 
 def refuse_leavers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,8 +191,16 @@ def test_a_farewell_that_was_refused_is_not_repeated_every_day(
 
 
 def test_who_leaves_is_told_through_the_member_of_before_and_never_through_a_profile_of_its_own(
-    stage: Stage,
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    through: list[str | None] = []
+    real = Segment.push
+
+    def push(self: Segment, batch: Batch) -> Iterator[Outcome]:
+        through.extend(change.via for change in batch.changes)
+        yield from real(self, batch)
+
+    monkeypatch.setattr(Segment, "push", push)
     stage.mapping("m", CHEERS + "audience: all_active\non_exit: clear\n")
     stage.accounts({"a1": "pro", "a2": "free"}, audiences={"a1": ["all_active"]}, member={"a1": "u1"})
     stage.sync()
@@ -176,77 +208,8 @@ def test_who_leaves_is_told_through_the_member_of_before_and_never_through_a_pro
     ended = stage.sync()
     assert ended.only["planned"]["left"] == 1
     assert ended.outcomes == {"delivered": 1}
-    segment = stage.sandbox.state()["segment"]
-    assert segment["groups"]["a1"].get("plan") is None
-    assert [key for key in segment["users"] if key.startswith("account:")] == []
-
-
-def test_fields_that_could_not_be_made_at_first_are_made_later(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
-    stage.contacts("u1", "u2")
-    stage.users(numbered(2))
-
-    def fail(*_: object) -> None:
-        raise Unavailable("HubSpot answered 503")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(HubSpot, "create_fields", fail)
-        assert stage.sync().code == 3
-    assert stage.sync().code == 0
-    assert stage.roles("made") == numbered(2)
-
-
-def test_a_field_that_somebody_deletes_is_made_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
-    stage.contacts("u1", "u2")
-    stage.users(numbered(2))
-    stage.sync()
-    stage.contacts("u1", "u2")
-    stage.users({"u1": "new", "u2": "newer"})
-    assert stage.sync().code == 1
-    monkeypatch.setattr(planning, "SCHEMA_SECONDS", 0.0)
-    assert stage.sync().code == 0
-    assert stage.roles("made") == {"u1": "new", "u2": "newer"}
-
-
-def test_records_that_wait_for_a_field_cost_nothing_until_it_is_there(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stage.mapping("m", CONTACTS.replace("role:", "wanted:"))
-    stage.contacts("u1", "u2")
-    stage.users(numbered(2))
-    assert stage.sync().code == 1
-    stage.calls()
-    assert stage.sync().code == 0
-    assert stage.calls() == 0
-    monkeypatch.setattr(planning, "SCHEMA_SECONDS", 0.0)
-    for _ in range(2):
-        ended = stage.sync()
-        assert (ended.code, ended.outcomes) == (0, {})
-        assert stage.calls() == 1, "the fields are asked for, and nothing is sent"
-    state = stage.sandbox.state()
-    state["fields"]["hubspot"]["contacts"]["wanted"] = {"type": "string"}
-    stage.sandbox.seed(state)
-    assert stage.sync().code == 0
-    assert stage.roles("wanted") == numbered(2)
-
-
-@pytest.mark.parametrize("name", ["plain", "Größe", 'say "hi"', "back\\slash", "a b/c"])
-def test_what_somebody_wrote_is_kept_whatever_the_field_is_called(stage: Stage, name: str) -> None:
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    stage.mapping(
-        "m", INTERCOM.replace("{role: user.role}", f'{{"{escaped}": {{from: user.role, write: if_empty}}}}')
-    )
-    own = {"id": "c1", "external_id": "u1", "email": "u1@x.com", "custom_attributes": {name: "their own"}}
-    stage.sandbox.seed(
-        {"intercom": {"contacts": [own]}, "fields": {"intercom": {"contacts": {name: {"type": "string"}}}}}
-    )
-    stage.users(numbered(1))
-    stage.sync()
-    (found,) = stage.sandbox.state()["intercom"]["contacts"]
-    assert found["custom_attributes"] == {name: "their own"}
+    assert stage.sandbox.state()["segment"]["groups"]["a1"].get("plan") is None
+    assert through == ["u1", "u1"]
 
 
 def test_a_look_up_of_one_mapping_does_not_undo_what_another_delivers_meanwhile(
@@ -294,7 +257,9 @@ def test_a_batch_taken_while_a_new_run_begins_does_not_arrive_after_it(
                 taken.append(house.ledger.claim(batch, "@worker:1"))
             return real(bound)
 
-        def the_worker_gets_on(_seconds: float = 0.0) -> None:
+        def the_worker_gets_on(seconds: float = 0.0) -> None:
+            if not seconds:
+                return
             (claimed,) = taken
             assert claimed is not None
             assert stage.roles()["u1"] != "FRESH"
@@ -306,7 +271,7 @@ def test_a_batch_taken_while_a_new_run_begins_does_not_arrive_after_it(
         with monkeypatch.context() as patch:
             patch.setattr(house, "rest", the_worker_gets_on)
             plan = planning.plan(house, house.mappings["m"], "fresh", DAY, Scope(), story.silent)
-        assert taken[0] is not None
+        assert house.ledger.owners() == set(), "the plan waited until the worker was through"
         assert house.ledger.release(plan.run)
         assert story.deliver_run(house, "fresh", house.mappings["m"]) is None
     assert stage.roles()["u1"] == "FRESH"

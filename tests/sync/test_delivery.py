@@ -72,6 +72,7 @@ def test_batches_that_make_records_wait_for_each_other_without_a_call_or_an_atte
 
     def push(self: HubSpot, batch: Batch) -> Iterator[Outcome]:
         making.append(batch.id)
+        threading.Event().wait(0.1)  # long enough for another to come in, were it let in
         assert len(making) == 1, "two batches make records at the same time"
         yield from real(self, batch)
         making.pop()
@@ -337,7 +338,7 @@ def test_only_a_process_that_is_known_to_be_dead_is_taken_for_dead(stage: Stage)
         (batch,) = house.ledger.due_batches("r")
         here, _, pid = owner().rpartition(":")
         no_process = 2**22 + 1
-        elsewhere = f"@{socket.gethostname()}/a container beside this one:{no_process}"
+        elsewhere = f"@{socket.gethostname()}:{no_process}"  # in a container of this name
         assert house.ledger.claim(batch, f"{here}:{pid}") is not None
         for holder, free in ((f"{here}:{pid}", False), (elsewhere, False), (f"{here}:{no_process}", True)):
             with house.ledger.writing() as connection:

@@ -249,8 +249,8 @@ def test_a_bug_in_one_mapping_does_not_reach_the_others(
 def test_a_slow_look_up_does_not_hold_up_another_destination(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage.mapping("slow", CONTACTS)
-    stage.mapping("fast", USERS)
+    stage.mapping("a_slow", CONTACTS)
+    stage.mapping("b_fast", USERS)
     stage.contacts("u1")
     stage.users(numbered(1))
     real_find, real_push, arrived = HubSpot.find, Segment.push, threading.Event()

@@ -1,0 +1,91 @@
+"""Fields over there: made when they are wanted, waited for when they are missing, kept when somebody filled them."""
+
+from pathlib import Path
+
+import pytest
+from stories import CONTACTS, Stage, numbered
+
+from connectors.base import Unavailable
+from connectors.hubspot import HubSpot
+from sandbox.server import Running
+from sync import planning
+
+INTERCOM = """\
+destination: intercom
+object: contacts
+match: {external_id: user_id}
+fields: {tier: user.role}
+"""
+
+
+@pytest.fixture
+def stage(tmp_path: Path, sandbox: Running) -> Stage:
+    return Stage(tmp_path / "w", sandbox)
+
+
+def test_fields_that_could_not_be_made_at_first_are_made_later(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
+    stage.contacts("u1", "u2")
+    stage.users(numbered(2))
+
+    def fail(*_: object) -> None:
+        raise Unavailable("HubSpot answered 503")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HubSpot, "create_fields", fail)
+        assert stage.sync().code == 3
+    assert stage.sync().code == 0
+    assert stage.roles("made") == numbered(2)
+
+
+def test_a_field_that_somebody_deletes_is_made_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
+    stage.contacts("u1", "u2")
+    stage.users(numbered(2))
+    stage.sync()
+    stage.contacts("u1", "u2")
+    stage.users({"u1": "new", "u2": "newer"})
+    assert stage.sync().code == 1
+    monkeypatch.setattr(planning, "SCHEMA_SECONDS", 0.0)
+    assert stage.sync().code == 0
+    assert stage.roles("made") == {"u1": "new", "u2": "newer"}
+
+
+def test_records_that_wait_for_a_field_cost_nothing_until_it_is_there(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", CONTACTS.replace("role:", "wanted:"))
+    stage.contacts("u1", "u2")
+    stage.users(numbered(2))
+    assert stage.sync().code == 1
+    stage.calls()
+    assert stage.sync().code == 0
+    assert stage.calls() == 0
+    monkeypatch.setattr(planning, "SCHEMA_SECONDS", 0.0)
+    for _ in range(2):
+        ended = stage.sync()
+        assert (ended.code, ended.outcomes) == (0, {})
+        assert stage.calls() == 1, "the fields are asked for, and nothing is sent"
+    state = stage.sandbox.state()
+    state["fields"]["hubspot"]["contacts"]["wanted"] = {"type": "string"}
+    stage.sandbox.seed(state)
+    assert stage.sync().code == 0
+    assert stage.roles("wanted") == numbered(2)
+
+
+@pytest.mark.parametrize("name", ["plain", "Größe", 'say "hi"', "back\\slash", "a b/c"])
+def test_what_somebody_wrote_is_kept_whatever_the_field_is_called(stage: Stage, name: str) -> None:
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    stage.mapping(
+        "m", INTERCOM.replace("{tier: user.role}", f'{{"{escaped}": {{from: user.role, write: if_empty}}}}')
+    )
+    own = {"id": "c1", "external_id": "u1", "email": "u1@x.com", "custom_attributes": {name: "their own"}}
+    stage.sandbox.seed(
+        {"intercom": {"contacts": [own]}, "fields": {"intercom": {"contacts": {name: {"type": "string"}}}}}
+    )
+    stage.users(numbered(1))
+    stage.sync()
+    (found,) = stage.sandbox.state()["intercom"]["contacts"]
+    assert found["custom_attributes"] == {name: "their own"}
