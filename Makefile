@@ -7,6 +7,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	&& echo $$python && break; done)
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+# How many processes share the tests.
+PROCESSES ?= 2
 DAY ?= $(shell date -u -d yesterday +%F 2>/dev/null || date -u -v-1d +%F)
 
 .DEFAULT_GOAL := help
@@ -22,10 +24,10 @@ demo-real: $(VENV)/.real  ## the same on a real message log
 	@$(VENV)/bin/heatsync demo --real
 
 test: $(VENV)/.test  ## all tests, with a real Redis and a real PostgreSQL
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest -n $(PROCESSES)
 
 test-long: $(VENV)/.test  ## the same, every law with ten times as many examples
-	@HEATSYNC_EXAMPLES=$${HEATSYNC_EXAMPLES:-10} $(VENV)/bin/python -m pytest
+	@HEATSYNC_EXAMPLES=$${HEATSYNC_EXAMPLES:-10} $(VENV)/bin/python -m pytest -n $(PROCESSES)
 
 lint: $(VENV)/.test  ## style, types, and who may import whom
 	@$(VENV)/bin/ruff check .
