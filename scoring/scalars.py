@@ -15,7 +15,7 @@ DECIMALS = 3
 
 def text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"expected text, found {_kind(value)}")
+        raise ValueError(f"expected text, found {kind(value)}")
     return value
 
 
@@ -98,20 +98,28 @@ def only_key(value: object, known: Iterable[str], what: str) -> tuple[str, Any]:
     names = tuple(known)
     if not isinstance(value, dict) or len(value) != 1:
         expected = " or ".join(f"{{{name}: ...}}" for name in names)
-        raise ValueError(f"expected {what} as {expected}, found {_kind(value)}")
+        raise ValueError(f"expected {what} as {expected}, found {kind(value)}")
     key, inner = next(iter(value.items()))
     if key not in names:
         raise ValueError(f"`{key}` is not {what}{suggest(str(key), names)}")
     return key, inner
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean ...?`, or which names there are."""
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant."""
     names = {each.casefold(): each for each in known}
     close = get_close_matches(name.casefold(), names, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean `{names[close[0]]}`?"
-    return f"; expected one of {', '.join(names.values())}" if names else ""
+    return names[close[0]] if close else None
+
+
+def suggest(name: str, known: Iterable[str], most: int = 25) -> str:
+    """`; did you mean ...?`, or which names there are."""
+    names = tuple(known)
+    close = nearest(name, names)
+    if close is not None:
+        return f"; did you mean `{close}`?"
+    shown = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    return f"; expected one of {shown}" if names else ""
 
 
 def snake(name: str) -> str:
@@ -119,7 +127,8 @@ def snake(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.casefold()).strip("_")
 
 
-def _kind(value: object) -> str:
+def kind(value: object) -> str:
+    """What was found, for people."""
     if isinstance(value, str):
         return f"`{value}`"
     if isinstance(value, dict):

@@ -1,31 +1,13 @@
 """The steps of an activation: something done often enough, or a trait that is as it should be."""
 
-import re
-from datetime import date
-from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from scoring import scalars
+from scoring import comparisons, scalars
+from scoring.comparisons import OPERATORS, Comparison, Operator
 
-OPERATORS = (
-    "eq",
-    "neq",
-    "gt",
-    "gte",
-    "lt",
-    "lte",
-    "between",
-    "in",
-    "not_in",
-    "contains",
-    "starts_with",
-    "exists",
-)
 _LATER = ("within", "where", "ratio_to", "all", "any", "not", "time", "users", "level_change", "audience")
-_COMPARISONS = {"eq": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
-_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL")
 
 
 def _names(value: object) -> tuple[str, ...]:
@@ -86,15 +68,15 @@ class Step(BaseModel):
         return value
 
     @property
-    def operator(self) -> str:
-        """How the trait is compared; empty for an event."""
+    def operator(self) -> Operator | None:
+        """How the trait is compared; none for an event."""
         given = {name.rstrip("_") for name in self.model_fields_set}
-        return next((operator for operator in OPERATORS if operator in given), "")
+        return next((operator for operator in OPERATORS if operator in given), None)
 
     @property
     def value(self) -> Any:
         """What the trait is compared with, as it is written."""
-        return getattr(self, "in_" if self.operator == "in" else self.operator)
+        return getattr(self, "in_" if self.operator == "in" else str(self.operator))
 
     def column_of(self, entity: str) -> tuple[str, str]:
         """The table (`user` or `account`) and the column of the trait, for a step of an entity."""
@@ -105,7 +87,13 @@ class Step(BaseModel):
     def meaning(self) -> dict[str, Any]:
         if self.event is not None:
             return {"event": sorted(self.event), "count": self.count}
-        return {"trait": self.trait, self.operator: self.value}
+        return {"trait": self.trait, str(self.operator): self.value}
+
+    @property
+    def comparison(self) -> Comparison:
+        """How the trait is compared. Raises ValueError."""
+        assert self.operator is not None
+        return comparisons.read(self.operator, self.value)
 
     def sql(self, column: str, kind: str) -> str:
         """The comparison in DuckDB's dialect: true or false, and false where the trait is missing (nothing, NaN or
@@ -113,49 +101,5 @@ class Step(BaseModel):
 
         `column` is an SQL name, `kind` its DuckDB type. Raises ValueError when the two cannot be compared.
         """
-        base = kind.partition("(")[0].removeprefix("U")
-        there = f"{column} IS NOT NULL"
-        if base in ("FLOAT", "DOUBLE"):
-            there = f"({there} AND NOT isnan({column}))"
-        elif kind == "VARCHAR":
-            # A CSV file cannot tell an empty text from none.
-            there = f"({there} AND {column} <> '')"
-        if self.operator == "exists":
-            return there if scalars.flag(self.value) else f"NOT {there}"
-        if self.operator == "contains" and kind.endswith("[]"):
-            compared = f"list_contains({column}, {_quoted(scalars.text(self.value))})"
-        elif self.operator in ("contains", "starts_with"):
-            if base != "VARCHAR":
-                raise ValueError(f"`{self.operator}` compares text, and `{self.trait}` is {kind}")
-            compared = f"{self.operator}({column}, {_quoted(scalars.text(self.value))})"
-        elif self.operator in ("in", "not_in"):
-            if not isinstance(self.value, list) or not self.value:
-                raise ValueError(f"`{self.operator}` expects a list such as [pro, enterprise]")
-            values = ", ".join(self._literal(each, base, kind) for each in self.value)
-            compared = f"{column} {'NOT ' if self.operator == 'not_in' else ''}IN ({values})"
-        elif self.operator == "between":
-            if not isinstance(self.value, list) or len(self.value) != 2:
-                raise ValueError("`between` expects two values such as [1, 5]")
-            low, high = (self._literal(each, base, kind) for each in self.value)
-            compared = f"{column} BETWEEN {low} AND {high}"
-        else:
-            compared = f"{column} {_COMPARISONS[self.operator]} {self._literal(self.value, base, kind)}"
-        return f"({there} AND {compared})"
-
-    def _literal(self, value: object, base: str, kind: str) -> str:
-        ordering = self.operator in ("gt", "gte", "lt", "lte", "between")
-        if base in _NUMBERS:
-            number: Decimal = scalars.decimal(value)
-            return f"{number:f}"
-        if base == "BOOLEAN" and not ordering:
-            return str(scalars.flag(value)).lower()
-        if base == "VARCHAR" and not ordering:
-            return _quoted(scalars.text(value))
-        if re.match("DATE|TIMESTAMP", base):
-            found: date = scalars.day(value)
-            return f"DATE '{found.isoformat()}'"
-        raise ValueError(f"`{self.operator}` cannot compare `{self.trait}`, which is {kind}")
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+        assert self.trait is not None
+        return comparisons.sql(self.comparison, self.trait, column, kind)

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from connectors.base import Entity, FieldType
 from scoring import audiences
+from scoring.audiences import Audience
 from scoring.profile import Profile
 from sync.strict_yaml import nearest, suggest
 
@@ -106,13 +107,16 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What names mean in one mapping. `broken` profiles exist, but nothing is known of them."""
+    """What names mean in one mapping. `broken` profiles and `broken_audiences` exist, but nothing is known of them;
+    None of these: there may be any."""
 
     entity: Entity
     profile: str
     profiles: Mapping[str, Profile]
     tables: frozenset[Entity]
     broken: frozenset[str] = field(default=frozenset())
+    audiences: Mapping[str, tuple[Audience, ...]] = field(default_factory=dict)
+    broken_audiences: frozenset[str] | None = frozenset()
 
     def resolve(self, parts: tuple[str, ...]) -> Reference:
         """Raises ValueError with the nearest right name."""
@@ -175,7 +179,9 @@ class Scope:
 
     def _audience(self, key: str) -> Reference:
         if self.profile not in self.broken:
-            known = audiences.keys(self.profiles[self.profile], self.entity.value)
-            if key not in known:
+            own = self.audiences.get(self.profile, ())
+            known = audiences.keys(self.profiles[self.profile], self.entity.value, own)
+            doubtful = self.broken_audiences is None or key in self.broken_audiences
+            if key not in known and not doubtful:
                 raise ValueError(f"`{key}` is not an audience of {self.entity.value}s{suggest(key, known)}")
         return Reference(Origin.AUDIENCE, self.entity, self.profile, key)

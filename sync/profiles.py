@@ -1,4 +1,4 @@
-"""The files under mappings/profiles and mappings/audiences."""
+"""The files under mappings/profiles."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,20 +52,4 @@ def load(folder: Path, problems: Problems) -> Found:
             continue
         profiles[path.stem] = profile
         warnings.extend(document.problem(route, sentence) for route, sentence in profile.warnings)
-    _refuse_audiences(folder, problems)
     return Found(profiles, frozenset(broken), tuple(warnings))
-
-
-def _refuse_audiences(folder: Path, problems: Problems) -> None:
-    for path in yaml_files(folder, "mappings/audiences", problems):
-        document = read(path, f"mappings/audiences/{path.name}", problems)
-        for key in document.tree if document is not None else ():
-            if key != "version" and document is not None:
-                problems.add(
-                    document.problem(
-                        (key,),
-                        f"`{key}`: audiences of one's own are not available in this version;"
-                        " use a built-in one such as most_engaged, and take this out",
-                        key=True,
-                    )
-                )

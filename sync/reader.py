@@ -9,10 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from connectors.base import ConfigurationError, Entity, ObjectKind, Vendor
+from scoring import audiences
 from sync import expressions, values
 from sync.fields import Field, Mapping, MatchKey
 from sync.grammar import FieldFile, MappingFile
-from sync.names import STANDARD, Scope
+from sync.names import STANDARD, Origin, Scope
 from sync.strict_yaml import Document, Route, suggest
 from sync.values import quoted
 from sync.workspace import Reading, Workspace
@@ -49,6 +50,8 @@ class Reader:
             self.workspace.profiles,
             frozenset(which for which, table in tables.items() if table is not None or self.reading.doubtful),
             self.reading.broken_profiles,
+            self.workspace.audiences,
+            self.reading.broken_audiences,
         )
         match = self._match()
         mode = self._mode()
@@ -295,7 +298,7 @@ class Reader:
 
 def _meaning(mapping: Mapping, of: Workspace) -> str:
     """A hash of what is sent where and when; not of the schedule, the limits or the comments."""
-    said = {
+    said: dict[str, object] = {
         "destination": mapping.destination,
         "vendor": mapping.vendor.type,
         "object": mapping.object,
@@ -322,5 +325,32 @@ def _meaning(mapping: Mapping, of: Workspace) -> str:
             for field in mapping.fields
         ),
     }
+    groups = _groups(mapping, of)
+    if groups:
+        said["audiences"] = groups
     text = json.dumps(said, ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _groups(mapping: Mapping, of: Workspace) -> list[list[str]]:
+    """One's own audiences that a mapping is limited to or sends, with what decides who is in them: by its key, or,
+    of those that are shipped in the segments, by the name that arrives over there."""
+    used = {(mapping.profile, mapping.entity.value, mapping.audience)} if mapping.audience else set()
+    shipped: set[tuple[str, str]] = set()
+    for reference in (reference for field in mapping.fields for reference in field.references):
+        if reference.origin is Origin.AUDIENCE:
+            used.add((reference.profile, reference.entity.value, reference.name))
+        elif reference.origin is Origin.TRAIT and reference.name == "segments":
+            shipped.add((reference.profile, reference.entity.value))
+    found: set[tuple[str, ...]] = set()
+    for profile, entity, key in used:
+        version = audiences.version(key, entity, of.audiences.get(profile, ()))
+        if version is not None:
+            found.add((profile, entity, "key", key, version))
+    for profile, entity in shipped:
+        own = of.audiences.get(profile, ())
+        for audience in own:
+            version = audiences.version(audience.key, entity, own)
+            if audience.shipped and audience.entity == entity and version is not None:
+                found.add((profile, entity, "name", audience.name, version))
+    return sorted(map(list, found))

@@ -8,10 +8,13 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
+from scoring.conditions import WRONG_KEY, WRONG_VALUE
 from sync.strict_yaml import Document, Problem, Problems, Route, Tree, nearest, suggest
 from sync.yaml_errors import private
 
 M = TypeVar("M", bound=BaseModel)
+CONDITION_ERRORS = (WRONG_KEY, WRONG_VALUE)
+"""They say how deep `inside` a condition they are."""
 
 
 class Section(BaseModel):
@@ -24,23 +27,29 @@ class Section(BaseModel):
 
 def validate(document: Document, model: type[M], problems: Problems) -> M | None:
     """The file as a value of the model. What is wrong is added to `problems` and left out of the value, so that
-    whatever else is wrong can be found too; None when too little is left."""
+    whatever else is wrong can be found too; None when too little is left. Validators find the ways to what was left
+    out as `unread` in their context."""
     may_be_empty: frozenset[str] = getattr(model, "may_be_empty", frozenset())
     gone: set[Route] = set()
     tree = _without_empty(document, document.tree, (), may_be_empty, gone, problems)
     for _ in range(20):
         try:
-            return model.model_validate(tree)
+            return model.model_validate(tree, context={"unread": frozenset(gone)})
         except ValidationError as error:
             details = error.errors(include_url=False)
         located = [(detail, *_locate(tree, detail)) for detail in details]
         for detail, route, missing in located:
-            if route in gone or document.spoiled(route) or (missing and _misspelt(detail, details)):
+            if document.spoiled(route) or (missing and _misspelt(detail, details)):
+                continue
+            if route and any(left[: len(route)] == route for left in gone):
+                # It lacks what was taken out of it, and was complained about then.
                 continue
             problems.add(_problem(document, model, route, missing, detail))
         pruned = False
-        for _, route, missing in located:
-            pruned |= _prune(tree, route[:-1] if missing else route, gone)
+        for detail, route, missing in located:
+            inside = detail["ctx"]["inside"] if detail["type"] in CONDITION_ERRORS else int(missing)
+            # Half a condition means something else: it is taken out whole.
+            pruned |= _prune(tree, route[: len(route) - inside], gone)
         if not pruned:
             break
     return None
@@ -136,13 +145,15 @@ def _problem(
         return document.problem(
             route, f"`{route[-1]}` is not a key here{suggest(str(route[-1]), known)}", key=True
         )
-    return document.problem(route, _sentence(route, detail))
+    return document.problem(route, _sentence(route, detail), key=kind == WRONG_KEY)
 
 
 def _sentence(route: Route, detail: ErrorDetails) -> str:
     kind, found = detail["type"], detail["input"]
     if kind in ("value_error", "assertion_error"):
         return str(detail.get("ctx", {}).get("error", detail["msg"]))
+    if kind in CONDITION_ERRORS:
+        return detail["msg"]
     shown = _shown(route, found)
     if kind in ("literal_error", "enum"):
         expected = str(detail.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ")
