@@ -6,32 +6,47 @@ Values arrive as text, as they were typed. What is wrong is a ValidationError; i
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
-from scoring import scalars
+from scoring import scalars, terms
 from scoring.audiences import builtin
+from scoring.conditions import WrittenFilter
+from scoring.levels import Levels
+from scoring.sections import Section, refuse
+from scoring.signals import Signals
 from scoring.steps import Step
+from scoring.terms import Condition, Route
+from scoring.touchpoints import DEFAULTS, Counted, Touchpoints, plain
 
 REVISION = 1
 """Grows when the same profile would give other numbers; snapshots of an older one are computed again."""
+MODELS = ("weighted", "kpi", "engagement")
 TIERS: Mapping[str, int] = {"advanced": 8, "core": 5, "common": 2}
-BANDS = (("Low", 0), ("Medium", 25), ("High", 50), ("Very High", 75))
-"""Metadata's names; the bounds were chosen here."""
 MOST_STEPS = 60
 """Steps of one entity: they are kept as the bits of a number."""
 
-
-def _later(what: str) -> BeforeValidator:
-    def refuse(_: object) -> object:
-        raise ValueError(f"{what} is not available in this version: take it out")
-
-    return BeforeValidator(refuse)
+USUAL: Mapping[str, Mapping[str, Any]] = {
+    "weighted": {"window": "7d"},
+    "kpi": {
+        "window": "90d",
+        "decay": {"half_life": "30d"},
+        "events": [],
+        "touchpoints": [dict(each) for each in DEFAULTS],
+    },
+    "engagement": {"window": "30d"},
+}
+"""What a model has for a key that is left out, as it would stand in a file."""
+OWN = {
+    "rollup": ("weighted", "take it out: an account is scored by its own events"),
+    "touchpoints": ("kpi", "take it out, or write `model: kpi`"),
+}
+"""Keys that belong to one model, and what to do where it is another one."""
 
 
 def _format(value: object) -> str:
@@ -51,18 +66,11 @@ def _title(value: object) -> str:
 
 
 def _model(value: object) -> str:
-    found = scalars.one_of(value, ("weighted", "kpi", "engagement"), "a model")
-    if found != "weighted":
-        raise ValueError(f"`model: {found}` is not available in this version: use `weighted`")
-    return found
+    return scalars.one_of(value, MODELS, "a model")
 
 
 def _tier(value: object) -> str:
     return scalars.one_of(value, TIERS, "a tier")
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Event(Section):
@@ -82,8 +90,6 @@ class Event(Section):
             raise ValueError("expected an event such as {event: Report Created, weight: 8}")
         if "weight" in value and "tier" in value:
             raise ValueError("expected `weight` or `tier`, found both: a tier stands for a weight")
-        if "weight" not in value and "tier" not in value and value.get("passive") != "true":
-            raise ValueError("expected a `weight` from 0 to 10 or a `tier`: advanced, core or common")
         if value.get("tier") in TIERS:
             return {**value, "weight": str(TIERS[value["tier"]])}
         return value
@@ -164,47 +170,6 @@ def _decay(value: object) -> Decay:
     return Decay("half_life" if key == "half_life" else "linear", scalars.days(inner))
 
 
-def _bands(value: object) -> tuple[tuple[str, int], ...]:
-    if not isinstance(value, dict) or not value:
-        raise ValueError("expected levels with their lower bounds such as {Low: 0, High: 50}")
-    bands: dict[int, str] = {}
-    keys: dict[str, str] = {}
-    for name, bound in value.items():
-        low = scalars.whole(bound)
-        if not 0 <= low <= 100:
-            raise ValueError(f"`{name}`: expected a lower bound from 0 to 100, found `{low}`")
-        if low in bands:
-            raise ValueError(f"`{bands[low]}` and `{name}` both begin at {low}")
-        key = scalars.snake(name)
-        if not key or key in keys:
-            other = (
-                f"`{keys[key]}` and `{name}` are too much alike"
-                if key
-                else f"`{name}` has no letter or digit"
-            )
-            raise ValueError(
-                f"{other}: the name of a level is also that of its audience, `level_{key or '...'}`"
-            )
-        bands[low], keys[key] = name, name
-    return tuple((bands[low], low) for low in sorted(bands))
-
-
-class Levels(Section):
-    """Names and lower bounds on the shown score, the lowest first. Below the first there is no level."""
-
-    bands: Annotated[tuple[tuple[str, int], ...], BeforeValidator(_bands)] = BANDS
-    hysteresis: Annotated[None, _later("`hysteresis`")] = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _kind(cls, value: Any) -> Any:
-        if value == "churn":
-            raise ValueError("`levels: churn` is not available in this version: use `levels: {bands: {...}}`")
-        if not isinstance(value, dict):
-            raise ValueError("expected levels as {bands: {Low: 0, High: 50}}")
-        return value
-
-
 def _ship(value: object) -> Mapping[str, bool]:
     """`{key: true}` adds to the audiences that are shipped, `{key: false}` takes away."""
     if not isinstance(value, dict):
@@ -213,13 +178,17 @@ def _ship(value: object) -> Mapping[str, bool]:
 
 
 class Profile(Section):
-    """Everything that a profile's file says. `window` is in days."""
+    """Everything that a profile's file says. `window` is in days. The events of `model: kpi` only say which of them
+    are passive; `touchpoints` belong to that model alone."""
 
     format: Annotated[str, BeforeValidator(_format)] = Field(alias="version")
     name: Annotated[str, BeforeValidator(_title)]
-    model: Annotated[Literal["weighted"], BeforeValidator(_model)] = "weighted"
+    model: Annotated[Literal["weighted", "kpi", "engagement"], BeforeValidator(_model)] = "weighted"
     window: scalars.Days = 7
+    filter: WrittenFilter | None = None
     events: tuple[Event, ...]
+    touchpoints: Touchpoints = ()
+    signals: Signals = ()
     activation: Activation = Activation()
     normalize: Annotated[Normalize, BeforeValidator(_normalize)] = Normalize()
     benchmark: Annotated[Benchmark, BeforeValidator(_benchmark)] = Benchmark()
@@ -230,25 +199,88 @@ class Profile(Section):
     ] = "average"
     levels: Levels = Levels()
     ship: Annotated[Mapping[str, bool], BeforeValidator(_ship)] = Field(default_factory=dict)
-    filter: Annotated[None, _later("`filter`")] = None
-    signals: Annotated[None, _later("`signals`")] = None
-    touchpoints: Annotated[None, _later("`touchpoints` (of `model: kpi`)")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual(cls, value: Any) -> Any:
+        """Put in what the model has for the keys that are left out."""
+        if not isinstance(value, dict):
+            return value
+        model = value.get("model", "weighted")
+        if model not in MODELS or (model != "kpi" and "touchpoints" in value):
+            # Whatever else is missing belongs to the mistake.
+            return {"events": [], **value}
+        tree = {**USUAL[model], **value}
+        if model == "engagement" and isinstance(tree.get("events"), list):
+            tree["events"] = [_action(event) for event in tree["events"]]
+        return tree
 
     @model_validator(mode="after")
-    def _whole(self) -> "Profile":
+    def _whole(self, info: ValidationInfo) -> "Profile":
+        # Where something could not be read, nothing can be said about what depends on it.
+        unread = {route[0] for route in (info.context or {}).get("unread", ())}
+        if "model" not in unread:
+            unshipped = () if "levels" in unread else self._unshipped()
+            refuse([*self._misplaced(), *self._doubled(), *unshipped])
+        return self
+
+    def _misplaced(self) -> Iterator[tuple[Route, str]]:
+        """What does not go with the model."""
+        here = f"`model: {self.model}`" + (
+            "" if "model" in self.model_fields_set else " (no `model` is named)"
+        )
+        for key, (model, cure) in OWN.items():
+            if key in self.model_fields_set and self.model != model:
+                yield (key,), f"`{key}` belongs to `model: {model}`, and this is {here}: {cure}"
+        if self.levels.churn and self.model != "engagement":
+            yield (
+                ("levels", "churn"),
+                f"`churn` levels need `model: engagement`, and this is {here}: use `levels: {{bands: {{...}}}}`",
+            )
+        if self.model == "kpi":
+            yield from self._only_passive()
+            return
+        for position, event in enumerate(self.events):
+            place = ("events", position)
+            if self.model == "weighted" and "weight" not in event.model_fields_set and not event.passive:
+                yield place, "expected a `weight` from 0 to 10 or a `tier`: advanced, core or common"
+            if self.model == "engagement" and event.per_window is not None:
+                yield (
+                    (*place, "per_window"),
+                    f"`per_window` belongs to `model: weighted`, and this is {here}: take it out, or use `per_day`",
+                )
+        bare = any("weight" not in event.model_fields_set and not event.passive for event in self.events)
+        if not self.scored and not bare and "touchpoints" not in self.model_fields_set:
+            yield ("events",), "`events` has none with a weight above 0: nothing would be scored"
+
+    def _only_passive(self) -> Iterator[tuple[Route, str]]:
+        """What `events` of `model: kpi` say beyond which of them are passive."""
+        meaning = "its `touchpoints` say what counts, and `events` only which events are passive"
+        if not all(event.passive for event in self.events):
+            yield (
+                ("events",),
+                f"this is `model: kpi`: {meaning}, as in {{event: Logged In, passive: true}}; take the others out",
+            )
+            return
+        for position, event in enumerate(self.events):
+            for key in ("tier", "weight", "per_day", "per_window"):
+                if key in event.model_fields_set and not (key == "weight" and event.tier is not None):
+                    yield ("events", position, key), f"`{key}` means nothing in `model: kpi`: {meaning}"
+
+    def _doubled(self) -> Iterator[tuple[Route, str]]:
         names = [event.event for event in self.events]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"`events` names `{twice}` twice: keep one of them")
-        if not self.scored:
-            raise ValueError("`events` has none with a weight above 0: nothing would be scored")
-        if self.decay.kind == "linear" and self.decay.days < 1:
-            raise ValueError("`decay` wants at least one day")
+        for position, name in enumerate(names):
+            if name in names[:position]:
+                yield ("events", position, "event"), f"`events` names `{name}` twice: keep one of them"
+
+    def _unshipped(self) -> Iterator[tuple[Route, str]]:
         known = {audience.key for entity in ("user", "account") for audience in builtin(self, entity)}
         for key in self.ship:
             if key not in known:
-                raise ValueError(f"`ship`: `{key}` is not a built-in audience{scalars.suggest(key, known)}")
-        return self
+                yield (
+                    ("ship", key),
+                    f"`ship`: `{key}` is not a built-in audience{scalars.suggest(key, known)}",
+                )
 
     @property
     def score_name(self) -> str:
@@ -257,7 +289,8 @@ class Profile(Section):
 
     @property
     def scored(self) -> tuple[Event, ...]:
-        """The events with a weight above 0, by name: their place here is their bit in a set of events."""
+        """The events with a weight above 0, by name: their place here is their bit in a set of events. None in
+        `model: kpi`."""
         return tuple(
             sorted((event for event in self.events if event.weight > 0), key=lambda event: event.event)
         )
@@ -267,10 +300,10 @@ class Profile(Section):
         return tuple(sorted(event.event for event in self.events if event.passive))
 
     @property
-    def warnings(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    def warnings(self) -> tuple[tuple[Route, str], ...]:
         """The way to a value, and what is doubtful about it."""
         count = len(self.scored)
-        if 5 <= count <= 20:
+        if self.model != "weighted" or 5 <= count <= 20:
             return ()
         amount = "only " if count < 5 else ""
         return ((("events",), f"{amount}{count} scored events: a profile wants 10 to 20"),)
@@ -286,9 +319,18 @@ class Profile(Section):
             "revision": REVISION,
             "model": self.model,
             "window": self.window,
+            "filter": None if self.filter is None else terms.meaning(self.filter),
             "events": [
-                [event.event, _plain(event.weight), event.passive, event.per_day, event.per_window]
+                [event.event, plain(event.weight), event.passive, event.per_day, event.per_window]
                 for event in sorted(self.events, key=lambda event: event.event)
+            ],
+            "touchpoints": [
+                [each.name, plain(each.weight), _counted(each.of), each.to and _counted(each.to)]
+                for each in self.touchpoints
+            ],
+            "signals": [
+                [each.trait, plain(each.low), plain(each.high), plain(each.weight)]
+                for each in sorted(self.signals, key=lambda signal: signal.trait)
             ],
             "activation": {
                 entity: sorted(
@@ -296,18 +338,25 @@ class Profile(Section):
                 )
                 for entity, steps in (("user", self.activation.user), ("account", self.activation.account))
             },
-            "normalize": [self.normalize.kind, _plain(self.normalize.target)],
+            "normalize": [self.normalize.kind, self.normalize.target and plain(self.normalize.target)],
             "benchmark": [
                 self.benchmark.kind,
                 self.benchmark.day.isoformat() if self.benchmark.day else None,
             ],
             "decay": [self.decay.kind, self.decay.days],
             "rollup": self.rollup,
-            "levels": self.levels.bands,
+            "levels": [self.levels.kind, self.levels.bands, self.levels.hysteresis],
             "ship": dict(self.ship),
         }
 
 
-def _plain(number: Decimal | None) -> str | None:
-    """The same text for 5, 5.0 and 5.00."""
-    return None if number is None else f"{number.normalize():f}"
+def _action(event: Any) -> Any:
+    """An event of `model: engagement` counts when it is only named."""
+    if isinstance(event, dict) and event.get("passive") != "true" and not event.keys() & {"weight", "tier"}:
+        return {**event, "weight": "1"}
+    return event
+
+
+def _counted(counted: Counted) -> Any:
+    condition: Condition = terms.Events(counted.events, where=counted.where)
+    return terms.meaning(condition)

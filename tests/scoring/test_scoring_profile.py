@@ -74,11 +74,15 @@ def test_the_version_is_a_hash_of_the_meaning() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"model": "kpi"}, "not available in this version"),
         ({"model": "weigthed"}, "did you mean `weighted`"),
-        ({"signals": [{"trait": "nps"}]}, "`signals` is not available in this version"),
-        ({"filter": {"trait": "plan", "eq": "pro"}}, "`filter` is not available in this version"),
-        ({"levels": "churn"}, "`levels: churn` is not available in this version"),
+        ({"levels": "churm"}, "did you mean `churn`"),
+        ({"levels": ["Low"]}, "{bands: {Low: 0, High: 50}} or churn"),
+        (
+            {"levels": {"bands": {"Low": "0"}, "churn": "true"}},
+            "expected `bands` or `churn: true`, found both",
+        ),
+        ({"levels": {"bands": {"Low": "0"}, "hysteresis": "yes"}}, "true or false, found `yes`"),
+        ({"levels": {"bands": {"Low": "101"}}}, "a lower bound from 0 to 100, found `101`"),
         ({"window": "12h"}, "whole days or weeks such as 7d"),
         ({"window": "0d"}, "whole days or weeks such as 7d"),
         ({"normalize": "exponental"}, "did you mean `exponential`"),

@@ -1,0 +1,165 @@
+"""Where the levels of `levels: churn` begin: learnt from who stayed away, and who did not.
+
+E is how engaged an entity is, in whole billionths. Every Sunday two bounds are estimated. Up to the lower one, E was
+low on the days before entities stayed away for a month; above the upper one, E is far out of the ordinary. Only
+counts and row numbers are used, and fractions are exact, so that every engine finds the same bounds.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import duckdb
+
+AWAY = 30
+"""Days: who is not seen in so many has churned, and only who was seen in the last so many is in question."""
+FEW = 30
+"""Churned or stayed rows below which nothing is learnt."""
+NO_BETTER = Fraction(60, 100)
+"""The AUC below which E does not tell who churns."""
+TOGETHER = 4
+"""Weekly estimates that the lower bound is the median of."""
+WEEKS = 17
+"""Weekly training days of an estimate: four months."""
+SUNDAY = 3
+"""The remainder by seven of the days since 1970-01-01, a Thursday."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The lower bound of one week. `low` is None where nobody was engaged at all; `auc` where nobody churned or
+    nobody stayed. A `fallback` is the lower quartile of E > 0."""
+
+    low: Fraction | None
+    fallback: bool
+    auc: Fraction | None
+    churned: int
+    stayed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Low up to `low`, High above `high`, Medium between them. Both are None where nobody is engaged: whoever is all
+    the same is Low."""
+
+    low: Fraction | None
+    high: Fraction | None
+    fallback: bool
+
+
+def estimate_days(day: int) -> tuple[int, ...]:
+    """The Sundays whose estimates are in force on a day, the earliest first."""
+    last = day - (day - SUNDAY) % 7
+    return tuple(last - 7 * back for back in reversed(range(TOGETHER)))
+
+
+def training_days(week: int, first: int) -> tuple[int, ...]:
+    """The days on which entities are looked at for the estimate of a day, the earliest first. On each of them it is
+    known who was seen in the thirty days after it; `first` is the first day of the events, which reach back thirty
+    days before it."""
+    days = (week - AWAY - 7 * back for back in reversed(range(WEEKS)))
+    return tuple(day for day in days if day - AWAY >= first)
+
+
+def estimate(con: duckdb.DuckDBPyConnection, relation: str) -> Estimate:
+    """The lower bound after the training rows of one estimate: a relation with a whole `e` from 0 and `churned`.
+
+    It is the smallest E that maximises J(x) = P(E <= x | churned) - P(E <= x | stayed) (Youden 1950).
+    """
+    churned, stayed, wins, best = _one(
+        con,
+        f"""
+        WITH counted AS (
+            SELECT e, count(*) FILTER (churned) AS gone, count(*) FILTER (NOT churned) AS here
+            FROM {relation} GROUP BY e
+        ), total AS (
+            SELECT coalesce(sum(gone), 0) AS churned, coalesce(sum(here), 0) AS stayed FROM counted
+        ), summed AS (
+            SELECT e, gone, here, sum(gone) OVER upto AS gone_upto, sum(here) OVER upto AS here_upto
+            FROM counted WINDOW upto AS (ORDER BY e ROWS UNBOUNDED PRECEDING)
+        ), judged AS (
+            SELECT e, gone_upto * stayed - here_upto * churned AS youden,
+                   gone * (2 * (stayed - here_upto) + here) AS wins
+            FROM summed CROSS JOIN total
+        )
+        SELECT churned, stayed, (SELECT sum(wins) FROM judged),
+               (SELECT min(e) FROM judged WHERE youden = (SELECT max(youden) FROM judged))
+        FROM total
+        """,
+    )
+    # Of each pair of a churned and a stayed row: 2 where the churned one has less, 1 for a tie.
+    auc = Fraction(int(wins), 2 * int(churned) * int(stayed)) if churned and stayed else None
+    if churned < FEW or stayed < FEW or auc is None or auc < NO_BETTER:
+        low = next(iter(_percentiles(con, relation, 25)), None)
+        return Estimate(low, True, auc, int(churned), int(stayed))
+    return Estimate(Fraction(int(best)), False, auc, int(churned), int(stayed))
+
+
+def bounds(con: duckdb.DuckDBPyConnection, estimates: Sequence[Estimate], relation: str) -> Bounds:
+    """What is in force on a day, after the estimates of its weeks, the earliest first, and everybody's `e` on the last
+    of their Sundays. A week without training rows is an estimate without a bound; where all are, the lower quartile
+    of that Sunday's E > 0 stands in. It is a fallback when the last week was one."""
+    low = lower(estimates)
+    if low is None:
+        low = next(iter(_percentiles(con, relation, 25)), None)
+    high = None if low is None else upper(con, relation, low)
+    return Bounds(low, high, not estimates or estimates[-1].fallback)
+
+
+def lower(estimates: Sequence[Estimate]) -> Fraction | None:
+    """The median of the estimates, as far as there are any."""
+    known = [each.low for each in estimates if each.low is not None]
+    return statistics.median(known) if known else None
+
+
+def upper(con: duckdb.DuckDBPyConnection, relation: str, low: Fraction) -> Fraction:
+    """The upper bound after everybody's `e` on the last estimate's day: Tukey's fence, or the 95th percentile where
+    under one in a hundred lies above the fence; always above `low` if anybody is."""
+    percentiles = _percentiles(con, relation, 25, 75, 95)
+    if not percentiles:
+        return low
+    quarter, three_quarters, nearly_all = percentiles
+    high = three_quarters + Fraction(3, 2) * (three_quarters - quarter)
+    size, above = _one(
+        con, f"SELECT count(*), count(*) FILTER (e > {_whole(high)}) FROM {relation} WHERE e > 0"
+    )
+    if 100 * above < size:
+        high = nearly_all
+    if high > low:
+        return high
+    (following,) = _one(con, f"SELECT min(e) FROM {relation} WHERE e > 0 AND e > {_whole(low)}")
+    return low if following is None else Fraction(int(following))
+
+
+def _percentiles(con: duckdb.DuckDBPyConnection, relation: str, *percents: int) -> tuple[Fraction, ...]:
+    """Percentiles of E > 0 by Hyndman and Fan's type 7; none where there is nothing."""
+    (size,) = _one(con, f"SELECT count(*) FROM {relation} WHERE e > 0")
+    if not size:
+        return ()
+    below = [(size - 1) * percent // 100 for percent in percents]
+    wanted = sorted({min(place + more, size - 1) for place in below for more in (0, 1)})
+    found = con.execute(
+        f"""
+        WITH ranked AS (SELECT e, row_number() OVER (ORDER BY e) - 1 AS place FROM {relation} WHERE e > 0)
+        SELECT place, e FROM ranked WHERE place IN ({", ".join(map(str, wanted))})
+        """
+    ).fetchall()
+    at = {place: int(e) for place, e in found}
+
+    def between(place: int, percent: int) -> Fraction:
+        above = ((size - 1) * percent) % 100
+        return Fraction(at[place] * (100 - above) + at[min(place + 1, size - 1)] * above, 100)
+
+    return tuple(map(between, below, percents))
+
+
+def _whole(bound: Fraction) -> int:
+    """A whole E is above a bound when it is above this."""
+    return bound.numerator // bound.denominator
+
+
+def _one(con: duckdb.DuckDBPyConnection, query: str) -> tuple[int, ...]:
+    found = con.execute(query).fetchone()
+    assert found is not None
+    return found
