@@ -3,9 +3,10 @@
 No engine is asked about time zones: it joins these small tables. A day is a number, the days since 1970-01-01.
 """
 
-from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Context, Decimal
+from functools import cache
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -69,6 +70,42 @@ def bounds(first: date, last: date, zone: ZoneInfo) -> pa.Table:
     )
 
 
+def is_utc(bounds: pa.Table) -> bool:
+    """Whether every day of `bounds` is a date of UTC."""
+    return all(
+        start.date() == day and start.time() == time()
+        for start, day in zip(bounds["starts"].to_pylist(), bounds["utc_date"].to_pylist(), strict=True)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Local days that end at an instant. `day`: one alone, on which the clocks change. Else days of 24 hours: each has
+    the number of its UTC date plus `ahead`, or one less before the `second` of that date."""
+
+    ends: datetime
+    day: int | None
+    ahead: int = 0
+    second: int = 0
+
+
+def stretches(bounds: pa.Table) -> list[Stretch]:
+    """The days of `bounds` in as few pieces as can tell them, the earliest first."""
+    days = {row["day"]: (row["starts"], row["ends"]) for row in bounds.to_pylist()}
+    found: list[Stretch] = []
+    for day, (starts, ends) in days.items():
+        if ends - starts != timedelta(days=1):
+            found.append(Stretch(ends, day))
+            continue
+        second = starts.hour * 3600 + starts.minute * 60 + starts.second
+        ahead = day - number(starts.date())
+        if found and found[-1].day is None and (found[-1].ahead, found[-1].second) == (ahead, second):
+            found.pop()
+        found.append(Stretch(ends, None, ahead, second))
+    return found
+
+
+@cache
 def factor(decay: Decay, age: int) -> int:
     """What an event that is so many whole days old counts, in 1/FULL. A half-life never reaches nothing."""
     if decay.kind == "half_life":
@@ -84,37 +121,11 @@ def words(size: int) -> int:
     return max(1, -(-size // BITS))
 
 
-def spans(days: Iterable[int], window: int, decay: Decay) -> pa.Table:
-    """The days of the window that ends with each of `days`: as_of, day, factor, and the day's bit in the window."""
-    rows = [(as_of, age) for as_of in days for age in range(window)]
-    factors = [factor(decay, age) for age in range(window)]
+def factors(day: int, window: int, decay: Decay) -> pa.Table:
+    """The days of the window that ends with a day: day, and what its events count, as `factor`."""
     return pa.table(
         {
-            "as_of": pa.array([as_of for as_of, _ in rows], pa.int64()),
-            "day": pa.array([as_of - age for as_of, age in rows], pa.int64()),
-            "factor": pa.array([factors[age] for _, age in rows], pa.int64()),
-            "day_word": pa.array([age // BITS for _, age in rows], pa.int64()),
-            "day_bit": pa.array([1 << (age % BITS) for _, age in rows], pa.int64()),
-        }
-    )
-
-
-def instants(days: Iterable[int], window: int, zone: ZoneInfo) -> pa.Table:
-    """The instants that the rows of a snapshot are judged by, per day: `t` is midnight at its end."""
-
-    def back(steps: int) -> pa.Array:
-        return pa.array([start(day_of(each + 1 - steps), zone) for each in chosen], pa.timestamp("us"))
-
-    chosen = sorted(days)
-    return pa.table(
-        {
-            "day": pa.array(chosen, pa.int64()),
-            "t": back(0),
-            "today_start": back(1),
-            "window_start": back(window),
-            "ago_30": back(30),
-            "ago_60": back(60),
-            "ago_90": back(90),
-            "ago_180": back(180),
+            "day": pa.array([day - age for age in range(window)], pa.int64()),
+            "factor": pa.array([factor(decay, age) for age in range(window)], pa.int64()),
         }
     )

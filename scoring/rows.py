@@ -1,24 +1,27 @@
-"""Stage 2, at home: a row per entity and day with everything that was counted, before it is scored.
+"""Stage 2, at home: who there is at the end of a day, and everything that was counted of each.
 
-Reads these tables of the connection, which stage 1 and the source filled:
+Reads `life` (user_no, account_no, first, last, last_active, ever_N, count_N: until the end of the day), the source's
+tables `users` and `accounts` as they are today, `member_homes`, `placement`, `user_ids`, `account_ids` (no, id),
+`local_days` (scoring.calendar.bounds) and leaves
 
-    instants                          the days of the snapshots and their instants (scoring.calendar)
-    users, accounts                   the source's tables, as they are today
-    windows, direct_windows, states, direct_states, carried     scoring.counting
-    local_days                        scoring.calendar.bounds, back to the first sign-up
-
-and leaves `user_rows` and `account_rows`.
+    user_base, account_base    key, id, listed, created_at, signed_up, first_seen, last_seen, last_active, ever_N,
+                               steps, and of users account_no, and `account_steps`: those of the
+                               account that a user's own traits meet
+    user_born, account_born    key, day
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import duckdb
 
-from scoring.counting import Plan
+from scoring.plan import Plan
 from scoring.scalars import suggest
 from scoring.steps import Step
+from scoring.worth import ENTITIES, own
 
-ENTITIES = ("user", "account")
+ALWAYS = -(10**6)
+"""The day on which somebody signed up of whom nothing is known: always existed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,44 +46,11 @@ class Traits:
         return table, step.sql(f'"{column.replace(chr(34), chr(34) * 2)}"', known[column])
 
 
-def lay_out(con: duckdb.DuckDBPyConnection, plan: Plan, traits: Traits) -> None:
-    """Fill `user_rows` and `account_rows`. Raises ValueError for a step that does not fit the tables."""
-    _bases(con, plan, traits)
-    _accumulate(con, plan, "states", "user_state", ("user_id",))
-    _accumulate(con, plan, "direct_states", "direct_state", ("account_id", "user_id"))
-    con.execute(_user_rows(plan))
-    con.execute(_account_members(plan))
-    con.execute(_account_direct(plan))
-    con.execute(_account_rows(plan))
+def listed(con: duckdb.DuckDBPyConnection, plan: Plan, traits: Traits) -> None:
+    """`user_listed`, `account_listed`: the source's tables by number, and which trait steps each meets today.
 
-
-def membership(con: duckdb.DuckDBPyConnection) -> None:
-    """`user_raw` and the account that each user is in on each day of `windows`: day, user_id, account_id, raw."""
-    con.execute(
-        """
-        CREATE OR REPLACE TEMP TABLE member_raw AS
-        SELECT w.day, w.user_id, coalesce(m.account_id, c.account_id) AS account_id, w.raw
-        FROM user_raw w
-        LEFT JOIN members m ON m.user_id = w.user_id
-        ASOF LEFT JOIN carried c ON c.user_id = w.user_id AND w.day >= c.slot
-        """
-    )
-
-
-def _words(prefix: str, words: range) -> list[str]:
-    return [f"{prefix}_{word}" for word in words]
-
-
-def _sets(plan: Plan) -> list[str]:
-    return [*_words("recent", plan.event_words), *_words("days", plan.day_words)]
-
-
-def _counts(plan: Plan) -> list[str]:
-    return [f"count_{position}" for position in range(len(plan.counted))]
-
-
-def _bases(con: duckdb.DuckDBPyConnection, plan: Plan, traits: Traits) -> None:
-    """Who there is at all, and which trait steps each of them meets today."""
+    Raises ValueError for a step that does not fit the tables.
+    """
     flags: dict[str, list[str]] = {"user": [], "account": []}
     for entity in ENTITIES:
         for position, step in enumerate(getattr(plan.profile.activation, entity)):
@@ -90,38 +60,38 @@ def _bases(con: duckdb.DuckDBPyConnection, plan: Plan, traits: Traits) -> None:
     for table in ENTITIES:
         known = traits.columns.get(table, {})
         created = "created_at" if "created_at" in known else "NULL::TIMESTAMP AS created_at"
-        source = f"FROM {table}s" if known else "WHERE false"
-        key = f"{table}_id" if known else f"NULL::VARCHAR AS {table}_id"
-        columns = ", ".join([key, created, "true AS listed", *flags[table]])
+        source = (
+            f"FROM {table}s JOIN {table}_ids ON id = {table}_id" if known else f"FROM {table}_ids WHERE false"
+        )
+        columns = ", ".join(["no AS key", created, "true AS listed", *flags[table]])
         con.execute(f"CREATE OR REPLACE TEMP TABLE {table}_listed AS SELECT {columns} {source}")
-    con.execute(
-        """
-        CREATE OR REPLACE TEMP TABLE user_base AS
-        SELECT l.*, m.account_id AS home FROM user_listed l LEFT JOIN members m USING (user_id)
-        UNION ALL BY NAME
-        SELECT DISTINCT user_id, false AS listed FROM states ANTI JOIN user_listed USING (user_id)
-        """
-    )
 
 
-def _accumulate(
-    con: duckdb.DuckDBPyConnection, plan: Plan, states: str, name: str, keys: tuple[str, ...]
-) -> None:
-    """What happened on each day, added up over all days until then."""
-    running = [
-        "min(first) OVER life AS first_seen",
-        "max(last) OVER life AS last_seen",
-        "max(last_active) OVER life AS last_active",
-        *(f"bit_or({each}) OVER life AS {each}" for each in _words("ever", plan.event_words)),
-        *(f"sum({each}) OVER life AS {each}" for each in _counts(plan)),
+def lay_out(con: duckdb.DuckDBPyConnection, plan: Plan, t: datetime) -> None:
+    """Who existed at the instant `t`."""
+    until = f"TIMESTAMP '{t}'"
+    con.execute(_users(plan, until))
+    con.execute(_accounts(plan, until))
+    for entity in ENTITIES:
+        # Who is listed without a date had always existed, as far as was known before the first event.
+        con.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE {entity}_born AS
+            SELECT key, CASE WHEN listed AND created_at IS NULL THEN {ALWAYS} ELSE coalesce(d.day, {ALWAYS}) END AS day
+            FROM {entity}_base b
+            LEFT JOIN local_days d ON d.utc_date = b.known_from::DATE AND b.known_from >= d.starts AND b.known_from < d.ends
+            """
+        )
+
+
+def _lived(plan: Plan) -> list[str]:
+    return [
+        "min(first) AS first_seen",
+        "max(last) AS last_seen",
+        "max(last_active) AS last_active",
+        *(f"bit_or({each}) AS {each}" for each in plan.ever),
+        *(f"sum({each})::BIGINT AS {each}" for each in plan.counts),
     ]
-    con.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE {name} AS
-        SELECT {", ".join(keys)}, slot, {", ".join(running)} FROM {states}
-        WINDOW life AS (PARTITION BY {", ".join(keys)} ORDER BY slot ROWS UNBOUNDED PRECEDING)
-        """
-    )
 
 
 def _met(plan: Plan, entity: str, position: int, step: Step, counts: str, flags: str) -> str:
@@ -140,124 +110,86 @@ def _bits(conditions: dict[int, str]) -> str:
     return " | ".join(bits) if bits else "0::BIGINT"
 
 
-def _user_rows(plan: Plan) -> str:
-    activation = plan.profile.activation
-    tables = {"user": "g", "account": "f"}
-    own = {
+def _users(plan: Plan, until: str) -> str:
+    tables = {"user": "b", "account": "f"}
+    own_steps = {
         position: _met(
             plan, "user", position, step, "s", tables[step.column_of("user")[0]] if step.trait else ""
         )
-        for position, step in enumerate(activation.user)
+        for position, step in enumerate(plan.profile.activation.user)
     }
     # What an account's own table says is asked once, of the account.
     shared = {
-        position: _met(plan, "account", position, step, "s", "g")
-        for position, step in enumerate(activation.account)
-        if step.event is not None or step.column_of("account")[0] == "user"
-    }
-    numbers = [*plan.points, *_sets(plan)]
-    return f"""
-        CREATE OR REPLACE TEMP TABLE user_rows AS
-        WITH grid AS (SELECT b.*, i.day, i.t, i.ago_90 FROM user_base b CROSS JOIN instants i),
-        placed AS (
-            SELECT g.*, coalesce(g.home, c.account_id) AS account_id
-            FROM grid g ASOF LEFT JOIN carried c ON c.user_id = g.user_id AND g.day >= c.slot
-        )
-        SELECT g.user_id, g.account_id, g.day, s.first_seen, s.last_seen, s.last_active,
-               least(g.created_at, s.first_seen) AS signed_up,
-               coalesce(s.last_seen >= g.ago_90, false) AS recent,
-               {", ".join(f"coalesce(s.{each}, 0) AS {each}" for each in _words("ever", plan.event_words))},
-               {", ".join(f"coalesce(w.{each}, 0) AS {each}" for each in numbers)},
-               {" + ".join(f"coalesce(w.{each}, 0)" for each in plan.points)} AS raw,
-               {_bits(own)} AS steps,
-               {_bits(shared)} AS account_steps
-        FROM placed g
-        ASOF LEFT JOIN user_state s ON s.user_id = g.user_id AND g.day >= s.slot
-        LEFT JOIN windows w ON w.user_id = g.user_id AND w.as_of = g.day
-        LEFT JOIN account_listed f ON f.account_id = g.account_id
-        WHERE (g.listed OR s.first_seen IS NOT NULL) AND coalesce(least(g.created_at, s.first_seen) < g.t, true)
-    """
-
-
-def _account_members(plan: Plan) -> str:
-    """What an account has of its members on each day."""
-    either = [*_words("ever", plan.event_words), *_sets(plan), "account_steps"]
-    active = " OR ".join(f"{each} <> 0" for each in _words("recent", plan.event_words))
-    return f"""
-        CREATE OR REPLACE TEMP TABLE account_members AS
-        SELECT account_id, day, min(first_seen) AS first_seen, max(last_seen) AS last_seen,
-               max(last_active) AS last_active,
-               count(*) FILTER ({active}) AS active_users,
-               count(*) FILTER (recent) AS total_users,
-               arg_min(user_id, ROW(-epoch_us(last_seen), user_id)) FILTER (last_seen IS NOT NULL) AS member,
-               {", ".join(f"bit_or({each}) AS {each}" for each in either)},
-               {", ".join(f"sum({each}) AS {each}" for each in plan.points)}
-        FROM user_rows WHERE account_id IS NOT NULL GROUP BY account_id, day
-    """
-
-
-def _account_direct(plan: Plan) -> str:
-    """What an account has of events that carry its id, on each day."""
-    ever = _words("ever", plan.event_words)
-    steps = {
-        position: _met(plan, "account", position, step, "s", "")
+        position: _met(plan, "account", position, step, "s", "b")
         for position, step in enumerate(plan.profile.activation.account)
-        if step.event is not None
+        if step.trait is not None and step.column_of("account")[0] == "user"
     }
+    lived = ", ".join(_lived(plan))
+    ever = ", ".join(f"coalesce(s.{each}, 0) AS {each}" for each in plan.ever)
+    counts = "".join(f", coalesce(s.{each}, 0) AS {each}" for each in plan.counts)
     return f"""
-        CREATE OR REPLACE TEMP TABLE account_direct AS
-        WITH lived AS (SELECT coalesce(user_id, '') AS actor, * EXCLUDE (user_id) FROM direct_state),
-        actors AS (SELECT DISTINCT account_id, actor FROM lived),
-        grid AS (SELECT a.*, i.day FROM actors a CROSS JOIN instants i)
-        SELECT g.account_id, g.day, min(s.first_seen) AS first_seen, max(s.last_seen) AS last_seen,
-               max(s.last_active) AS last_active, {", ".join(f"bit_or(s.{each}) AS {each}" for each in ever)},
-               bit_or({_bits(steps)}) AS account_steps
-        FROM grid g
-        ASOF JOIN lived s ON s.account_id = g.account_id AND s.actor = g.actor AND g.day >= s.slot
-        GROUP BY g.account_id, g.day
+        CREATE OR REPLACE TEMP TABLE user_base AS
+        WITH s AS (SELECT user_no AS key, {lived} FROM life WHERE user_no IS NOT NULL GROUP BY user_no),
+        b AS (
+            SELECT * FROM user_listed UNION ALL BY NAME
+            SELECT key, false AS listed FROM s ANTI JOIN user_listed USING (key)
+        )
+        SELECT b.key, i.id, b.listed, p.account_no, b.created_at, s.first_seen, s.last_seen, s.last_active,
+               least(b.created_at, s.first_seen) AS signed_up, least(b.created_at, s.first_seen) AS known_from, {ever}{counts},
+               {_bits(own_steps)} AS steps, {_bits(shared)} AS account_steps
+        FROM b JOIN user_ids i ON i.no = b.key
+        LEFT JOIN s ON s.key = b.key
+        LEFT JOIN placement p ON p.user_no = b.key
+        LEFT JOIN account_listed f ON f.key = p.account_no
+        WHERE (b.listed OR s.first_seen IS NOT NULL) AND coalesce(least(b.created_at, s.first_seen) < {until}, true)
     """
 
 
-def _account_rows(plan: Plan) -> str:
-    steps = {
-        position: _met(plan, "account", position, step, "", "g")
+def _accounts(plan: Plan, until: str) -> str:
+    table_steps = {
+        position: _met(plan, "account", position, step, "", "b")
         for position, step in enumerate(plan.profile.activation.account)
         if step.trait is not None and step.column_of("account")[0] == "account"
     }
-    ever = [
-        f"(coalesce(m.{each}, 0) | coalesce(d.{each}, 0)) AS {each}"
-        for each in _words("ever", plan.event_words)
-    ]
-    sets = [f"(coalesce(m.{each}, 0) | coalesce(w.{each}, 0)) AS {each}" for each in _sets(plan)]
+    event_steps = {
+        position: _met(plan, "account", position, step, "o", "")
+        for position, step in enumerate(plan.profile.activation.account)
+        if step.event is not None
+    }
+    columns = ["first", "last", "last_active", *plan.ever, *plan.counts]
+    lived = ", ".join(_lived(plan))
+    ever = ", ".join(f"coalesce(s.{each}, 0) AS {each}" for each in plan.ever)
+    counts = "".join(f", coalesce(s.{each}, 0) AS {each}" for each in plan.counts)
     return f"""
-        CREATE OR REPLACE TEMP TABLE account_rows AS
-        WITH named AS (
-            SELECT DISTINCT account_id FROM members WHERE account_id IS NOT NULL
+        CREATE OR REPLACE TEMP TABLE account_base AS
+        WITH o AS (
+            SELECT key, user_no, {lived} FROM ({own("life", ", ".join(f"x.{each}" for each in columns))})
+            GROUP BY key, user_no
         ),
-        seen AS (
-            SELECT account_id FROM account_members UNION SELECT account_id FROM account_direct
+        s AS (
+            SELECT key, min(first_seen) AS first_seen, max(last_seen) AS last_seen, max(last_active) AS last_active,
+                   {", ".join(f"bit_or({each}) AS {each}" for each in plan.ever)},
+                   {"".join(f"sum({each})::BIGINT AS {each}, " for each in plan.counts)}
+                   bit_or({_bits(event_steps)}) AS met
+            FROM o GROUP BY key
         ),
-        base AS (
-            SELECT * FROM account_listed
-            UNION ALL BY NAME
-            SELECT account_id, true AS listed FROM named ANTI JOIN account_listed USING (account_id)
-            UNION ALL BY NAME
-            SELECT account_id, false AS listed FROM seen
-            ANTI JOIN account_listed USING (account_id) ANTI JOIN named USING (account_id)
+        named AS (SELECT DISTINCT account_no AS key FROM member_homes),
+        -- What a user did before an event placed him here did not make the account exist back then.
+        k AS (
+            SELECT account_no AS key, min(first) AS first FROM (
+                SELECT h.account_no, l.first FROM life l JOIN member_homes h USING (user_no)
+                UNION ALL SELECT account_no, first FROM life WHERE account_no IS NOT NULL
+            ) GROUP BY account_no
         ),
-        grid AS (SELECT b.*, i.day, i.t FROM base b CROSS JOIN instants i)
-        SELECT g.account_id, g.day, least(m.first_seen, d.first_seen) AS first_seen,
-               greatest(m.last_seen, d.last_seen) AS last_seen,
-               greatest(m.last_active, d.last_active) AS last_active,
-               least(g.created_at, m.first_seen, d.first_seen) AS signed_up,
-               coalesce(m.active_users, 0) AS active_users, coalesce(m.total_users, 0) AS total_users, m.member,
-               {", ".join([*ever, *sets])},
-               {", ".join(f"coalesce(m.{each}, 0) AS {each}" for each in plan.points)},
-               coalesce(m.account_steps, 0) | coalesce(d.account_steps, 0) | {_bits(steps)} AS steps
-        FROM grid g
-        LEFT JOIN account_members m ON m.account_id = g.account_id AND m.day = g.day
-        LEFT JOIN account_direct d ON d.account_id = g.account_id AND d.day = g.day
-        LEFT JOIN direct_windows w ON w.account_id = g.account_id AND w.as_of = g.day
-        WHERE (g.listed OR m.first_seen IS NOT NULL OR d.first_seen IS NOT NULL)
-          AND coalesce(least(g.created_at, m.first_seen, d.first_seen) < g.t, true)
+        b AS (
+            SELECT * FROM account_listed UNION ALL BY NAME
+            SELECT key, true AS listed FROM named ANTI JOIN account_listed USING (key) UNION ALL BY NAME
+            SELECT key, false AS listed FROM s ANTI JOIN account_listed USING (key) ANTI JOIN named USING (key)
+        )
+        SELECT b.key, i.id, b.listed, b.created_at, s.first_seen, s.last_seen, s.last_active,
+               least(b.created_at, s.first_seen) AS signed_up, least(b.created_at, k.first) AS known_from, {ever}{counts},
+               coalesce(s.met, 0) | {_bits(table_steps)} AS steps
+        FROM b JOIN account_ids i ON i.no = b.key
+        LEFT JOIN s ON s.key = b.key LEFT JOIN k ON k.key = b.key
+        WHERE (b.listed OR s.first_seen IS NOT NULL) AND coalesce(least(b.created_at, s.first_seen) < {until}, true)
     """

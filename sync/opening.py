@@ -1,5 +1,6 @@
 """The source's engine and its tables, opened through Ibis, with our names for their columns."""
 
+import contextlib
 import re
 import warnings
 import zlib
@@ -13,11 +14,12 @@ import ibis
 import pyarrow as pa
 
 from connectors.base import ConfigurationError
+from sync import engines
 from sync.csv_files import not_utf8, open_csv, typed
 from sync.strict_yaml import suggest
 from sync.workspace import Table, Workspace
 
-MEMORY = "1GB"
+MEMORY = "1500MB"
 """What each DuckDB of a scoring run may hold in memory before it spills to the state folder."""
 FILES = (".parquet", ".csv", ".csv.gz", ".tsv")
 _UNREADABLE = (duckdb.Error, ibis.IbisError, pa.ArrowInvalid, OSError, EOFError, zlib.error, UnicodeError)
@@ -44,24 +46,9 @@ def engine_settings(state: Path) -> dict[str, Any]:
 @contextmanager
 def connected(workspace: Workspace) -> Iterator[Any]:
     """The Ibis backend of the source. Raises ConfigurationError."""
-    engine = workspace.source.engine
+    engine, where = workspace.source.engine, workspace.source.address.where
     scheme, _, rest = engine.partition("://")
-    if scheme != "duckdb":
-        raise ConfigurationError(
-            f"{workspace.config}: the engine `{scheme}` is not available in this version: write `engine: duckdb://`"
-            " and name Parquet or CSV files, or `duckdb://FILE.duckdb`"
-        )
-    settings = engine_settings(workspace.state)
-    if rest in ("", ":memory:"):
-        connection = ibis.duckdb.connect(**settings)
-    else:
-        path = workspace.folder / rest
-        if not path.is_file():
-            raise ConfigurationError(f"{workspace.config}: there is no database file {path}: mend `engine`")
-        try:
-            connection = ibis.duckdb.connect(path, read_only=True, **settings)
-        except duckdb.Error as error:
-            raise ConfigurationError(f"{workspace.config}: {path} cannot be opened: {said(error)}") from error
+    connection = engines.connect(engine, where) if scheme != "duckdb" else _embedded(workspace, rest, where)
     try:
         with warnings.catch_warnings():
             # Ibis 12 calls methods of DuckDB that 1.5 renamed.
@@ -71,16 +58,38 @@ def connected(workspace: Workspace) -> Iterator[Any]:
         connection.disconnect()
 
 
+def _embedded(workspace: Workspace, name: str, where: str) -> Any:
+    settings = engine_settings(workspace.state)
+    if name in ("", ":memory:"):
+        return ibis.duckdb.connect(**settings)
+    path = workspace.folder / name
+    if not path.is_file():
+        raise ConfigurationError(f"{where}: there is no database file {path}: mend `engine`")
+    try:
+        return ibis.duckdb.connect(path, read_only=True, **settings)
+    except duckdb.Error as error:
+        raise ConfigurationError(f"{where}: {path} cannot be opened: {said(error)}") from error
+
+
 @contextmanager
 def reading(folder: Path, *tables: Table) -> Iterator[None]:
     """What goes wrong while tables are read becomes a ConfigurationError that names them and says what to do."""
     try:
         yield
-    except _UNREADABLE as error:
+    except Exception as error:
+        if not (isinstance(error, _UNREADABLE) or engines.failed(error)):
+            raise
         names = [table.table for table in tables]
+        if isinstance(error, engines.UNABLE):
+            raise ConfigurationError(
+                f"{tables[0].where}: {', '.join(names)} cannot be asked this: {said(error)}, says Ibis of this engine."
+                " Leave out what needs it, or score an export of the table in Parquet files"
+            ) from error
         cause = said(error)
         if line := next(filter(None, (not_utf8(folder / name) for name in names if is_csv(name))), None):
             cause = f"line {line} is not UTF-8: save the file as UTF-8"
+        elif cure := engines.cure(error):
+            cause = f"{cause}. {cure}"
         elif not isinstance(error, duckdb.OutOfMemoryException) and any(is_file(name) for name in names):
             cause = f"{cause}. Mend the export, or write the file anew"
         raise ConfigurationError(f"{tables[0].where}: {', '.join(names)} cannot be read: {cause}") from error
@@ -107,6 +116,11 @@ def open_table(connection: Any, folder: Path, table: Table, as_text: bool = Fals
 
     Raises ConfigurationError for one that is not there or cannot be read, and for names that do not fit.
     """
+    if is_file(table.table) and connection.name != "duckdb":
+        raise ConfigurationError(
+            f"{table.where}: {table.table} is a file, and the engine is {connection.name}: name a table of it, or write"
+            " `engine: duckdb://` and have every table in files"
+        )
     with reading(folder, table):
         if is_file(table.table):
             opened = _file(connection, folder / table.table, table, as_text)
@@ -160,10 +174,18 @@ def _file(connection: Any, path: Path, table: Table, as_text: bool) -> ibis.Tabl
 
 def _stored(connection: Any, table: Table) -> ibis.Table:
     schema, _, name = table.table.rpartition(".")
+    if connection.name != "duckdb":
+        # Not every kind of view is in the list of tables.
+        with contextlib.suppress(*engines.ABSENT):
+            return connection.table(name, database=schema or None)
     known = connection.list_tables(database=schema or None)
     if name not in known:
         raise ConfigurationError(
             f"{table.where}: there is no table `{table.table}` in the source{suggest(name, known)}"
-            f" (a file ends in {', '.join(FILES)})"
+            f" ({_ELSEWHERE if connection.name != 'duckdb' else _FILE})"
         )
     return connection.table(name, database=schema or None)
+
+
+_FILE = f"a file ends in {', '.join(FILES)}"
+_ELSEWHERE = "one of another schema is written SCHEMA.TABLE"

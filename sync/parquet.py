@@ -1,8 +1,9 @@
 """Parquet files that are the same bytes for the same rows, written whole, with a few words of their own."""
 
+import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -10,18 +11,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROWS = 100_000
-"""Rows of a group: always cut alike, however the engine hands them over."""
+"""Rows of a group."""
 _PREFIX = "heatsync."
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a snapshot says of itself; the benchmarks are those it was scored against, and of its day alone."""
+    """What a snapshot says of itself; the benchmarks are those it was scored against, and of its day alone.
+    `audiences` are one's own that it knows, by key: the version of each (scoring.audiences)."""
 
     path: Path
     version: str
     benchmark: float | None
     daily: float | None
+    audiences: Mapping[str, str] = field(default_factory=dict)
 
 
 def look(path: Path) -> Stored | None:
@@ -38,36 +41,29 @@ def look(path: Path) -> Stored | None:
         text = words.get(_PREFIX + name, "")
         return float(text) if text else None
 
-    return Stored(path, words.get(f"{_PREFIX}version", ""), number("benchmark"), number("daily_benchmark"))
+    return Stored(
+        path,
+        words.get(f"{_PREFIX}version", ""),
+        number("benchmark"),
+        number("daily_benchmark"),
+        json.loads(words.get(f"{_PREFIX}audiences", "{}")),
+    )
 
 
 def write(con: duckdb.DuckDBPyConnection, query: str, path: Path, words: Mapping[str, str]) -> int:
     """Write the rows of a query, in its order, and answer how many. Nobody ever sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    reader = con.execute(query).to_arrow_reader(ROWS)
-    metadata = {f"{_PREFIX}{key}": value for key, value in sorted(words.items())}
-    schema = reader.schema.with_metadata(metadata)
-    written = 0
+    metadata = ", ".join(
+        f"'{_PREFIX}{key}': '{value.replace(chr(39), chr(39) * 2)}'" for key, value in sorted(words.items())
+    )
+    options = f", KV_METADATA {{{metadata}}}" if metadata else ""
     try:
-        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
-            for table in _cut(reader):
-                writer.write_table(table.replace_schema_metadata(metadata), row_group_size=ROWS)
-                written += table.num_rows
+        row = con.execute(
+            f"COPY ({query}) TO '{str(part).replace(chr(39), chr(39) * 2)}'"
+            f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROWS}{options})"
+        ).fetchone()
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-    return written
-
-
-def _cut(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
-    """The rows in pieces of exactly ROWS, but for the last; one without rows where there are none."""
-    waiting = reader.schema.empty_table()
-    pieces = 0
-    for batch in reader:
-        waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch])])
-        while waiting.num_rows >= ROWS:
-            yield waiting.slice(0, ROWS).combine_chunks()
-            waiting, pieces = waiting.slice(ROWS), pieces + 1
-    if waiting.num_rows or not pieces:
-        yield waiting.combine_chunks()
+    return int(row[0]) if row is not None else 0

@@ -1,26 +1,32 @@
 """One profile over the days that are wanted, and over the days before them that they are compared with."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import duckdb
-import ibis
-import pyarrow as pa
+import pyarrow.parquet as pq
 
 from connectors.base import ConfigurationError
-from scoring import benchmarks, calendar, counting, rows, snapshot
-from scoring.counting import Plan
+from scoring import audiences as groups
+from scoring import calendar, churn, judging, scores, snapshot, worth
+from scoring.audiences import Audience
+from scoring.benchmarks import REACH
+from scoring.measures import Measure
+from scoring.plan import Plan
 from scoring.profile import Profile
-from sync.measuring import Measures, Measuring, cap_users
-from sync.parquet import Stored, look, write
-from sync.workbench import fetch, take
-from sync.workspace import Workspace
+from scoring.worth import ENTITIES
+from sync.histories import History
+from sync.parquet import write
+from sync.unchanged import Unchanged
+from sync.walk import Walk
 
-BLOCK = 31
-"""Days that are computed together: the first run of a daily profile is one block."""
-TREND = 30
+if TYPE_CHECKING:
+    from sync.session import Session
+
+TREND = snapshot.TREND
 
 Progress = Callable[[str, int, int], None]
 
@@ -37,127 +43,229 @@ class Snapshot:
     version: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ProfileRun:
-    """`daily` and `members` are at the source, the other tables at home."""
+    """A profile in a session. Without `stored` nothing is read from, or written to, its history and snapshots."""
 
-    workspace: Workspace
-    home: duckdb.DuckDBPyConnection
-    daily: ibis.Table
-    members: ibis.Table
-    traits: rows.Traits
+    session: "Session"
     name: str
     profile: Profile
+    own: tuple[Audience, ...] = ()
+    stored: bool = True
+    notes: list[str] = field(default_factory=list)
 
     def compute(self, wanted: Sequence[int], progress: Progress) -> Iterator[Snapshot]:
         """Write the snapshots, the earliest first. Raises ConfigurationError."""
-        plan = Plan(self.profile)
-        stored = {entity: self._stored(entity, wanted) for entity in rows.ENTITIES}
-        days = self._missing(wanted, stored)
-        while damaged := self._remember(days, stored):
-            for entity, day in damaged:
-                del stored[entity][day]
-            days = self._missing(wanted, stored)
-        measuring = Measuring(self.home, self.daily, self.members, plan, self._file)
         label = f"scoring {self.name}"
-        progress(label, 0, len(days))
-        measures = measuring.of(days, stored, max(wanted))
-        for begin in range(0, len(days), BLOCK):
-            block = days[begin : begin + BLOCK]
-            self._compute(plan, block, measures)
-            for done, day in enumerate(block, begin + 1):
-                for entity in rows.ENTITIES:
-                    yield self._write(entity, day, measures)
-                progress(label, done, len(days))
+        days = sorted(set(wanted))
+        known: Unchanged | None = None
+        if len(days) > 1:
+            # The source is read once for all of them.
+            self.session.counts.extend(self._reach(days[0]), days[-1])
+            known = Unchanged(self).open()
+        filled: list[int] = []
+        for done, day in enumerate(days):
+            progress(label, done, len(days))
+            if known is not None and day != days[-1] and known.stands(day):
+                yield from (self._written(entity, day) for entity in ENTITIES)
+                continue
+            # What is worth a mention is so of the last day: every day of a range would say it again.
+            self.notes.clear()
+            self.fill(day)
+            for entity in ENTITIES:
+                yield self._write(entity, day)
+            filled.append(day)
+            if known is not None:
+                known.keep([day])
+        if known is not None:
+            # On the way more of the past may have been counted.
+            known.keep(filled)
+        progress(label, len(days), len(days))
+
+    def scored(self, days: Sequence[int]) -> None:
+        """Leave `user_scores` and `account_scores` at home: key (text), day, account_id (of users), active, raw, nano,
+        score, level; of who had something to say on each of the days."""
+        plan, judged = self._prepare(max(days), min(days))
+        walk = self._walk(plan, judged)
+        walk.scored(sorted(set(days)))
+
+    def fill(self, day: int) -> None:
+        """Leave `user_snapshot` and `account_snapshot` of a day at home. Raises ConfigurationError."""
+        plan, judged = self._prepare(day, day)
+        walk = self._walk(plan, judged)
+        home = self.session.home
+        compared = max(TREND, self.profile.window)
+        block = walk.reach(day, compared)
+        t = calendar.start(calendar.day_of(day + 1), self.session.workspace.time_zone)
+        used = walk.finish(day)
+        found = snapshot.Day(
+            plan,
+            day,
+            {entity: used[entity].get(0) if plan.model != "kpi" else None for entity in ENTITIES},
+            {entity: scores.shares(plan, used[entity]) if plan.model == "kpi" else {} for entity in ENTITIES},
+            calendar.start(calendar.day_of(day + 1 - 90), self.session.workspace.time_zone),
+            frozenset(self.session.traits.columns),
+        )
+        inner: dict[str, judging.Judged] = {}
+        for entity in ENTITIES:
+            members = judged[entity]
+            if entity == "account":
+                inner = members.counting
+        for entity in ENTITIES:
+            worth.points(home, plan, entity, day)
+            if self.profile.filter is not None:
+                home.execute(
+                    f"DELETE FROM {entity}_points WHERE key NOT IN (SELECT key FROM {entity}_passing)"
+                )
+            snapshot.contributions(home, found, entity, walk.signals[entity])
+            walk.compare(entity, day, block)
+            walk.count(entity, day, t, self._measures(judged, entity))
+            snapshot.full(home, found, entity, walk.rests)
+            snapshot.gather(home, found, entity, judged[entity], inner)
+            self._doubts(entity, judged[entity], found)
+            self._fallback(entity, walk.learnt_on(entity, day))
+
+    def _prepare(self, last: int, first: int) -> tuple[Plan, dict[str, snapshot.Members]]:
+        """Count what is needed for the days, and judge the audiences of the last of them."""
+        filtering = self._filtering()
+        need = self._reach(first)
+        counts = self.session.counts
+        counts.extend(need, self.session.last)
+        judged = {entity: self._judged(entity, last) for entity in ENTITIES}
+        measures = {measure for entity in ENTITIES for measure in self._measures(judged, entity)} | filtering
+        back = [measure.old.days for measure in measures if measure.old is not None and measure.old.days]
+        if back and last - max(back) + 1 < need:
+            counts.extend(last - max(back) + 1, self.session.last)
+        asked = {measure.events for measure in measures if measure.old is None and not measure.from_events}
+        return Plan(self.profile, tuple(sorted(asked, key=lambda each: (each is None, each or ())))), judged
+
+    def _reach(self, first: int) -> int:
+        """The first day whose events the scores of a day, and of the days before it, may need."""
+        profile = self.profile
+        reach = max(TREND, profile.window) + REACH + profile.window
+        if profile.levels.churn:
+            learning = churn.WEEKS * 7 + 4 * 7 + 2 * churn.AWAY + max(churn.AWAY, profile.window)
+            reach = max(reach, max(TREND, profile.window) + learning)
+        need = first - reach
+        if profile.benchmark.day is not None:
+            need = min(need, calendar.number(profile.benchmark.day) - profile.window)
+        return need
+
+    def _walk(self, plan: Plan, judged: dict[str, snapshot.Members]) -> Walk:
+        _ = judged
+        return Walk(self.session, self.name, plan, self.histories(), self.stored, self._file)
+
+    @property
+    def version(self) -> str:
+        """What snapshots and history of the profile, as it is now, say of themselves."""
+        return f"{self.profile.version} {self.session.workspace.time_zone.key}"
+
+    def histories(self) -> dict[str, History]:
+        """By entity, as far as they are stored."""
+        folder = self.session.workspace.state / "history" / self.name
+        found = {
+            entity: History(folder / entity, self.version, self.profile.levels.names) for entity in ENTITIES
+        }
+        if self.stored:
+            for each in found.values():
+                each.open()
+        return found
+
+    def _judged(self, entity: str, day: int) -> snapshot.Members:
+        try:
+            return snapshot.judged(groups.of(self.profile, entity, self.own), self._scope(entity, day))
+        except snapshot.Unfit as error:
+            place = error.audience.place(error.fault.route) or self._file
+            raise ConfigurationError(f"{place}: `{error.audience.key}`: {error}") from error
+
+    def _scope(self, entity: str, day: int) -> judging.Scope:
+        home = self.session.home
+        events = frozenset(name for (name,) in home.execute("SELECT id FROM event_ids").fetchall())
+        return judging.Scope(
+            profile=self.profile,
+            entity=entity,
+            day=day,
+            zone=self.session.workspace.time_zone,
+            columns=self.session.traits.columns,
+            traits=judging.TRAITS[entity],
+            audiences={each.key: each.condition for each in groups.of(self.profile, entity, self.own)},
+            events=events | judging.event_names(self.profile),
+            users=self._scope("user", day) if entity == "account" else None,
+        )
+
+    def _measures(self, judged: dict[str, snapshot.Members], entity: str) -> frozenset[Measure]:
+        """Those of the entity's audiences; of users also those that are counted for accounts."""
+        own = {measure for _, each in judged[entity].audiences for measure in each.measures}
+        if entity == "user":
+            for each in judged["account"].counting.values():
+                own |= each.measures
+        return frozenset(own)
+
+    def _doubts(self, entity: str, members: snapshot.Members, day: snapshot.Day) -> None:
+        """Say of how many the missing value of a trait may not decide as it was meant to."""
+        for audience, found in members.audiences:
+            for missing, sentence in found.doubts if audience.own else ():
+                beside = snapshot.beside(day, entity, found.tables)
+                row = self.session.home.execute(
+                    f"SELECT count(*) FROM {entity}_full r {beside} WHERE {missing}"
+                ).fetchone()
+                if row is not None and row[0]:
+                    self.notes.append(
+                        f"{audience.where}: `{audience.key}`: {sentence.replace('{count}', str(row[0]))}"
+                    )
+
+    def _fallback(self, entity: str, bounds: churn.Bounds | None) -> None:
+        """Say so where levels could not be learnt."""
+        if bounds is not None and bounds.fallback:
+            self.notes.append(
+                f"{self._file}: the levels of {entity}s begin at a fallback: too few of them left or stayed to learn"
+                f" from, or their scores hardly tell who leaves (an AUC below {float(churn.NO_BETTER):.2f})"
+            )
+
+    def _filtering(self) -> frozenset[Measure]:
+        """What the filter counts. Raises ConfigurationError when it does not fit."""
+        found: set[Measure] = set()
+        if self.profile.filter is None:
+            return frozenset()
+        for entity in ENTITIES:
+            scope = judging.Scope(
+                self.profile,
+                entity,
+                self.session.last,
+                self.session.workspace.time_zone,
+                self.session.traits.columns,
+                {},
+                {},
+                None,
+            )
+            try:
+                found |= judging.judge(self.profile.filter, scope).measures
+            except judging.Refused as error:
+                raise ConfigurationError(f"{self._file}: `filter`: {error}") from error
+        return frozenset(found)
 
     @property
     def _file(self) -> str:
         return f"mappings/profiles/{self.name}.yml"
 
-    @property
-    def _version(self) -> str:
-        """Days of another time zone are other days."""
-        return f"{self.profile.version} {self.workspace.time_zone.key}"
-
-    def _stored(self, entity: str, wanted: Sequence[int]) -> dict[int, Stored]:
-        """The snapshots of this version that there are, by day, as far back as anything asks for them."""
-        reach = max(TREND, self.profile.window) + max(TREND, self.profile.window, benchmarks.REACH)
-        days = {back for day in wanted for back in range(day - reach, day + 1)}
-        if self.profile.benchmark.day is not None:
-            days.add(calendar.number(self.profile.benchmark.day))
-        found: dict[int, Stored] = {}
-        for day in sorted(days):
-            there = look(self.workspace.snapshot(self.name, entity, calendar.day_of(day)))
-            if there is not None and there.version == self._version:
-                found[day] = there
-        return found
-
-    def _missing(self, wanted: Sequence[int], stored: dict[str, dict[int, Stored]]) -> list[int]:
-        """The wanted days, always, and those before them that are not stored."""
-        reach = max(TREND, self.profile.window)
-        before = {day - back for day in wanted for back in range(1, reach + 1)}
-        return sorted({*wanted, *(before - (stored["user"].keys() & stored["account"].keys()))})
-
-    def _remember(self, days: Sequence[int], stored: dict[str, dict[int, Stored]]) -> list[tuple[str, int]]:
-        """Load what the days are compared with from the snapshots that stand. Answers those that cannot be read."""
-        damaged: list[tuple[str, int]] = []
-        compared = {day - back for day in days for back in (1, TREND, self.profile.window)} - set(days)
-        for entity in rows.ENTITIES:
-            self.home.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_history {snapshot.EMPTY_HISTORY}")
-            self.home.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_days (day BIGINT)")
-            for day in sorted(compared & stored[entity].keys()):
-                self.home.execute(f"INSERT INTO {entity}_days VALUES (?)", [day])
-                try:
-                    self.home.execute(
-                        f"INSERT INTO {entity}_history BY NAME SELECT {entity}_id AS key, ?::BIGINT AS day, score,"
-                        " level, level_previous, level_changed_on FROM read_parquet(?)",
-                        [day, str(stored[entity][day].path)],
-                    )
-                except duckdb.OutOfMemoryException:
-                    raise
-                except duckdb.Error:
-                    damaged.append((entity, day))
-        return damaged
-
-    def _compute(self, plan: Plan, block: Sequence[int], measures: Measures) -> None:
-        """Stage 1 and stage 2 for some days."""
-        profile = self.profile
-        spans = calendar.spans(block, profile.window, profile.decay)
-        direct = counting.direct(self.daily, self.members)
-        for name, expression in (
-            ("windows", counting.windows(plan, self.daily, spans)),
-            ("direct_windows", counting.direct_windows(plan, direct, spans)),
-            ("states", counting.states(plan, self.daily, block[0])),
-            ("direct_states", counting.direct_states(plan, direct, block[0])),
-            ("carried", counting.carried(self.daily, self.members, block[0])),
-        ):
-            fetch(self.home, name, expression)
-        take(self.home, "instants", calendar.instants(block, profile.window, self.workspace.time_zone))
-        pairs = [(entity, day) for entity in rows.ENTITIES for day in block]
-        values = {
-            "entity": pa.array([entity for entity, _ in pairs], pa.string()),
-            "day": pa.array([day for _, day in pairs], pa.int64()),
-            "value": pa.array([measures.used[entity].get(day) for entity, day in pairs], pa.float64()),
-        }
-        take(self.home, "benchmark", pa.table(values))
-        if profile.rollup == "pooled":
-            cap_users(self.home, f"(SELECT as_of AS day, {' + '.join(plan.points)} AS raw FROM windows)")
-        try:
-            rows.lay_out(self.home, plan, self.traits)
-        except ValueError as error:
-            raise ConfigurationError(f"{self._file}: `activation`: {error}") from error
-        snapshot.compute(self.home, plan)
-
-    def _write(self, entity: str, day: int, measures: Measures) -> Snapshot:
+    def _write(self, entity: str, day: int) -> Snapshot:
         when = calendar.day_of(day)
-        path = self.workspace.snapshot(self.name, entity, when)
-        used, daily = measures.used[entity].get(day), measures.daily[entity].get(day)
-        words = {
-            "version": self._version,
-            "benchmark": "" if used is None else repr(used),
-            "daily_benchmark": "" if daily is None else repr(daily),
+        path = self.session.workspace.snapshot(self.name, entity, when)
+        words = {"version": self.version}
+        own = {
+            each.key: str(groups.version(each.key, entity, self.own))
+            for each in self.own
+            if each.entity == entity
         }
-        query = f"SELECT * EXCLUDE (day) FROM {entity}_snapshot WHERE day = {day} ORDER BY {entity}_id"
-        return Snapshot(
-            self.name, entity, when, write(self.home, query, path, words), path, self.profile.version
-        )
+        if own:
+            words["audiences"] = json.dumps(own, sort_keys=True)
+        query = f"SELECT * FROM {entity}_snapshot ORDER BY {entity}_id"
+        count = write(self.session.home, query, path, words)
+        return Snapshot(self.name, entity, when, count, path, self.profile.version)
+
+    def _written(self, entity: str, day: int) -> Snapshot:
+        """A snapshot that stands."""
+        when = calendar.day_of(day)
+        path = self.session.workspace.snapshot(self.name, entity, when)
+        rows = pq.read_metadata(path).num_rows
+        return Snapshot(self.name, entity, when, rows, path, self.profile.version)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from connectors.base import Vendor
+from scoring import scalars
 from sync.environment import COMMON, Template, setting_fault
 from sync.scalars import Cron, Share, Text, Zone, zone
 from sync.strict_yaml import Document, Problem, Route, suggest
@@ -62,6 +63,7 @@ class SourceFile(Section):
     accounts: TableFile | None = None
     fresh_by: Annotated[Text | None, AfterValidator(_later)] = None
     time_zone: Zone | None = None
+    look_back: Annotated[int, BeforeValidator(scalars.days)] = 3
 
 
 class ScheduleFile(Section):
@@ -80,12 +82,14 @@ class Guards(Section):
 
     `first_run` of a mapping to an account; `changed_meaning`: the first after the mapping was changed;
     `max_clear_share` of its records cleared or dropped; `max_level_share` moved to another level;
-    `max_shrink_share` of its records gone since the last run; `empty_source`: no record at all.
+    `max_shrink_share` of its records gone since the last run; `empty_source`: no record at all; `health`: the events
+    of the day do not look whole.
     """
 
     first_run: Verdict = "hold"
     changed_meaning: Verdict = "hold"
     empty_source: Verdict = "hold"
+    health: Verdict = "hold"
     max_clear_share: Share = 20.0
     max_level_share: Share = 30.0
     max_shrink_share: Share = 50.0
@@ -144,6 +148,7 @@ class WorkspaceFile(Section):
     prefix: Annotated[Text, AfterValidator(_word)] = "Accoil"
     source: SourceFile | None = None
     state: Annotated[Text, AfterValidator(_inside)] = ".heatsync"
+    keep: Annotated[int, BeforeValidator(scalars.days)] = 400
     ledger: Text = ""
     broker: Text = "none"
     schedule: ScheduleFile = ScheduleFile()

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from connectors.base import ConfigurationError
 from scoring import calendar
-from sync import source as sources
-from sync import workbench as bench
+from sync import health, retention
 from sync.parquet import write
-from sync.profile_run import ProfileRun, Progress, Snapshot
+from sync.profile_run import Progress, Snapshot
+from sync.session import session
 from sync.workspace import Workspace
 
 __all__ = ["Scored", "Snapshot", "last_complete_day", "locate", "score", "traits"]
@@ -66,22 +66,25 @@ def score(
     told = progress or _silent
     days = sorted(set(dates or [last_complete_day(workspace)]))
     wanted = [calendar.number(day) for day in days]
-    until = calendar.start(days[-1] + timedelta(days=1), workspace.time_zone)
     told("reading the source", 0, 1)
-    with sources.opened(workspace, until) as source, bench.workbench(workspace) as home:
-        daily = bench.count_daily(workspace, source, days[-1])
-        bench.bring_tables(home, workspace, source, days[-1])
+    with session(workspace, days[-1]) as open_session:
         told("reading the source", 1, 1)
-        columns, members = bench.traits(home, source), bench.members(source)
         written: list[Snapshot] = []
-        for name, profile in sorted(workspace.profiles.items()):
-            run = ProfileRun(workspace, home, daily, members, columns, name, profile)
+        notes: list[str] = []
+        for name in sorted(workspace.profiles):
+            run = open_session.profile(name)
             written.extend(run.compute(wanted, told))
-        for entity in columns.columns:
+            notes.extend(run.notes)
+        for entity in open_session.traits.columns:
             for day in days:
                 query = f"SELECT * FROM {entity}s ORDER BY {entity}_id"
-                write(home, query, workspace.traits(entity, day), {})
-    return Scored(tuple(written), dict(source.ignored), source.notes)
+                write(open_session.home, query, workspace.traits(entity, day), {})
+        for day in days:
+            found = health.measure(open_session, day)
+            health.keep(workspace, found)
+            notes.extend(found.causes)
+        notes.extend(retention.forget(open_session, days))
+        return Scored(tuple(written), dict(open_session.ignored), (*open_session.source.notes, *notes))
 
 
 def _silent(doing: str, done: int, of: int) -> None:

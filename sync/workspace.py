@@ -12,8 +12,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from connectors.base import ConfigurationError, Vendor
+from scoring.audiences import Audience
 from scoring.profile import Profile
-from sync import profiles
+from sync import audience_files, profiles
 from sync.environment import (
     Template,
     destination_settings,
@@ -55,6 +56,8 @@ class Source:
     events: tuple[Table, ...]
     users: Table | None
     accounts: Table | None
+    look_back: int = 3
+    """Days that are read again every morning, for events that come late."""
 
     @property
     def engine(self) -> str:
@@ -78,7 +81,7 @@ class DestinationConfig:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Everything heatsync.yml says, and the profiles. Paths are absolute."""
+    """Everything heatsync.yml says, the profiles, and one's own audiences by profile. Paths are absolute."""
 
     folder: Path
     config: str
@@ -94,6 +97,9 @@ class Workspace:
     alerts: Template
     guards: Guards
     warnings: tuple[str, ...] = ()
+    audiences: Mapping[str, tuple[Audience, ...]] = field(default_factory=dict)
+    keep: int = 400
+    """Days for which history is kept."""
 
     @property
     def ledger_url(self) -> str:
@@ -162,12 +168,14 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A workspace that may have problems. The broken ones exist, but could not be read."""
+    """A workspace that may have problems. The broken ones exist, but could not be read; `broken_audiences` is None
+    when a whole file of them could not be."""
 
     workspace: Workspace | None
     problems: Problems
     broken_destinations: frozenset[str] = frozenset()
     broken_profiles: frozenset[str] = frozenset()
+    broken_audiences: frozenset[str] | None = frozenset()
 
     @property
     def doubtful(self) -> bool:
@@ -202,18 +210,19 @@ def look(
         )
     problems = Problems()
     found = profiles.load(folder, problems)
+    groups = audience_files.load(folder, found, problems)
     document = read(path, config, problems)
     if document is not None:
         document = resolve_early(document, _later, problems)
     file = validate(document, WorkspaceFile, problems) if document is not None else None
     if document is None or file is None:
-        return Reading(None, problems, frozenset(), found.broken)
+        return Reading(None, problems, frozenset(), found.broken, groups.broken)
     for key in ("version", "source"):
         if key not in document.tree:
             problems.add(document.problem((), f"`{key}` is missing"))
     destinations, broken = _destinations(document, file, vendors, problems)
-    workspace = _workspace(folder, config, document, file, destinations, found)
-    return Reading(workspace, problems, broken, found.broken)
+    workspace = _workspace(folder, config, document, file, destinations, found, groups)
+    return Reading(workspace, problems, broken, found.broken, groups.broken)
 
 
 def _later(route: Route) -> bool:
@@ -233,6 +242,7 @@ def _workspace(
     file: WorkspaceFile,
     destinations: Mapping[str, DestinationConfig],
     found: profiles.Found,
+    groups: audience_files.Found,
 ) -> Workspace:
     def template(text: str, *route: str | int) -> Template:
         return Template(text, document.mark(route), str(route[-1]))
@@ -254,6 +264,7 @@ def _workspace(
         ),
         users=table(users, ("source", "users")) if users else None,
         accounts=table(accounts, ("source", "accounts")) if accounts else None,
+        look_back=written_source.look_back,
     )
     state = folder / file.state
     return Workspace(
@@ -273,6 +284,8 @@ def _workspace(
         warnings=tuple(
             str(warning) for warning in sorted([*_warnings(document, file, destinations), *found.warnings])
         ),
+        audiences=groups.audiences,
+        keep=file.keep,
     )
 
 

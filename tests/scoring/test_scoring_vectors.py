@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring import benchmarks, scores
-from scoring.counting import POINT
+from scoring.plan import NANO, Plan
 from scoring.profile import Profile
 
 DAY = date(2026, 4, 5)
@@ -33,8 +33,10 @@ def points(user: str, count: int, day: date = DAY, event: str = "Point") -> list
 
 def measured(values: list[int], twentieths: int = 18) -> benchmarks.Quantile:
     with duckdb.connect() as con:
-        con.execute("CREATE TABLE t AS SELECT 0::BIGINT AS day, unnest(?)::DECIMAL(38, 0) AS raw", [values])
-        return benchmarks.quantiles(con, "t", twentieths)[0]
+        con.execute("CREATE TABLE t AS SELECT unnest(?)::BIGINT AS raw", [values])
+        found = benchmarks.quantile(con, "t", twentieths)
+        assert found is not None
+        return found
 
 
 def test_the_documented_benchmark_is_208_2() -> None:
@@ -63,13 +65,14 @@ def test_the_worked_example_scores_187(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "expected"), [("exponential", EXPONENTIAL), ("winsor", WINSOR)])
 def test_the_documented_scores_come_out(kind: str, expected: list[int]) -> None:
-    nano = scores.normalized(Profile.model_validate(profile(normalize=kind)), "raw", "benchmark", "benchmark")
+    plan = Plan(Profile.model_validate(profile(normalize=kind)))
     with duckdb.connect() as con:
-        con.execute("CREATE TABLE t (place BIGINT, raw DECIMAL(38, 0), benchmark DOUBLE)")
-        con.executemany("INSERT INTO t VALUES (?, ?, 208.2)", [[n, raw * POINT] for n, raw in enumerate(RAW)])
-        found = con.execute(
-            f"SELECT {scores.shown('nano', 'raw', 'benchmark')} FROM (SELECT *, {nano} AS nano FROM t) ORDER BY place"
-        ).fetchall()
+        con.execute("CREATE TABLE user_raw (key INTEGER, part INTEGER, raw BIGINT)")
+        con.executemany(
+            "INSERT INTO user_raw VALUES (?, 0, ?)", [[n, raw * NANO] for n, raw in enumerate(RAW)]
+        )
+        scores.score(con, plan, "user", {0: 208.2}, [])
+        found = con.execute("SELECT score FROM user_scored ORDER BY key").fetchall()
     assert [score for (score,) in found] == expected
 
 

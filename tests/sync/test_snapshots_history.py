@@ -70,23 +70,35 @@ def stored(made: Workspace) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
 
 
-def test_the_first_run_computes_the_days_that_trends_need(
+def history(made: Workspace, entity: str = "user") -> set[date]:
+    """The days whose scores are kept."""
+    days: set[date] = set()
+    for path in (made.state / "history" / "p" / entity).glob("*_*.parquet"):
+        if not path.name.endswith(".moves.parquet"):
+            first, last = (date.fromisoformat(each) for each in path.stem.split("_"))
+            days |= {first + timedelta(days=n) for n in range((last - first).days + 1)}
+    return days
+
+
+def test_the_first_run_keeps_the_days_that_trends_need(
     first_run: tuple[Workspace, snapshots.Scored],
 ) -> None:
     made, scored = first_run
-    days = {each.date for each in scored.snapshots}
-    assert days == {DAY - timedelta(days=back) for back in range(31)}
+    assert {each.date for each in scored.snapshots} == {DAY}
     assert {each.entity for each in scored.snapshots} == {"user", "account"}
-    assert [each.rows for each in scored.snapshots if each.date == DAY] == [1, 1]
+    assert [each.rows for each in scored.snapshots] == [1, 1]
     assert all(
         each.path.is_file() and each.path == snapshots.locate(made, "p", each.entity, each.date)
         for each in scored.snapshots
     )
+    for entity in ("user", "account"):
+        assert history(made, entity) == {DAY - timedelta(days=back) for back in range(31)}
 
 
 def test_a_longer_window_needs_more_days(make: Make) -> None:
     made = make(daily("u1", 60), PROFILE + "window: 40d\n")
-    assert min(each.date for each in snapshots.score(made, [DAY]).snapshots) == DAY - timedelta(days=40)
+    snapshots.score(made, [DAY])
+    assert min(history(made)) == DAY - timedelta(days=40)
 
 
 def test_the_next_run_computes_its_day_alone(scored: Workspace) -> None:
@@ -137,18 +149,25 @@ def test_a_changed_profile_is_computed_anew_into_its_version(
 ) -> None:
     first = first_run[1]
     made = make(daily("u1", 60), PROFILE + "# only a comment\n")
-    assert {each.date for each in snapshots.score(made, [DAY]).snapshots} == {DAY}
+    before = stored(made)
+    snapshots.score(made, [DAY])
+    assert stored(made) == before
     made = make(daily("u1", 60), PROFILE.replace("weight: 5", "weight: 6"))
     again = snapshots.score(made, [DAY])
-    assert len(again.snapshots) == 62
     assert again.snapshots[0].version != first.snapshots[0].version
     metadata = pq.read_schema(again.snapshots[-1].path).metadata
     assert metadata[b"heatsync.version"].decode().startswith(again.snapshots[-1].version)
-    assert float(metadata[b"heatsync.benchmark"]) == row(made)["benchmark"]
+    for path in (made.state / "history").rglob("*_*.parquet"):
+        kept = pq.read_schema(path).metadata[b"heatsync.version"].decode()
+        assert kept.startswith(again.snapshots[-1].version), "the days before are of the new version too"
+    assert row(made)["trend"] == "Neutral"
 
 
 def test_days_of_another_time_zone_are_other_days(scored: Workspace, make: Make) -> None:
-    assert len(snapshots.score(make(daily("u1", 60), config="time_zone: Asia/Tokyo"), [DAY]).snapshots) == 62
+    made = make(daily("u1", 60), config="time_zone: Asia/Tokyo")
+    snapshots.score(made, [DAY])
+    for path in (made.state / "history").rglob("*_*.parquet"):
+        assert pq.read_schema(path).metadata[b"heatsync.version"].endswith(b"Asia/Tokyo")
 
 
 def test_a_move_of_level_is_remembered_until_the_next(make: Make) -> None:
@@ -176,33 +195,27 @@ def test_the_trend_is_against_thirty_days_ago(make: Make) -> None:
         assert f"trend_{trend.lower()}" in found["audiences"]
 
 
-def test_a_day_whose_past_was_never_computed_has_no_trend(
-    first_run: tuple[Workspace, snapshots.Scored],
+@pytest.mark.parametrize("cut", [lambda data: data[: len(data) // 2], lambda _: b""])
+def test_a_history_that_cannot_be_read_is_computed_again(
+    scored: Workspace, cut: Callable[[bytes], bytes]
 ) -> None:
-    made, _ = first_run
-    assert row(made, day=DAY - timedelta(days=30))["trend"] is None
-
-
-def test_a_snapshot_that_cannot_be_read_is_computed_again(scored: Workspace) -> None:
-    broken = snapshots.locate(scored, "p", "user", DAY - timedelta(days=4))
-    whole = broken.read_bytes()
-    broken.write_bytes(whole[: len(whole) // 2])
-    assert {each.date for each in snapshots.score(scored, [DAY]).snapshots} == {DAY, DAY - timedelta(days=4)}
-    assert pq.read_table(broken).num_rows == 1
-
-
-@pytest.mark.parametrize("back", [1, 30])
-def test_a_snapshot_whose_values_are_damaged_is_computed_again(scored: Workspace, back: int) -> None:
     before = row(scored)
-    damaged = snapshots.locate(scored, "p", "user", DAY - timedelta(days=back))
-    whole = damaged.read_bytes()
-    damaged.write_bytes(whole[:40] + b"\xff" * 60 + whole[100:])
-    assert {each.date for each in snapshots.score(scored, [DAY]).snapshots} == {
-        DAY,
-        DAY - timedelta(days=back),
-    }
+    (path,) = [
+        each
+        for each in (scored.state / "history/p/user").glob("*_*.parquet")
+        if not each.name.endswith(".moves.parquet")
+    ]
+    path.write_bytes(cut(path.read_bytes()))
+    snapshots.score(scored, [DAY])
     assert row(scored) == before
-    assert pq.read_table(damaged).num_rows == 1
+    assert history(scored) == {DAY - timedelta(days=back) for back in range(31)}
+
+
+def test_without_the_daily_counts_only_time_is_lost(scored: Workspace) -> None:
+    before = stored(scored)
+    shutil.rmtree(scored.state / "daily")
+    snapshots.score(scored, [DAY])
+    assert stored(scored) == before
 
 
 def test_nothing_half_written_is_left_behind(first_run: tuple[Workspace, snapshots.Scored]) -> None:

@@ -292,7 +292,7 @@ def test_tables_of_a_duckdb_file_are_read(folder: Path) -> None:
 
 def test_another_engine_is_refused_by_name(folder: Path) -> None:
     said = refusal(folder, "  engine: snowflake://x/y\n  events: {table: happened}")
-    assert "the engine `snowflake` is not available in this version" in said
+    assert "the engine `snowflake` needs the driver of Snowflake, which is not installed" in said
 
 
 def test_a_step_that_looks_at_a_column_that_is_not_there_is_refused(folder: Path) -> None:
