@@ -5,7 +5,6 @@ there", and a field that is not named is left alone. `spell` is how the vendor k
 """
 
 import csv
-import runpy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -14,6 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import yaml
+from reference import score
 
 Record = dict[str, Any]
 Fields = dict[str, Any]
@@ -51,7 +51,6 @@ class Demo:
             entity: {row[f"{entity}_id"]: row for row in _rows(folder / f"data/{entity}s.csv")}
             for entity in ("user", "account")
         }
-        score = runpy.run_path(str(Path(__file__).parents[1] / "scoring/reference.py"))["score"]
         self.scored: dict[str, dict[str, Fields]] = score(
             pq.read_table(folder / "data/events.parquet").to_pylist(),
             self.listed["user"].values(),

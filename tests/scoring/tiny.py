@@ -85,9 +85,9 @@ def differences(
                 found.append((entity, key, "row", key in made[entity], key in expected[entity]))
                 continue
             for metric, value in made[entity][key].items():
-                if metric in ("raw", f"{entity}_id"):
+                if metric == f"{entity}_id":
                     continue
-                wanted = expected[entity][key][metric]
+                wanted = expected[entity][key].get(metric, "no such metric")
                 if isinstance(wanted, datetime):
                     wanted = wanted.replace(tzinfo=None)
                 if not _same(value, wanted):
@@ -96,6 +96,10 @@ def differences(
 
 
 def _same(value: Any, wanted: Any) -> bool:
+    if isinstance(value, list) and isinstance(wanted, list):
+        return len(value) == len(wanted) and all(map(_same, value, wanted))
+    if isinstance(value, dict) and isinstance(wanted, dict):
+        return {*value} == {*wanted} and all(_same(each, wanted[name]) for name, each in value.items())
     if isinstance(value, float) and isinstance(wanted, int | float):
         return math.isclose(value, wanted, rel_tol=1e-9, abs_tol=1e-6)
     return bool(value == wanted)

@@ -1,0 +1,36 @@
+"""Real logs, scored by all three models and compared with the definitions written out in plain Python."""
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import pyarrow.parquet as pq
+import reference
+import tiny
+from examples import TIMES
+from worlds import World
+
+from sync import snapshots
+from sync.workspace import Workspace
+
+Row = dict[str, Any]
+
+
+def some(first: date, *more: date) -> list[date]:
+    """One day in an ordinary run, all in a long one."""
+    return [first, *(more if TIMES > 1 else ())]
+
+
+def compare(
+    log: World, scored: Workspace, profiles: Mapping[str, Row], name: str, day: date
+) -> Mapping[str, Row]:
+    """Every column of every user; answers the rows by user."""
+    path = snapshots.locate(scored, name, "user", day)
+    if not path.exists():
+        snapshots.score(scored, [day])
+    made = {row["user_id"]: row for row in pq.read_table(path).to_pylist()}
+    expected = reference.score(log.events, log.users, log.accounts, profiles[name], log.zone, day)
+    differences = tiny.differences({"user": made, "account": {}}, expected)
+    assert differences[:20] == [], Counter(metric for _, _, metric, _, _ in differences)
+    return made

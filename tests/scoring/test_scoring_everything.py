@@ -1,0 +1,114 @@
+"""Every column of every snapshot against the definitions written out in plain Python, for worlds of all kinds.
+
+A world is small; it is scored once by several profiles, on one day or several, and each profile has audiences of its
+own. A snapshot of one profile and day is one case.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import reference
+import tiny
+from conditions_of_all_kinds import conditions, filters
+from examples import examples
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from profiles_of_all_kinds import Tree, profiles
+from reference.rules import Rules
+from worlds import World, worlds, written
+
+from sync import snapshots
+from sync.workspace import Workspace
+
+ENTITIES = ("user", "account")
+MODELS = ("weighted", "kpi", "engagement")
+Difference = tuple[Any, ...]
+Case = tuple[World, dict[str, Tree], dict[str, dict[str, Tree]]]
+
+
+@st.composite
+def cases(draw: st.DrawFn, models: Sequence[str] = MODELS, crowd: bool = False, count: int = 3) -> Case:
+    """A world, profiles by name, and the audiences of each."""
+    world = draw(worlds(crowd))
+    trees, own = {}, {}
+    for number in range(count):
+        tree = draw(profiles(world, tuple(models)))
+        model = tree.get("model", "weighted")
+        if draw(st.integers(0, 2)) == 0:
+            tree["filter"] = draw(filters(world, model))
+        name = f"p{number}"
+        trees[name], own[name] = tree, draw(audiences(world, tree, number))
+    return world, trees, own
+
+
+@st.composite
+def audiences(draw: st.DrawFn, world: World, tree: Tree, number: int) -> dict[str, Tree]:
+    names = Rules(tree).level_names
+    found: dict[str, Tree] = {}
+    for place in range(draw(st.integers(0, 4))):
+        entity = draw(st.sampled_from(ENTITIES))
+        keys = ["all_active", "mature", "red_hot", "trend_new", "least_engaged"]
+        keys += [key for key, each in found.items() if each["entity"] == entity]
+        model = tree.get("model", "weighted")
+        each: Tree = {
+            "entity": entity,
+            "where": draw(conditions(world, model, entity, names, keys)),
+        }
+        each |= draw(st.sampled_from([{}, {"name": f"Own {place}"}, {"ship": "false"}]))
+        found[f"own_{number}_{place}"] = each
+    return found
+
+
+def disagreements(case: Case) -> list[Difference]:
+    """Profile, day, entity, id, metric, what was found and what was expected."""
+    world, trees, own = case
+    with tempfile.TemporaryDirectory() as folder:
+        made = written(Path(folder), world, trees, own)
+        snapshots.score(made, list(world.days))
+        found: list[Difference] = []
+        for name, tree in trees.items():
+            expected = reference.snapshots(
+                world.events,
+                world.users,
+                world.accounts,
+                tree,
+                world.zone,
+                world.days,
+                audiences=own.get(name),
+            )
+            for day in world.days:
+                rows = {entity: stored(made, name, entity, day) for entity in ENTITIES}
+                found += [(name, day, *each) for each in tiny.differences(rows, expected.of(day))]
+    return found
+
+
+def stored(made: Workspace, name: str, entity: str, day: date) -> dict[str, dict[str, Any]]:
+    table = pq.read_table(snapshots.locate(made, name, entity, day))
+    return {row[f"{entity}_id"]: row for row in table.to_pylist()}
+
+
+# A case takes seconds: making a failing one smaller would take minutes.
+slowly = settings(
+    phases=(Phase.explicit, Phase.reuse, Phase.generate), suppress_health_check=list(HealthCheck)
+)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_column_is_what_the_definitions_say(model: str) -> None:
+    @settings(slowly, max_examples=examples(2))
+    @given(cases([model]))
+    def law(case: Case) -> None:
+        assert disagreements(case) == []
+
+    law()
+
+
+@settings(slowly, max_examples=examples(1))
+@given(cases(crowd=True, count=2))
+def test_every_column_of_a_crowd_is_what_the_definitions_say(case: Case) -> None:
+    assert disagreements(case) == []
