@@ -10,16 +10,18 @@ from typing import Any
 from connectors.base import ConfigurationError
 from console import screen
 from console.cures import cure
-from sync import story
+from sync import story, verdicts
 from sync.house import House
 from sync.ledger import Planned, Run, write_value
 from sync.planning import Plan
 from sync.snapshots import Scored
+from sync.workspace import Workspace
 
 EXAMPLES = 3
 
 
-def scored(result: Scored) -> dict[str, Any]:
+def scored(workspace: Workspace, result: Scored) -> dict[str, Any]:
+    """`predictive` is what the last backtest said of the profile; nothing without one."""
     return {
         "snapshots": [
             {
@@ -28,11 +30,17 @@ def scored(result: Scored) -> dict[str, Any]:
                 "date": s.date.isoformat(),
                 "rows": s.rows,
                 "path": str(s.path),
+                "predictive": predictive(workspace, s.profile, str(s.entity)),
             }
             for s in result.snapshots
         ],
         "ignored": dict(result.ignored),
     }
+
+
+def predictive(workspace: Workspace, profile: str, entity: str) -> bool | None:
+    found = verdicts.look(workspace, profile).get(entity)
+    return None if found is None else found.predictive
 
 
 def where(house: House, plan: Plan) -> str:
@@ -50,7 +58,8 @@ def where(house: House, plan: Plan) -> str:
 def planned(house: House, plan: Plan, with_changes: bool) -> dict[str, Any]:
     """A plan, in the shape of a run."""
     run, counts = plan.run, plan.counts
-    reached = house.reach(house.mappings[run.mapping])
+    mapping = house.mappings[run.mapping]
+    reached = house.reach(mapping)
     limits = reached.destination.limits
     answer: dict[str, Any] = {
         "mapping": run.mapping,
@@ -76,6 +85,7 @@ def planned(house: House, plan: Plan, with_changes: bool) -> dict[str, Any]:
         "seconds": round(plan.calls * limits.seconds / limits.calls, 1),
         "quota": {"calls": limits.calls, "per_seconds": limits.seconds},
         "new_fields": [new.name for new in plan.new_fields],
+        "predictive": predictive(house.workspace, mapping.profile, mapping.entity.value),
     }
     if house.mappings[run.mapping].vendor.type == "segment":
         answer["profiles"] = counts.entered + counts.changed

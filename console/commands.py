@@ -10,14 +10,14 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from connectors.base import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
-from console import answers, screen
+from console import answers, audience, options, profiles, screen, trust
+from console.options import FILE, HERE, AsJson, Config, Folder
 from sync import mapping as mapping_files
-from sync import planning, snapshots, story
+from sync import planning, snapshots, story, verdicts
 from sync import workspace as workspace_files
 from sync.diff import Scope
 from sync.house import House
 from sync.workspace import Workspace
-from worker.limiter import shared
 
 app = typer.Typer(
     name="heatsync",
@@ -27,24 +27,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(profiles.app, name="profile")
+audience.register(app)
+trust.register(app)
 
-Folder = Annotated[
-    Path, typer.Option("--workspace", "-w", envvar="HEATSYNC_WORKSPACE", help="The workspace's folder.")
-]
-Config = Annotated[
-    str, typer.Option("--config", envvar="HEATSYNC_CONFIG", help="Its file, beside heatsync.yml.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Pure JSON on stdout.")]
+
 Names = Annotated[list[str] | None, typer.Argument(metavar="[MAPPING]...", help="Default: every mapping.")]
 Day = Annotated[
     str | None,
     typer.Option("--date", metavar="DAY", help="The day to score. Default: the last complete one."),
 ]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="As `heatsync runs` shows it.")]
-
-HERE = Path(".")
-FILE = "heatsync.yml"
-EARLIEST = date(1970, 1, 1)
 
 
 @app.command()
@@ -123,7 +116,7 @@ def score(
     with screen.progress(as_json) as told:
         scored = snapshots.score(workspace, dates, lambda doing, done, of: told("scoring", doing, done, of))
     if as_json:
-        screen.data(answers.scored(scored))
+        screen.data(answers.scored(workspace, scored))
         return
     _warn(workspace, scored.notes)
     screen.table(
@@ -133,6 +126,8 @@ def score(
     )
     for reason, count in scored.ignored.items():
         screen.show(f"ignored: {count} events {reason}")
+    for mark in verdicts.marks(workspace):
+        screen.show(mark)
 
 
 @app.command()
@@ -148,7 +143,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Tell what a sync would change. Sends nothing and keeps nothing."""
-    with _house(folder, config) as house, screen.progress(as_json) as told:
+    with options.house(folder, config) as house, screen.progress(as_json) as told:
         chosen = house.chosen(names or [])
         as_of = _score(house.workspace, day, told, as_json)
         plans: list[dict[str, Any]] = []
@@ -186,7 +181,7 @@ def sync(
     as_json: AsJson = False,
 ) -> None:
     """Score the last complete day, plan and deliver, here and now."""
-    with _house(folder, config) as house:
+    with options.house(folder, config) as house:
         chosen = house.chosen(names or [])
         if not chosen:
             screen.say(
@@ -216,7 +211,7 @@ def sync(
 @app.command()
 def runs(folder: Folder = HERE, config: Config = FILE, as_json: AsJson = False) -> None:
     """List what was done, newest first."""
-    with _house(folder, config) as house:
+    with options.house(folder, config) as house:
         listed = answers.history(house)
     if as_json:
         screen.data(listed)
@@ -240,7 +235,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one run in full: counts, changes old -> new, and what became of them."""
-    with _house(folder, config) as house:
+    with options.house(folder, config) as house:
         answers.known(house, run)
         shown = answers.in_full(house, run, number)
     if as_json:
@@ -260,7 +255,7 @@ def failures(
     as_json: AsJson = False,
 ) -> None:
     """List rejected records by cause, with the cure."""
-    with _house(folder, config) as house:
+    with options.house(folder, config) as house:
         if run is not None:
             answers.known(house, run)
         if csv:
@@ -276,7 +271,7 @@ def failures(
 @app.command()
 def approve(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: AsJson = False) -> None:
     """Release exactly what a held run showed; without a broker it is delivered here and now."""
-    with _house(folder, config) as house:
+    with options.house(folder, config) as house:
         held = [row for row in answers.known(house, run) if row.state == "held"]
         if not held:
             raise ConfigurationError(f"Nothing of run {run} is held: there is nothing to approve.")
@@ -315,7 +310,7 @@ def approve(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: A
 @app.command()
 def cancel(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: AsJson = False) -> None:
     """Drop a held run; nothing of it is sent."""
-    with _house(folder, config) as house:
+    with options.house(folder, config) as house:
         held = [row for row in answers.known(house, run) if row.state == "held"]
         if not held:
             raise ConfigurationError(f"Nothing of run {run} is held: there is nothing to cancel.")
@@ -339,7 +334,7 @@ def retry(
     as_json: AsJson = False,
 ) -> None:
     """Let the next sync send the rejected records again."""
-    with _house(folder, config) as house:
+    with options.house(folder, config) as house:
         if run is not None:
             answers.known(house, run)
         count = house.ledger.reconsider(None, run=run)
@@ -356,7 +351,7 @@ def pause(
     config: Config = FILE,
 ) -> None:
     """Let one mapping, or everything, rest until it is resumed."""
-    with _house(folder, config) as house:
+    with options.house(folder, config) as house:
         if mapping is not None:
             house.chosen([mapping])
         house.ledger.pause(mapping or "*", story.BY_HAND)
@@ -372,7 +367,7 @@ def resume(
     config: Config = FILE,
 ) -> None:
     """End a pause."""
-    with _house(folder, config) as house:
+    with options.house(folder, config) as house:
         if mapping is not None:
             house.chosen([mapping])
         names = [mapping] if mapping else ["*", *house.mappings]
@@ -408,47 +403,23 @@ def sandbox(
         ) from error
 
 
-def _house(folder: Path, config: str) -> House:
-    workspace = workspace_files.load(folder, config)
-    house = House(workspace, shared(workspace.broker) if workspace.broker is not None else None)
-    for warning in house.workspace.warnings:
-        screen.say(f"warning: {warning}")
-    return house
-
-
 def _warn(workspace: Workspace, notes: tuple[str, ...]) -> None:
     for note in (*workspace.warnings, *notes):
         screen.say(f"note: {note}")
 
 
-def _day(text: str, option: str) -> date:
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        raise ConfigurationError(f"{option} wants a day like 2026-01-31, not {text!r}.") from None
-    if day < EARLIEST:
-        raise ConfigurationError(
-            f"{option} {day} lies before {EARLIEST}, the earliest day that can be scored."
-        )
-    return day
-
-
 def _dates(workspace: Workspace, day: str | None, since: str | None, until: str | None) -> list[date] | None:
     if since is None and until is None:
-        return None if day is None else [_complete(workspace, _day(day, "--date"), "--date")]
+        return None if day is None else [options.complete(workspace, options.day(day, "--date"), "--date")]
     if day is not None or since is None or until is None:
         raise ConfigurationError("Give either --date DAY, or both --from DAY and --to DAY.")
-    first, last = _day(since, "--from"), _complete(workspace, _day(until, "--to"), "--to")
+    first, last = (
+        options.day(since, "--from"),
+        options.complete(workspace, options.day(until, "--to"), "--to"),
+    )
     if first > last:
         raise ConfigurationError(f"--from {first} lies after --to {last}.")
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
-
-
-def _complete(workspace: Workspace, day: date, option: str) -> date:
-    latest = snapshots.last_complete_day(workspace)
-    if day > latest:
-        raise ConfigurationError(f"{option} {day} is not over yet: the last complete day is {latest}.")
-    return day
 
 
 def _score(workspace: Workspace, day: str | None, told: planning.Progress, as_json: bool) -> date:
@@ -456,7 +427,7 @@ def _score(workspace: Workspace, day: str | None, told: planning.Progress, as_js
     as_of = dates[0] if dates else snapshots.last_complete_day(workspace)
     scored = snapshots.score(workspace, [as_of], lambda doing, done, of: told("scoring", doing, done, of))
     if not as_json:
-        for note in scored.notes:
+        for note in (*scored.notes, *verdicts.marks(workspace)):
             screen.say(f"note: {note}")
     return as_of
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Shares are in percent. `first_run`, `changed_meaning` and `empty_source` tell whether these hold a run."""
+    """Shares are in percent. `first_run`, `changed_meaning`, `empty_source` and `health` tell whether these hold a run."""
 
     first_run: bool = True
     changed_meaning: bool = True
     empty_source: bool = True
+    health: bool = True
     clear_share: float = 20.0
     level_share: float = 30.0
     shrink_share: float = 50.0
@@ -19,7 +20,8 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a planned run. `previous` is how many records the last released run covered."""
+    """What is known of a planned run. `previous` is how many records the last released run covered; `health` is why
+    the events of its day do not look whole, as sentences."""
 
     approved: str | None
     meaning: str
@@ -31,6 +33,7 @@ class Facts:
     creates: int
     levels: int
     level_moves: int
+    health: tuple[str, ...] = ()
 
 
 def reasons(facts: Facts, limits: Thresholds) -> list[str]:
@@ -44,6 +47,8 @@ def reasons(facts: Facts, limits: Thresholds) -> list[str]:
         found.append("the mapping's meaning changed since the last approved run")
     if facts.records == 0 and limits.empty_source:
         found.append("the source has no record at all for this mapping")
+    if limits.health:
+        found.extend(facts.health)
     covered = max(facts.previous or 0, facts.records, 1)
     emptied = facts.cleared + facts.dropped
     if facts.approved is not None and 100 * emptied > limits.clear_share * covered:

@@ -23,7 +23,7 @@ from connectors.base import (
     Status,
     Unavailable,
 )
-from sync import guards, ledger, rendering
+from sync import guards, health, ledger, rendering
 from sync.diff import Column, Counts, Diff, Row, Scope, Shape
 from sync.fields import Mapping, Rendered
 from sync.house import House, Reached, alone
@@ -434,6 +434,7 @@ def _facts(
         creates=creates,
         levels=levels,
         level_moves=moves,
+        health=health.causes(house.workspace, as_of),
     )
 
 
@@ -443,6 +444,7 @@ def _thresholds(house: House, mapping: Mapping) -> guards.Thresholds:
         first_run=settings.first_run == "hold",
         changed_meaning=settings.changed_meaning == "hold",
         empty_source=settings.empty_source == "hold",
+        health=settings.health == "hold",
         clear_share=settings.max_clear_share,
         level_share=settings.max_level_share,
         shrink_share=settings.max_shrink_share,

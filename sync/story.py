@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from connectors.base import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
@@ -174,7 +174,14 @@ def sync(
             raise
     ending.told = [found[mapping.name] for mapping in mappings]
     alert(house, ending.run)
+    forget(house, as_of)
     return ending
+
+
+def forget(house: House, as_of: date) -> None:
+    """Drop what the ledger holds of runs that are over for longer than history is kept."""
+    cut = as_of - timedelta(days=house.workspace.keep)
+    house.ledger.forget(datetime.combine(cut, datetime.min.time(), house.workspace.time_zone).timestamp())
 
 
 def deliver_run(

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from connectors.base import FieldType, Status
 from sync.ledger import tables as t
 from sync.ledger.database import Database
-from sync.ledger.words import Planned, Run, read_planned, read_run
+from sync.ledger.words import Planned, Run, Told, read_planned, read_run
 
 
 class History(Database):
@@ -29,6 +29,40 @@ class History(Database):
         with self.reading() as connection:
             runs = (read_run(row) for row in connection.execute(query))
             return next((run for run in runs if not run.planned.get("partial")), None)
+
+    def forget(self, before: float) -> None:
+        """Drop the runs that ended before an instant, with their batches (the values before among them) and outcomes.
+
+        What waits or is on its way stays, and so does why a record still stands rejected or unknown, with its run.
+        What is known of the records over there is no part of a run.
+        """
+        r, b, o, s = t.runs.c, t.batches.c, t.outcomes.c, t.standings.c
+        open_ = sa.exists().where(
+            b.run == r.run, b.mapping == r.mapping, b.state.in_(["held", "ready", "claimed"])
+        )
+        over = sa.select(r.run, r.mapping, r.account).where(
+            r.created_at < before,
+            r.ended_at < before,
+            r.state.in_(["done", "failed", "cancelled", "superseded"]),
+            sa.not_(open_),
+        )
+        with self.reading() as connection:
+            ended = connection.execute(over).all()
+        for run, mapping, account in ended:
+            stands = sa.exists().where(
+                s.account == account,
+                s.mapping == o.mapping,
+                s.entity == o.entity,
+                s.state.in_(["rejected", "unknown"]),
+            )
+            reason = sa.and_(o.status.in_([Status.REJECTED.value, Status.UNKNOWN.value]), stands)
+            kept = sa.exists().where(o.run == r.run, o.mapping == r.mapping)
+            with self.writing() as connection:
+                connection.execute(t.batches.delete().where(b.run == run, b.mapping == mapping))
+                connection.execute(
+                    t.outcomes.delete().where(o.run == run, o.mapping == mapping, sa.not_(reason))
+                )
+                connection.execute(t.runs.delete().where(r.run == run, r.mapping == mapping, sa.not_(kept)))
 
     def outcome_counts(self, run: str, mapping: str) -> dict[str, int]:
         c = t.outcomes.c
@@ -62,6 +96,45 @@ class History(Database):
                 if limit is not None and len(changes) >= limit:
                     return changes[:limit]
         return changes
+
+    def told(self, mapping: str, object: str, entity: str) -> list[Told]:
+        """What a mapping's destinations were told of one entity, per account over there, and what they answered last."""
+        s, r, o = t.standings.c, t.records.c, t.outcomes.c
+        found = []
+        with self.reading() as connection:
+            query = sa.select(s.account, s.state, s.code).where(s.mapping == mapping, s.entity == entity)
+            standings = {row.account: row for row in connection.execute(query.order_by(s.account))}
+            mine = sa.and_(r.object == object, r.entity == entity, r.account.in_(list(standings)))
+            records = {row.account: row for row in connection.execute(sa.select(t.records).where(mine))}
+            runs = t.runs.c
+            last = (
+                sa.select(t.outcomes, runs.account, runs.label)
+                .join(t.runs, sa.and_(runs.run == o.run, runs.mapping == o.mapping))
+                .where(o.mapping == mapping, o.entity == entity)
+                .order_by(o.at.desc())
+            )
+            outcomes: dict[str, sa.Row[Any]] = {}
+            for row in connection.execute(last):
+                outcomes.setdefault(row.account, row)
+        for account, standing in standings.items():
+            record, outcome = records.get(account), outcomes.get(account)
+            found.append(
+                Told(
+                    account=account,
+                    label=outcome.label if outcome is not None else account,
+                    state=standing.state,
+                    code=standing.code,
+                    remote_id=record.remote_id if record is not None else None,
+                    fields=json.loads(record.fields) if record is not None else {},
+                    updated_at=record.updated_at if record is not None else None,
+                    status=outcome.status if outcome is not None else None,
+                    cause=outcome.cause if outcome is not None else "",
+                    answer=outcome.answer if outcome is not None else "",
+                    run=outcome.run if outcome is not None else None,
+                    at=outcome.at if outcome is not None else None,
+                )
+            )
+        return found
 
     def failures(self, run: str | None = None) -> list[sa.Row[Any]]:
         """Rejected and unknown records: of one run, or those that still stand. Newest outcome of each."""

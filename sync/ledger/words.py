@@ -49,6 +49,25 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What an account over there was told of one of our entities: the record as far as we know it, where it stands
+    (settled, rejected, skipped, unknown or left), and the last outcome with the vendor's own words."""
+
+    account: str
+    label: str
+    state: str
+    code: str | None
+    remote_id: str | None
+    fields: Mapping[str, Any]
+    updated_at: float | None
+    status: str | None
+    cause: str
+    answer: str
+    run: str | None
+    at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Care:
     """What is remembered of a mapping: the approved meaning, the records of its last whole run, the meaning whose
     fields exist over there, and the remote fields as they were when rejected records last asked for them."""

@@ -442,3 +442,72 @@ def test_a_run_that_was_released_is_not_cancelled(book: Ledger) -> None:
     assert book.release(run)
     assert not book.cancel(run)
     assert [row.state for row in book.runs("r1")] == ["ready"]
+
+
+def ended(book: Ledger, name: str, *outcomes: Outcome, **changes: object) -> None:
+    """A run of 1000 seconds after 1970 with these outcomes, over since then."""
+    claimed = book.claim(released(book, *(a_change(o.key) for o in outcomes), name=name), "w")
+    assert claimed is not None
+    book.settle(claimed, outcomes, RECHECK)
+    assert book.finish_batch(claimed)
+    assert book.finish_run(name, BOUND.mapping)
+    (run,) = book.runs(name)
+    book.begin_run(replace(run, created_at=1000.0, ended_at=1000.0, **changes))  # type: ignore[arg-type]
+
+
+def test_a_run_that_ended_long_ago_is_forgotten_and_what_stands_over_there_is_not(book: Ledger) -> None:
+    ended(book, "old", Outcome("u1", Status.DELIVERED))
+    before = records(book), standings(book), book.care(BOUND)
+    book.forget(900.0)
+    assert len(book.planned_changes("old", BOUND.mapping)) == 1
+    book.forget(1001.0)
+    assert book.runs() == []
+    assert book.planned_changes("old", BOUND.mapping) == []
+    assert book.outcome_counts("old", BOUND.mapping)["delivered"] == 0
+    assert (records(book), standings(book), book.care(BOUND)) == before
+
+
+def test_why_a_record_still_stands_rejected_is_never_forgotten(book: Ledger) -> None:
+    ended(
+        book,
+        "old",
+        Outcome("u1", Status.DELIVERED),
+        Outcome("u2", Status.REJECTED, code="bad_value", cause="too long"),
+        Outcome("u3", Status.REJECTED, code="bad_value", cause="too long"),
+    )
+    ended(book, "older", Outcome("u3", Status.DELIVERED))
+    book.forget(2000.0)
+    assert [run.run for run in book.runs()] == ["old"]
+    assert [(row.entity, row.cause) for row in book.failures()] == [("u2", "too long")]
+    assert book.reconsider(None, run="old") == 1
+    book.forget(2000.0)
+    assert [(row.entity, row.run) for row in book.failures()] == [("u2", "old")]
+    assert book.outcome_counts("old", BOUND.mapping)["delivered"] == 0
+
+
+@pytest.mark.parametrize("state", ["planning", "held", "ready"])
+def test_what_waits_or_is_on_its_way_is_never_forgotten(book: Ledger, state: str) -> None:
+    run = replace(a_run(), created_at=1000.0)
+    book.begin_run(run)
+    book.add_batch(run, 1, [a_change("u1")], TYPES)
+    if state != "planning":
+        book.update_run(replace(run, state="held"))
+    if state == "ready":
+        assert book.release(replace(run, state="held"))
+    book.forget(2000.0)
+    assert [row.state for row in book.runs()] == [state]
+    assert len(book.planned_changes("r1", BOUND.mapping)) == 1
+
+
+def test_a_void_run_is_kept_while_a_batch_of_it_is_in_somebodys_hands(book: Ledger) -> None:
+    batch = released(book, a_change("u1"))
+    claimed = book.claim(batch, "w")
+    assert claimed is not None
+    assert book.supersede(BOUND)
+    (run,) = book.runs("r1")
+    book.begin_run(replace(run, created_at=1000.0, ended_at=1000.0))
+    book.forget(2000.0)
+    assert len(book.planned_changes("r1", BOUND.mapping)) == 1
+    assert book.finish_batch(claimed)
+    book.forget(2000.0)
+    assert book.runs() == []

@@ -323,7 +323,7 @@ def test_a_profile_is_checked_at_file_line_and_column(tmp_path: Path) -> None:
     assert [problem.split(": ")[0] for problem in found] == [
         "mappings/profiles/health.yml:3:1",
         "mappings/profiles/health.yml:5:24",
-        "mappings/profiles/health.yml:6:17",
+        "mappings/profiles/health.yml:6:23",
     ]
     assert "did you mean `events`?" in found[0]
 

@@ -320,16 +320,10 @@ def test_a_profile_cannot_have_a_name_that_means_something_else(tmp_path: Path, 
     assert any(p.startswith(f"mappings/profiles/{name}.yml:1:1: ") and "rename" in p for p in found)
 
 
-def test_audiences_of_ones_own_are_refused_clearly_and_an_empty_folder_is_fine(tmp_path: Path) -> None:
+def test_an_empty_folder_of_audiences_is_fine_and_so_is_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "mappings/audiences").mkdir(parents=True)
     assert problems(tmp_path) == []
     assert problems(tmp_path, {"mappings/audiences/success.yml": "version: 1\n"}) == []
-    found = problems(
-        tmp_path, {"mappings/audiences/success.yml": "version: 1\nat_risk:\n  entity: account\n"}
-    )
-    assert len(found) == 1
-    assert found[0].startswith("mappings/audiences/success.yml:2:1: ")
-    assert "not available in this version" in found[0]
 
 
 _names = st.from_regex(r"[A-Z_][A-Z0-9_]{0,8}", fullmatch=True)
