@@ -7,7 +7,7 @@ values     f0, f1, .. in their types, and what cannot be sent
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
@@ -16,6 +16,7 @@ from connectors.base import ConfigurationError, Entity
 from sync import calendar, values
 from sync.fields import Mapping, MatchKey, Rendered, RenderedField
 from sync.names import Origin, Reference, key_column
+from sync.parquet import look
 from sync.strict_yaml import suggest
 from sync.values import literal, quoted
 from sync.workspace import Workspace
@@ -130,8 +131,22 @@ def _compose(sources: str, columns: list[values.Value], matches: list[str]) -> s
 def level_moves(
     mapping: Mapping, workspace: Workspace, connection: duckdb.DuckDBPyConnection, as_of: date
 ) -> tuple[int, int]:
-    """How many of the mapping's records have a level, and how many came to another one on that day."""
+    """How many of the mapping's records have a level, and how many came to another one on that day.
+
+    Where the profile was changed since the day before, its history is that of the changed one: what the people had who
+    were told of the day before stands in that day's snapshot.
+    """
     files = _Files(mapping, workspace, connection, as_of)
+    changed = files.before_the_change()
+    if changed is not None:
+        key = key_column(mapping.entity)
+        counted = connection.execute(
+            "SELECT count(*) FILTER (s.level IS NOT NULL),"
+            " count(*) FILTER (s.level IS NOT NULL AND b.level IS NOT NULL AND s.level <> b.level)"
+            f" FROM {files.own()} LEFT JOIN {_scan(changed)} b ON b.{key} = s.{key}"
+        ).fetchone()
+        assert counted is not None
+        return int(counted[0]), int(counted[1])
     counted = connection.execute(
         "SELECT count(*) FILTER (s.level IS NOT NULL),"
         " count(*) FILTER (s.level IS NOT NULL AND s.level_previous IS NOT NULL AND s.level_changed_on = ?)"
@@ -150,6 +165,17 @@ class _Files:
     workspace: Workspace
     connection: duckdb.DuckDBPyConnection
     as_of: date
+
+    def before_the_change(self) -> Path | None:
+        """The snapshot of the day before, if there is one, and of another version of the profile."""
+        mapping = self.mapping
+        now, before = (
+            look(self.workspace.snapshot(mapping.profile, mapping.entity.value, day))
+            for day in (self.as_of, self.as_of - timedelta(days=1))
+        )
+        if now is None or before is None or now.version == before.version:
+            return None
+        return before.path
 
     def own(self) -> str:
         """The mapping's snapshot as `s`, with its audience only."""

@@ -14,7 +14,7 @@ from celery import shared_task
 from celery.schedules import crontab
 
 from connectors.base import ConfigurationError, HeatsyncError
-from sync import delivery, snapshots, story
+from sync import delivery, snapshots, story, verdicts
 from sync import workspace as workspace_files
 from sync.diff import Scope
 from sync.fields import Mapping
@@ -91,6 +91,9 @@ def score() -> None:
             story.alarm(here, f"heatsync could not score {as_of}: {error.told}")
             raise
         here.ledger.mark_scored(as_of.isoformat())
+    for note in (*scored.notes, *verdicts.marks(here.workspace)):
+        log.warning("%s", note)
+    story.forget(here, as_of)
     rows = {f"{s.profile} {s.entity}": s.rows for s in scored.snapshots if s.date == as_of}
     log.info("scored %s: %s", as_of, rows)
     _ring_due(here, as_of, story.new_run(as_of))
