@@ -96,7 +96,9 @@ class Timed:
 
 def write(folder: Path, out: Path, day: date, memory: str) -> dict[str, tuple[float, float]]:
     """Write user.parquet and account.parquet of a day; answers what each step took."""
-    with duckdb.connect(":memory:", config={"memory_limit": memory, "temp_directory": str(out / "spill")}) as con:
+    with duckdb.connect(
+        ":memory:", config={"memory_limit": memory, "temp_directory": str(out / "spill")}
+    ) as con:
         con.execute("SET preserve_insertion_order = false")
         timed = Timed(con)
         _read(timed, folder, day)
@@ -262,7 +264,9 @@ def _parts(timed: Timed, entity: str, counts: str) -> None:
 def _users(timed: Timed, day: date) -> None:
     """`user_rows`: everybody who existed."""
     _parts(
-        timed, "user", "SELECT user_id AS id, nano_0 AS nano, week.* FROM week JOIN user_scores USING (user_id)"
+        timed,
+        "user",
+        "SELECT user_id AS id, nano_0 AS nano, week.* FROM week JOIN user_scores USING (user_id)",
     )
     timed.run(
         "user: rows",
@@ -334,7 +338,9 @@ def _finish(timed: Timed, entity: str, path: Path, day: date, benchmark: float) 
     changed = f"(({apart} | ({apart} >> 1)) & {sum(1 << 2 * k for k in range(TREND))})"
     names = "[" + ", ".join(f"'{name}'" for name, _ in BANDS) + "]"
     audiences = _audiences(entity, day)
-    bits = " | ".join(f"(coalesce({sql}, false)::BIGINT << {bit})" for bit, (_, _, sql) in enumerate(audiences))
+    bits = " | ".join(
+        f"(coalesce({sql}, false)::BIGINT << {bit})" for bit, (_, _, sql) in enumerate(audiences)
+    )
     timed.run(
         f"{entity}: changes",
         f"""
