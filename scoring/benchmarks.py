@@ -1,7 +1,7 @@
 """What a raw score is measured against: a high percentile of the day, and the days before it."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -33,7 +33,7 @@ def quantile(con: duckdb.DuckDBPyConnection, relation: str, twentieths: int) -> 
     size, largest = found
     if not size:
         return None
-    place, above = divmod((size - 1) * twentieths, 20)
+    place = ((size - 1) * twentieths) // 20
     # The discrete quantile q of n values is the one at ceil(q * n), counted from 1.
     places = [(each + 0.5) / size for each in (place, min(place + 1, size - 1))]
     row = con.execute(
@@ -42,6 +42,34 @@ def quantile(con: duckdb.DuckDBPyConnection, relation: str, twentieths: int) -> 
     ).fetchone()
     assert row is not None
     low, high = row
+    return _between(size, twentieths, low, high, largest)
+
+
+def quantiles(
+    con: duckdb.DuckDBPyConnection, relation: str, twentieths: int, days: Sequence[int]
+) -> dict[int, Quantile]:
+    """The same of a relation with `day` and `raw`, of each day that has a value above 0."""
+    if len(days) == 1:
+        found = quantile(con, relation, twentieths)
+        return {} if found is None else {days[0]: found}
+    rows = con.execute(
+        f"""
+        WITH ranked AS (
+            SELECT day, raw, row_number() OVER (PARTITION BY day ORDER BY raw) - 1 AS place,
+                   count(*) OVER (PARTITION BY day) AS size
+            FROM {relation} WHERE raw > 0
+        )
+        SELECT day, any_value(size), max(raw)::VARCHAR,
+               max(raw) FILTER (place = ((size - 1) * {twentieths}) // 20)::VARCHAR,
+               max(raw) FILTER (place = least(((size - 1) * {twentieths}) // 20 + 1, size - 1))::VARCHAR
+        FROM ranked GROUP BY day
+        """
+    ).fetchall()
+    return {day: _between(size, twentieths, low, high, largest) for day, size, largest, low, high in rows}
+
+
+def _between(size: int, twentieths: int, low: str, high: str, largest: str) -> Quantile:
+    above = ((size - 1) * twentieths) % 20
     return Quantile(size, (Fraction(low) * (20 - above) + Fraction(high) * above) / 20, Fraction(largest))
 
 

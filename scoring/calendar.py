@@ -3,6 +3,7 @@
 No engine is asked about time zones: it joins these small tables. A day is a number, the days since 1970-01-01.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Context, Decimal
@@ -114,6 +115,19 @@ def factor(decay: Decay, age: int) -> int:
     if decay.kind == "linear":
         return FULL * max(0, decay.days - age) // decay.days
     return FULL
+
+
+def spans(days: Sequence[int], length: int, decay: Decay | None = None) -> pa.Table:
+    """The days of the windows of a length that end with each of some days: day, target (the day that the window ends
+    with), and what an event of the day counts there, as `factor`."""
+    shares = [FULL if decay is None else factor(decay, age) for age in range(length)]
+    return pa.table(
+        {
+            "day": pa.array([day - age for day in days for age in range(length)], pa.int64()),
+            "target": pa.array([day for day in days for _ in range(length)], pa.int64()),
+            "factor": pa.array(shares * len(days), pa.int64()),
+        }
+    )
 
 
 def words(size: int) -> int:

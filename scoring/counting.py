@@ -57,6 +57,17 @@ def special(thing: Thing, events: Table, bounds: pa.Table, embedded: bool = True
     return dated.group_by("user_id", "account_id", "day").agg(n=dated.count(), total=_total(dated))
 
 
+def occurred(measure: Measure, events: Table, bounds: pa.Table | None, embedded: bool = True) -> Table:
+    """Per user, account and `happened`, the events that a measure counts: that is the instant, or with the bounds of days the
+    local day."""
+    kind = events if measure.events is None else events.filter(events.event.isin(measure.events))
+    fitting = kind.filter(_fits(kind, measure.where, embedded))
+    if bounds is None:
+        return fitting.group_by("user_id", "account_id", happened=fitting.timestamp).agg(n=fitting.count())
+    dated = _dated(fitting, bounds, embedded)
+    return dated.group_by("user_id", "account_id", happened=dated.day).agg(n=dated.count())
+
+
 def lives(plan: Plan, events: Table, embedded: bool = True) -> Table:
     """Per user and account: first and last event, the last one not passive, things ever done, counts of sets."""
     known = _marked(plan, events) if embedded else events

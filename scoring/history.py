@@ -3,14 +3,16 @@
 Most people do nothing on most days. A day therefore keeps only who has something to say; whoever is absent from it,
 but existed, had the resting score and level of the model.
 
-    {entity}_long    key, day, score, level: the days that are being computed
+    {entity}_long    key, day, score, level, fitting: the days that are being computed; a level is its place among the
+                     profile's, and `fitting` the one that it would be without hysteresis
     {entity}_born    key, day: the local day on which it signed up
-                     (the place of the level among the profile's)
     {entity}_moves   key, day, level_before, level: by name
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
 
 import duckdb
 
@@ -18,7 +20,7 @@ from scoring.churn import AWAY, Bounds
 from scoring.plan import Plan
 from scoring.profile import Profile
 from scoring.scores import HYSTERESIS, quoted
-from scoring.worth import own
+from scoring.worth import attend
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,102 +44,127 @@ def rest(profile: Profile, dynamic_filter: bool) -> Rest:
 
 def begin(con: duckdb.DuckDBPyConnection, entity: str) -> None:
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {entity}_long (key INTEGER, day BIGINT, score SMALLINT, level TINYINT)"
+        f"CREATE OR REPLACE TEMP TABLE {entity}_long"
+        " (key INTEGER, day BIGINT, score SMALLINT, level TINYINT, fitting TINYINT)"
     )
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_fitting (key INTEGER, day BIGINT, fitting TINYINT)")
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE {entity}_moves (key INTEGER, day BIGINT, level_before VARCHAR, level VARCHAR)"
     )
 
 
-def see(con: duckdb.DuckDBPyConnection, entity: str, day: int, passive: Sequence[int]) -> None:
-    """`{entity}_seen` (key): who has an event that is not passive in the last 30 days."""
-    among = f" AND event_no NOT IN ({', '.join(map(str, passive))})" if passive else ""
-    rows = f"(SELECT DISTINCT user_no, account_no FROM daily WHERE day BETWEEN {day - AWAY + 1} AND {day}{among})"
-    found = f"SELECT DISTINCT user_no AS key FROM {rows} WHERE user_no IS NOT NULL"
-    if entity == "account":
-        found = f"SELECT DISTINCT key FROM ({own(rows, 'x.account_no')})"
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_seen AS {found}")
-
-
-def remember(
-    con: duckdb.DuckDBPyConnection,
-    plan: Plan,
-    entity: str,
-    day: int,
-    bounds: Bounds | None,
-    rested: Rest,
-    follows: bool,
+def see(
+    con: duckdb.DuckDBPyConnection, entity: str, days: Sequence[int], passive: Sequence[int], among: str = ""
 ) -> None:
-    """Add `{entity}_scored` of a day to the long table, with its levels. For churn levels `{entity}_seen` is read,
-    for hysteresis the day before in the long table, if the day `follows` it."""
-    levels = plan.profile.levels
-    rows = f"SELECT key, score, raw FROM {entity}_scored"
+    """`{entity}_seen` (day, key): who has an event that is not passive in the thirty days that end with each of some."""
+    only = f" AND event_no NOT IN ({', '.join(map(str, passive))})" if passive else ""
+    attend(con, f"{entity}_seen", entity, AWAY, days, among, only)
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """Days that are scored. `existing` is everybody who is there on them, as (day, key); `follows` are those of them
+    whose day before is known; `bounds` are those of learnt levels, by day."""
+
+    plan: Plan
+    entity: str
+    days: Sequence[int]
+    existing: str
+    follows: Collection[int]
+    rested: Rest
+    bounds: Mapping[int, Bounds]
+
+
+def remember(con: duckdb.DuckDBPyConnection, of: Remembered) -> None:
+    """Add `{entity}_scored` to the long table, with the levels. For learnt levels `{entity}_seen` is read, for
+    hysteresis the day before in the long table."""
+    entity, profile = of.entity, of.plan.profile
+    levels = profile.levels
+    resting = "NULL" if of.plan.model == "kpi" else "0"
+    rows = f"SELECT day, key, score, raw, false AS seen FROM {entity}_scored"
     if levels.churn:
         rows = (
-            f"SELECT key, coalesce(s.score, 0) AS score, coalesce(s.raw, 0) AS raw, n.key IS NOT NULL AS seen"
-            f" FROM {entity}_scored s FULL JOIN {entity}_seen n USING (key)"
+            "SELECT day, key, coalesce(s.score, 0) AS score, coalesce(s.raw, 0) AS raw, n.key IS NOT NULL AS seen"
+            f" FROM {entity}_scored s FULL JOIN {entity}_seen n USING (day, key)"
         )
-    fitting = _learnt(bounds) if levels.churn else _band(plan.profile)
-    if not rested.known:
-        score = "x.score" if plan.model == "kpi" else "coalesce(x.score, 0)"
-        seen = ", coalesce(x.seen, false) AS seen" if levels.churn else ""
+    if not of.rested.known:
         rows = (
-            f"SELECT e.key, {score} AS score, coalesce(x.raw, 0) AS raw{seen} FROM {entity}_existing e"
-            f" LEFT JOIN ({rows}) x ON x.key = e.key"
+            f"SELECT e.day, e.key, coalesce(x.score, {resting}) AS score, x.raw, coalesce(x.seen, false) AS seen"
+            f" FROM ({of.existing}) e LEFT JOIN ({rows}) x ON x.key = e.key AND x.day = e.day"
         )
-    level = "fitting"
+    fitting = _band(profile)
+    if levels.churn:
+        fitting = _LEARNT
+        rows = f"SELECT x.*, b.low, b.high FROM ({rows}) x JOIN {_tabled(of.bounds)} ON b.day = x.day"
     source = f"SELECT *, ({fitting})::TINYINT AS fitting FROM ({rows})"
-    if levels.hysteresis:
-        rest_level = "NULL" if rested.level is None else str(rested.level)
-        source = f"""
-            SELECT f.*, {str(follows).lower()}
-                       AND (b.key IS NOT NULL OR coalesce(o.day <= {day - 1}, false)) AS compared,
+    if not levels.hysteresis:
+        con.execute(f"INSERT INTO {entity}_long SELECT key, day, score, fitting, fitting FROM ({source})")
+        return
+    for day in of.days:
+        _hold(con, of, day, f"SELECT * FROM ({source}) WHERE day = {day}")
+
+
+def _hold(con: duckdb.DuckDBPyConnection, of: Remembered, day: int, source: str) -> None:
+    """With hysteresis: a level is left only for good reason."""
+    entity, rest_level = of.entity, "NULL" if of.rested.level is None else str(of.rested.level)
+    if day not in of.follows:
+        con.execute(f"INSERT INTO {entity}_long SELECT key, day, score, fitting, fitting FROM ({source})")
+        return
+    compared = "b.key IS NOT NULL"
+    if of.rested.known:
+        compared = f"(b.key IS NOT NULL OR coalesce(o.day <= {day - 1}, false))"
+    stays = _beyond(of.plan.profile, of.bounds.get(day))
+    con.execute(
+        f"""
+        INSERT INTO {entity}_long
+        WITH beside AS (
+            SELECT f.*, {compared} AS compared,
                    CASE WHEN b.key IS NULL THEN {rest_level} ELSE b.level END AS held,
-                   CASE WHEN b.key IS NULL THEN {rest_level} ELSE g.fitting END AS fitted
+                   CASE WHEN b.key IS NULL THEN {rest_level} ELSE b.fitting END AS fitted
             FROM ({source}) f
-            LEFT JOIN {entity}_long b ON b.key = f.key AND b.day = {day - 1}
-            LEFT JOIN {entity}_fitting g ON g.key = f.key AND g.day = {day - 1}
+            LEFT JOIN (FROM {entity}_long WHERE day = {day - 1}) b ON b.key = f.key
             LEFT JOIN {entity}_born o ON o.key = f.key
-        """
-        stays = _beyond(plan.profile, bounds)
-        level = (
-            "CASE WHEN NOT compared OR fitting IS NULL OR held IS NULL OR fitting = held OR fitted IS DISTINCT FROM held"
-            f" OR ({stays}) THEN fitting ELSE held END"
         )
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_today AS {source}")
-    con.execute(f"INSERT INTO {entity}_long SELECT key, {day}, score, {level} FROM {entity}_today")
-    if levels.hysteresis:
-        con.execute(f"INSERT INTO {entity}_fitting SELECT key, {day}, fitting FROM {entity}_today")
+        SELECT key, {day}, score,
+               CASE WHEN NOT compared OR fitting IS NULL OR held IS NULL OR fitting = held
+                         OR fitted IS DISTINCT FROM held OR ({stays})
+                    THEN fitting ELSE held END, fitting
+        FROM beside
+        """
+    )
 
 
-def move(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, day: int, rested: Rest) -> None:
-    """Add the moves of a day to `{entity}_moves`. The day before is in the long table, as far as anybody had
-    something to say on it."""
-    names = plan.profile.levels.names
-    rest_level = "NULL" if rested.level is None else str(rested.level)
+def move(con: duckdb.DuckDBPyConnection, of: Remembered) -> None:
+    """Add the moves of the days to `{entity}_moves`: what changed since the day before, where that is known."""
+    days = [day for day in of.days if day in of.follows]
+    if not days:
+        return
+    entity, names = of.entity, of.plan.profile.levels.names
+    rest_level = "NULL" if of.rested.level is None else str(of.rested.level)
 
     def name(place: str) -> str:
         cases = " ".join(f"WHEN {n} THEN '{quoted(each)}'" for n, each in enumerate(names))
         return f"CASE {place} {cases} END"
 
+    among = ", ".join(map(str, days))
     alive = (
-        f"JOIN {entity}_born b ON b.key = changed.key AND b.day <= {day - 1}"
-        if rested.known
+        f"JOIN {entity}_born b ON b.key = changed.key AND b.day < changed.day"
+        if of.rested.known
         else "WHERE was AND is_now"
     )
     con.execute(
         f"""
         INSERT INTO {entity}_moves
         WITH beside AS (
-            SELECT coalesce(x.key, y.key) AS key, x.key IS NOT NULL AS was, y.key IS NOT NULL AS is_now,
+            SELECT coalesce(x.key, y.key) AS key, coalesce(x.day, y.day) AS day,
+                   x.key IS NOT NULL AS was, y.key IS NOT NULL AS is_now,
                    CASE WHEN x.key IS NULL THEN {rest_level} ELSE x.level END AS before,
                    CASE WHEN y.key IS NULL THEN {rest_level} ELSE y.level END AS now
-            FROM (SELECT key, level FROM {entity}_long WHERE day = {day - 1}) x
-            FULL JOIN (SELECT key, level FROM {entity}_long WHERE day = {day}) y ON x.key = y.key
+            FROM (SELECT key, day + 1 AS day, level FROM {entity}_long WHERE day + 1 IN ({among})) x
+            FULL JOIN (SELECT key, day, level FROM {entity}_long WHERE day IN ({among})) y
+            ON x.key = y.key AND x.day = y.day
         ),
         changed AS (FROM beside WHERE before IS DISTINCT FROM now)
-        SELECT changed.key, {day}, {name("before")}, {name("now")} FROM changed {alive}
+        SELECT changed.key, changed.day, {name("before")}, {name("now")} FROM changed {alive}
         """
     )
 
@@ -150,41 +177,48 @@ def _band(profile: Profile) -> str:
     return f"CASE {cases} END"
 
 
-def _learnt(bounds: Bounds | None) -> str:
-    if bounds is None or bounds.low is None or bounds.high is None:
-        return "CASE WHEN NOT seen THEN NULL WHEN raw = 0 THEN 0 ELSE 1 END"
-    low, high = (_floor(bound) for bound in (bounds.low, bounds.high))
-    return f"CASE WHEN NOT seen THEN NULL WHEN raw = 0 THEN 0 WHEN raw <= {low} THEN 1 WHEN raw > {high} THEN 3 ELSE 2 END"
+_LEARNT = (
+    "CASE WHEN NOT seen THEN NULL WHEN coalesce(raw, 0) = 0 THEN 0 WHEN low IS NULL OR high IS NULL OR raw <= low THEN 1"
+    " WHEN raw > high THEN 3 ELSE 2 END"
+)
+"""The place of a learnt level; without bounds, whoever is engaged at all is Low."""
+
+
+def _tabled(bounds: Mapping[int, Bounds]) -> str:
+    """Bounds as a relation `b`: day, low, high, the whole numbers that a raw score above the bound is above."""
+    shown = {
+        day: [
+            "NULL" if bound is None else str(bound.numerator // bound.denominator)
+            for bound in (each.low, each.high)
+        ]
+        for day, each in bounds.items()
+    }
+    rows = ", ".join(
+        f"({day}::BIGINT, {low}::HUGEINT, {high}::HUGEINT)" for day, (low, high) in shown.items()
+    )
+    return f"(VALUES {rows}) b(day, low, high)"
 
 
 def _beyond(profile: Profile, bounds: Bounds | None) -> str:
     """Whether the number lies so far beyond the bound of the level held that it is left at once."""
-    up, down = 1 + HYSTERESIS, 1 - HYSTERESIS
+    crossed: dict[int, tuple[Fraction | int | None, Fraction | int | None]]
     if profile.levels.churn:
         if bounds is None or bounds.low is None or bounds.high is None:
             return "true"
-        low, high = float(bounds.low), float(bounds.high)
-        crossed = {1: (None, low), 2: (low, high), 3: (high, None)}
-        number, immediate = "raw", "fitting = 0 OR held = 0"
+        crossed = {1: (None, bounds.low), 2: (bounds.low, bounds.high), 3: (bounds.high, None)}
+        number, cases = "raw", ["fitting = 0", "held = 0"]
     else:
-        lows = [float(low) for _, low in profile.levels.bands]
-        crossed = {
-            place: (lows[place], lows[place + 1] if place + 1 < len(lows) else None)
-            for place in range(len(lows))
-        }
-        number, immediate = "score", "false"
-    cases = []
+        lows: list[int | None] = [low for _, low in profile.levels.bands]
+        crossed = dict(enumerate(zip(lows, [*lows[1:], None], strict=True)))
+        number, cases = "score", ["false"]
     for place, (below, above) in crossed.items():
+        # The numbers are whole: at or above a bound is at or above the whole number that follows it.
         if above is not None:
-            cases.append(f"(held = {place} AND fitting > held AND {number} >= {above * up!r})")
+            cases.append(
+                f"(held = {place} AND fitting > held AND {number} >= {ceil(above * (1 + HYSTERESIS))})"
+            )
         if below is not None:
-            cases.append(f"(held = {place} AND fitting < held AND {number} < {below * down!r})")
-    return " OR ".join([immediate, *cases])
-
-
-def _floor(bound: object) -> int:
-    """A whole number is above a bound when it is above this."""
-    from fractions import Fraction
-
-    found = Fraction(str(bound)) if not isinstance(bound, Fraction) else bound
-    return found.numerator // found.denominator
+            cases.append(
+                f"(held = {place} AND fitting < held AND {number} < {ceil(below * (1 - HYSTERESIS))})"
+            )
+    return " OR ".join(cases)

@@ -1,9 +1,9 @@
-"""Stage 2, at home: from what a window comes to, to the score and the level of one day.
+"""Stage 2, at home: from what a window comes to, to the scores of some days.
 
-Reads `{entity}_raw` (scoring.worth), `placement`, `{entity}_signals` (key, and `signal_N` in billionths of a point or
-nothing), for kpi `{entity}_present` (key: who has an event in the window), and leaves
+Reads `{entity}_raw` (scoring.worth), `placement`, `{entity}_born` (key, day: since when it is there), for kpi
+`{entity}_present` (day, key: who has an event in the window), and leaves
 
-    {entity}_scored   key, raw, nano (unrounded, in billionths), base (the same before signals), points, score
+    {entity}_scored   day, key, raw, nano (unrounded, in billionths), base (the same before signals), points, score
 
 of everybody who has something to say: who was active, and with signals everybody who has one.
 """
@@ -11,6 +11,7 @@ of everybody who has something to say: who was active, and with signals everybod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 
 import duckdb
 
@@ -22,8 +23,11 @@ from scoring.touchpoints import Touchpoint
 
 SHRINK = 50
 """Impressions of the pooled rate that each entity's own rate is mixed with."""
-HYSTERESIS = 0.05
+HYSTERESIS = Fraction(5, 100)
 """Share of a bound by which a score must lie beyond it, for the level to be left at once."""
+
+Benchmarks = Mapping[int, Mapping[int, float]]
+"""By day and part, in points; of the parts that have data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,82 +44,92 @@ def touchpoints(plan: Plan) -> tuple[Touchpoint, ...]:
 
 
 def tabulate(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str) -> None:
-    """`{entity}_x` of `kpi`: key, and what each touchpoint comes to, `x_N`: decayed counts, or a shrunken rate."""
-    sums = {
-        thing.place: f"coalesce(max(raw) FILTER (part = {thing.place}), 0)::DOUBLE / {FULL * VALUE}.0"
+    """`{entity}_x` of `kpi`: day, key, and what each touchpoint comes to, `x_N`: decayed counts, or a shrunken rate
+    (nothing where nobody has what it is a rate of)."""
+    sums = ", ".join(
+        f"coalesce(max(raw) FILTER (part = {thing.place}), 0)::DOUBLE / {FULL * VALUE}.0 AS sum_{thing.place}"
         for thing in plan.things
-    }
-    columns = ", ".join(f"{sql} AS sum_{place}" for place, sql in sums.items())
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {entity}_sums AS SELECT p.key, {columns}"
-        f" FROM {entity}_present p LEFT JOIN {entity}_raw r ON r.key = p.key GROUP BY p.key"
+    )
+    together = ", ".join(
+        f"sum(sum_{thing.place}::DECIMAL(38, 9))::DOUBLE AS all_{thing.place}" for thing in plan.things
     )
     shown = []
     for place, touchpoint in enumerate(touchpoints(plan)):
-        above = f"sum_{thing_of(plan, touchpoint.of).place}"
+        above = thing_of(plan, touchpoint.of).place
         if touchpoint.to is None:
-            shown.append(f"{above} AS x_{place}")
+            shown.append(f"sum_{above} AS x_{place}")
             continue
-        below = f"sum_{thing_of(plan, touchpoint.to).place}"
-        pooled = con.execute(
-            f"SELECT sum({above}::DECIMAL(38, 9))::DOUBLE, sum({below}::DECIMAL(38, 9))::DOUBLE FROM {entity}_sums"
-        ).fetchone()
-        counted, of = pooled if pooled is not None and pooled[1] else (0.0, 0.0)
-        rate = counted / of if of else 0.0
+        below = thing_of(plan, touchpoint.to).place
         shown.append(
-            f"CASE WHEN {below} > 0 THEN ({above} + {SHRINK * rate!r}) / ({below} + {SHRINK}) ELSE 0 END AS x_{place}"
-            if of
-            else f"NULL::DOUBLE AS x_{place}"
+            f"CASE WHEN all_{below} > 0 THEN CASE WHEN sum_{below} > 0 THEN"
+            f" (sum_{above} + {SHRINK} * (all_{above} / all_{below})) / (sum_{below} + {SHRINK}) ELSE 0 END END"
+            f" AS x_{place}"
         )
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {entity}_x AS SELECT key, {', '.join(shown)} FROM {entity}_sums"
+        f"""
+        CREATE OR REPLACE TEMP TABLE {entity}_x AS
+        WITH sums AS (
+            SELECT p.day, p.key, {sums} FROM {entity}_present p
+            LEFT JOIN {entity}_raw r ON r.key = p.key AND r.day = p.day GROUP BY p.day, p.key
+        ),
+        pooled AS (SELECT day, {together} FROM sums GROUP BY day)
+        SELECT day, key, {", ".join(shown)} FROM sums JOIN pooled USING (day)
+        """
     )
 
 
-def parts(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str) -> dict[int, str]:
-    """What benchmarks are measured of: per part a relation with `raw`. One part, but for `kpi`: there those with data."""
+def parts(
+    con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, days: Sequence[int]
+) -> dict[int, tuple[int, ...]]:
+    """By day, what has data: one part, but for `kpi`, where each touchpoint is one."""
     if plan.model != "kpi":
-        return {0: f"{entity}_raw"}
-    found: dict[int, str] = {}
-    for place, touchpoint in enumerate(touchpoints(plan)):
-        below = None if touchpoint.to is None else f"sum_{thing_of(plan, touchpoint.to).place}"
-        there = f"x_{place} > 0" if below is None else f"x_{place} IS NOT NULL"
-        row = con.execute(f"SELECT count(*) FROM {entity}_x WHERE {there}").fetchone()
-        if row is not None and row[0]:
-            found[place] = f"(SELECT x_{place} AS raw FROM {entity}_x)"
+        return dict.fromkeys(days, (0,))
+    there = ", ".join(
+        f"count(*) FILTER ({f'x_{place} > 0' if touchpoint.to is None else f'x_{place} IS NOT NULL'})"
+        for place, touchpoint in enumerate(touchpoints(plan))
+    )
+    found: dict[int, tuple[int, ...]] = dict.fromkeys(days, ())
+    for day, *counts in con.execute(f"SELECT day, {there} FROM {entity}_x GROUP BY day").fetchall():
+        found[day] = tuple(place for place, count in enumerate(counts) if count)
     return found
+
+
+def measured(plan: Plan, entity: str, part: int) -> str:
+    """The relation (day, raw) that the benchmark of a part is measured on."""
+    return f"{entity}_raw" if plan.model != "kpi" else f"(SELECT day, x_{part} AS raw FROM {entity}_x)"
 
 
 def score(
     con: duckdb.DuckDBPyConnection,
     plan: Plan,
     entity: str,
-    benchmarks: Mapping[int, float],
+    benchmarks: Benchmarks,
     signals: Sequence[Having],
+    among: str = "",
 ) -> None:
-    """`{entity}_scored` of one day. `benchmarks` are in points, by part; in `kpi` of the parts that have data."""
+    """`{entity}_scored` of the days of the benchmarks; `among` is what picks those that count, over (day, key)."""
+    bench = _tabled(plan, benchmarks)
     if plan.model == "kpi":
-        base = _touched(con, plan, entity, benchmarks)
-        something = "true"
+        base = _touched(con, plan, entity, bench)
     elif plan.model == "weighted" and entity == "account" and plan.profile.rollup == "average":
-        base = """
-            SELECT p.account_no AS key, sum(u.raw)::HUGEINT AS raw, sum(u.raw)::HUGEINT AS points,
-                   ((sum(u.base) + count(*) // 2) // count(*))::BIGINT AS base
-            FROM user_scored u JOIN placement p ON p.user_no = u.key WHERE u.active GROUP BY p.account_no
+        base = f"""
+            SELECT u.day, p.account_no AS key, sum(u.raw)::HUGEINT AS raw, sum(u.raw)::HUGEINT AS points,
+                   ((sum(u.base) + count(*) // 2) // count(*))::BIGINT AS base,
+                   coalesce(any_value(b.b_0), 1.0) <> 0 AS something
+            FROM user_scored u JOIN placement p ON p.user_no = u.key JOIN {bench} ON b.day = u.day
+            WHERE u.active GROUP BY u.day, p.account_no
         """
-        something = f"{benchmarks.get(0, 1.0)!r} <> 0"
     else:
-        bench = benchmarks.get(0, 0.0)
+        something = "true" if plan.profile.normalize.kind == "percentile" else "b.b_0 <> 0"
         base = (
-            f"SELECT key, raw, raw AS points, {normalized(plan.profile, 'raw', f'{NANO}.0', bench)} AS base"
-            f" FROM {entity}_raw"
+            f"SELECT r.day, key, raw, raw AS points, {normalized(plan.profile, 'raw', f'{NANO}.0', 'b.b_0')} AS base,"
+            f" {something} AS something FROM {entity}_raw r JOIN {bench} ON b.day = r.day"
         )
-        something = f"{bench!r} <> 0" if plan.profile.normalize.kind != "percentile" else "true"
     if not signals:
         con.execute(
             f"CREATE OR REPLACE TEMP TABLE {entity}_scored AS"
-            f" SELECT key, raw, base, base AS nano, points, true AS active, {_shown('base', f'points > 0 AND {something}')} AS score"
-            f" FROM ({base})"
+            f" SELECT day, key, raw, base, base AS nano, points, true AS active,"
+            f" {_shown('base', 'points > 0 AND something')} AS score FROM ({base}){among}"
         )
         return
     given = ", ".join(f"{having.sql} AS signal_{place}" for place, having in enumerate(signals))
@@ -131,36 +145,45 @@ def score(
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE {entity}_scored AS
-        WITH having_it AS (SELECT k.key, {given} FROM {entity}_existing k LEFT JOIN placement p ON p.user_no = k.key),
+        WITH having_it AS (
+            SELECT k.day, k.key, {given} FROM ({existing(entity, list(benchmarks), among)}) k
+            LEFT JOIN placement p ON p.user_no = k.key
+        ),
         beside AS (
-            SELECT h.*, b.raw, b.points, coalesce(b.base, 0) AS base, b.key IS NOT NULL AS active,
+            SELECT h.*, b.raw, b.points, b.something, coalesce(b.base, 0) AS base, b.key IS NOT NULL AS active,
                    ({" OR ".join(present)}) AS judged
-            FROM having_it h {anybody} ({base}) b ON b.key = h.key
+            FROM having_it h {anybody} ({base}) b ON b.key = h.key AND b.day = h.day
         ),
         mixed AS (
             SELECT *, round((1 - ({share})) * base + {added})::BIGINT AS nano FROM beside
         )
-        SELECT key, raw, base, nano, points, active,
-               {_shown("nano", f"NOT judged AND points > 0 AND {something}")} AS score
+        SELECT day, key, raw, base, nano, points, active,
+               {_shown("nano", "NOT judged AND points > 0 AND something")} AS score
         FROM mixed WHERE active OR judged
         """
     )
 
 
-def normalized(profile: Profile, raw: str, unit: str, benchmark: float) -> str:
-    """The unrounded score in billionths, among the rows of the relation."""
+def existing(entity: str, days: Sequence[int], among: str = "") -> str:
+    """Everybody who is there on some days, as (day, key)."""
+    rows = ", ".join(f"({day}::BIGINT)" for day in days)
+    return f"FROM (SELECT t.day, n.key FROM {entity}_born n JOIN (VALUES {rows}) t(day) ON n.day <= t.day){among}"
+
+
+def normalized(profile: Profile, raw: str, unit: str, benchmark: str) -> str:
+    """The unrounded score in billionths, among the rows of a day of the relation; `benchmark` is SQL."""
     if profile.normalize.kind == "percentile":
-        ranked = f"(PARTITION BY {raw} > 0 ORDER BY {raw})"
+        # What is equal by the definition must be equal here; raw scores are in billionths already.
+        order = raw if unit != "1.0" else f"round({raw}, 9)"
+        ranked = f"(PARTITION BY r.day, {raw} > 0 ORDER BY {order})"
         return f"CASE WHEN {raw} > 0 THEN round(100e9 * percent_rank() OVER {ranked})::BIGINT ELSE 0 END"
-    if not benchmark:
-        return "0::BIGINT"
-    ratio = f"({raw}::DOUBLE / {unit} / {benchmark!r})"
+    ratio = f"({raw}::DOUBLE / {unit} / {benchmark})"
     found = (
         f"least(100e9, 100e9 * {ratio})"
         if profile.normalize.kind == "winsor"
         else f"100e9 * (1 - pow(10.0, -{ratio}))"
     )
-    return f"CASE WHEN {raw} > 0 THEN round({found})::BIGINT ELSE 0 END"
+    return f"CASE WHEN {raw} > 0 AND {benchmark} > 0 THEN round({found})::BIGINT ELSE 0 END"
 
 
 def shares(plan: Plan, benchmarks: Mapping[int, float]) -> dict[int, float]:
@@ -170,16 +193,34 @@ def shares(plan: Plan, benchmarks: Mapping[int, float]) -> dict[int, float]:
     return {place: float(weight / total) for place, weight in weights.items()}
 
 
-def _touched(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, benchmarks: Mapping[int, float]) -> str:
+def _tabled(plan: Plan, benchmarks: Benchmarks) -> str:
+    """The benchmarks as a relation `b`: day, b_N, and in kpi the share of each part, w_N."""
+    known = range(len(touchpoints(plan)) if plan.model == "kpi" else 1)
+    rows = []
+    for day, values in benchmarks.items():
+        share = shares(plan, values) if plan.model == "kpi" else {}
+        cells = [values.get(part) for part in known] + [
+            share.get(part) for part in known if plan.model == "kpi"
+        ]
+        shown = ["NULL::DOUBLE" if cell is None else f"{cell!r}::DOUBLE" for cell in cells]
+        rows.append(f"({day}::BIGINT, {', '.join(shown)})")
+    names = [f"b_{part}" for part in known] + [f"w_{part}" for part in known if plan.model == "kpi"]
+    return f"(VALUES {', '.join(rows)}) b(day, {', '.join(names)})"
+
+
+def _touched(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, bench: str) -> str:
     """The weighted mean of the touchpoints that have data; leaves `{entity}_normal` with each as `s_N`."""
+    known = range(len(touchpoints(plan)))
     normal = "".join(
-        f", {normalized(plan.profile, f'x_{place}', '1.0', bench)} AS s_{place}"
-        for place, bench in benchmarks.items()
+        f", {normalized(plan.profile, f'x_{part}', '1.0', f'b_{part}')} AS s_{part}" for part in known
     )
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_normal AS SELECT *{normal} FROM {entity}_x")
-    mean = " + ".join(f"s_{place} * {share!r}::DOUBLE" for place, share in shares(plan, benchmarks).items())
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE {entity}_normal AS"
+        f" SELECT r.*, b.* EXCLUDE (day){normal} FROM {entity}_x r JOIN {bench} ON b.day = r.day"
+    )
+    mean = " + ".join(f"s_{part} * coalesce(w_{part}, 0.0)" for part in known)
     return (
-        f"SELECT *, NULL::HUGEINT AS raw, base AS points FROM"
+        f"SELECT day, key, NULL::HUGEINT AS raw, base, base AS points, true AS something FROM"
         f" (SELECT *, round({mean or '0.0'})::BIGINT AS base FROM {entity}_normal)"
     )
 

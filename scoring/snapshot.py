@@ -106,8 +106,8 @@ def contributions(
         )
         names = " ".join(f"WHEN {thing.place} THEN '{quoted(thing.name)}'" for thing in plan.things)
         shares = (
-            f"SELECT p.key, CASE p.thing {names} END AS name, p.n, s.base / {NANO}.0 * p.points"
-            f" / sum(p.points) OVER (PARTITION BY p.key) AS share, p.points AS rank"
+            f"SELECT p.key, CASE p.thing {names} END AS name, p.n, s.base / {NANO}.0 * p.points::DOUBLE"
+            f" / (sum(p.points) OVER (PARTITION BY p.key))::DOUBLE AS share, p.points AS rank"
             f" FROM {points} p JOIN {entity}_scored s ON s.key = p.key WHERE p.points > 0"
         )
     left = "1.0"
@@ -248,11 +248,14 @@ def gather(
 
 def beside(day: Day, entity: str, tables: frozenset[str]) -> str:
     """The joins that put u, a and c beside r."""
-    return join_tables(entity, tables, day.tables)
+    return join_tables(entity, tables, day.tables, (f"{entity}_counts", "key"))
 
 
-def join_tables(entity: str, tables: frozenset[str], known: frozenset[str]) -> str:
-    joins = [f"LEFT JOIN {entity}_counts c ON c.key = r.no"]
+def join_tables(
+    entity: str, tables: frozenset[str], known: frozenset[str], counts: tuple[str, str] | None
+) -> str:
+    """`counts` are the relation and the column of its key."""
+    joins = [] if counts is None else [f"LEFT JOIN {counts[0]} c ON c.{counts[1]} = r.no"]
     if "user" in tables and entity == "user" and "user" in known:
         joins.append("LEFT JOIN users u ON u.user_id = r.user_id")
     if "account" in tables and "account" in known:

@@ -10,12 +10,16 @@ end. Reads these tables of the connection:
     roaming          user_no, account_no, day, last: the accounts on the events of users without a home
 
 and leaves `placement` (user_no, account_no: the account that each user is in on a day), `user_worth`,
-`account_worth` (key, part, day, w), `user_raw`, `account_raw` (key, part, raw).
+`account_worth` (key, part, day, w), `user_raw`, `account_raw` (day, key, part, raw).
+
+What is summed up is so for several days at once, as long as nobody changes places between them.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import duckdb
+import pyarrow as pa
 
 from scoring import calendar
 from scoring.calendar import FULL
@@ -98,35 +102,56 @@ def _worth(plan: Plan, rows: str) -> str:
     )
 
 
-def add_up(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, day: int) -> None:
-    """`{entity}_raw` of the window that ends with a day.
+def span(con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+    """A table of scoring.calendar.spans."""
+    con.register("incoming", table)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM incoming")
+    con.unregister("incoming")
+
+
+def add_up(
+    con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, days: Sequence[int], among: str = ""
+) -> None:
+    """`{entity}_raw` of the windows that end with some days; `among` is what picks those that count, over (day, key).
 
     In `kpi` one row per part, in millionths of an event and 1/FULL; else one row per entity (part WHOLE), in
     billionths of a point: what is equal by the definition is equal here, and ties stay ties.
     """
-    window = plan.profile.window
-    worth = f"{entity}_worth"
-    days = f"day BETWEEN {day - window + 1} AND {day}"
-    if plan.profile.decay.kind == "none":
-        total, source = f"(sum(w) * {FULL})", f"{worth} WHERE {days}"
-    else:
-        con.register("incoming", calendar.factors(day, window, plan.profile.decay))
-        con.execute("CREATE OR REPLACE TEMP TABLE factors AS SELECT * FROM incoming")
-        con.unregister("incoming")
-        total, source = "sum(w::HUGEINT * factor)", f"{worth} JOIN factors USING (day) WHERE {days}"
+    window, decay = plan.profile.window, plan.profile.decay
+    alone, plain = len(days) == 1, decay.kind == "none"
+    source = f"{entity}_worth"
+    if not (alone and plain):
+        span(con, "spans", calendar.spans(days, window, decay))
+        source = f"{source} JOIN spans USING (day)"
+    source = f"{source} WHERE day BETWEEN {min(days) - window + 1} AND {max(days)}"
+    total = f"(sum(w) * {FULL})" if plain else "sum(w::HUGEINT * factor)"
     several = plan.model == "kpi" or any(thing.per_window is not None for thing in plan.things)
     part = "part" if several else f"{WHOLE} AS part"
-    groups = "key, part" if several else "key"
-    summed = f"SELECT key, {part}, {total}::HUGEINT AS raw FROM {source} GROUP BY {groups}"
+    target = f"{days[0]}::BIGINT" if alone else "target"
+    groups = ", ".join(["key", *(["part"] if several else []), *([] if alone else ["target"])])
+    summed = f"SELECT {target} AS day, key, {part}, {total}::HUGEINT AS raw FROM {source} GROUP BY {groups}"
     if plan.model == "weighted" and several:
         summed = (
-            f"SELECT key, {WHOLE} AS part, sum(CASE part {_capped(plan.things)} ELSE raw END)::HUGEINT AS raw"
-            f" FROM ({summed}) GROUP BY key"
+            f"SELECT day, key, {WHOLE} AS part, sum(CASE part {_capped(plan.things)} ELSE raw END)::HUGEINT AS raw"
+            f" FROM ({summed}) GROUP BY day, key"
         )
     if plan.model != "kpi":
         unit = FULL * (LOGARITHM if plan.model == "engagement" else WEIGHT) // NANO
-        summed = f"SELECT key, part, ((raw + {unit // 2}) // {unit})::BIGINT AS raw FROM ({summed})"
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_raw AS {summed}")
+        summed = f"SELECT day, key, part, ((raw + {unit // 2}) // {unit})::BIGINT AS raw FROM ({summed})"
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_raw AS FROM ({summed}){among}")
+
+
+def roll_up(con: duckdb.DuckDBPyConnection, most: Mapping[int, int], among: str = "") -> None:
+    """`account_raw`: what the users in it have together, each on a day at most so much."""
+    raw, caps = "u.raw", ""
+    if most:
+        rows = ", ".join(f"({day}, {cap}::HUGEINT)" for day, cap in most.items())
+        raw, caps = "least(u.raw, c.cap)", f" LEFT JOIN (VALUES {rows}) c(day, cap) ON c.day = u.day"
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE account_raw AS FROM (SELECT u.day, p.account_no AS key, {WHOLE} AS part,"
+        f" sum({raw})::HUGEINT AS raw FROM user_raw u JOIN placement p ON p.user_no = u.key{caps}"
+        f" GROUP BY u.day, p.account_no){among}"
+    )
 
 
 def _capped(things: tuple[Thing, ...]) -> str:
@@ -137,10 +162,34 @@ def _capped(things: tuple[Thing, ...]) -> str:
     )
 
 
+def attend(
+    con: duckdb.DuckDBPyConnection,
+    table: str,
+    entity: str,
+    length: int,
+    days: Sequence[int],
+    among: str = "",
+    only: str = "",
+) -> None:
+    """`table` (day, key): who has an event in so many days that end with each of some; `only` says of which kind."""
+    source, target = "daily", f"{days[0]}::BIGINT"
+    if len(days) > 1:
+        span(con, "spans", calendar.spans(days, length))
+        source, target = "daily JOIN spans USING (day)", "target"
+    rows = (
+        f"(SELECT DISTINCT {target} AS target, user_no, account_no FROM {source}"
+        f" WHERE day BETWEEN {min(days) - length + 1} AND {max(days)}{only})"
+    )
+    found = f"SELECT DISTINCT target AS day, user_no AS key FROM {rows} WHERE user_no IS NOT NULL"
+    if entity == "account":
+        found = f"SELECT DISTINCT target AS day, key FROM ({own(rows, 'x.target')})"
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS FROM ({found}){among}")
+
+
 def points(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, day: int) -> None:
-    """`{entity}_points`: per entity and thing, n events in the window and the points that they make (a DOUBLE; only
-    shares of them are used), where there are any; `{entity}_days`: the bits of what was done, and of the days on
-    which something was (`today` with bit 0)."""
+    """`{entity}_points`: per entity and thing, n events in the window and the points that they make, in billionths
+    (in `kpi` nothing is made of them); `{entity}_days`: the bits of what was done, and of the days on which something
+    was (`today` with bit 0)."""
     window, decay = plan.profile.window, plan.profile.decay
     days = f"day BETWEEN {day - window + 1} AND {day}"
     if entity == "user":
@@ -161,7 +210,7 @@ def points(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, day: int) ->
             " / nullif(sum(counted) OVER (PARTITION BY key, day), 0)"
         )
     else:
-        worth = "total" if plan.model == "kpi" else "counted"
+        worth = "counted"
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE {entity}_points AS
@@ -190,11 +239,20 @@ def points(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, day: int) ->
 
 
 def _weighted(plan: Plan) -> str:
-    total = f"sum(worth * factor) / {FULL}.0"
-    if plan.model != "weighted":
-        return total
-    caps = " ".join(
-        f"WHEN {thing.place} THEN {thing.per_window}" for thing in plan.things if thing.per_window is not None
+    """Whole numbers, so that they are the same however they are added up."""
+    total = (
+        "sum(round(worth * factor)::HUGEINT)"
+        if plan.model == "engagement"
+        else "sum(worth::HUGEINT * factor)"
     )
-    capped = f"least({total}, CASE thing {caps} ELSE 1e300 END)" if caps else total
-    return f"{capped} * weight / 1000.0"
+    unit = FULL // NANO
+    if plan.model == "weighted":
+        unit *= WEIGHT
+        caps = " ".join(
+            f"WHEN {thing.place} THEN {thing.per_window * FULL}::HUGEINT"
+            for thing in plan.things
+            if thing.per_window is not None
+        )
+        capped = f"least({total}, CASE thing {caps} ELSE {total} END)" if caps else total
+        total = f"{capped} * weight"
+    return f"(({total} + {unit // 2}) // {unit})::BIGINT"

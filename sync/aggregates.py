@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
@@ -26,7 +26,8 @@ import ibis
 
 from connectors.base import ConfigurationError
 from scoring import calendar, counting
-from scoring.plan import Plan
+from scoring.measures import Measure
+from scoring.plan import Plan, Thing
 from sync import engines
 from sync.opening import reading
 from sync.source import Source
@@ -39,6 +40,8 @@ KINDS = ("user", "account", "event")
 WEEK = 7
 EARLIEST = date(1900, 1, 1)
 """Days before it are not told apart."""
+FEW_DAYS = 2000
+"""What of a small source is counted at once."""
 KEPT_LIVES = 14
 """Days for which what had accumulated is kept."""
 
@@ -85,6 +88,8 @@ class Aggregates:
     cover: Cover | None = None
     fresh: bool = False
     """Whether the last days have been read again since it was opened."""
+    special: tuple[tuple[Thing, ...], int, int] | None = None
+    """The things that `specials` is of, and its first and last day."""
     asked: int | None = None
     """The first day that was asked for since it was opened."""
 
@@ -118,6 +123,7 @@ class Aggregates:
         again, once, for events that came late. Raises ConfigurationError."""
         self.asked = first if self.asked is None else min(first, self.asked)
         if self.cover is None or first < self._reach(self.cover):
+            first = min(first, self._beginning(last))
             last = last if self.cover is None else max(last, self.cover.until)
             self._count(None, first, last)
         elif last > self.cover.until or (last == self.cover.until and not self.fresh):
@@ -152,6 +158,14 @@ class Aggregates:
         for path in old:
             path.unlink()
         self._show()
+
+    def _beginning(self, last: int) -> int:
+        """Of small files everything is counted, so that nobody need read them again."""
+        if not self.source.small:
+            return last
+        _, first = self._events(None, last)
+        begins = last if first is None else calendar.number(self._local(first))
+        return begins if begins > last - FEW_DAYS else last
 
     def _changed(self) -> int | None:
         """The first day before which the source has other events than were counted. Elsewhere than in files, where
@@ -207,7 +221,14 @@ class Aggregates:
         if usable:
             start = max(usable)
         else:
-            start = max(self.cover.since - 1, min(day, self.cover.until) - self.workspace.source.look_back)
+            first = self.first_day
+            start = min(day, self.cover.until) - self.workspace.source.look_back
+            # What is counted from the first event on need not be read again.
+            start = (
+                self.cover.since - 1
+                if first is None or self.cover.since <= first
+                else max(self.cover.since - 1, start)
+            )
             if base is not None:
                 start = max(self.cover.since - 1, min(start, base))
             start = min(start, day)
@@ -222,7 +243,16 @@ class Aggregates:
                     path.unlink(missing_ok=True)
 
     def _live(self, plan: Plan, day: int, folder: Path) -> None:
-        """Read the whole past at the source."""
+        """Read the whole past at the source, if there is any."""
+        first = self.first_day
+        if first is None or day < first:
+            shown = "".join(f", 0::BIGINT AS {each}" for each in (*plan.ever, *plan.counts))
+            nothing = ", ".join(f"NULL::TIMESTAMP AS {each}" for each in ("first", "last", "last_active"))
+            self._write(
+                f"SELECT 0::INTEGER AS user_no, 0::INTEGER AS account_no, {nothing}{shown} WHERE false",
+                folder / f"{day}.parquet",
+            )
+            return
         events, _ = self._events(None, day)
         self._fetch("read_lives", counting.lives(plan, events, self.source.embedded))
         columns = ["first", "last", "last_active", *plan.ever, *plan.counts]
@@ -283,7 +313,10 @@ class Aggregates:
         )
 
     def specials(self, plan: Plan, first: int, last: int) -> None:
-        """`special_daily`: what things that are told by properties counted on some days. Raises ConfigurationError."""
+        """`special_daily`: what things that are told by properties counted on some days, and maybe on later ones.
+
+        Raises ConfigurationError.
+        """
         self.home.execute(
             "CREATE OR REPLACE TEMP TABLE special_daily (user_no INTEGER, account_no INTEGER, thing BIGINT, day BIGINT,"
             " n BIGINT, total DECIMAL(38, 0))"
@@ -291,6 +324,14 @@ class Aggregates:
         told = [thing for thing in plan.things if thing.where]
         if not told:
             return
+        self.home.execute("CREATE TEMP TABLE IF NOT EXISTS specials AS FROM special_daily WITH NO DATA")
+        wanted = (tuple(told), first)
+        if self.special is not None and self.special[:2] == wanted and last <= self.special[2]:
+            self.home.execute("INSERT INTO special_daily FROM specials")
+            return
+        assert self.cover is not None
+        last = max(last, self.cover.until)
+        self.special = (*wanted, last)
         events, _ = self._events(calendar.day_of(first), last)
         bounds = calendar.bounds(calendar.day_of(first), calendar.day_of(last), self.workspace.time_zone)
         for thing in told:
@@ -298,6 +339,36 @@ class Aggregates:
             self._numbered("read_special", ["day", "n", "total"])
             self.home.execute(
                 f"INSERT INTO special_daily SELECT user_no, account_no, {thing.place}, day, n, total FROM read_special"
+            )
+        self.home.execute("CREATE OR REPLACE TEMP TABLE specials AS FROM special_daily")
+
+    def occurred(self, asked: Mapping[Measure, tuple[datetime | None, datetime]], table: str) -> None:
+        """Make `table` at home of the events that measures count in an interval (from None: ever): measure, user_no,
+        account_no, happened, n. What is counted by whole days stands at their beginning."""
+        self.home.execute(
+            f"CREATE OR REPLACE TEMP TABLE {table}"
+            " (measure VARCHAR, user_no INTEGER, account_no INTEGER, happened TIMESTAMP, n BIGINT)"
+        )
+        zone = self.workspace.time_zone
+        for measure, (since, until) in asked.items():
+            events, first = self.source.events(since, until)
+            if first is None:
+                continue
+            whole = all(each is None or each.days is not None for each in (measure.old, measure.new))
+            bounds = None
+            if whole:
+                bounds = calendar.bounds(self._local(first), calendar.local_day(until, zone), zone)
+            self._fetch("read_occurred", counting.occurred(measure, events, bounds, self.source.embedded))
+            self._numbered("read_occurred", ["happened", "n"])
+            when, days = "happened", ""
+            if bounds is not None:
+                take(self.home, "occurred_days", bounds.select(["day", "starts"]))
+                when, days = (
+                    "starts",
+                    " JOIN (SELECT DISTINCT day, starts FROM occurred_days) ON day = happened",
+                )
+            self.home.execute(
+                f"INSERT INTO {table} SELECT '{measure.column}', user_no, account_no, {when}, n FROM read_occurred{days}"
             )
 
     def measured(self, asked: list[Any], table: str) -> None:
@@ -385,7 +456,9 @@ class Aggregates:
             for old, new in (("user_id", "user_no"), ("account_id", "account_no"), ("event", "event_no")):
                 self.home.execute(f"ALTER TABLE {table} RENAME {old} TO {new}")
             return
-        for kind in ("user", "account", *(["event"] if "event" in columns else [])):
+        first = self.first_day
+        whole = self.fresh and self.cover is not None and (first is None or self.cover.since <= first)
+        for kind in ("user", "account", *(["event"] if "event" in columns else [])) if not whole else ():
             column = "event" if kind == "event" else f"{kind}_id"
             self.know(kind, f"(SELECT {column} AS id FROM {table})")
         event = "LEFT JOIN event_ids e ON e.id = i.event" if "event" in columns else ""
@@ -427,6 +500,9 @@ class Aggregates:
             " NULL::TIMESTAMP AS last WHERE false"
         )
         source = f"read_parquet([{', '.join(repr(each) for each in files)}])" if files else f"({nothing})"
+        if files and self.source.small:
+            self.home.execute(f"CREATE OR REPLACE TEMP TABLE daily_rows AS FROM {source}")
+            source = "daily_rows"
         self.home.execute(f"CREATE OR REPLACE TEMP VIEW daily AS FROM {source}")
 
     def _source(self) -> str:

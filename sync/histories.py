@@ -18,9 +18,12 @@ from typing import Any
 
 import duckdb
 
-from scoring import calendar
+from scoring import calendar, terms
+from scoring.audiences import Audience
 from scoring.benchmarks import REACH
 from scoring.churn import Bounds
+from scoring.profile import Profile
+from scoring.snapshot import TREND
 from sync.parquet import look, write
 
 Values = dict[int, float]
@@ -99,6 +102,17 @@ class History:
         """The file that counts for a day."""
         return next((file for file in reversed(self.files) if file.first <= day <= file.last), None)
 
+    def check(self, con: duckdb.DuckDBPyConnection, days: Iterable[int]) -> None:
+        """Drop the files of some days, and of moves, that cannot be read to their end: they are computed again."""
+        asked = {file for file in map(self.of, days) if file is not None}
+        damaged = [file for file in asked if not _readable(con, [file.path])]
+        if not _readable(con, [file.moves for file in self.files]):
+            damaged += [file for file in self.files if not _readable(con, [file.moves])]
+        for file in damaged:
+            file.path.unlink(missing_ok=True)
+            file.moves.unlink(missing_ok=True)
+        self.files = [file for file in self.files if file not in damaged]
+
     def score_query(self, day: int) -> str | None:
         """id, score and level (place) of a day, as SQL; with hysteresis also fitting. None where it is not stored."""
         file = self.of(day)
@@ -106,13 +120,13 @@ class History:
             return None
         return f"SELECT * EXCLUDE (day) FROM read_parquet('{_quoted(file.path)}') WHERE day = {day}"
 
-    def moves_query(self, until: int, without: Iterable[int]) -> str:
-        """id, day, level_before, level of the stored days before `until`, but for those of `without`."""
+    def moves_query(self, since: int, until: int, without: Iterable[int]) -> str:
+        """id, day, level_before, level of the stored days from `since` to `until`, but for those of `without`."""
         excluded = set(without)
         chosen: dict[File, list[int]] = {}
         for day in sorted(self.days):
             file = self.of(day)
-            if day <= until and day not in excluded and file is not None:
+            if since <= day <= until and day not in excluded and file is not None:
                 chosen.setdefault(file, []).append(day)
         parts = [
             f"SELECT id, day, level_before, level FROM read_parquet('{_quoted(file.moves)}')"
@@ -127,12 +141,11 @@ class History:
         name = f"{calendar.day_of(days[0]).isoformat()}_{calendar.day_of(days[-1]).isoformat()}"
         file = File(self.folder / f"{name}.parquet", days[0], days[-1])
         among = f"l.day BETWEEN {days[0]} AND {days[-1]}"
-        fitting = f"LEFT JOIN {entity}_fitting f ON f.key = l.key AND f.day = l.day" if hysteresis else ""
         queries = {
             file.moves: f"SELECT id, day, level_before, level FROM {entity}_moves l JOIN {entity}_ids ON no = key"
             f" WHERE {among} ORDER BY day, id",
             file.path: f"SELECT id, l.day, score, level{', fitting' if hysteresis else ''} FROM {entity}_long l"
-            f" JOIN {entity}_ids ON no = l.key {fitting} WHERE {among}",
+            f" JOIN {entity}_ids ON no = l.key WHERE {among}",
         }
         for path, query in queries.items():
             write(con, query, path, {"version": self.version})
@@ -176,6 +189,28 @@ class History:
             del self.learnt[sunday]
         if self.daily or self.used:
             self.keep()
+
+
+def _readable(con: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> bool:
+    if not paths:
+        return True
+    files = ", ".join(f"'{_quoted(path)}'" for path in paths)
+    try:
+        con.execute(f"SELECT sum(hash(h)::HUGEINT) FROM read_parquet([{files}]) h").fetchone()
+    except duckdb.Error:
+        return False
+    return True
+
+
+def kept(keep: int, profile: Profile, own: Iterable[Audience]) -> int:
+    """How many days of history a scoring may look back to: `keep` of them, and at least those that it needs."""
+    moves = [
+        part.within.days or 1
+        for audience in own
+        for _, part in terms.walk(audience.condition)
+        if isinstance(part, terms.LevelChange)
+    ]
+    return max(keep, TREND + REACH, profile.window + REACH, *moves)
 
 
 def _quoted(path: Path) -> str:

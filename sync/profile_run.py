@@ -96,7 +96,6 @@ class ProfileRun:
         home = self.session.home
         compared = max(TREND, self.profile.window)
         block = walk.reach(day, compared)
-        t = calendar.start(calendar.day_of(day + 1), self.session.workspace.time_zone)
         used = walk.finish(day)
         found = snapshot.Day(
             plan,
@@ -111,6 +110,7 @@ class ProfileRun:
             members = judged[entity]
             if entity == "account":
                 inner = members.counting
+        walk.count(day, {entity: self._measures(judged, entity) for entity in ENTITIES})
         for entity in ENTITIES:
             worth.points(home, plan, entity, day)
             if self.profile.filter is not None:
@@ -119,7 +119,6 @@ class ProfileRun:
                 )
             snapshot.contributions(home, found, entity, walk.signals[entity])
             walk.compare(entity, day, block)
-            walk.count(entity, day, t, self._measures(judged, entity))
             snapshot.full(home, found, entity, walk.rests)
             snapshot.gather(home, found, entity, judged[entity], inner)
             self._doubts(entity, judged[entity], found)
@@ -133,9 +132,11 @@ class ProfileRun:
         counts.extend(need, self.session.last)
         judged = {entity: self._judged(entity, last) for entity in ENTITIES}
         measures = {measure for entity in ENTITIES for measure in self._measures(judged, entity)} | filtering
-        back = [measure.old.days for measure in measures if measure.old is not None and measure.old.days]
-        if back and last - max(back) + 1 < need:
-            counts.extend(last - max(back) + 1, self.session.last)
+        # The filter is judged on every day that is scored or measured, audiences on the last only.
+        back = [last - each.old.days + 1 for each in measures if each.old is not None and each.old.days]
+        back += [need - each.old.days for each in filtering if each.old is not None and each.old.days]
+        if back and min(back) < need:
+            counts.extend(min(back), self.session.last)
         asked = {measure.events for measure in measures if measure.old is None and not measure.from_events}
         return Plan(self.profile, tuple(sorted(asked, key=lambda each: (each is None, each or ())))), judged
 

@@ -10,14 +10,11 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
-from scoring import calendar, terms
-from scoring.audiences import Audience
-from scoring.benchmarks import REACH
-from scoring.profile import Profile
+from scoring import calendar
 from scoring.snapshot import TREND
 from scoring.worth import ENTITIES
 from sync.aggregates import KEPT_LIVES
-from sync.histories import History
+from sync.histories import History, kept
 from sync.session import Session
 from sync.workspace import Workspace
 
@@ -35,7 +32,7 @@ def forget(session: Session, scored: Sequence[date]) -> list[str]:
         if of < cut:
             path.unlink(missing_ok=True)
     for name, profile in workspace.profiles.items():
-        before = calendar.number(day) - _needed(workspace, profile, workspace.audiences.get(name, ()))
+        before = calendar.number(day) - kept(workspace.keep, profile, workspace.audiences.get(name, ()))
         frozen = None if profile.benchmark.day is None else calendar.number(profile.benchmark.day)
         for entity in ENTITIES:
             version = f"{profile.version} {workspace.time_zone.key}"
@@ -52,17 +49,6 @@ def forget(session: Session, scored: Sequence[date]) -> list[str]:
         f"{workspace.config}: {max(soon)} and what is before it lies more than {workspace.keep} days before {latest}: it"
         " is dropped when a later day is scored. `keep: 800d` keeps more"
     ]
-
-
-def _needed(workspace: Workspace, profile: Profile, own: tuple[Audience, ...]) -> int:
-    """How many days of history the next scorings look back to, at least those that are kept."""
-    moves = [
-        part.within.days or 1
-        for audience in own
-        for _, part in terms.walk(audience.condition)
-        if isinstance(part, terms.LevelChange)
-    ]
-    return max(workspace.keep, TREND + REACH, profile.window + REACH, *moves)
 
 
 def _dated(workspace: Workspace) -> Iterator[tuple[Path, date]]:

@@ -1,19 +1,21 @@
 """A profile day by day: benchmarks, scores and levels of the days before a snapshot, and of its own."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from connectors.base import ConfigurationError
-from scoring import benchmarks, calendar, churn, history, judging, rows, scores, snapshot, terms, worth
+from scoring import benchmarks, calendar, churn, history, rows, scores, snapshot, worth
 from scoring.churn import Bounds
 from scoring.measures import Measure
 from scoring.plan import NANO, Plan
 from scoring.scalars import suggest
 from scoring.scores import Having
 from scoring.worth import ENTITIES
-from sync.histories import History, Values
+from sync.histories import History, Values, kept
+from sync.learning import Learning
+from sync.passing import Passing, among
 from sync.workbench import take
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 PERCENTILE, CAP = 18, 19
 """In twentieths: the 90th is the benchmark, and at the 95th `pooled` caps a user."""
+ROWS = 1_000_000
+"""So many rows may be in hand at once: days with few are taken together."""
 
 
 @dataclass(slots=True)
@@ -33,22 +37,20 @@ class Walk:
     histories: dict[str, History]
     stored: bool
     where: str
-    dynamic: bool = False
+    passing: Passing = field(init=False)
     rests: history.Rest = field(init=False)
     signals: dict[str, list[Having]] = field(default_factory=dict)
-    roams: bool = False
-    weighed: dict[str, tuple[int, int]] = field(default_factory=dict)
-    learnt: dict[tuple[str, int], Bounds] = field(default_factory=dict)
-    trained: set[tuple[str, int]] = field(default_factory=set)
-    passing: int | None = None
+    moved: frozenset[int] | None = None
+    """The days on which somebody came into another account; None: nobody ever does."""
+    together: int = 1
+    """How many days are taken together."""
+    weighed: set[str] = field(default_factory=set)
+    placed: int | None = None
+    """The last of the days for which the placement at home is."""
 
     def __post_init__(self) -> None:
-        profile, home = self.plan.profile, self.session.home
-        if profile.filter is not None:
-            self.dynamic = any(
-                isinstance(part, terms.Events | terms.Time) for _, part in terms.walk(profile.filter)
-            )
-        self.rests = history.rest(profile, self.dynamic)
+        home = self.session.home
+        self.passing = Passing(self.session, self.plan.profile, self.name)
         take(home, "named_things", self.plan.named())
         home.execute(
             "CREATE OR REPLACE TEMP TABLE thing_events AS SELECT no AS event_no, thing, weight, per_day"
@@ -59,13 +61,15 @@ class Walk:
 
     def reach(self, day: int, compared: int) -> list[int]:
         """Bring the history up to a day, which is computed anew; answers the days that were computed."""
+        for each in self.histories.values():
+            each.check(self.session.home, [day - 1, day - snapshot.TREND, day - self.plan.profile.window])
         missing = [
             each
             for each in range(day - compared, day)
             if any(each not in self.histories[entity].days for entity in ENTITIES)
         ]
         block = list(range(min([*missing, day]), day + 1))
-        self._settle(day, block)
+        self._settle(day)
         self._days(block, [])
         if self.stored:
             for entity in ENTITIES:
@@ -115,17 +119,19 @@ class Walk:
                 f"CREATE OR REPLACE TEMP TABLE {entity}_{name} AS SELECT b.key, {score}::BIGINT AS score"
                 f" FROM {entity}_born b LEFT JOIN ({found}) f ON f.key = b.key WHERE {there}"
             )
-        moves = self.histories[entity].moves_query(day, block)
+        workspace = self.session.workspace
+        back = kept(workspace.keep, self.plan.profile, workspace.audiences.get(self.name, ()))
+        moves = self.histories[entity].moves_query(day - back, day, block)
         home.execute(
             f"CREATE OR REPLACE TEMP TABLE {entity}_changes AS"
             f" SELECT id AS key, day, level_before, level FROM {entity}_moves JOIN {entity}_ids ON no = key"
             f" UNION ALL SELECT id AS key, day, level_before, level FROM ({moves})"
         )
 
-    def count(self, entity: str, day: int, t: datetime, measures: Iterable[Measure]) -> None:
+    def count(self, day: int, measures: Mapping[str, Sequence[Measure] | frozenset[Measure]]) -> None:
         """`{entity}_counts`: key, and per measure how many events, of everybody in the base."""
         home, zone = self.session.home, self.session.workspace.time_zone
-        asked = sorted(measures, key=lambda each: each.column)
+        asked = sorted({each for some in measures.values() for each in some}, key=lambda each: each.column)
         from_days = [each for each in asked if not each.from_events and each.old is not None]
         from_lives = [each for each in asked if not each.from_events and each.old is None]
         from_events = [(each, *each.interval(day, zone)) for each in asked if each.from_events]
@@ -133,7 +139,7 @@ class Walk:
         if from_days:
             columns = ", ".join(
                 f"sum(n) FILTER (day > {day - (each.old.days or 0)} AND day <= {day - ((each.new.days or 0) if each.new else 0)}"
-                f"{self._among(each)})::BIGINT AS {each.column}"
+                f" AND {among(each)})::BIGINT AS {each.column}"
                 for each in from_days
                 if each.old is not None
             )
@@ -150,24 +156,26 @@ class Walk:
         if from_events:
             self.session.counts.measured(from_events, "measured_events")
             parts.append("FROM measured_events")
-        sums = "".join(f", coalesce(sum({each.column}), 0)::BIGINT AS {each.column}" for each in asked)
-        if not parts:
-            home.execute(
-                f"CREATE OR REPLACE TEMP TABLE {entity}_counts AS SELECT key FROM {entity}_base WHERE false"
+        if parts:
+            home.execute(f"CREATE OR REPLACE TEMP TABLE counted AS {' UNION ALL BY NAME '.join(parts)}")
+        for entity, some in measures.items():
+            own = sorted(each.column for each in some)
+            if not own:
+                home.execute(
+                    f"CREATE OR REPLACE TEMP TABLE {entity}_counts AS SELECT key FROM {entity}_base WHERE false"
+                )
+                continue
+            columns = ", ".join(f"x.{each}" for each in own)
+            found = (
+                f"SELECT user_no AS key, {columns} FROM counted x WHERE user_no IS NOT NULL"
+                if entity == "user"
+                else worth.own("counted", columns)
             )
-            return
-        home.execute(f"CREATE OR REPLACE TEMP TABLE counted AS {' UNION ALL BY NAME '.join(parts)}")
-        columns = ", ".join(f"x.{each.column}" for each in asked)
-        found = (
-            f"SELECT user_no AS key, {columns} FROM counted x WHERE user_no IS NOT NULL"
-            if entity == "user"
-            else worth.own("counted", columns)
-        )
-        home.execute(
-            f"CREATE OR REPLACE TEMP TABLE {entity}_counts AS SELECT b.key{sums} FROM {entity}_base b"
-            f" LEFT JOIN ({found}) f ON f.key = b.key GROUP BY b.key"
-        )
-        _ = t
+            sums = "".join(f", coalesce(sum({each}), 0)::BIGINT AS {each}" for each in own)
+            home.execute(
+                f"CREATE OR REPLACE TEMP TABLE {entity}_counts AS SELECT b.key{sums} FROM {entity}_base b"
+                f" LEFT JOIN ({found}) f ON f.key = b.key GROUP BY b.key"
+            )
 
     # -- days by themselves
 
@@ -179,18 +187,16 @@ class Walk:
                 f"CREATE OR REPLACE TEMP TABLE {entity}_scores (key VARCHAR, day BIGINT, account_id VARCHAR, active BOOLEAN,"
                 " raw HUGEINT, nano BIGINT, score BIGINT, level VARCHAR)"
             )
-        self._settle(days[-1], days)
+        self._settle(days[-1])
         self._days([], list(days))
 
     # -- how
 
-    def _settle(self, day: int, block: Sequence[int]) -> None:
+    def _settle(self, day: int) -> None:
         """Who there is on the last day, and what stays the same on all of them."""
         home, counts = self.session.home, self.session.counts
-        first = min(block) - benchmarks.REACH - self.plan.profile.window
         assert counts.cover is not None
-        earliest = counts.cover.since
-        counts.specials(self.plan, max(earliest, first) if self.plan.model == "kpi" else day, day)
+        self._specials(day)
         worth.prepare(home)
         home.execute(
             f"""
@@ -202,38 +208,96 @@ class Walk:
             WHERE user_no IS NOT NULL AND account_no IS NOT NULL GROUP BY user_no, account_no, day
             """
         )
-        row = home.execute("SELECT count(*) FROM roaming").fetchone()
-        self.roams = bool(row and row[0])
-        known = [
-            row[0] for row in home.execute("SELECT created_at FROM earliest").fetchall() if row[0] is not None
-        ]
-        since = counts.first_day
-        starts = [
-            calendar.local_day(max(each, datetime(1900, 1, 2)), self.session.workspace.time_zone)
-            for each in known
-        ]
-        if since is not None:
-            starts.append(calendar.day_of(since))
-        starts.append(calendar.day_of(day))
-        take(
-            home,
-            "local_days",
-            calendar.bounds(min(starts), calendar.day_of(day), self.session.workspace.time_zone),
-        )
+        self.together = self._room()
+        self.moved = self._moves()
+        self.placed = None
+        starts = [calendar.day_of(day)]
+        for (known,) in home.execute("SELECT created_at FROM earliest").fetchall():
+            if known is not None:
+                zone = self.session.workspace.time_zone
+                starts.append(calendar.local_day(max(known, datetime(1900, 1, 2)), zone))
+        if counts.first_day is not None:
+            starts.append(calendar.day_of(counts.first_day))
+        bounds = calendar.bounds(min(starts), calendar.day_of(day), self.session.workspace.time_zone)
+        take(home, "local_days", bounds)
         try:
             rows.listed(home, self.plan, self.session.traits)
         except ValueError as error:
             raise ConfigurationError(f"{self.where}: `activation`: {error}") from error
         self._signals()
         self.weighed.clear()
-        self._at(day)
+        self.place([day])
+        counts.lives(self.plan, self.name, day, "life")
+        rows.lay_out(
+            home, self.plan, calendar.start(calendar.day_of(day + 1), self.session.workspace.time_zone)
+        )
 
-    def _at(self, day: int) -> None:
-        """Who there was at the end of a day."""
-        worth.place(self.session.home, day)
-        self.session.counts.lives(self.plan, self.name, day, "life")
-        t = calendar.start(calendar.day_of(day + 1), self.session.workspace.time_zone)
-        rows.lay_out(self.session.home, self.plan, t)
+    def _specials(self, day: int) -> None:
+        counts = self.session.counts
+        assert counts.cover is not None
+        counts.specials(self.plan, counts.cover.since if self.plan.model == "kpi" else day, day)
+
+    def _room(self) -> int:
+        """How many days may be taken together: by how many rows one of them has."""
+        cover = self.session.counts.cover
+        row = self.session.home.execute(
+            "SELECT (SELECT count(*) FROM daily), (SELECT count(*) FROM user_ids) + (SELECT count(*) FROM account_ids)"
+        ).fetchone()
+        assert row is not None
+        assert cover is not None
+        daily = row[0] / max(1, cover.until - cover.since + 1)
+        return max(1, int(ROWS / (1 + row[1] + daily * max(churn.AWAY, self.plan.profile.window))))
+
+    def _moves(self) -> frozenset[int] | None:
+        """The days on which a user without a home came into another account."""
+        home = self.session.home
+        row = home.execute("SELECT count(*) FROM roaming").fetchone()
+        if row is None or not row[0]:
+            return None
+        if self.together == 1:
+            return frozenset()
+        found = home.execute(
+            """
+            WITH last AS (
+                SELECT user_no, day, arg_min(account_no, ROW(-epoch_us(last), id)) AS account_no
+                FROM roaming JOIN account_ids ON no = account_no GROUP BY user_no, day
+            )
+            SELECT DISTINCT day FROM (
+                SELECT day, account_no, lag(account_no) OVER (PARTITION BY user_no ORDER BY day) AS before FROM last
+            ) WHERE before IS DISTINCT FROM account_no
+            """
+        ).fetchall()
+        return frozenset(day for (day,) in found)
+
+    def chunks(self, days: Sequence[int]) -> Iterator[list[int]]:
+        """Days that can be taken together: nobody comes into another account between them."""
+        chunk: list[int] = []
+        for day in days:
+            apart = (
+                self.moved is not None and any(chunk[-1] < each <= day for each in self.moved)
+                if chunk
+                else False
+            )
+            if chunk and (len(chunk) == self.together or apart):
+                yield chunk
+                chunk = []
+            chunk.append(day)
+        if chunk:
+            yield chunk
+
+    def place(self, days: Sequence[int]) -> None:
+        """`placement` of days on which it is the same."""
+        moved = self.placed is None or (
+            self.moved is not None
+            and (
+                self.together == 1
+                or any(min(self.placed, days[-1]) < each <= max(self.placed, days[-1]) for each in self.moved)
+            )
+        )
+        if moved:
+            worth.place(self.session.home, days[-1])
+            self.weighed.discard("account")
+        self.placed = days[-1]
 
     def _days(self, block: list[int], alone: list[int]) -> None:
         """Walk from the first day that anything needs to the last."""
@@ -243,32 +307,48 @@ class Walk:
             history.begin(home, entity)
             if block and self._remembers(entity, block[0] - 1):
                 self._recall(entity, block[0] - 1)
+        roams = self.moved is not None
         needed = self._unmeasured(wanted)
-        start = min([*needed, *wanted])
-        first = self.session.counts.first_day
-        if needed and first is not None:
-            early = self._start(needed)
-            needed = sorted({*needed, *early})
-            start = min([start, *needed])
-        if self.dynamic and self.session.counts.cover is not None:
-            self.session.counts.lives(self.plan, self.name, start, "life", base=start - 1)
+        learning = Learning(self) if profile.levels.churn else None
+        training = [] if learning is None else learning.days(wanted)
+        self.passing.begin(self.plan, min([*needed, *wanted, *training]), wanted[-1], roams)
+        if needed:
+            needed = sorted({*needed, *self._start(needed, wanted[-1])})
+        self.rests = history.rest(profile, self.passing.daily)
+        if learning is not None:
+            learning.learn(wanted)
         frozen = calendar.number(profile.benchmark.day) if profile.benchmark.day is not None else None
         if frozen in needed:
             # The days before it are measured against it too.
-            for day in [day for day in needed if day <= frozen]:
-                self._sum(day)
-                for entity in ENTITIES:
-                    self._measure(entity, day)
-        for day in sorted({*needed, *wanted}):
-            self._sum(day)
-            for entity in ENTITIES:
-                self._measure(entity, day)
-                if day in wanted:
-                    self._score(entity, day, block)
-            if day in alone:
-                self._keep(day)
-        if self.dynamic or profile.filter is not None:
-            self._filter_base()
+            for chunk in self.chunks([day for day in needed if day <= frozen]):
+                self.sum(chunk)
+                self._measure(chunk)
+            needed = [day for day in needed if day > frozen]
+        for chunk in self.chunks(sorted({*needed, *wanted})):
+            self.sum(chunk)
+            self._measure(chunk)
+            scored = [day for day in chunk if day in wanted]
+            if scored:
+                self._score(scored, block)
+                self._keep([day for day in scored if day in alone])
+        self._leave(wanted[-1])
+
+    def _leave(self, day: int) -> None:
+        """What stays in the tables is of the last day, and of those who pass the filter on it."""
+        home = self.session.home
+        self.passing.finish(day)
+        for entity in ENTITIES:
+            home.execute(f"DELETE FROM {entity}_scored WHERE day <> {day}")
+            if self.plan.model == "kpi":
+                home.execute(f"DELETE FROM {entity}_normal WHERE day <> {day}")
+            if self.plan.profile.filter is not None:
+                for table in ("base", "born"):
+                    home.execute(
+                        f"DELETE FROM {entity}_{table} WHERE key NOT IN (SELECT key FROM {entity}_passing)"
+                    )
+            home.execute(
+                f"CREATE OR REPLACE TEMP VIEW {entity}_existing AS SELECT key FROM {entity}_born WHERE day <= {day}"
+            )
 
     def _unmeasured(self, wanted: Sequence[int]) -> list[int]:
         """The days whose own benchmarks are needed, and not known."""
@@ -299,7 +379,7 @@ class Walk:
         averaged = self.plan.model == "weighted" and self.plan.profile.rollup == "average"
         return ["user"] if averaged else list(ENTITIES)
 
-    def _start(self, needed: Sequence[int]) -> list[int]:
+    def _start(self, needed: Sequence[int], last: int) -> list[int]:
         """Days before the needed ones that must be measured too: a day with few entities takes the last before it."""
         first, counts = self.session.counts.first_day, self.session.counts
         assert first is not None
@@ -307,16 +387,14 @@ class Walk:
         begin = needed[0]
         if any(day < begin and any(values.values()) for day, values in self.histories["user"].daily.items()):
             return []
-        self._sum(begin)
-        few = any(
-            found is None or found.count < benchmarks.FEW
-            for entity in self._measured()
-            for found in self._quantiles(entity).values()
-        )
-        if not few and all(self._quantiles(entity) for entity in self._measured()):
+        self.sum([begin])
+        found = [self._quantiles(entity, [begin])[begin] for entity in self._measured()]
+        few = any(each is None or each.count < benchmarks.FEW for parts in found for each in parts.values())
+        if not few and all(found):
             return []
         if counts.cover.since > first:
             counts.extend(first, counts.cover.until)
+            self._specials(last)
             self.weighed.clear()
         row = self.session.home.execute(
             f"SELECT count(DISTINCT coalesce(user_no, -1 - account_no)), min(day) FROM done WHERE day <= {begin}"
@@ -324,111 +402,109 @@ class Walk:
         if row is None or row[1] is None or row[1] >= begin:
             return []
         simple = self.plan.model == "weighted" and self.plan.profile.decay.kind != "linear"
-        if row[0] < benchmarks.FEW and simple and self.plan.profile.filter is None and not self.roams:
+        if row[0] < benchmarks.FEW and simple and self.plan.profile.filter is None and self.moved is None:
             # Nobody else can ever have been there: the first of all days decides, of users and of accounts.
-            found = self.session.home.execute(
+            one = self.session.home.execute(
                 f"SELECT min(day) FROM done SEMI JOIN placement USING (user_no) WHERE day <= {begin}"
             ).fetchone()
-            return sorted({row[1], *(day for day in found or () if day is not None and day < begin)})
+            return sorted({row[1], *(day for day in one or () if day is not None and day < begin)})
+        if self.passing.daily:
+            self.passing.begin(self.plan, row[1], last, self.moved is not None)
         return list(range(row[1], begin))
 
-    def _sum(self, day: int) -> None:
-        """What the window that ends with a day comes to, for users and for accounts."""
+    def sum(self, days: Sequence[int]) -> None:
+        """What the windows that end with some days come to, for users and for accounts."""
         home, plan = self.session.home, self.plan
-        window = plan.profile.window
-        if self.roams or "placed" not in self.weighed:
-            worth.place(home, day)
-            self.weighed["placed"] = (day, day)
-        self._pass(day)
-        self._weigh("user", day)
-        worth.add_up(home, plan, "user", day)
-        self._only_passing("user", "raw")
+        self.place(days)
+        self.passing.judge(days)
+        among = {entity: self.passing.among(entity) for entity in ENTITIES}
+        self._weigh("user", days)
+        worth.add_up(home, plan, "user", days, among["user"])
         if plan.model == "weighted":
             if plan.profile.rollup != "average":
-                self._roll_up()
+                most: dict[int, int] = {}
+                if plan.profile.rollup == "pooled":
+                    capped = benchmarks.quantiles(home, "user_raw", CAP, days)
+                    most = {day: int(each.value) for day, each in capped.items()}
+                worth.roll_up(home, most, among["account"])
         else:
-            if self.roams:
-                worth.weigh(home, plan, "account", day - window + 1, day)
-            else:
-                self._weigh("account", day)
-            worth.add_up(home, plan, "account", day)
-            self._only_passing("account", "raw")
+            self._weigh("account", days)
+            worth.add_up(home, plan, "account", days, among["account"])
         if plan.model == "kpi":
             for entity in ENTITIES:
-                days = f"day BETWEEN {day - window + 1} AND {day}"
-                found = f"SELECT DISTINCT user_no AS key FROM daily WHERE user_no IS NOT NULL AND {days}"
-                if entity == "account":
-                    pairs = f"(SELECT DISTINCT user_no, account_no FROM daily WHERE {days})"
-                    found = f"SELECT DISTINCT key FROM ({worth.own(pairs, '1')})"
-                home.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_present AS {found}")
-                self._only_passing(entity, "present")
+                worth.attend(home, f"{entity}_present", entity, plan.profile.window, days, among[entity])
                 scores.tabulate(home, plan, entity)
 
-    def _weigh(self, entity: str, day: int) -> None:
-        """Weigh every day that there is once."""
-        if entity not in self.weighed:
-            cover = self.session.counts.cover
-            assert cover is not None
-            worth.weigh(self.session.home, self.plan, entity, self._earliest(), cover.until)
-            self.weighed[entity] = (cover.since, cover.until)
-        _ = day
-
-    def _earliest(self) -> int:
+    def _weigh(self, entity: str, days: Sequence[int]) -> None:
+        """Weigh every day that there is once; for accounts whose users move, those of the windows each time."""
+        if entity in self.weighed:
+            return
         cover = self.session.counts.cover
         assert cover is not None
-        return cover.since
+        first, last = cover.since, cover.until
+        if entity == "account" and self.moved is not None:
+            first, last = days[0] - self.plan.profile.window + 1, days[-1]
+        else:
+            self.weighed.add(entity)
+        worth.weigh(self.session.home, self.plan, entity, first, last)
 
-    def _roll_up(self) -> None:
-        raw = "u.raw"
-        if self.plan.profile.rollup == "pooled":
-            found = benchmarks.quantile(self.session.home, "user_raw", CAP)
-            if found is not None:
-                raw = f"least(u.raw, {int(found.value)}::HUGEINT)"
-        self.session.home.execute(
-            f"CREATE OR REPLACE TEMP TABLE account_raw AS SELECT p.account_no AS key, {worth.WHOLE} AS part,"
-            f" sum({raw})::HUGEINT AS raw FROM user_raw u JOIN placement p ON p.user_no = u.key GROUP BY p.account_no"
-        )
-        self._only_passing("account", "raw")
-
-    def _quantiles(self, entity: str) -> dict[int, benchmarks.Quantile | None]:
-        return {
-            part: benchmarks.quantile(self.session.home, relation, PERCENTILE)
-            for part, relation in scores.parts(self.session.home, self.plan, entity).items()
+    def _quantiles(
+        self, entity: str, days: Sequence[int]
+    ) -> dict[int, dict[int, benchmarks.Quantile | None]]:
+        """By day and part."""
+        home, plan = self.session.home, self.plan
+        parts = scores.parts(home, plan, entity, days)
+        found = {
+            part: benchmarks.quantiles(home, scores.measured(plan, entity, part), PERCENTILE, days)
+            for part in sorted({part for some in parts.values() for part in some})
         }
+        return {day: {part: found[part].get(day) for part in some} for day, some in parts.items()}
 
-    def _measure(self, entity: str, day: int) -> None:
-        """The benchmark of a day, unless it is stored or none is used."""
-        if self.plan.profile.normalize.kind in ("percentile", "target") or entity not in self._measured():
+    def _measure(self, days: Sequence[int]) -> None:
+        """The benchmarks of days, unless they are stored or none is used."""
+        if self.plan.profile.normalize.kind in ("percentile", "target"):
             return
+        for entity in self._measured():
+            daily = self.histories[entity].daily
+            missing = [day for day in days if day not in daily]
+            if missing:
+                self._measured_on(entity, missing, self._quantiles(entity, days))
+
+    def _measured_on(
+        self,
+        entity: str,
+        days: Sequence[int],
+        found: Mapping[int, Mapping[int, benchmarks.Quantile | None]],
+    ) -> None:
         daily = self.histories[entity].daily
-        if day in daily:
-            return
         unit = 1 if self.plan.model == "kpi" else NANO
-        before = {
-            part: value
-            for earlier in sorted(each for each in daily if each < day)
-            for part, value in daily[earlier].items()
-            if value
-        }
-        daily[day] = {
-            part: benchmarks.of_day(found, before.get(part, 0.0), unit)
-            for part, found in self._quantiles(entity).items()
-        }
+        for day in days:
+            before = {
+                part: value
+                for earlier in sorted(each for each in daily if each < day)
+                for part, value in daily[earlier].items()
+                if value
+            }
+            # A touchpoint without data on a day has the benchmark of the day before it.
+            every = range(len(scores.touchpoints(self.plan)) if self.plan.model == "kpi" else 1)
+            daily[day] = {
+                part: benchmarks.of_day(found[day].get(part), before.get(part, 0.0), unit) for part in every
+            }
 
-    def _used(self, entity: str, day: int) -> Values:
-        """What the scores of a day are measured against, by part."""
+    def _used(self, entity: str, days: Sequence[int]) -> dict[int, Values]:
+        """What the scores of days are measured against, by part."""
         profile, kept = self.plan.profile, self.histories[entity]
-        parts = list(scores.parts(self.session.home, self.plan, entity))
+        if entity not in self._measured() and profile.normalize.kind not in ("percentile", "target"):
+            return {day: self.histories["user"].used[day] for day in days}
+        parts = scores.parts(self.session.home, self.plan, entity, days)
+        return {day: self._against(kept, day, some) for day, some in parts.items()}
+
+    def _against(self, kept: History, day: int, parts: Sequence[int]) -> Values:
+        profile = self.plan.profile
         if profile.normalize.target is not None:
             return dict.fromkeys(parts, float(profile.normalize.target))
         if profile.normalize.kind == "percentile":
             return dict.fromkeys(parts, 0.0) if self.plan.model == "kpi" else {}
-        if entity not in self._measured():
-            return (
-                self._used("user", day)
-                if day not in self.histories["user"].used
-                else self.histories["user"].used[day]
-            )
         if profile.benchmark.day is not None:
             frozen = kept.daily.get(calendar.number(profile.benchmark.day), {})
             return {part: frozen.get(part, 0.0) for part in parts}
@@ -441,33 +517,29 @@ class Walk:
             for part in parts
         }
 
-    def _score(self, entity: str, day: int, block: Sequence[int]) -> None:
-        home = self.session.home
-        used = self._used(entity, day)
-        self.histories[entity].used[day] = used
-        home.execute(
-            f"CREATE OR REPLACE TEMP VIEW {entity}_existing AS SELECT key FROM {entity}_born WHERE day <= {day}"
-            + (
-                f" AND key IN (SELECT key FROM {entity}_passing)"
-                if self.plan.profile.filter is not None
-                else ""
-            )
-        )
-        scores.score(home, self.plan, entity, used, self.signals[entity])
-        if entity == "account" and self.plan.model == "weighted" and self.plan.profile.rollup == "average":
-            self._only_passing("account", "scored")
-        bounds = None
-        if self.plan.profile.levels.churn:
-            bounds = self._bounds(entity, day)
-            history.see(home, entity, day, self._passive())
-            self._only_passing(entity, "seen")
-        follows = day in block and (day - 1 in block or self._remembers(entity, day - 1))
-        history.remember(home, self.plan, entity, day, bounds, self.rests, follows)
-        if follows:
-            history.move(home, self.plan, entity, day, self.rests)
+    def _score(self, days: Sequence[int], block: Sequence[int]) -> None:
+        home, plan = self.session.home, self.plan
+        for entity in ENTITIES:
+            among = self.passing.among(entity)
+            used = self._used(entity, days)
+            self.histories[entity].used.update(used)
+            scores.score(home, plan, entity, used, self.signals[entity], among)
+            bounds: dict[int, Bounds] = {}
+            if plan.profile.levels.churn:
+                bounds = {day: self.histories[entity].learnt[churn.estimate_days(day)[-1]] for day in days}
+                history.see(home, entity, days, self.passive(), among)
+            known = [
+                day for day in days if day in block and (day - 1 in block or self._remembers(entity, day - 1))
+            ]
+            there = scores.existing(entity, days, among)
+            of = history.Remembered(plan, entity, days, there, known, self.rests, bounds)
+            history.remember(home, of)
+            history.move(home, of)
 
-    def _keep(self, day: int) -> None:
-        """Add a day to the scores that stand by themselves."""
+    def _keep(self, days: Sequence[int]) -> None:
+        """Add days to the scores that stand by themselves."""
+        if not days:
+            return
         names = self.plan.profile.levels.names
         cases = " ".join(f"WHEN {place} THEN '{scores.quoted(name)}'" for place, name in enumerate(names))
         for entity in ENTITIES:
@@ -478,61 +550,12 @@ class Walk:
                 else ""
             )
             self.session.home.execute(
-                f"INSERT INTO {entity}_scores SELECT i.id, {day}, {account}, coalesce(s.active, false), s.raw,"
+                f"INSERT INTO {entity}_scores SELECT i.id, l.day, {account}, coalesce(s.active, false), s.raw,"
                 f" coalesce(s.nano, 0), l.score, CASE l.level {cases} END"
-                f" FROM {entity}_long l JOIN {entity}_ids i ON i.no = l.key LEFT JOIN {entity}_scored s ON s.key = l.key {home}"
-                f" WHERE l.day = {day}"
+                f" FROM {entity}_long l JOIN {entity}_ids i ON i.no = l.key"
+                f" LEFT JOIN {entity}_scored s ON s.key = l.key AND s.day = l.day {home}"
+                f" WHERE l.day IN ({', '.join(map(str, days))})"
             )
-
-    # -- filters
-
-    def _pass(self, day: int) -> None:
-        """`{entity}_passing` (key) of a day, where there is a filter."""
-        condition = self.plan.profile.filter
-        if condition is None or (not self.dynamic and self.passing is not None):
-            return
-        home = self.session.home
-        if self.dynamic:
-            self._at(day)
-        for entity in ENTITIES:
-            scope = judging.Scope(
-                self.plan.profile,
-                entity,
-                day,
-                self.session.workspace.time_zone,
-                self.session.traits.columns,
-                {},
-                {},
-                None,
-            )
-            found = judging.judge(condition, scope)
-            t = calendar.start(calendar.day_of(day + 1), self.session.workspace.time_zone)
-            self.count(entity, day, t, found.measures)
-            account = (
-                "h.id AS account_id FROM user_base b LEFT JOIN account_ids h ON h.no = b.account_no"
-                if entity == "user"
-                else "b.id AS account_id FROM account_base b"
-            )
-            base = (
-                "SELECT b.key AS no, b.id AS key, b.id AS user_id, b.first_seen, b.last_seen, b.last_active, b.signed_up,"
-                f" b.created_at, {account}"
-            )
-            home.execute(
-                f"CREATE OR REPLACE TEMP TABLE {entity}_passing AS SELECT r.no AS key FROM ({base}) r"
-                f" {snapshot.join_tables(entity, found.tables, frozenset(self.session.traits.columns))} WHERE {found.sql}"
-            )
-        self.passing = day
-
-    def _only_passing(self, entity: str, table: str) -> None:
-        if self.plan.profile.filter is not None:
-            self.session.home.execute(
-                f"DELETE FROM {entity}_{table} WHERE key NOT IN (SELECT key FROM {entity}_passing)"
-            )
-
-    def _filter_base(self) -> None:
-        for entity in ENTITIES:
-            self._only_passing(entity, "base")
-            self._only_passing(entity, "born")
 
     # -- signals
 
@@ -578,75 +601,13 @@ class Walk:
                 f"{self.where}: `signals`: `{trait}`: there is no column `{column}` in {table}s{suggest(column, known)}"
             )
 
-    # -- levels learnt from churn
-
-    def _passive(self) -> list[int]:
-        names = self.plan.profile.passive
-        if not names:
-            return []
-        quoted = ", ".join(f"'{scores.quoted(name)}'" for name in names)
-        return [
-            no
-            for (no,) in self.session.home.execute(
-                f"SELECT no FROM event_ids WHERE id IN ({quoted})"
-            ).fetchall()
-        ]
-
-    def _bounds(self, entity: str, day: int) -> Bounds:
-        """Where Low and High begin, after the Sundays before a day. They stand for a week, and are stored."""
-        sundays = churn.estimate_days(day)
-        kept = self.histories[entity].learnt
-        if sundays[-1] not in kept:
-            self._train(entity, sundays, day)
-        return kept[sundays[-1]]
-
-    def _train(self, entity: str, sundays: Sequence[int], day: int) -> None:
-        home, first = self.session.home, self.session.counts.first_day
-        assert first is not None
-        home.execute(
-            f"CREATE TEMP TABLE IF NOT EXISTS {entity}_training (w BIGINT, e BIGINT, churned BOOLEAN)"
-        )
-        weeks = {sunday: churn.training_days(sunday, first) for sunday in sundays}
-        for w in sorted({w for days in weeks.values() for w in days}):
-            if (entity, w) not in self.trained:
-                self._sum(w + churn.AWAY)
-                history.see(home, entity, w + churn.AWAY, self._passive())
-                home.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_after AS FROM {entity}_seen")
-                self._sum(w)
-                history.see(home, entity, w, self._passive())
-                self._only_passing(entity, "seen")
-                home.execute(
-                    f"INSERT INTO {entity}_training SELECT {w}, coalesce(r.raw, 0)::BIGINT, a.key IS NULL FROM {entity}_seen s"
-                    f" LEFT JOIN {entity}_raw r ON r.key = s.key LEFT JOIN {entity}_after a ON a.key = s.key"
-                )
-                self.trained.add((entity, w))
-        estimates = []
-        for sunday in sundays:
-            days = ", ".join(map(str, weeks[sunday])) or "NULL"
-            home.execute(
-                f"CREATE OR REPLACE TEMP TABLE training AS SELECT e, churned FROM {entity}_training WHERE w IN ({days})"
-            )
-            estimates.append(churn.estimate(home, "training"))
-        self._sum(sundays[-1])
-        home.execute(f"CREATE OR REPLACE TEMP TABLE everybody AS SELECT raw::BIGINT AS e FROM {entity}_raw")
-        self.histories[entity].learnt[sundays[-1]] = churn.bounds(home, estimates, "everybody")
-        self._sum(day)
-        self._restore(day)
-
-    def _restore(self, day: int) -> None:
-        """Scoring other days has left the tables of those."""
-        for entity in ENTITIES:
-            if day in self.histories[entity].used:
-                scores.score(
-                    self.session.home,
-                    self.plan,
-                    entity,
-                    self.histories[entity].used[day],
-                    self.signals[entity],
-                )
-                self._only_passing(entity, "scored")
-
     # -- what is stored
+
+    def passive(self) -> list[int]:
+        """The numbers of the events that alone make nobody seen."""
+        names = ", ".join(f"'{scores.quoted(name)}'" for name in self.plan.profile.passive) or "NULL"
+        found = self.session.home.execute(f"SELECT no FROM event_ids WHERE id IN ({names})").fetchall()
+        return [no for (no,) in found]
 
     def _remembers(self, entity: str, day: int) -> bool:
         return self.histories[entity].of(day) is not None
@@ -657,12 +618,7 @@ class Walk:
             f"CREATE OR REPLACE TEMP TABLE recalled AS SELECT no AS key, {day} AS day, h.* EXCLUDE (id)"
             f" FROM ({kept.score_query(day)}) h JOIN {entity}_ids USING (id)"
         )
-        home.execute(f"INSERT INTO {entity}_long BY NAME SELECT key, day, score, level FROM recalled")
-        if self.plan.profile.levels.hysteresis:
-            home.execute(f"INSERT INTO {entity}_fitting BY NAME SELECT key, day, fitting FROM recalled")
-
-    def _among(self, measure: Measure) -> str:
-        if measure.events is None:
-            return ""
-        quoted = ", ".join(f"'{scores.quoted(name)}'" for name in measure.events)
-        return f" AND event_no IN (SELECT no FROM event_ids WHERE id IN ({quoted}))"
+        fitting = ", fitting" if self.plan.profile.levels.hysteresis else ""
+        home.execute(
+            f"INSERT INTO {entity}_long BY NAME SELECT key, day, score, level{fitting} FROM recalled"
+        )

@@ -1,5 +1,6 @@
 """The numbers that the products of this field publish."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring import benchmarks, scores
+from scoring import benchmarks, scores, worth
 from scoring.plan import NANO, Plan
 from scoring.profile import Profile
 
@@ -33,14 +34,18 @@ def points(user: str, count: int, day: date = DAY, event: str = "Point") -> list
 
 def measured(values: list[int], twentieths: int = 18) -> benchmarks.Quantile:
     with duckdb.connect() as con:
-        con.execute("CREATE TABLE t AS SELECT unnest(?)::BIGINT AS raw", [values])
-        found = benchmarks.quantile(con, "t", twentieths)
-        assert found is not None
-        return found
+        con.execute("CREATE TABLE t AS SELECT 7::BIGINT AS day, unnest(?) AS raw", [values])
+        alone = benchmarks.quantile(con, "t", twentieths)
+        con.execute("INSERT INTO t SELECT 8, unnest(?) + 1", [values])
+        con.execute("INSERT INTO t VALUES (7, 0), (9, 0)")
+        together = benchmarks.quantiles(con, "t", twentieths, [7, 8, 9])
+    assert alone is not None
+    assert together == {7: alone, 8: replace(alone, value=alone.value + 1, largest=alone.largest + 1)}
+    return alone
 
 
 def test_the_documented_benchmark_is_208_2() -> None:
-    assert measured(RAW) == benchmarks.Quantile(13, Fraction(1041, 5), 475)
+    assert measured(RAW) == benchmarks.Quantile(13, Fraction(1041, 5), Fraction(475))
 
 
 @settings(max_examples=examples(40))
@@ -67,11 +72,12 @@ def test_the_worked_example_scores_187(tmp_path: Path) -> None:
 def test_the_documented_scores_come_out(kind: str, expected: list[int]) -> None:
     plan = Plan(Profile.model_validate(profile(normalize=kind)))
     with duckdb.connect() as con:
-        con.execute("CREATE TABLE user_raw (key INTEGER, part INTEGER, raw BIGINT)")
+        con.execute("CREATE TABLE user_raw (day BIGINT, key INTEGER, part INTEGER, raw BIGINT)")
         con.executemany(
-            "INSERT INTO user_raw VALUES (?, 0, ?)", [[n, raw * NANO] for n, raw in enumerate(RAW)]
+            "INSERT INTO user_raw VALUES (7, ?, ?, ?)",
+            [[n, worth.WHOLE, raw * NANO] for n, raw in enumerate(RAW)],
         )
-        scores.score(con, plan, "user", {0: 208.2}, [])
+        scores.score(con, plan, "user", {7: {0: 208.2}}, [])
         found = con.execute("SELECT score FROM user_scored ORDER BY key").fetchall()
     assert [score for (score,) in found] == expected
 
