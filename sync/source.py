@@ -35,6 +35,7 @@ class Source:
     accounts: ibis.Table | None = None
     notes: list[str] = field(default_factory=list)
     _ignored: dict[tuple[str, str], int] = field(default_factory=dict)
+    _latest: dict[str, datetime] = field(default_factory=dict)
     _all: tuple[ibis.Table, datetime | None, datetime] | None = None
     """Every event before an instant, as a table of the engine, and when the first of them was: where files are small
     they are read once."""
@@ -44,14 +45,15 @@ class Source:
     def ignored(self) -> dict[str, int]:
         found: dict[str, int] = {}
         for (_, reason), count in sorted(self._ignored.items(), key=lambda each: each[0][1]):
-            found[reason] = found.get(reason, 0) + count
+            if count:
+                found[reason] = found.get(reason, 0) + count
         return found
 
     def events(self, since: datetime | None, until: datetime) -> tuple[ibis.Table, datetime | None]:
         """The events of [since, until), each once: user_id, account_id, event, timestamp, and where a table has
         them value and properties; and when the first of them was. Raises ConfigurationError."""
         if self._all is None or self._all[2] < until:
-            if not self._small:
+            if not self.small:
                 return self._read(since, until)
             events, first = self._read(None, until)
             with reading(self.workspace.folder, *self.workspace.source.events):
@@ -65,9 +67,10 @@ class Source:
         return events, None if first is None or first >= until else first
 
     @property
-    def _small(self) -> bool:
+    def small(self) -> bool:
+        """Whether the events are in a few small files, which are read whole, and once."""
         tables = [table.table for table in self.workspace.source.events]
-        if not all(map(is_file, tables)):
+        if not (self.embedded and all(map(is_file, tables))):
             return False
         paths = [self.workspace.folder / table for table in tables]
         return sum(path.stat().st_size for path in paths if path.is_file()) <= SMALL
@@ -131,6 +134,12 @@ class Source:
         if count:
             known = self._ignored.get((table.table, reason), 0)
             self._ignored[table.table, reason] = max(known, int(count))
+
+    def after(self, table: Table, until: datetime, count: int | None) -> None:
+        """Events at or after an instant: of the latest one that is asked for."""
+        if until >= self._latest.get(table.table, until):
+            self._latest[table.table] = until
+            self._ignored[table.table, "after_as_of"] = int(count or 0)
 
     def mention(self, table: Table, naive: int | None) -> None:
         if naive and mention(table) not in self.notes:
@@ -206,8 +215,9 @@ class _Events:
         if facts["unread"]:
             refuse(table, there, "timestamp", source.engine)
         source.mention(table, facts["naive"])
-        for reason in ("without_timestamp", "without_user_and_account", "after_as_of"):
+        for reason in ("without_timestamp", "without_user_and_account"):
             source.ignore(table, reason, facts[reason])
+        source.after(table, until, facts["after_as_of"])
         kept = read.filter(past)
         if (facts["with_id"] or 0) > (facts["ids"] or 0):
             kept = self._each_once(source, table, kept, facts["first"], until)

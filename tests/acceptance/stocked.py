@@ -86,7 +86,7 @@ def stocked(database: str) -> Stocked:
     """A database (its SQLAlchemy URL), with a reader."""
     owner = database.replace("postgresql+psycopg://", "postgresql://")
     with psycopg.connect(owner, autocommit=True) as connection:
-        if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (READER,)).fetchone():
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (READER,)).fetchone():
             connection.execute(f"CREATE ROLE {READER} LOGIN")
         name = sql.Identifier(connection.info.dbname)
         connection.execute(sql.SQL("REVOKE TEMPORARY, CREATE ON DATABASE {} FROM PUBLIC").format(name))

@@ -75,7 +75,6 @@ PROFILES: dict[str, Any] = {
             {"event": "Dashboard Viewed"},
             {"event": "Logged In", "weight": "0", "passive": "true"},
         ],
-        "levels": "churn",
     },
 }
 AUDIENCES = {
@@ -118,18 +117,20 @@ def database(postgres_database: str) -> Stocked:
     return stocked(postgres_database)
 
 
-def rows(made: Workspace, name: str, entity: str, day: date) -> dict[str, str]:
+def rows(made: Workspace, name: str, entity: str, day: date, without: tuple[str, ...] = ()) -> dict[str, str]:
     """A snapshot, each row to the last digit."""
-    table = pq.read_table(snapshots.locate(made, name, entity, day))
+    table = pq.read_table(snapshots.locate(made, name, entity, day)).drop_columns(list(without))
     return {row[f"{entity}_id"]: repr(row) for row in table.to_pylist()}
 
 
-def differences(one: Workspace, other: Workspace, days: list[date]) -> list[tuple[Any, ...]]:
+def differences(
+    one: Workspace, other: Workspace, days: list[date], without: tuple[str, ...] = ()
+) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = []
     for name in one.profiles:
         for entity in ENTITIES:
             for day in days:
-                first, second = rows(one, name, entity, day), rows(other, name, entity, day)
+                first, second = (rows(made, name, entity, day, without) for made in (one, other))
                 found += [
                     (name, entity, day, key, first.get(key), second.get(key))
                     for key in sorted({*first, *second})
@@ -142,7 +143,7 @@ def made_of_product(
     folder: Path, prepare: Callable[[duckdb.DuckDBPyConnection], None] | None = None
 ) -> Workspace:
     """The product's events, with values and properties, as Parquet files of a workspace with all three models."""
-    product.write(folder / "raw", users=60, days=120, end=END)
+    product.write(folder / "raw", users=30, days=75, end=END)
     with duckdb.connect() as con:
         con.execute("SET TimeZone = 'UTC'")
         con.execute(
@@ -266,6 +267,7 @@ def test_every_world_is_scored_alike_from_files_and_from_postgresql(database: St
 def test_a_morning_reads_the_last_days_again_and_is_as_if_everything_had_been_read(
     tmp_path: Path, database: Stocked
 ) -> None:
+    """But for the day of a move: what was told yesterday stays what was told."""
     files = made_of_product(tmp_path / "files")
     tables = database.copy(files, tmp_path / "tables", {"properties": "jsonb"})
     yesterday = END - timedelta(days=1)
@@ -288,7 +290,7 @@ def test_a_morning_reads_the_last_days_again_and_is_as_if_everything_had_been_re
         con.execute(f"COPY events TO '{files.folder}/events.parquet'")
     for made in (files, tables):
         snapshots.score(made, [END])
-    assert differences(files, tables, [END]) == []
+    assert differences(files, tables, [END], without=("level_previous", "level_changed_on")) == []
     shutil.rmtree(tables.state)
     snapshots.score(tables, [END])
     assert differences(files, tables, [END]) == []
@@ -397,7 +399,7 @@ def test_a_schema_may_stand_in_the_address(happened: Workspace) -> None:
             ("no column `uidd`, which `columns` takes for `user_id`; did you mean `uid`?",),
         ),
         (
-            "{table: shop.happened, columns: {user_id: uid, timestamp: event}}",
+            "{table: shop.happened, columns: {user_id: uid, event: at, timestamp: event}}",
             ("row 1, column `event`: expected a timestamp such as 2026-01-31T12:00:00Z, found `Viewed`",),
         ),
         (
@@ -496,7 +498,14 @@ def wait_for(connection: psycopg.Connection[Any], question: str) -> None:
 
 
 def test_texts_are_sorted_and_compared_alike_in_any_collation(tmp_path: Path, database: Stocked) -> None:
-    """Of two events with one id the earlier counts, and at the same instant the one of the smaller user id."""
+    """Of two events with one id the earlier counts, and at the same instant the one of the smaller user id.
+
+    The columns are in the collation of a language where the server has one; packages carry servers without."""
+    with psycopg.connect(database.owner) as connection:
+        natural = connection.execute(
+            "SELECT collname FROM pg_collation WHERE collname ILIKE 'en%' ORDER BY collname LIMIT 1"
+        ).fetchone()
+    words = 'text COLLATE "{}"'.format(natural[0] if natural else "default")
     stamp = datetime(2026, 11, 20, 10, tzinfo=UTC)
     event = {"account_id": None, "event": "Viewed", "timestamp": stamp, "value": None, "properties": None}
     world = World(
@@ -510,7 +519,6 @@ def test_texts_are_sorted_and_compared_alike_in_any_collation(tmp_path: Path, da
     tree = {"events": [{"event": "Viewed", "weight": "5"}]}
     (tmp_path / "files").mkdir()
     files = written(tmp_path / "files", world, {"p": tree})
-    words = 'text COLLATE "en-x-icu"'
     tables = database.copy(
         files, tmp_path / "tables", {"user_id": words, "account_id": words, "event": words}
     )
