@@ -35,6 +35,7 @@ def scored(workspace: Workspace, result: Scored) -> dict[str, Any]:
             for s in result.snapshots
         ],
         "ignored": dict(result.ignored),
+        "notes": list(result.notes),
     }
 
 

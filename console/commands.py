@@ -145,7 +145,7 @@ def plan(
     """Tell what a sync would change. Sends nothing and keeps nothing."""
     with options.house(folder, config) as house, screen.progress(as_json) as told:
         chosen = house.chosen(names or [])
-        as_of = _score(house.workspace, day, told, as_json)
+        as_of = _score(house.workspace, day, told)
         plans: list[dict[str, Any]] = []
         errors: list[HeatsyncError] = []
         for mapping in chosen:
@@ -188,7 +188,7 @@ def sync(
                 f"note: there is no mapping in {house.workspace.folder / 'mappings'}: nothing is sent."
             )
         with screen.progress(as_json) as told:
-            as_of = _score(house.workspace, day, told, as_json)
+            as_of = _score(house.workspace, day, told)
         with screen.progress(as_json or _asks(yes)) as told:
             ending = story.sync(
                 house, chosen, as_of, Scope(everything, only, limit), _decide(house, yes, as_json), told
@@ -422,13 +422,12 @@ def _dates(workspace: Workspace, day: str | None, since: str | None, until: str 
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
-def _score(workspace: Workspace, day: str | None, told: planning.Progress, as_json: bool) -> date:
+def _score(workspace: Workspace, day: str | None, told: planning.Progress) -> date:
     dates = _dates(workspace, day, None, None)
     as_of = dates[0] if dates else snapshots.last_complete_day(workspace)
     scored = snapshots.score(workspace, [as_of], lambda doing, done, of: told("scoring", doing, done, of))
-    if not as_json:
-        for note in (*scored.notes, *verdicts.marks(workspace)):
-            screen.say(f"note: {note}")
+    for note in (*scored.notes, *verdicts.marks(workspace)):
+        screen.say(f"note: {note}")
     return as_of
 
 

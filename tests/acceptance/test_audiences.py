@@ -1,0 +1,140 @@
+"""Audiences as a person uses them: listed by a command, and part of what a mapping means."""
+
+import csv
+import io
+from datetime import timedelta
+
+import pytest
+from warmed import Warmed, refused, rows
+from workshop import END
+
+OWN = """\
+version: 1
+quiet:
+  name: Quiet ones
+  entity: user
+  profile: health
+  where: {trait: score, lt: 50}
+"""
+LIMITED = """\
+version: 1
+profile: health
+destination: hubspot
+object: contacts
+audience: quiet
+on_exit: keep
+match: {email: email}
+create_fields: true
+fields: {heatsync_role: user.role}
+"""
+FILE = "mappings/audiences/own.yml"
+
+
+@pytest.fixture
+def scored(paper: Warmed) -> Warmed:
+    paper.write(FILE, OWN)
+    assert paper.run("score", "--date", END.isoformat()).code == 0
+    return paper
+
+
+def test_an_audience_is_listed_for_people_as_csv_and_as_json(scored: Warmed) -> None:
+    answer = scored.run("audience", "quiet", "--json").json
+    assert (answer["audience"], answer["name"], answer["profile"]) == ("quiet", "Quiet ones", "health")
+    assert (answer["entity"], answer["date"], answer["count"]) == (
+        "user",
+        END.isoformat(),
+        len(answer["members"]),
+    )
+    assert (answer["since"], answer["entered"], answer["left"]) == (None, None, None)
+    emails = {user["user_id"]: user["email"] for user in rows(scored)}
+    assert answer["members"]
+    for member in answer["members"]:
+        assert list(member) == ["user_id", "name", "email", "score", "level"]
+        assert member["email"] == emails[member["user_id"]]
+        assert member["score"] < 50
+        assert member["level"] == "Low"
+    listed = scored.run("audience", "quiet", "--csv")
+    assert listed.code == 0
+    assert list(csv.DictReader(io.StringIO(listed.out))) == [
+        {name: "" if value is None else str(value) for name, value in member.items()}
+        for member in answer["members"]
+    ]
+    shown = scored.run("audience", "quiet")
+    assert shown.code == 0
+    assert f"{answer['count']} users are in Quiet ones (health) on {END}." in shown.out
+    assert f"Who entered and left is not known: {END - timedelta(days=1)} was not scored." in shown.out
+    assert all(member["user_id"] in shown.out for member in answer["members"])
+
+
+def test_an_empty_audience_says_so(scored: Warmed) -> None:
+    scored.replace(FILE, "lt: 50", "lt: 0")
+    assert scored.run("score", "--date", END.isoformat()).code == 0
+    assert scored.run("audience", "quiet").out.startswith("0 users are in Quiet ones (health)")
+    assert scored.run("audience", "quiet", "--json").json["members"] == []
+    assert scored.run("audience", "quiet", "--csv").out.splitlines() == ["user_id,name,email,score,level"]
+
+
+def test_what_cannot_be_listed_ends_with_2_and_a_sentence(scored: Warmed) -> None:
+    refused(scored.run("audience", "quite"), 2, "did you mean `quiet`?")
+    refused(scored.run("audience", "mature"), 2, "--entity user or --entity account")
+    refused(scored.run("audience", "quiet", "--csv", "--json"), 2, "either --csv or --json")
+    refused(scored.run("audience", "quiet", "--entity", "team"), 2, "--entity is user or account")
+    refused(scored.run("audience", "quiet", "--date", "2026-02-30"), 2, "--date wants a day")
+    scored.write("mappings/profiles/new.yml", (scored.folder / "mappings/profiles/health.yml").read_text())
+    refused(
+        scored.run("audience", "mature", "--entity", "user", "--profile", "new"), 2, "run `heatsync score`"
+    )
+
+
+def test_another_condition_of_the_audience_holds_the_next_run_of_its_mapping(live: Warmed) -> None:
+    live.write(FILE, OWN)
+    live.write("mappings/hubspot-contacts.yml", LIMITED)
+    assert live.sync("--yes").code == 0
+    live.replace(FILE, "name: Quiet ones", "name: The quiet")
+    assert live.sync().code == 0
+    live.replace(FILE, "lt: 50", "lte: 100")
+    held = live.sync()
+    assert held.code == 4
+    assert "meaning changed" in held.mapping("hubspot-contacts")["cause"]
+    assert live.sync("--yes").code == 0
+
+
+def test_a_change_of_profile_that_moves_many_levels_is_held(live: Warmed) -> None:
+    live.write(
+        "mappings/hubspot-contacts.yml",
+        LIMITED.replace("audience: quiet\non_exit: keep\n", "").replace("user.role", "level"),
+    )
+    before = (END - timedelta(days=1)).isoformat()
+    assert live.run("sync", "--date", before, "--yes").code == 0
+    assert live.sync().code == 0
+    live.replace("mappings/profiles/health.yml", "{Low: 0, High: 50}", "{Low: 0, Fair: 2, High: 50}")
+    held = live.sync()
+    assert held.code == 4
+    assert "moved to another level in a day" in held.mapping("hubspot-contacts")["cause"]
+
+
+def test_notes_of_scoring_reach_who_scores_plans_and_syncs(scored: Warmed) -> None:
+    scored.write(
+        FILE, OWN + "unpaid: {entity: user, profile: health, where: {not: {trait: user.phone, eq: '1'}}}\n"
+    )
+    people = rows(scored)
+    lines = ["user_id,email,role,name,account_id,phone"]
+    lines += [f"{each['user_id']},{each['email']},{each['role']},x,{each['account_id']}," for each in people]
+    scored.write("data/users.csv", "\n".join(lines) + "\n")
+    scored.write(
+        "mappings/profiles/habit.yml",
+        "version: 1\nname: Habit\nmodel: engagement\nlevels: churn\nevents: [{event: Report Created}]\n",
+    )
+    said = [
+        f"{FILE}:7:1: `unpaid`",
+        f"{len(people)} user",
+        "mappings/profiles/habit.yml: the levels of users begin at a fallback",
+    ]
+    day = ["--date", END.isoformat()]
+    for command in (["score", *day], ["plan", *day], ["sync", *day], ["plan", *day, "--json"]):
+        answer = scored.run(*command)
+        for part in said:
+            assert part in answer.err, (command, part, answer.err)
+        assert answer.err.count("`unpaid`") == 1
+    notes = scored.run("score", *day, "--json").json["notes"]
+    assert [sum(part in note for note in notes) for part in (said[0], said[2])] == [1, 1]
