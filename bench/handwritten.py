@@ -15,6 +15,8 @@ table, that weights are whole, and that every day has enough users for a benchma
 - The levels of 31 days are two bits each of one number; the last change is the lowest bit that differs.
 - What contributed most is found by sorting numbers that hold points and name, not structs.
 - Lists of audiences are made once per combination that occurs, not once per row.
+- Rows are sorted before they get their lists. The inner joins that come after it keep the order of what is on their
+  left; sorting the finished rows takes almost as long as reading the log.
 """
 
 import statistics
@@ -94,20 +96,27 @@ class Timed:
         return found
 
 
-def write(folder: Path, out: Path, day: date, memory: str) -> dict[str, tuple[float, float]]:
-    """Write user.parquet and account.parquet of a day; answers what each step took."""
-    with duckdb.connect(
-        ":memory:", config={"memory_limit": memory, "temp_directory": str(out / "spill")}
-    ) as con:
+def path(folder: Path, entity: str) -> Path:
+    """Where the snapshot of users or of accounts is written."""
+    return folder / f"by-hand-{entity}.parquet"
+
+
+def write(folder: Path, day: date, memory: str) -> dict[str, tuple[float, float]]:
+    """Write the snapshots of a day; answers what each step took."""
+    config = {"memory_limit": memory, "temp_directory": str(folder / "spill")}
+    with duckdb.connect(":memory:", config=config) as con:
         con.execute("SET preserve_insertion_order = false")
+        # What is joined stands to the right, and is what a hash table is made of.
+        con.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
         timed = Timed(con)
         _read(timed, folder, day)
         benchmarks = _measure(timed)
         _score(timed, benchmarks)
         _users(timed, day)
         _accounts(timed, folder, day)
+        con.execute("SET preserve_insertion_order = true")
         for entity in ("user", "account"):
-            _finish(timed, entity, out / f"{entity}.parquet", day, benchmarks[0])
+            _finish(timed, entity, path(folder, entity), day, benchmarks[0])
         return timed.steps
 
 
@@ -153,16 +162,20 @@ def _read(timed: Timed, folder: Path, day: date) -> None:
 def _measure(timed: Timed) -> list[float]:
     """`windows`: user_id, active (a bit per day of the week), raw_K of the window that ended K days ago; and the
     smoothed benchmarks by K."""
-    worth = ", ".join(f"coalesce(max(w) FILTER (ago = {k}), 0) AS w_{k}" for k in range(WORTH))
+    ago = ", ".join(map(str, range(WORTH)))
     timed.run(
-        "days side by side", f"CREATE TEMP TABLE beside AS SELECT user_id, {worth} FROM days GROUP BY user_id"
+        "days side by side",
+        f"CREATE TEMP TABLE beside AS PIVOT days ON ago IN ({ago}) USING any_value(w) GROUP BY user_id",
     )
+    worth = ", ".join(f'coalesce("{k}", 0) AS w_{k}' for k in range(WORTH))
     sums = ", ".join(
         f"nullif({' + '.join(f'w_{j}' for j in range(k, k + WINDOW))}, 0) AS raw_{k}" for k in range(MEASURED)
     )
     active = " | ".join(f"((w_{k} > 0)::INTEGER << {k})" for k in range(WINDOW))
     timed.run(
-        "windows", f"CREATE TEMP TABLE windows AS SELECT user_id, {active} AS active, {sums} FROM beside"
+        "windows",
+        f"CREATE TEMP TABLE windows AS SELECT user_id, {active} AS active, {sums}"
+        f" FROM (SELECT user_id, {worth} FROM beside)",
     )
     counts = ", ".join(f"count(raw_{k})" for k in range(MEASURED))
     sizes = timed.run("benchmarks", f"SELECT {counts} FROM windows")[0]
@@ -223,16 +236,21 @@ def _history() -> str:
         f"CASE WHEN nano_{k} IS NULL THEN 0 ELSE greatest(1, (nano_{k} + {NANO // 2}) // {NANO}) END AS score_{k}"
         for k in (0, WINDOW, TREND)
     )
-    halves = [low * NANO - NANO // 2 for _, low in BANDS[1:]]
-    levels = " | ".join(
-        f"(coalesce({' + '.join(f'(nano_{k} >= {half})::BIGINT' for half in halves)}, 0) << {2 * k})"
-        for k in range(TREND + 1)
-    )
+    levels = " | ".join(f"(CASE {_places(k)} ELSE 0 END)" for k in range(TREND + 1))
     return f"{shown}, {levels} AS levels"
 
 
+def _places(k: int) -> str:
+    """The level of a day, as two bits of a number, where it is not the lowest."""
+    return " ".join(
+        f"WHEN nano_{k} >= {BANDS[place][1] * NANO - NANO // 2} THEN {place << 2 * k}::BIGINT"
+        for place in range(len(BANDS) - 1, 0, -1)
+    )
+
+
 def _parts(timed: Timed, entity: str, counts: str) -> None:
-    """`ENTITY_parts`: id, recent (a bit per thing that was done), contributions, drivers; `counts` has id, nano, n_N.
+    """`ENTITY_parts`: part (its number; 0 is nothing), id, recent (a bit per thing that was done), contributions,
+    drivers. `counts` has id, nano, n_N.
 
     What is sorted are numbers: the points, and in the lowest four bits the place of the name from the end.
     """
@@ -246,17 +264,17 @@ def _parts(timed: Timed, entity: str, counts: str) -> None:
         f"{entity}: parts",
         f"""
         CREATE TEMP TABLE {entity}_parts AS
-        SELECT id, recent,
+        SELECT row_number() OVER () AS part, id, recent,
                list_transform(keys, lambda key: {{
-                   'name': {names}, 'n': key // 16 // {weights}, 'points': nano / {NANO}.0 * (key // 16)::DOUBLE / total
+                   'name': {names}, 'n': key // 16 // {weights}, 'points': nano / {NANO}.0 * (key // 16 * {NANO})::DOUBLE / total
                }}) AS contributions,
                array_to_string(list_transform(keys[1:3], lambda key: {names}), ', ') AS drivers
         FROM (
-            SELECT id, nano, {recent} AS recent, ({total})::DOUBLE AS total,
+            SELECT id, nano, {recent} AS recent, (({total}) * {NANO})::DOUBLE AS total,
                    list_filter(list_reverse_sort([{keys}]), lambda key: key > 15) AS keys
             FROM ({counts})
         )
-        WHERE total > 0
+        WHERE total > 0 UNION ALL SELECT 0, NULL, 0, [], NULL
         """,
     )
 
@@ -264,24 +282,24 @@ def _parts(timed: Timed, entity: str, counts: str) -> None:
 def _users(timed: Timed, day: date) -> None:
     """`user_rows`: everybody who existed."""
     _parts(
-        timed,
-        "user",
-        "SELECT user_id AS id, nano_0 AS nano, week.* FROM week JOIN user_scores USING (user_id)",
+        timed, "user", "SELECT user_id AS id, nano_0 AS nano, week.* FROM week JOIN user_scores USING (user_id)"
     )
     timed.run(
         "user: rows",
         f"""
         CREATE TEMP TABLE user_rows AS
-        SELECT user_id AS id, u.user_id IS NOT NULL AND created_at IS NULL AS always, u.account_id,
+        SELECT user_id AS id, u.user_id IS NOT NULL AND created_at IS NULL AS always, account_id,
                first_seen, last_seen, last_active, least(created_at, first_seen) AS signed_up,
                coalesce(ever, 0) AS ever, coalesce(counts, 0) AS counts, coalesce(recent, 0) AS recent,
                100.0::DOUBLE * (((coalesce(ever, 0) >> {NAMES.index("Invited Teammate")}) & 1)
                    + (coalesce(counts, 0) & {MOST} >= 3)::INTEGER + coalesce(email <> '', false)::INTEGER) / 3
                    AS activation,
                coalesce(raw, 0) * {UNIT}::DOUBLE / {UNIT}.0 AS raw, coalesce(nano_0, 0) AS nano,
-               {_SCORED}, drivers, contributions
+               {_SCORED}, coalesce(part, 0) AS part
         FROM users u FULL JOIN life USING (user_id)
-        LEFT JOIN user_scores s USING (user_id) LEFT JOIN user_parts p ON p.id = user_id
+        LEFT JOIN (SELECT user_id, raw, nano_0, active, levels, score_0, score_{WINDOW}, score_{TREND} FROM user_scores)
+            USING (user_id)
+        LEFT JOIN user_parts d ON d.id = user_id
         WHERE coalesce(least(created_at, first_seen) < {_ago(day, 0)}, true)
         """,
     )
@@ -312,7 +330,7 @@ def _accounts(timed: Timed, folder: Path, day: date) -> None:
                least(created_at, first_seen) AS signed_up, coalesce(ever, 0) AS ever, coalesce(recent, 0) AS recent,
                100.0::DOUBLE * (coalesce(integrations > 0, false)::INTEGER
                    + coalesce(comments >= 10, false)::INTEGER) / 2 AS activation,
-               NULL::DOUBLE AS raw, coalesce(nano_0, 0) AS nano, {_SCORED}, drivers, contributions,
+               NULL::DOUBLE AS raw, coalesce(nano_0, 0) AS nano, {_SCORED}, coalesce(part, 0) AS part,
                coalesce(active_users, 0) AS active_users, coalesce(total_users, 0) AS total_users, member
         FROM '{folder / "accounts.parquet"}' LEFT JOIN people USING (account_id)
         LEFT JOIN account_scores USING (account_id) LEFT JOIN account_parts p ON p.id = account_id
@@ -327,7 +345,7 @@ _SCORED = (
 )
 
 
-def _finish(timed: Timed, entity: str, path: Path, day: date, benchmark: float) -> None:
+def _finish(timed: Timed, entity: str, file: Path, day: date, benchmark: float) -> None:
     """Changes, trends and audiences, and the file."""
     own = {
         "user": "account_id",
@@ -338,9 +356,7 @@ def _finish(timed: Timed, entity: str, path: Path, day: date, benchmark: float) 
     changed = f"(({apart} | ({apart} >> 1)) & {sum(1 << 2 * k for k in range(TREND))})"
     names = "[" + ", ".join(f"'{name}'" for name, _ in BANDS) + "]"
     audiences = _audiences(entity, day)
-    bits = " | ".join(
-        f"(coalesce({sql}, false)::BIGINT << {bit})" for bit, (_, _, sql) in enumerate(audiences)
-    )
+    bits = " | ".join(f"(coalesce({sql}, false)::BIGINT << {bit})" for bit, (_, _, sql) in enumerate(audiences))
     timed.run(
         f"{entity}: changes",
         f"""
@@ -356,6 +372,7 @@ def _finish(timed: Timed, entity: str, path: Path, day: date, benchmark: float) 
                 FROM {entity}_rows
             )
         )
+        ORDER BY id
         """,
     )
     keys, shipped = (
@@ -379,8 +396,8 @@ def _finish(timed: Timed, entity: str, path: Path, day: date, benchmark: float) 
         f"{entity}: file",
         f"""
         COPY (
-            SELECT id AS {entity}_id, {own}, score, segments, activation,
-                   100.0::DOUBLE * bit_count(recent) / {len(NAMES)} AS adoption_recent,
+            SELECT r.id AS {entity}_id, {own}, score, segments, activation,
+                   100.0::DOUBLE * bit_count(r.recent) / {len(NAMES)} AS adoption_recent,
                    100.0::DOUBLE * bit_count(ever) / {len(NAMES)} AS adoption_ever,
                    last_active, bit_count(active)::BIGINT AS frequency, {names}[(levels & 3) + 1] AS level,
                    {names}[((levels >> (2 * ago + 2)) & 3) + 1] AS level_previous,
@@ -388,9 +405,9 @@ def _finish(timed: Timed, entity: str, path: Path, day: date, benchmark: float) 
                    month AS score_change, week AS score_change_window,
                    (DATE '{day}' - signed_up::DATE) + (signed_up = signed_up::DATE)::BIGINT AS tenure_days,
                    {benchmark!r}::DOUBLE AS benchmark, drivers, first_seen, last_seen, signed_up, keys AS audiences,
-                   raw, nano / {NANO}.0 AS score_exact, coalesce(contributions, []) AS contributions
-            FROM {entity}_judged JOIN {entity}_lists USING (audiences) ORDER BY id
-        ) TO '{path}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 100000)
+                   raw, nano / {NANO}.0 AS score_exact, contributions
+            FROM {entity}_judged r JOIN {entity}_lists USING (audiences) JOIN {entity}_parts p USING (part)
+        ) TO '{file}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 100000)
         """,
     )
 
