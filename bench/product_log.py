@@ -110,7 +110,7 @@ def write(folder: Path, events: int, seed: int = 1) -> Made:
             """
         )
         con.execute(
-            f"COPY (SELECT 'a' || i AS account_id, 'Account ' || i AS name, {start} - INTERVAL 90 DAY AS created_at"
+            f"COPY (SELECT 'a' || i AS account_id, 'Account ' || i AS name, {start} - to_days((90 + i % 300)::INTEGER) AS created_at"
             f" FROM range({accounts}) t(i)) TO '{folder / 'accounts.parquet'}' (FORMAT parquet)"
         )
         row = con.execute("SELECT count(*) FROM log").fetchone()

@@ -121,8 +121,8 @@ def add_up(
     alone, plain = len(days) == 1, decay.kind == "none"
     source = f"{entity}_worth"
     if not (alone and plain):
-        span(con, "spans", calendar.spans(days, window, decay))
-        source = f"{source} JOIN spans USING (day)"
+        span(con, "windows", calendar.spans(days, window, decay))
+        source = f"{source} JOIN windows USING (day)"
     source = f"{source} WHERE day BETWEEN {min(days) - window + 1} AND {max(days)}"
     total = f"(sum(w) * {FULL})" if plain else "sum(w::HUGEINT * factor)"
     several = plan.model == "kpi" or any(thing.per_window is not None for thing in plan.things)
@@ -174,8 +174,8 @@ def attend(
     """`table` (day, key): who has an event in so many days that end with each of some; `only` says of which kind."""
     source, target = "daily", f"{days[0]}::BIGINT"
     if len(days) > 1:
-        span(con, "spans", calendar.spans(days, length))
-        source, target = "daily JOIN spans USING (day)", "target"
+        span(con, "windows", calendar.spans(days, length))
+        source, target = "daily JOIN windows USING (day)", "target"
     rows = (
         f"(SELECT DISTINCT {target} AS target, user_no, account_no FROM {source}"
         f" WHERE day BETWEEN {min(days) - length + 1} AND {max(days)}{only})"
