@@ -15,8 +15,6 @@ table, that weights are whole, and that every day has enough users for a benchma
 - The levels of 31 days are two bits each of one number; the last change is the lowest bit that differs.
 - What contributed most is found by sorting numbers that hold points and name, not structs.
 - Lists of audiences are made once per combination that occurs, not once per row.
-- Rows are sorted before they get their lists. The inner joins that come after it keep the order of what is on their
-  left; sorting the finished rows takes almost as long as reading the log.
 """
 
 import statistics
@@ -114,7 +112,6 @@ def write(folder: Path, day: date, memory: str) -> dict[str, tuple[float, float]
         _score(timed, benchmarks)
         _users(timed, day)
         _accounts(timed, folder, day)
-        con.execute("SET preserve_insertion_order = true")
         for entity in ("user", "account"):
             _finish(timed, entity, path(folder, entity), day, benchmarks[0])
         return timed.steps
@@ -376,7 +373,6 @@ def _finish(timed: Timed, entity: str, file: Path, day: date, benchmark: float) 
                 FROM {entity}_rows
             )
         )
-        ORDER BY id
         """,
     )
     keys, shipped = (
@@ -411,6 +407,7 @@ def _finish(timed: Timed, entity: str, file: Path, day: date, benchmark: float) 
                    {benchmark!r}::DOUBLE AS benchmark, drivers, first_seen, last_seen, signed_up, keys AS audiences,
                    raw, nano / {NANO}.0 AS score_exact, contributions
             FROM {entity}_judged r JOIN {entity}_lists USING (audiences) JOIN {entity}_parts p USING (part)
+            ORDER BY r.id
         ) TO '{file}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 100000)
         """,
     )
