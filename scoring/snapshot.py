@@ -235,7 +235,7 @@ def gather(
     }[entity]
     con.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE {entity}_snapshot AS
+        CREATE OR REPLACE TEMP VIEW {entity}_snapshot AS
         SELECT {shown}, r.score, {present.format(names)} AS segments, r.activation, r.adoption_recent, r.adoption_ever,
                r.last_active, r.frequency, r.level, r.level_previous, r.level_changed_on, r.trend, r.score_change,
                r.score_change_window, r.tenure_days, r.benchmark, r.drivers, r.first_seen, r.last_seen, r.signed_up,

@@ -438,6 +438,7 @@ class Aggregates:
         if not self.source.embedded:
             return events
         connection = self.source.connection
+        coded = events
         for kind in KINDS:
             column = "event" if kind == "event" else f"{kind}_id"
             self._fetch("incoming_ids", events.select(id=events[column]).distinct())
@@ -445,10 +446,10 @@ class Aggregates:
             known = self.home.execute(f"FROM {kind}_ids SEMI JOIN incoming_ids USING (id)").to_arrow_table()
             connection.create_table(f"heatsync_{kind}_ids", known, temp=True, overwrite=True)
             ids = connection.table(f"heatsync_{kind}_ids")
-            kept = [name for name in events.columns if name != column]
-            joined = events.left_join(ids, events[column] == ids.id)
-            events = joined.select(*(events[name] for name in kept), **{column: ids.no})
-        return events
+            kept = [name for name in coded.columns if name != column]
+            joined = coded.left_join(ids, coded[column] == ids.id)
+            coded = joined.select(*(coded[name] for name in kept), **{column: ids.no})
+        return coded
 
     def _numbered(self, table: str, columns: list[str], coded: bool = False) -> None:
         """Give what came in numbers in the place of its ids: user_no, account_no, and event_no for `event`."""

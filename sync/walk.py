@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PERCENTILE, CAP = 18, 19
 """In twentieths: the 90th is the benchmark, and at the 95th `pooled` caps a user."""
-ROWS = 1_000_000
+ROWS = 30_000_000
 """So many rows may be in hand at once: days with few are taken together."""
 
 
