@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
@@ -204,6 +204,17 @@ class Aggregates:
             self._write(
                 "SELECT * FROM new_ids ORDER BY no", self.folder / "ids" / f"{kind}-{row[1]:012d}.parquet"
             )
+
+    def recall(self, events: Collection[str], last: int) -> None:
+        """Know also those of some events that happened only before the days that are counted."""
+        known = {name for (name,) in self.home.execute("SELECT id FROM event_ids").fetchall()}
+        missing = sorted({*events} - known)
+        if missing:
+            ever, _ = self._events(None, last)
+            self._fetch(
+                "incoming_ids", ever.filter(ever.event.isin(missing)).select(id=ever.event).distinct()
+            )
+            self.know("event", "incoming_ids")
 
     def lives(self, plan: Plan, name: str, day: int, table: str, base: int | None = None) -> None:
         """Make `table` at home of what had accumulated by the end of a day: user_no, account_no and the columns of

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from connectors.base import ConfigurationError
 from scoring import audiences as groups
-from scoring import calendar, churn, judging, scores, snapshot, worth
+from scoring import calendar, churn, judging, scores, snapshot, terms, worth
 from scoring.audiences import Audience
 from scoring.benchmarks import REACH
 from scoring.measures import Measure
@@ -130,6 +130,9 @@ class ProfileRun:
         need = self._reach(first)
         counts = self.session.counts
         counts.extend(need, self.session.last)
+        parts = [part for audience in self.own for _, part in terms.walk(audience.condition)]
+        named = {name for part in parts if isinstance(part, terms.Events) for name in part.names or ()}
+        counts.recall(named - judging.event_names(self.profile), self.session.last)
         judged = {entity: self._judged(entity, last) for entity in ENTITIES}
         measures = {measure for entity in ENTITIES for measure in self._measures(judged, entity)} | filtering
         # The filter is judged on every day that is scored or measured, audiences on the last only.

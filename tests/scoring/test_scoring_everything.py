@@ -34,7 +34,7 @@ Case = tuple[World, dict[str, Tree], dict[str, dict[str, Tree]]]
 @st.composite
 def cases(draw: st.DrawFn, models: Sequence[str] = MODELS, crowd: bool = False, count: int = 3) -> Case:
     """A world, profiles by name, and the audiences of each."""
-    world = draw(worlds(crowd))
+    world = draw(worlds(crowd).filter(lambda world: world.names))
     trees, own = {}, {}
     for number in range(count):
         tree = draw(profiles(world, tuple(models)))

@@ -84,7 +84,10 @@ class World:
 
     @property
     def names(self) -> list[str]:
-        return sorted({row["event"] for row in self.events})
+        """Of the events that count: what nobody did, or not yet, cannot be asked about."""
+        end = at(max(self.days) + timedelta(days=1), self.zone, 0)
+        counting = [row for row in self.events if row["user_id"] or row["account_id"]]
+        return sorted({row["event"] for row in counting if row["timestamp"] and row["timestamp"] < end})
 
 
 def at(day: date, zone: str, micros: int) -> datetime:

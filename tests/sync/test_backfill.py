@@ -17,6 +17,8 @@ from sync.workspace import Workspace
 
 DAY = date(2026, 4, 5)
 """A Sunday: learnt levels are estimated anew."""
+MANY = 40
+"""Days: more than a trend looks back."""
 PROFILE = """\
 version: 1
 name: P
@@ -90,30 +92,30 @@ def rows(made: Workspace, day: date = DAY) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def sixty(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Sixty days, scored at once; nobody writes there."""
-    made = write(tmp_path_factory.mktemp("sixty"), {"p": PROFILE})
-    snapshots.score(made, days(60))
+def forty(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Forty days, scored at once; nobody writes there."""
+    made = write(tmp_path_factory.mktemp("forty"), {"p": PROFILE})
+    snapshots.score(made, days(MANY))
     return made
 
 
 @pytest.fixture
-def copy(sixty: Workspace, tmp_path: Path) -> Workspace:
-    shutil.copytree(sixty.folder, tmp_path / "w", copy_function=shutil.copy2)
+def copy(forty: Workspace, tmp_path: Path) -> Workspace:
+    shutil.copytree(forty.folder, tmp_path / "w", copy_function=shutil.copy2)
     return workspace.load(tmp_path / "w")
 
 
 @pytest.mark.slow
-def test_sixty_days_at_once_are_the_same_as_day_by_day(sixty: Workspace, tmp_path: Path) -> None:
+def test_forty_days_at_once_are_the_same_as_day_by_day(forty: Workspace, tmp_path: Path) -> None:
     made = write(tmp_path, {"p": PROFILE})
-    for day in days(60):
+    for day in days(MANY):
         snapshots.score(made, [day])
-    found = stored(sixty)
-    assert len(found) == 120
+    found = stored(forty)
+    assert len(found) == 2 * MANY
     assert found == stored(made)
-    moved = [row for row in rows(sixty) if "fell" in row["audiences"]]
+    moved = [row for row in rows(forty) if "fell" in row["audiences"]]
     assert moved
-    assert len({row["level"] for row in rows(sixty)}) == 3
+    assert len({row["level"] for row in rows(forty)}) == 3
 
 
 def test_learnt_levels_filters_and_touchpoints_are_the_same_at_once_as_day_by_day(tmp_path: Path) -> None:
@@ -142,10 +144,10 @@ def test_a_second_run_over_a_range_changes_no_byte_and_reads_only_the_news(
 
     monkeypatch.setattr(Source, "events", events)
     told: list[tuple[str, int, int]] = []
-    again = snapshots.score(copy, days(60), lambda *step: told.append(step))
+    again = snapshots.score(copy, days(MANY), lambda *step: told.append(step))
     assert stored(copy) == before
     assert {(each.entity, each.date) for each in again.snapshots} == {
-        (entity, day) for entity in ("user", "account") for day in days(60)
+        (entity, day) for entity in ("user", "account") for day in days(MANY)
     }
     assert [each.rows for each in again.snapshots if each.date == DAY and each.entity == "user"] == [30]
     news = datetime.combine(DAY - timedelta(days=3), time())
@@ -154,8 +156,8 @@ def test_a_second_run_over_a_range_changes_no_byte_and_reads_only_the_news(
     assert all(since is not None and since >= news - timedelta(days=2) for since in asked)
     rewritten = {day for day, at in times(copy).items() if at != touched[day]}
     assert rewritten == {str(day) for day in days(3)}
-    assert told[-1] == ("scoring p", 60, 60)
-    assert [done for doing, done, _ in told if doing == "scoring p"] == list(range(61))
+    assert told[-1] == ("scoring p", MANY, MANY)
+    assert [done for doing, done, _ in told if doing == "scoring p"] == list(range(MANY + 1))
 
 
 def test_what_is_missing_or_came_late_in_a_range_is_computed(copy: Workspace, tmp_path: Path) -> None:

@@ -143,6 +143,28 @@ def test_moves_that_an_audience_asks_for_are_kept_for_as_long(tmp_path: Path) ->
     assert min(days_of(made, "history/p/user/*.moves.*")) > kept
 
 
+def test_an_event_that_happened_long_ago_only_may_still_be_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where the days that are counted do not reach back to it."""
+    monkeypatch.setattr("sync.source.SMALL", -1)
+    asked = "version: 1\nshown: {entity: user, profile: p, where: {event: Demo, within: 300d}}\n"
+    made = write(tmp_path, audiences=asked.replace("300d", "5d"))
+    (at,) = back(250)
+    with (tmp_path / "events.csv").open("a") as file:
+        file.write(f"u1,,Demo,{at}T09:00:00Z\n")
+    snapshots.score(made, [DAY])
+    assert members(made, "shown") == set()
+    made = write(tmp_path, audiences=asked)
+    snapshots.score(made, [DAY])
+    assert members(made, "shown") == {"u1"}
+
+
+def members(made: Workspace, key: str) -> set[str]:
+    table = pq.read_table(snapshots.locate(made, "p", "user", DAY))
+    return {row["user_id"] for row in table.to_pylist() if key in row["audiences"]}
+
+
 def test_history_of_a_profile_as_it_was_is_dropped(tmp_path: Path) -> None:
     made = write(tmp_path)
     snapshots.score(made, back(1))
