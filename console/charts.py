@@ -41,9 +41,15 @@ def draw(found: Backtest, path: Path) -> None:
         _deciles(left, figures, overall)
         _levels(right, found, figures, overall)
         left.set_ylabel(f"churned within {found.horizon} days, %")
-        left.set_ylim(0, 100)
+        left.set_ylim(0, _top(figures))
         plain: dict[str, Any] = {"Date": None} if path.suffix.lower() == ".svg" else {}
         picture.savefig(path, dpi=150, metadata=plain)
+
+
+def _top(figures: Figures) -> float:
+    """The end of the scale: with room for the highest bar, its interval and its label."""
+    shares = [each.rate for each in figures.deciles] + [each.share.high for each in figures.levels]
+    return min(104.0, max(2.0, 120 * max(shares, default=1.0)))
 
 
 def _title(found: Backtest, figures: Figures) -> str:
@@ -57,11 +63,15 @@ def _title(found: Backtest, figures: Figures) -> str:
     )
 
 
+def _percent(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 or value == 0 else f"{value:.1f}"
+
+
 def _deciles(axes: "Axes", figures: Figures, overall: float) -> None:
     rates = [100 * each.rate for each in figures.deciles]
     places = range(len(rates))
     bars = axes.bar(places, rates, color=[ORANGE, *[BLUE] * (len(rates) - 1)], width=0.8)
-    axes.bar_label(bars, fmt="%.0f", padding=2, bbox=LABEL, zorder=5)
+    axes.bar_label(bars, fmt=_percent, padding=2, bbox=LABEL, zorder=5)
     axes.set_xticks(
         list(places),
         [f"{each.number}\n{each.lowest:.0f}-{each.highest:.0f}" for each in figures.deciles],
@@ -86,7 +96,7 @@ def _levels(axes: "Axes", found: Backtest, figures: Figures, overall: float) -> 
             width=0.6,
             error_kw=error,
         )
-        axes.bar_label(bars, fmt="%.0f", padding=2, bbox=LABEL, zorder=5)
+        axes.bar_label(bars, fmt=_percent, padding=2, bbox=LABEL, zorder=5)
     axes.set_xticks(
         list(places), [f"{each.name or 'no level'}\nn = {each.rows:,}" for each in figures.levels]
     )
@@ -104,16 +114,9 @@ def _levels(axes: "Axes", found: Backtest, figures: Figures, overall: float) -> 
 
 
 def _frame(axes: "Axes", overall: float) -> None:
-    axes.axhline(overall, color=GREY, linestyle="--", linewidth=1)
-    axes.annotate(
-        f"everybody: {overall:.0f} %",
-        (0.995, overall),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="right",
-        color=GREY,
-    )
+    label = f"everybody: {_percent(overall)} %"
+    axes.axhline(overall, color=GREY, linestyle="--", linewidth=1, label=label)
+    axes.legend(loc="upper right", frameon=False, labelcolor=GREY)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=0)
     axes.set_axisbelow(True)
