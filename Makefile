@@ -9,6 +9,8 @@ VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 # How many processes share the tests.
 PROCESSES ?= 2
+# A file stays with one of them, so that what its tests share is made once.
+SHARED = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 DAY ?= $(shell date -u -d yesterday +%F 2>/dev/null || date -u -v-1d +%F)
 
 .DEFAULT_GOAL := help
@@ -24,10 +26,10 @@ demo-real: $(VENV)/.real  ## the same on a real message log
 	@$(VENV)/bin/heatsync demo --real
 
 test: $(VENV)/.test  ## all tests, with a real Redis and a real PostgreSQL
-	@$(VENV)/bin/python -m pytest -n $(PROCESSES)
+	@$(VENV)/bin/python -m pytest $(SHARED)
 
 test-long: $(VENV)/.test  ## the same, every law with ten times as many examples
-	@HEATSYNC_EXAMPLES=$${HEATSYNC_EXAMPLES:-10} $(VENV)/bin/python -m pytest -n $(PROCESSES)
+	@HEATSYNC_EXAMPLES=$${HEATSYNC_EXAMPLES:-10} $(VENV)/bin/python -m pytest $(SHARED)
 
 lint: $(VENV)/.test  ## style, types, and who may import whom
 	@$(VENV)/bin/ruff check .

@@ -6,6 +6,7 @@ from math import log10
 import duckdb
 import leavers
 import pytest
+from examples import examples
 
 from connectors.base import ConfigurationError
 from sync import explaining, snapshots, workspace
@@ -38,11 +39,26 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def explained(world: Workspace, name: str, entity: str) -> list[Explanation]:
+    """Of everybody in a long run, else of some."""
     path = world.snapshot(name, entity, leavers.DAY)
     with duckdb.connect() as con:
         keys = con.execute(f"SELECT {entity}_id FROM read_parquet(?)", [str(path)]).fetchall()
     assert keys
-    return [explaining.find(world, key, entity, [name], leavers.DAY)[0] for (key,) in keys[:25]]
+    return [explaining.find(world, key, entity, [name], leavers.DAY)[0] for (key,) in keys[: examples(25)]]
+
+
+@pytest.mark.parametrize("entity", ["user", "account"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_contributions_of_everybody_add_up_to_the_score(world: Workspace, name: str, entity: str) -> None:
+    for day in (leavers.DAY - timedelta(days=BACK), leavers.DAY):
+        with duckdb.connect() as con:
+            rows, apart = con.execute(
+                "SELECT count(*), count(*) FILTER (abs(coalesce(list_sum(list_transform(contributions, lambda x: x.points)), 0)"
+                " - coalesce(score_exact, 0)) > 1e-6) FROM read_parquet(?)",
+                [str(world.snapshot(name, entity, day))],
+            ).fetchone() or (0, 0)
+        assert rows
+        assert apart == 0
 
 
 @pytest.mark.parametrize("entity", ["user", "account"])
