@@ -277,7 +277,7 @@ class Queue(Database):
             object=row.object,
             destination=row.destination,
             attempts=row.attempts,
-            begun=bool(row.begun),
+            begun=float(row.begun),
             types=types,
             planned=tuple(
                 read_planned(raw, types) for raw in json.loads(row.changes) if raw["key"] not in answered
@@ -286,7 +286,7 @@ class Queue(Database):
 
     def begin(self, claimed: Claimed) -> bool:
         """From now on the batch may take effect over there. False when it was taken from us."""
-        return self._ours(claimed, begun=1)
+        return self._ours(claimed, begun=int(time.time()))
 
     def extend(self, claimed: Claimed, lease: float = LEASE) -> bool:
         """Keep a claimed batch for longer; False when it was taken from us."""

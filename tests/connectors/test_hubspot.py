@@ -277,7 +277,7 @@ def test_a_record_that_no_answer_names_was_not_delivered() -> None:
             change("old", {"score": 1}, "101"),
             change("new", {"score": 1}, email="new@example.com"),
         )
-    assert (outcomes["old"].status, outcomes["old"].code) == (Status.REJECTED, "unanswered")
+    assert (outcomes["old"].status, outcomes["old"].code) == (Status.UNKNOWN, "unanswered")
     # It may be there: whoever comes next looks before making it.
     assert (outcomes["new"].status, outcomes["new"].code) == (Status.UNKNOWN, "unanswered")
     assert "COMPLETE" in outcomes["old"].answer

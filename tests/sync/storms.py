@@ -184,7 +184,7 @@ class Journal:
 
     def note(self, vendor: str, route: Route, call: Call, reply: Reply) -> None:
         lost = reply.fault in ("lost", "garbled")
-        if not lost and not 200 <= reply.status < 300 or reply.fault == "html":
+        if (not lost and not 200 <= reply.status < 300) or reply.fault == "html":
             return
         for record, values in _written(vendor, route, call, reply, lost):
             if lost:
@@ -306,7 +306,8 @@ def holds(
     """What is there is what is desired, nobody is there twice, who is refused is listed, nothing was done twice."""
     state = sandbox.state()
     with stage.house() as house:
-        listed = {(row.mapping, row.entity): row for row in house.ledger.failures()}
+        # The newest word on somebody counts.
+        listed = {(row.mapping, row.entity): row for row in reversed(house.ledger.failures())}
     for case in cases:
         seen = case.seen(state)
         assert set(seen) <= set(desired[case.entity]), where
