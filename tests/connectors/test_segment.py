@@ -134,7 +134,7 @@ def test_many_messages_take_as_few_calls_as_the_limits_allow(sandbox: Running) -
     assert stats["calls"] == 3
 
 
-def test_no_batch_is_larger_than_475_000_bytes_and_none_could_take_the_next_message() -> None:
+def test_no_batch_is_larger_than_500_000_bytes_and_none_could_take_the_next_message() -> None:
     watched = Watched()
     with answering(lambda asked: TAKEN) as vendor, source(vendor.url, watched) as destination:
         changes = [user(f"u{n}", {"a": "ü" * (n % 50) * 100}) for n in range(150)]
@@ -143,7 +143,7 @@ def test_no_batch_is_larger_than_475_000_bytes_and_none_could_take_the_next_mess
     assert len(vendor.asked) > 2
     for asked, following in zip(vendor.asked, vendor.asked[1:], strict=False):
         size = len(asked.text.encode())
-        assert size <= 475_000 < size + len(json.dumps(following.body["batch"][0])) + 512
+        assert size <= 500_000 < size + len(json.dumps(following.body["batch"][0])) + 512
     sent = [message["userId"] for asked in vendor.asked for message in asked.body["batch"]]
     assert sent == [each.key for each in changes]
 

@@ -28,3 +28,10 @@ def test_under_all_faults_everything_that_can_be_accepted_arrives(seed: int, tmp
     weathered(
         tmp_path / "w", faults, CASES if RUNS else CASES[seed % 2 :: 2], seed=seed, days=3 if RUNS else 2
     )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_company_that_no_search_shows_yet_is_not_made_twice(seed: int, tmp_path: Path) -> None:
+    faults = Faults({"lost": 0.4, "stale": 1.0}, seed=seed)
+    companies = [case for case in CASES if case.name == "hs-companies"]
+    weathered(tmp_path / "w", faults, companies, seed=seed)
