@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from email.utils import formatdate
 from typing import Any
 
 from starlette.applications import Starlette
@@ -178,7 +179,9 @@ def _endpoint(sandbox: Sandbox, service: Service, route: Route) -> Endpoint:
         call = await _read(request)
         if sandbox.latency:
             await asyncio.sleep(sandbox.latency)
-        return await _respond(request, sandbox.answer(service, route, call))
+        reply = sandbox.answer(service, route, call)
+        dated = {"Date": formatdate(call.now, usegmt=True), **reply.headers}
+        return await _respond(request, replace(reply, headers=dated))
 
     return endpoint
 

@@ -19,8 +19,8 @@ EVERYONE = frozenset({"segment", "intercom", "hubspot", "salesforce"})
 READABLE = EVERYONE - {"segment"}
 HUBSPOT, SALESFORCE = frozenset({"hubspot"}), frozenset({"salesforce"})
 HUBSPOT_WRITES = ("/batch/create", "/batch/update", "/batch/upsert")
-LAG = 2
-"""How many searches do not show a new record that is `stale`."""
+LAG = 30.0
+"""Seconds for which searches do not show a new record that is `stale`."""
 SLOW = 3.0
 """Seconds that a slow answer takes."""
 PAGE = "<html><head><title>Please stand by</title></head><body>We are back soon.</body></html>"
@@ -59,7 +59,7 @@ KINDS: Mapping[str, Kind] = {
     "unnamed": Kind("a record has its whole batch refused, and is not named (HubSpot)", HUBSPOT, "record"),
     "row": Kind("UNABLE_TO_LOCK_ROW, which passes (Salesforce)", SALESFORCE, "record"),
     "stale": Kind(
-        f"the next {LAG} searches do not show a new record (HubSpot, Intercom)", READABLE, "record"
+        f"searches do not show a new record for {LAG:.0f} s (HubSpot, Intercom)", READABLE, "record"
     ),
 }
 ALL = "all"
@@ -75,8 +75,8 @@ class Faults:
     slow: float = SLOW
     _calls: Counter[str] = field(default_factory=Counter)
     _writes: Counter[str] = field(default_factory=Counter)
-    _hidden: dict[str, int] = field(default_factory=dict)
-    """How many searches a new record is still kept from, by vendor and id."""
+    _hidden: dict[str, float] = field(default_factory=dict)
+    """Until when a new record is kept from searches, by vendor and id."""
 
     def answer(self, service: Service, route: Route, call: Call, done: Done) -> Reply:
         """The answer to a call that `done` would answer, with whatever goes wrong."""
@@ -143,7 +143,7 @@ class Faults:
             reply = self._intercom(call, route, done)
         else:
             reply = done(call)
-        return self._stale(service.name, route, reply) if "stale" in self.rates else reply
+        return self._stale(service.name, route, call, reply) if "stale" in self.rates else reply
 
     def _hubspot(self, call: Call, done: Done) -> Reply:
         object, inputs = call.params["object"], _list(call, "inputs")
@@ -203,17 +203,15 @@ class Faults:
             422, _error("intercom", "data_invalid", "The sandbox refuses this record"), fault="refused"
         )
 
-    def _stale(self, vendor: str, route: Route, reply: Reply) -> Reply:
+    def _stale(self, vendor: str, route: Route, call: Call, reply: Reply) -> Reply:
         """Keep new records out of searches for a while."""
         where = "results" if vendor == "hubspot" else "data"
         if route.path.endswith("/search") and reply.status == 200:
-            shown = []
-            for each in reply.body[where]:
-                name = f"{vendor} {each['id']}"
-                if self._hidden.get(name, 0) > 0:
-                    self._hidden[name] -= 1
-                else:
-                    shown.append(each)
+            shown = [
+                each
+                for each in reply.body[where]
+                if call.now >= self._hidden.get(f"{vendor} {each['id']}", 0.0)
+            ]
             return replace(reply, body={**reply.body, where: shown})
         if (
             route.method == "POST"
@@ -223,7 +221,7 @@ class Faults:
             made = reply.body["results"] if vendor == "hubspot" else [reply.body]
             for each in made:
                 if self._draw("stale", vendor, str(each["id"])) < self.rates["stale"]:
-                    self._hidden[f"{vendor} {each['id']}"] = LAG
+                    self._hidden[f"{vendor} {each['id']}"] = call.now + LAG
         return reply
 
 

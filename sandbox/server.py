@@ -59,6 +59,8 @@ def _config(application: Starlette) -> uvicorn.Config:
         _cuttable(application),
         # Nobody stands in between.
         proxy_headers=False,
+        # The sandbox has a clock of its own.
+        date_header=False,
         lifespan="off",
         ws="none",
         log_level="warning",

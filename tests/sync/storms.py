@@ -255,14 +255,15 @@ class Storm(Stage):
                 quiet = all(told.error is None for told in ending.told)
             if quiet and self.calls() == 0:
                 return turn
-            self.weather.passed += 600
+            # Sometimes somebody is impatient.
+            self.weather.passed += 600 if turn % 2 else 5
         raise AssertionError(f"after {most} syncs there is still something due")
 
 
 @contextmanager
 def storm(folder: Path, faults: Faults, cases: list[Case]) -> Iterator[Storm]:
     """A stage with these mappings, an empty sandbox, and these faults."""
-    with server.running(quotas=False, faults=faults) as running:
+    with server.running(quotas=False, faults=faults, clock=lambda: time.time()) as running:
         running.seed({"fields": FIELDS})
         stage = Storm(folder, running)
         stage.journal.listen(running.sandbox)
