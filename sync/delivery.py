@@ -85,7 +85,7 @@ def _safely(house: House, claimed: Claimed) -> Delivery:
         book.park_batch(claimed, f"{error.told}\n{evidence}".strip(), mapping.vendor.readable)
         return Delivery("done", error)
     except BaseException:
-        book.give_back(claimed, 0.0)
+        book.give_back(claimed, 0.0, interrupted=True)
         raise
 
 

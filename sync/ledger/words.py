@@ -101,7 +101,7 @@ class Claimed:
     destination: str
     attempts: int
     begun: float
-    """When it was pushed last; 0 when it never was."""
+    """When it was pushed last, 1 when that is of no concern any more; 0 when it never was."""
     types: Mapping[str, FieldType]
     planned: tuple[Planned, ...]
 
