@@ -14,7 +14,7 @@ SHARED = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 DAY ?= $(shell date -u -d yesterday +%F 2>/dev/null || date -u -v-1d +%F)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-real test test-long lint format bench data clean
+.PHONY: help demo demo-real test test-long test-chaos lint format bench data clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: $(VENV)/.test  ## all tests, with a real Redis and a real PostgreSQL
 
 test-long: $(VENV)/.test  ## the same, every law with ten times as many examples
 	@HEATSYNC_EXAMPLES=$${HEATSYNC_EXAMPLES:-10} $(VENV)/bin/python -m pytest $(SHARED)
+
+test-chaos: $(VENV)/.test  ## 200 runs in which nearly a third of all calls goes wrong in some way
+	@HEATSYNC_STORMS=$${HEATSYNC_STORMS:-200} $(VENV)/bin/python -m pytest -n $(PROCESSES) tests/sync/test_chaos.py
 
 lint: $(VENV)/.test  ## style, types, and who may import whom
 	@$(VENV)/bin/ruff check .

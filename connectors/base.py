@@ -232,6 +232,8 @@ class ObjectKind:
     entity: Entity
     match: tuple[tuple[str, str], ...]
     keys: frozenset[str] | None = None
+    lag: float = 0.0
+    """Seconds within which a look-up may not find a record that was just made, and nothing else keeps it single."""
 
 
 @dataclass(frozen=True, slots=True)

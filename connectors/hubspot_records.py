@@ -228,6 +228,15 @@ def rejected(item: Item, problem: Problem, error: Mapping[str, Any], secret: str
     )
 
 
+def named(items: Sequence[Item], error: Mapping[str, Any], secret: str) -> dict[str, Outcome]:
+    """Those of a batch that was refused as a whole whom the answer names, by trace; nobody when it names all."""
+    found: dict[str, Outcome] = {}
+    for each in (error, *(each for each in error.get("errors") or () if isinstance(each, dict))):
+        for item in meant(each, {item.trace: item for item in items}):
+            found.setdefault(item.trace, refusal(item, {**error, **each}, secret))
+    return found if len(found) < len(items) else {}
+
+
 def convicted(items: Sequence[Item], error: Mapping[str, Any], secret: str) -> dict[str, Outcome]:
     """Those of a batch that was refused as a whole who are surely to blame, by trace."""
     found: dict[str, Outcome] = {}

@@ -12,6 +12,7 @@ import typer
 from connectors.base import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
 from console import answers, audience, options, profiles, screen, trust
 from console.options import FILE, HERE, AsJson, Config, Folder
+from sandbox import faults as wrong
 from sync import mapping as mapping_files
 from sync import planning, snapshots, story, verdicts
 from sync import workspace as workspace_files
@@ -379,13 +380,17 @@ def resume(
     )
 
 
-@app.command()
+@app.command(epilog=wrong.told())
 def sandbox(
     port: Annotated[int, typer.Option("--port", help="On loopback.")] = 8100,
     quotas: Annotated[str, typer.Option("--quotas", help="on or off: whether windows are enforced.")] = "on",
     latency: Annotated[
         float, typer.Option("--latency", metavar="MS", help="Milliseconds that each call takes.")
     ] = 0.0,
+    faults: Annotated[
+        str,
+        typer.Option("--faults", metavar="SPEC", help="KIND=RATE,...,seed=N: what goes wrong on purpose."),
+    ] = "",
 ) -> None:
     """Serve the four destinations, simulated, to try things without an account."""
     from sandbox import server
@@ -396,7 +401,9 @@ def sandbox(
         f"The sandbox answers at http://127.0.0.1:{port}; what it holds: /_state, what it was asked: /_stats."
     )
     try:
-        server.serve(port, quotas=quotas == "on", latency_ms=latency)
+        server.serve(port, quotas=quotas == "on", latency_ms=latency, faults=faults or None)
+    except ValueError as error:
+        raise ConfigurationError(f"--faults: {error}") from error
     except OSError as error:
         raise ConfigurationError(
             f"Port {port} is not free ({error.strerror}). Choose another with --port."

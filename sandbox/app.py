@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from email.utils import formatdate
 from typing import Any
 
 from starlette.applications import Starlette
@@ -21,6 +22,7 @@ from starlette.routing import Route as Path
 
 from sandbox import hubspot, intercom, quotas, salesforce, segment
 from sandbox.calls import Call, Handler, Refusal, Reply, Route, Service, Unreadable
+from sandbox.faults import Faults, parse
 from sandbox.quotas import Limits, Window
 from sandbox.state import World
 from sandbox.stats import Stats
@@ -38,10 +40,16 @@ class Sandbox:
     """What is behind the paths: the vendors' records, quotas and counts, per account, guarded by one lock."""
 
     def __init__(
-        self, quotas: bool, latency: float, limits: Limits, clock: Callable[[], float] = time.time
+        self,
+        quotas: bool,
+        latency: float,
+        limits: Limits,
+        clock: Callable[[], float] = time.time,
+        faults: Faults | None = None,
     ) -> None:
         self.latency = latency
         self.clock = clock
+        self.faults = faults
         self._enforced = quotas
         self._limits = limits
         self._lock = threading.RLock()
@@ -101,10 +109,16 @@ class Sandbox:
             call.used = {name: call.windows[name].used(call.now) for name in route.windows}
             if full is not None:
                 return service.limited(call, *full)
+        store = self._world.account(call.account)[service.name]
+
+        def done(call: Call) -> Reply:
+            try:
+                return route.handler(call, store)
+            except Refusal as refusal:
+                return refusal.reply
+
         try:
-            return route.handler(call, self._world.account(call.account)[service.name])
-        except Refusal as refusal:
-            return refusal.reply
+            return self.faults.answer(service, route, call, done) if self.faults else done(call)
         except Unreadable as error:
             return service.unreadable(str(error))
 
@@ -119,6 +133,19 @@ class Sandbox:
         if account not in self._stats:
             self._stats[account] = Stats(SERVICES, self._windows_of(account))
         return self._stats[account]
+
+
+async def _respond(request: Request, reply: Reply) -> Response:
+    if reply.delay:
+        await asyncio.sleep(reply.delay)
+    if reply.cut:
+        request.scope["hang_up"]()
+        # Whoever has hung up is told so, and then takes no answer any more.
+        await request.receive()
+        return Response()
+    if reply.raw:
+        return Response(reply.body, reply.status, {"Content-Type": "application/json", **reply.headers})
+    return _json(reply.body, reply.status, reply.headers)
 
 
 def _json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -153,7 +180,8 @@ def _endpoint(sandbox: Sandbox, service: Service, route: Route) -> Endpoint:
         if sandbox.latency:
             await asyncio.sleep(sandbox.latency)
         reply = sandbox.answer(service, route, call)
-        return _json(reply.body, reply.status, reply.headers)
+        dated = {"Date": formatdate(call.now, usegmt=True), **reply.headers}
+        return await _respond(request, replace(reply, headers=dated))
 
     return endpoint
 
@@ -204,13 +232,16 @@ def create(
     state: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
     clock: Callable[[], float] = time.time,
+    faults: Faults | str | None = None,
 ) -> Starlette:
     """The sandbox as an ASGI application; `app.state.sandbox` is the `Sandbox` behind it.
 
     `quotas` off: nobody is limited, calls are still counted. `latency_ms` is added to every call to a vendor.
-    `state` is the default account's, in the shape of /_state; raises ValueError when it does not fit.
+    `state` is the default account's, in the shape of /_state; raises ValueError when it does not fit. `faults` are what
+    goes wrong on purpose, also as the command line writes them (`server=0.1,seed=7`).
     """
-    sandbox = Sandbox(quotas, latency_ms / 1000, limits or Limits(), clock)
+    wrong = parse(faults) if isinstance(faults, str) else faults
+    sandbox = Sandbox(quotas, latency_ms / 1000, limits or Limits(), clock, wrong)
     if state is not None:
         sandbox.seed(state)
     paths = [

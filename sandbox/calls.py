@@ -14,9 +14,10 @@ from sandbox.quotas import Limits, Window
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer; `body` None is an empty one.
+    """An answer; `body` None is an empty one, and one that is `raw` is sent as the text that it is.
 
-    `records` is how many records the call carried, `counts` whatever else its vendor counts.
+    `records` is how many records the call carried, `counts` whatever else its vendor counts. `fault` names what went
+    wrong on purpose: an answer may come after `delay` seconds, or the connection be `cut` in its place.
     """
 
     status: int
@@ -24,6 +25,10 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     records: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
+    raw: bool = False
+    delay: float = 0.0
+    cut: bool = False
+    fault: str = ""
 
 
 class Refusal(Exception):

@@ -9,6 +9,7 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox import app
 from sandbox.app import Sandbox
@@ -42,9 +43,24 @@ class Running:
         self.sandbox.clear()
 
 
+def _cuttable(application: ASGIApp) -> ASGIApp:
+    """Lets the application hang up on its caller, for which ASGI has no word."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        # `send` is a method of uvicorn's answer, which knows the connection.
+        answering: Any = getattr(send, "__self__", None)
+        await application({**scope, "hang_up": lambda: answering.transport.abort()}, receive, send)
+
+    return app
+
+
 def _config(application: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
-        application,
+        _cuttable(application),
+        # Nobody stands in between.
+        proxy_headers=False,
+        # The sandbox has a clock of its own.
+        date_header=False,
         lifespan="off",
         ws="none",
         log_level="warning",

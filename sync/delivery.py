@@ -85,7 +85,7 @@ def _safely(house: House, claimed: Claimed) -> Delivery:
         book.park_batch(claimed, f"{error.told}\n{evidence}".strip(), mapping.vendor.readable)
         return Delivery("done", error)
     except BaseException:
-        book.give_back(claimed, 0.0)
+        book.give_back(claimed, 0.0, interrupted=True)
         raise
 
 
@@ -105,7 +105,7 @@ def _deliver(house: House, mapping: Mapping, reached: Reached, claimed: Claimed)
         # One batch that creates after the other, over all mappings of the object: nobody is created twice.
         lock = f"create {claimed.account} {claimed.object}"
         with house.creating[lock], alone(house, lock):
-            due = _push(house, mapping, reached, _with_known_ids(house, reached, claimed))
+            due = _push(house, mapping, reached, _with_known_ids(house, mapping, reached, claimed))
     else:
         due = _push(house, mapping, reached, claimed)
     if due:
@@ -163,7 +163,7 @@ def _creates(change: Change) -> bool:
     return change.remote_id is None and change.kind is not Kind.LEFT
 
 
-def _with_known_ids(house: House, reached: Reached, claimed: Claimed) -> Claimed:
+def _with_known_ids(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) -> Claimed:
     """Fill in ids that became known since the plan: by another mapping, or by an attempt whose answer was lost."""
     wanted = [p.change for p in claimed.planned if _creates(p.change)]
     known: dict[str, str] = {}
@@ -179,6 +179,8 @@ def _with_known_ids(house: House, reached: Reached, claimed: Claimed) -> Claimed
             elif found.remote_ids:
                 cause = f"{found.key} fits {len(found.remote_ids)} records over there: none is written, none made."
                 doubtful.append(Outcome(found.key, Status.REJECTED, code="ambiguous", cause=cause))
+            elif (wait := claimed.begun + mapping.lag - time.time()) > 0:
+                raise Unavailable("records may have been made a moment ago, and cannot be found yet", wait)
         house.ledger.settle(claimed, doubtful, time.time())
     told = {outcome.key for outcome in doubtful}
     planned = tuple(

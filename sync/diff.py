@@ -167,18 +167,19 @@ class Diff:
     ) -> None:
         """Leave the candidates: records whose desired digest is not the one that their standing is about.
 
-        `settled` comes in chunks of (entity, digest), `unsettled` in chunks of (entity, digest, state, recheck_at, code).
+        `settled` comes in chunks of (entity, digest), `unsettled` in chunks of (entity, digest, state, recheck_at, code,
+        doubted_at).
         """
         self.con.execute(
             "CREATE OR REPLACE TABLE settled (entity VARCHAR, digest BIGINT);"
             "CREATE OR REPLACE TABLE unsettled"
-            " (entity VARCHAR, digest BIGINT, state VARCHAR, recheck_at DOUBLE, code VARCHAR)"
+            " (entity VARCHAR, digest BIGINT, state VARCHAR, recheck_at DOUBLE, code VARCHAR, doubted_at DOUBLE)"
         )
         self._fill("settled", settled)
         self._fill("unsettled", unsettled)
         self.con.execute(
             "CREATE OR REPLACE VIEW standing AS SELECT entity, digest, 'settled' AS state,"
-            " NULL::DOUBLE AS recheck_at, NULL AS code FROM settled UNION ALL SELECT * FROM unsettled"
+            " NULL::DOUBLE AS recheck_at, NULL AS code, NULL::DOUBLE AS doubted_at FROM settled UNION ALL SELECT * FROM unsettled"
         )
         rests = (
             "FALSE"
@@ -191,7 +192,7 @@ class Diff:
         self.con.execute(
             "CREATE OR REPLACE TABLE candidate AS SELECT d.*,"
             " (s.state IS NULL OR s.state <> 'settled') AS is_new,"
-            " coalesce(s.code = 'same_record', FALSE) AS disputed"
+            " coalesce(s.code = 'same_record', FALSE) AS disputed, s.doubted_at"
             " FROM desired d LEFT JOIN standing s ON d.key = s.entity"
             f" WHERE NOT coalesce({rests}, FALSE){only}{limit}"
         )
@@ -321,6 +322,21 @@ class Diff:
                 self.counts.refused += 1
                 cause = f"{key} and {other} are one record over there ({remote_id}): neither is sent."
                 yield Outcome(key, Status.REJECTED, code="same_record", cause=cause, answer=remote_id), digest
+
+    def hesitant(self, since: float) -> Iterator[Outcome]:
+        """Outcomes of candidates that may have been made after that moment and cannot be found yet: none is made again."""
+        if not self._exists("missing"):
+            return
+        self.con.execute(
+            "CREATE OR REPLACE TABLE hesitant AS SELECT c.key FROM missing m JOIN candidate c ON c.key = m.entity"
+            f" WHERE len(m.remote_ids) = 0 AND c.doubted_at > {since!r}"
+        )
+        for rows in self._rows("SELECT key FROM hesitant ORDER BY key"):
+            for (key,) in rows:
+                self.counts.skipped += 1
+                cause = f"{key} may have been made a moment ago: it is looked for again before it is made."
+                yield Outcome(key, Status.UNKNOWN, code="no_answer", cause=cause)
+        self.con.execute("DELETE FROM candidate WHERE key IN (SELECT key FROM hesitant)")
 
     def unfound(self, create: bool) -> Iterator[tuple[Outcome, int]]:
         """Outcomes of candidates that were looked for and are not exactly one record, each with its digest."""

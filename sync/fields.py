@@ -73,6 +73,12 @@ class Mapping:
     schedule: str | None
     meaning: str
 
+    @property
+    def lag(self) -> float:
+        """Seconds within which a record that was just made may not be found."""
+        kind = self.vendor.objects.get(self.object)
+        return kind.lag if kind is not None else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class RenderedField:

@@ -193,6 +193,10 @@ def _plan(
         if readable and not offline:
             _find(comparison, house, mapping, reached, rendered, keep, progress)
             _refuse_clashes(comparison, book, bound, refuse, keep)
+            if create and mapping.lag:
+                doubtful = list(comparison.hesitant(time.time() - mapping.lag))
+                if keep:
+                    book.keep_outcomes(run, doubtful)
             refuse.take(comparison.unfound(create))
         comparison.compare(create and readable, scope.everything)
         if keep:

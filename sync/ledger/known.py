@@ -15,6 +15,10 @@ SCHEMA_CODES = ("field_missing", "read_only", "permission", "too_long")
 """Rejections that a change of the fields over there may end."""
 
 
+UNANSWERED = ("no_answer", "unanswered")
+"""Outcomes of a write that may have taken effect."""
+
+
 class Known(Database):
     """Records and standings."""
 
@@ -27,9 +31,14 @@ class Known(Database):
         return self.stream(query)
 
     def unsettled(self, bound: Bound) -> Iterator[Sequence[Any]]:
-        """All other standings in chunks of (entity, digest, state, recheck_at, code)."""
+        """All other standings in chunks of (entity, digest, state, recheck_at, code, doubted_at).
+
+        The last is since when nobody knows whether the record was written.
+        """
         c = t.standings.c
-        query = sa.select(c.entity, c.digest, c.state, c.recheck_at, c.code).where(
+        doubted = sa.and_(c.state == "unknown", sa.or_(c.code.is_(None), c.code.in_(UNANSWERED)))
+        since = sa.case((doubted, c.since), else_=None)
+        query = sa.select(c.entity, c.digest, c.state, c.recheck_at, c.code, since).where(
             c.account == bound.account, c.mapping == bound.mapping, c.state != "settled"
         )
         return self.stream(query)

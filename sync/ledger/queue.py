@@ -277,7 +277,7 @@ class Queue(Database):
             object=row.object,
             destination=row.destination,
             attempts=row.attempts,
-            begun=bool(row.begun),
+            begun=float(row.begun),
             types=types,
             planned=tuple(
                 read_planned(raw, types) for raw in json.loads(row.changes) if raw["key"] not in answered
@@ -286,17 +286,30 @@ class Queue(Database):
 
     def begin(self, claimed: Claimed) -> bool:
         """From now on the batch may take effect over there. False when it was taken from us."""
-        return self._ours(claimed, begun=1)
+        return self._ours(claimed, begun=int(time.time()))
 
     def extend(self, claimed: Claimed, lease: float = LEASE) -> bool:
         """Keep a claimed batch for longer; False when it was taken from us."""
         return self._ours(claimed, lease_until=time.time() + lease)
 
-    def give_back(self, claimed: Claimed, not_before: float, burn: bool = True) -> bool:
-        """Put an unfinished batch back, to be claimed again at `not_before`. Waiting burns no attempt."""
+    def give_back(
+        self, claimed: Claimed, not_before: float, burn: bool = True, interrupted: bool = False
+    ) -> bool:
+        """Put an unfinished batch back, to be claimed again at `not_before`. Waiting burns no attempt.
+
+        One that was `interrupted` may just have taken effect; of any other it is known that what has no answer was not
+        done.
+        """
         attempts = claimed.attempts if burn else max(0, claimed.attempts - 1)
+        begun = t.batches.c.begun
         return self._ours(
-            claimed, state="ready", owner=None, lease_until=None, not_before=not_before, attempts=attempts
+            claimed,
+            state="ready",
+            owner=None,
+            lease_until=None,
+            not_before=not_before,
+            attempts=attempts,
+            begun=begun if interrupted else sa.case((begun > 0, 1), else_=0),
         )
 
     def finish_batch(self, claimed: Claimed) -> bool:

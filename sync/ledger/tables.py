@@ -128,7 +128,9 @@ batches = Table(
     Column("not_before", Double, nullable=False),
     Column("rung_at", Double, nullable=False),
     Column("attempts", Integer, nullable=False),
-    Column("begun", Integer, nullable=False),  # 1 from the first push on: it may have taken effect
+    Column(
+        "begun", Integer, nullable=False
+    ),  # when it was pushed last, 1 for long ago: it may have taken effect
     Column("types", Text, nullable=False),  # field name -> type, JSON
     Column("size", Integer, nullable=False),
     Column("changes", Text, nullable=False),  # JSON

@@ -100,7 +100,8 @@ class Claimed:
     object: str
     destination: str
     attempts: int
-    begun: bool
+    begun: float
+    """When it was pushed last, 1 when that is of no concern any more; 0 when it never was."""
     types: Mapping[str, FieldType]
     planned: tuple[Planned, ...]
 

@@ -389,6 +389,7 @@ def test_the_sandbox_refuses_what_the_vendor_would(case: Case, sandbox: Running)
 
 
 def test_segment_takes_any_write_key_without_a_word(sandbox: Running) -> None:
+    """Segment (2025-11): a bad write key is dropped silently behind a 200."""
     with SEGMENT_USERS.opened(sandbox.url, write_key="refused") as destination:
         outcomes = push(destination, SEGMENT_USERS.batch(SEGMENT_USERS.change(0, 1)))
     assert outcomes["u0"].status is Status.DELIVERED

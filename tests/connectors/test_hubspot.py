@@ -155,6 +155,7 @@ def test_what_stands_there_is_read_as_the_type_or_else_as_text(
 
 
 def test_values_arrive_as_hubspot_keeps_them_and_none_clears(sandbox: Running) -> None:
+    """HubSpot, properties guide (2026): values are text, an empty text clears; null is not documented."""
     seed(sandbox, {"101": {"email": "ada@example.com", "note": "old", "plan": "x"}})
     fields: dict[str, Value] = {
         "score": 66.5,
@@ -187,6 +188,8 @@ def test_values_arrive_as_hubspot_keeps_them_and_none_clears(sandbox: Running) -
 
 
 def test_every_path_is_a_dated_one() -> None:
+    """HubSpot, changelog (2026): v1 to v3 lose support in September 2027; the SDK 12.0.0 speaks v3 only."""
+
     def answer(asked: Asked) -> Said:
         if asked.method == "GET":
             return Said(200, {"portalId": 7, "results": []})
@@ -237,6 +240,7 @@ def test_each_bad_value_of_a_full_batch_costs_one_more_call_at_most(sandbox: Run
 
 
 def test_what_is_allowed_is_not_blamed_for_what_is_not() -> None:
+    """Reported: INVALID_OPTION "x was not one of the allowed options: [..]"."""
     said = "gold was not one of the allowed options: [low was first, high]"
     problem = {"isValid": False, "message": said, "error": "INVALID_OPTION", "name": "level"}
 
@@ -255,6 +259,7 @@ def test_what_is_allowed_is_not_blamed_for_what_is_not() -> None:
 
 
 def test_a_refusal_that_names_nobody_is_narrowed_down_by_halves() -> None:
+    """HubSpot, error guide (2026): without trace ids a batch is all or nothing, and every field of an error is optional."""
     body = {"status": "error", "category": "VALIDATION_ERROR", "message": "A rule of the portal says no"}
 
     def answer(asked: Asked) -> Said:
@@ -270,6 +275,7 @@ def test_a_refusal_that_names_nobody_is_narrowed_down_by_halves() -> None:
 
 
 def test_a_record_that_no_answer_names_was_not_delivered() -> None:
+    """hubspot-api-nodejs issue 548 (2024): 200 with empty results and no errors, and nothing written."""
     empty = {"status": "COMPLETE", "results": []}
     with answering(lambda asked: Said(200, empty)) as vendor, portal(vendor.url) as destination:
         outcomes = push(
@@ -277,13 +283,15 @@ def test_a_record_that_no_answer_names_was_not_delivered() -> None:
             change("old", {"score": 1}, "101"),
             change("new", {"score": 1}, email="new@example.com"),
         )
-    assert (outcomes["old"].status, outcomes["old"].code) == (Status.REJECTED, "unanswered")
+    assert (outcomes["old"].status, outcomes["old"].code) == (Status.UNKNOWN, "unanswered")
     # It may be there: whoever comes next looks before making it.
     assert (outcomes["new"].status, outcomes["new"].code) == (Status.UNKNOWN, "unanswered")
     assert "COMPLETE" in outcomes["old"].answer
 
 
 def test_answers_come_in_any_order_and_with_or_without_a_trace() -> None:
+    """HubSpot, batch endpoints (2026): the order of the results is not promised."""
+
     def answer(asked: Asked) -> Said:
         done = [
             {"id": each.get("id") or "9" + each["properties"]["email"][1], "properties": each["properties"]}
@@ -323,6 +331,7 @@ def test_an_update_whose_answer_is_lost_is_repeated() -> None:
 
 
 def test_a_contact_who_exists_already_is_updated_and_not_made_twice(sandbox: Running) -> None:
+    """Reported (2024): 409 CONFLICT "Contact already exists. Existing ID: 123"."""
     seed(sandbox, {"101": {"email": "ada@example.com", "note": "mine"}})
     with portal(sandbox.url) as destination:
         outcomes = push(
@@ -377,6 +386,7 @@ def test_the_first_key_with_one_hit_counts(sandbox: Running) -> None:
 
 
 def test_a_contact_is_found_by_another_of_its_addresses_and_after_a_merge_by_its_former_id() -> None:
+    """HubSpot, contacts guide (2026): e-mail includes hs_additional_emails; a merged id leads to the surviving record."""
     properties = {
         "email": "ada@example.com",
         "hs_additional_emails": "ada@old.example.com;a@example.com",
@@ -420,6 +430,7 @@ def test_a_key_that_is_not_unique_is_a_matter_of_the_file(sandbox: Running) -> N
 
 
 def test_a_domain_that_two_companies_have_is_ambiguous(sandbox: Running) -> None:
+    """HubSpot, companies guide (2026): the domain is a hint; the API makes a second company with the same one."""
     companies = {"9": {"domain": "acme.com", "score": "3"}, "10": {"domain": "twice.com"}}
     seed(sandbox, companies=companies | {"11": {"domain": "twice.com"}})
     with portal(sandbox.url) as destination:
@@ -438,6 +449,8 @@ def test_a_domain_that_two_companies_have_is_ambiguous(sandbox: Running) -> None
 
 
 def test_a_search_is_never_longer_than_hubspot_reads_and_all_its_pages_are_turned() -> None:
+    """HubSpot, search guide (2026): bodies of up to 3,000 characters, 200 results a page."""
+
     def answer(asked: Asked) -> Said:
         (values,) = (each["filters"][0]["values"] for each in asked.body["filterGroups"])
         assert len(values) <= 100
@@ -457,6 +470,7 @@ def test_a_search_is_never_longer_than_hubspot_reads_and_all_its_pages_are_turne
 
 
 def test_a_record_that_is_twice_in_a_batch_takes_two_calls_and_the_later_word_holds(sandbox: Running) -> None:
+    """Reported: "Duplicate IDs found in batch input: [..]. IDs must be unique" refuses the whole batch."""
     seed(sandbox, {"101": {"email": "ada@example.com"}})
     watched = Watched()
     with portal(sandbox.url, watched) as destination:
@@ -469,6 +483,7 @@ def test_a_record_that_is_twice_in_a_batch_takes_two_calls_and_the_later_word_ho
 
 
 def test_a_unique_value_that_another_record_has_is_a_duplicate(sandbox: Running) -> None:
+    """Reported: "Cannot set PropertyValueCoordinates{..}. 123 already has that value"."""
     seed(sandbox, {"101": {"email": "a@example.com", "our_id": "1"}, "102": {"email": "b@example.com"}})
     with portal(sandbox.url) as destination:
         outcomes = push(destination, change("u1", {"score": 1}, "101"), change("u2", {"our_id": "1"}, "102"))
@@ -492,6 +507,7 @@ def test_a_number_that_is_none_is_refused_before_it_is_sent(sandbox: Running) ->
 
 
 def test_a_missing_scope_is_named() -> None:
+    """HubSpot, error guide (2026): 403 MISSING_SCOPES."""
     scopes = {"requiredGranularScopes": ["crm.objects.contacts.write"]}
     body = {"status": "error", "category": "MISSING_SCOPES", "message": "no", "errors": [{"context": scopes}]}
     with answering(lambda asked: Said(403, body)) as vendor, portal(vendor.url) as destination:
@@ -502,6 +518,7 @@ def test_a_missing_scope_is_named() -> None:
 
 
 def test_a_portal_that_is_being_moved_says_when_to_come_back() -> None:
+    """HubSpot, error guide (2026): 477 with Retry-After, up to 24 h."""
     moved = Said(477, {"status": "error"}, {"Retry-After": "86400"})
     with (
         answering(lambda asked: moved) as vendor,
@@ -514,6 +531,8 @@ def test_a_portal_that_is_being_moved_says_when_to_come_back() -> None:
 
 
 def test_a_lock_is_waited_for() -> None:
+    """HubSpot, error guide (2026): 423, and a lock lasts two seconds."""
+
     def answer(asked: Asked) -> Said:
         return Said(423, {"message": "locked"}) if len(vendor.asked) == 1 else results(asked)
 
@@ -538,6 +557,7 @@ def test_a_lock_is_waited_for() -> None:
 def test_the_quota_that_is_spent_says_how_long_to_stay_away(
     body: Any, headers: Mapping[str, str], seconds: float | None
 ) -> None:
+    """HubSpot, usage guidelines (2026): policyName tells the window; no Retry-After is promised."""
     assert wait(Answer(429, headers, body)) == seconds
 
 
@@ -559,6 +579,7 @@ class Latin(str):
 
 
 def test_the_page_of_a_proxy_that_is_not_utf_8_is_still_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """hubspot-api-client 12.0.0, read: its error handling decodes the body as UTF-8."""
     monkeypatch.setattr("connectors.http.ATTEMPTS", 1)
     page = Said(502, Latin("<h1>Überlastet</h1>"))
     with (
@@ -570,6 +591,7 @@ def test_the_page_of_a_proxy_that_is_not_utf_8_is_still_an_answer(monkeypatch: p
 
 
 def test_an_archived_property_that_comes_back_as_something_else_is_said(sandbox: Running) -> None:
+    """Observed live by a third party (2026-09-29): making an archived name restores the old property."""
     with portal(sandbox.url) as destination:
         destination.create_fields("contacts", [NewField("mood", FieldType.TEXT, "Mood")])
         requests.delete(
@@ -613,6 +635,7 @@ def test_fields_tell_what_can_be_written(sandbox: Running) -> None:
 
 
 def test_names_are_in_lower_case() -> None:
+    """Segment cleanProp and Estuary docs: property names are lower case, digits, underscore, 100 characters."""
     assert VENDOR.spell("Accoil", "Health", "last_active", Entity.USER) == "accoil_health_lastactive"
     assert VENDOR.spell("Accoil", "My Score", "score", Entity.ACCOUNT) == "accoil_myscore_score"
 

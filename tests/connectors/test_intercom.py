@@ -129,6 +129,8 @@ def test_a_region_that_does_not_exist_is_named() -> None:
 
 
 def test_every_call_asks_for_the_version_that_we_know() -> None:
+    """python-intercom 5.0.1, probed: no Intercom-Version header, so that each workspace answers in its own."""
+
     def answer(asked: Asked) -> Said:
         body = {"id": "5f1", "app": {"id_code": "x"}, "data": [], "pages": {}}
         return Said(200, body)
@@ -195,6 +197,7 @@ def test_a_contact_is_found_by_external_id_before_email_and_its_values_are_read(
 
 
 def test_a_second_key_with_one_hit_settles_what_the_first_left_open(sandbox: Running) -> None:
+    """Reported: users whose external ids differ may share an e-mail address."""
     seed(
         sandbox,
         [
@@ -318,6 +321,7 @@ def test_an_update_writes_the_fields_and_nothing_else(sandbox: Running) -> None:
 
 
 def test_a_whole_number_fits_an_integer_attribute_and_a_date_is_midnight(sandbox: Running) -> None:
+    """Intercom OpenAPI 2.14: dates are unix seconds; an integer attribute takes no 5.0."""
     seed(sandbox, [{"id": "5f1"}])
     with workspace(sandbox.url) as destination:
         push(destination, change("u1", {SCORE: 71.0, SEEN: date(2025, 11, 24)}, id="5f1"))
@@ -335,6 +339,7 @@ def test_a_new_contact_carries_what_it_will_be_found_by(sandbox: Running) -> Non
 
 
 def test_a_contact_that_search_did_not_show_is_updated_instead_of_made_twice(sandbox: Running) -> None:
+    """Intercom OpenAPI 2.14: search may lag by minutes. Reported: 409 "A contact matching those details already exists with id=.."."""
     seed(sandbox, [{"id": "5f1", "external_id": "u1", "email": "first@example.com"}])
     with workspace(sandbox.url) as destination:
         outcomes = push(destination, change("u1", {SCORE: 7}, external_id="u1", email="ada@example.com"))
@@ -344,6 +349,7 @@ def test_a_contact_that_search_did_not_show_is_updated_instead_of_made_twice(san
 
 
 def test_an_archived_contact_is_left_alone_and_said_to_be_archived() -> None:
+    """python-intercom pull request 543: an archived contact is a 409 with another message."""
     words = "An archived contact matching those details already exists with id=5ff25dc6"
     with (
         answering(lambda asked: Said(409, refusal("conflict", words))) as vendor,
@@ -356,6 +362,8 @@ def test_an_archived_contact_is_left_alone_and_said_to_be_archived() -> None:
 
 
 def test_a_merged_contact_is_followed_to_whom_it_became() -> None:
+    """Intercom OpenAPI 2.14: 410 contact_merged, with the survivor in the Link header."""
+
     def answer(asked: Asked) -> Said:
         if asked.path == "/contacts/5f2":
             return Said(200, {"type": "contact", "id": "5f2"})
@@ -407,6 +415,7 @@ def test_companies_are_made_and_updated(sandbox: Running) -> None:
 
 
 def test_a_company_that_is_made_twice_is_one(sandbox: Running) -> None:
+    """Intercom OpenAPI 2.14: POST /companies matches by company_id, which never changes."""
     seed(sandbox)
     with workspace(sandbox.url) as destination:
         made = change("a1", {"name": "Acme"}, company_id="a1")
@@ -416,6 +425,7 @@ def test_a_company_that_is_made_twice_is_one(sandbox: Running) -> None:
 
 
 def test_a_missing_attribute_is_named_and_costs_one_call(sandbox: Running) -> None:
+    """Reported: 400 parameter_invalid "Custom attribute 'x' does not exist" (API 2.0 changelog: only /data_attributes makes them)."""
     seed(sandbox, ({"id": f"5f{n}"} for n in range(4)))
     watched = Watched()
     with workspace(sandbox.url, watched) as destination:
@@ -459,6 +469,7 @@ def test_one_value_that_is_not_taken_sinks_nobody_else(sandbox: Running, field: 
 def test_what_intercom_has_no_room_for_is_refused_before_anything_is_sent(
     sandbox: Running, value: Value, code: str
 ) -> None:
+    """Reported: no lists or objects as values; older documentation: 255 characters."""
     watched = Watched()
     with workspace(sandbox.url, watched) as destination:
         outcome = push(destination, change("u1", {LEVEL: value}, id="5f1"))["u1"]
@@ -498,6 +509,7 @@ def test_an_attribute_that_somebody_made_meanwhile_is_fine(sandbox: Running) -> 
 
 
 def test_a_name_that_companies_have_is_refused_with_the_cure(sandbox: Running) -> None:
+    """Intercom OpenAPI 2.14: "You already have 'X' in your company data. To save this as new people data, .."."""
     with workspace(sandbox.url) as destination:
         destination.create_fields("companies", [NewField("score", FieldType.INTEGER, "Score")])
         with pytest.raises(ConfigurationError) as caught:
@@ -507,6 +519,7 @@ def test_a_name_that_companies_have_is_refused_with_the_cure(sandbox: Running) -
 
 
 def test_a_name_with_forbidden_characters_is_refused_with_the_reason(sandbox: Running) -> None:
+    """Intercom OpenAPI 2.14: alphanumeric characters, currency symbols and hyphens."""
     with workspace(sandbox.url) as destination, pytest.raises(ConfigurationError, match="alphanumeric"):
         destination.create_fields("contacts", [NewField("!nv@l!d", FieldType.TEXT, "Invalid")])
 
@@ -530,6 +543,7 @@ def test_fields_are_known_with_type_room_and_options(sandbox: Running) -> None:
 
 
 def test_being_limited_pauses_everybody_until_the_moment_that_intercom_names() -> None:
+    """Intercom, rate limiting (2026): X-RateLimit-Reset is a moment in unix seconds; no Retry-After."""
     now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
     headers = {"date": format_datetime(now, usegmt=True), "x-ratelimit-reset": str(int(now.timestamp()) + 7)}
     assert intercom.wait(Answer(429, headers, {})) == 7.0
@@ -538,6 +552,7 @@ def test_being_limited_pauses_everybody_until_the_moment_that_intercom_names() -
 
 
 def test_what_was_limited_is_asked_again() -> None:
+    """python-intercom 5.0.1, probed: max_retries up to 2 do not retry at all; retries are ours."""
     answers = iter(
         [Said(429, refusal("rate_limit_exceeded", "Exceeded rate limit")), Said(200, {"id": "5f1"})]
     )
@@ -670,6 +685,7 @@ def test_the_log_knows_no_token_and_no_address(sandbox: Running, caplog: pytest.
 
 
 def test_companies_have_trait_names_of_their_own() -> None:
+    """Intercom OpenAPI 2.14: contacts and companies share their names of attributes."""
     spell = intercom.VENDOR.spell
     assert spell("Accoil", "Big Health", "score", Entity.USER) == "Accoil_BigHealth_Score"
     assert (

@@ -182,6 +182,7 @@ def test_who_it_is(sandbox: Running) -> None:
 
 
 def test_ids_of_fifteen_and_eighteen_characters_are_the_same() -> None:
+    """Salesforce help: three characters behind the first fifteen tell their case."""
     assert whole_id("001A0000006Vm9r") == "001A0000006Vm9rIAC"
     assert whole_id("001A0000006Vm9rIAC") == "001A0000006Vm9rIAC"
 
@@ -195,6 +196,7 @@ def test_any_text_is_a_string_of_soql(text: str) -> None:
 
 @given(st.lists(st.text(max_size=80), max_size=300))
 def test_no_query_is_longer_than_an_address_may_be_and_none_leaves_anybody_out(values: list[str]) -> None:
+    """help.salesforce.com 000386264 (2026-06): an address of more than 16,384 bytes is answered 414."""
     made = list(queries("Account", ["Id", "Score__c"], "Heatsync_Id__c", values))
     assert all(len(quote_plus(query)) <= QUERY_LENGTH for query in made)
     asked = [soql.parse(query).where for query in made]
@@ -234,6 +236,8 @@ def test_the_first_key_with_one_hit_counts_and_several_are_ambiguous(sandbox: Ru
 
 
 def test_case_makes_a_difference_where_the_org_says_so() -> None:
+    """Salesforce, describe: an external id may be caseSensitive; SOQL compares without case."""
+
     def answer(asked: Asked) -> Said:
         if is_login(asked):
             return token()
@@ -315,6 +319,7 @@ def test_any_object_can_be_written(sandbox: Running) -> None:
 
 
 def test_a_new_record_is_upserted_by_its_external_id(sandbox: Running) -> None:
+    """Salesforce REST guide: Collections upsert by external id, without Id (v46 and later)."""
     seed(sandbox, {"Id": ONE, "Heatsync_Id__c": "a1"})
     new = [
         change("a1", {"Score__c": 1, "Note__c": None}, Heatsync_Id__c="a1", Code__c="c1"),
@@ -347,6 +352,7 @@ def test_a_create_whose_answer_is_lost_is_unknown_unless_an_external_id_makes_it
 
 
 def test_each_kind_of_refusal_has_its_code(sandbox: Running) -> None:
+    """Salesforce REST guide: 200 even if every record of a collection failed; errors are per record."""
     seed(sandbox, *({"Id": f"001{n:012}AAA", "Heatsync_Id__c": f"a{n}"} for n in range(9)))
     wrong: list[dict[str, Value]] = [
         {"Note__c": "x" * 11},
@@ -381,6 +387,7 @@ def test_each_kind_of_refusal_has_its_code(sandbox: Running) -> None:
 
 
 def test_a_value_that_cannot_be_read_costs_two_more_calls(sandbox: Running) -> None:
+    """Salesforce: JSON_PARSER_ERROR refuses the whole request, whoever carries the value."""
     seed(sandbox, *({"Id": f"001{n:012}AAA"} for n in range(200)))
     watched = Watched()
     changes = [change(f"a{n}", {"Score__c": "many" if n == 77 else n}, f"001{n:012}AAA") for n in range(200)]
@@ -391,6 +398,7 @@ def test_a_value_that_cannot_be_read_costs_two_more_calls(sandbox: Running) -> N
 
 
 def test_a_missing_field_costs_one_more_call(sandbox: Running) -> None:
+    """Salesforce: INVALID_FIELD "No such column" refuses the whole request; a field without permission looks the same."""
     seed(sandbox, *({"Id": f"001{n:012}AAA"} for n in range(200)))
     watched = Watched()
     fields: list[dict[str, Value]] = [{"Nowhere__c": 1} if n % 2 else {"Score__c": n} for n in range(200)]
@@ -404,6 +412,7 @@ def test_a_missing_field_costs_one_more_call(sandbox: Running) -> None:
 
 
 def test_a_locked_record_waits_and_the_others_do_not() -> None:
+    """Salesforce: UNABLE_TO_LOCK_ROW per record, also wrapped in CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY."""
     locked = {
         "statusCode": "UNABLE_TO_LOCK_ROW",
         "message": "unable to obtain exclusive access",
@@ -456,6 +465,7 @@ def test_results_that_do_not_fit_the_records_are_no_success(results: Any) -> Non
 
 
 def test_a_record_that_is_twice_in_a_batch_takes_two_calls_and_the_later_word_holds(sandbox: Running) -> None:
+    """Reported: the same id twice in a request fails both with DUPLICATE_VALUE."""
     seed(sandbox, {"Id": ONE})
     with org(sandbox.url) as destination:
         outcomes = push(
@@ -480,6 +490,7 @@ def test_who_left_and_is_nowhere_is_passed_over(sandbox: Running) -> None:
 
 
 def test_a_session_that_ended_is_renewed_once_however_many_ask() -> None:
+    """Salesforce: 401 INVALID_SESSION_ID; neither flow has a refresh token."""
     ended = threading.Event()
     together = threading.Barrier(4)
 
@@ -607,6 +618,7 @@ def test_a_login_that_fails_says_what_to_do(
 
 
 def test_limits_are_told_apart() -> None:
+    """Salesforce: REQUEST_LIMIT_EXCEEDED is of the day (TotalRequests) or of the moment (ConcurrentRequests)."""
     said = [
         refused("REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests (Concurrent API Requests) Limit exceeded.", 403)
     ]
@@ -655,6 +667,8 @@ def test_a_query_that_takes_too_long_comes_back_later() -> None:
 
 
 def test_calls_go_where_they_are_sent_and_leave_owners_alone() -> None:
+    """Salesforce REST guide: without Sforce-Auto-Assign: false, rules may change the owner."""
+
     def answer(asked: Asked) -> Said:
         if is_login(asked):
             return token(host="eu42.salesforce.com")

@@ -87,6 +87,7 @@ def test_users_are_identified_by_their_id(sandbox: Running) -> None:
 
 
 def test_a_group_call_goes_through_a_member_or_else_through_the_account_itself(sandbox: Running) -> None:
+    """segment-analytics-python 2.4.0, probed: a group call needs a user or anonymous id."""
     with source(sandbox.url) as destination:
         push(destination, account("a1", {"s": 1}, via="u7"), account("a2", {"s": 2}), object="accounts")
     state = sandbox.state()["segment"]
@@ -95,6 +96,7 @@ def test_a_group_call_goes_through_a_member_or_else_through_the_account_itself(s
 
 
 def test_null_empties_and_what_is_not_sent_keeps_its_value(sandbox: Running) -> None:
+    """Segment, group specification (2025-11): traits merge, and null is a value."""
     sandbox.seed({"segment": {"users": {"u1": {"email": "ada@example.com", "a": 1, "b": 2}}}})
     with source(sandbox.url) as destination:
         push(destination, user("u1", {"a": None}))
@@ -102,6 +104,7 @@ def test_null_empties_and_what_is_not_sent_keeps_its_value(sandbox: Running) -> 
 
 
 def test_a_repeat_is_the_same_message_and_a_changed_value_or_a_later_write_another() -> None:
+    """Segment (2025-11): messages are de-duplicated by messageId, over at least 24 h."""
     with answering(lambda asked: TAKEN) as vendor, source(vendor.url) as destination:
         push(destination, user("u1", {"a": 1, "b": 2}))
         push(destination, user("u1", {"b": 2, "a": 1}))
@@ -115,6 +118,7 @@ def test_a_repeat_is_the_same_message_and_a_changed_value_or_a_later_write_anoth
 
 
 def test_a_message_has_no_time_of_its_own_and_no_more_traits_than_changed() -> None:
+    """Segment (2025-11): a past timestamp makes a historical import."""
     with answering(lambda asked: TAKEN) as vendor, source(vendor.url) as destination:
         push(destination, user("u1", {"a": 1}))
     (asked,) = vendor.asked
@@ -125,6 +129,7 @@ def test_a_message_has_no_time_of_its_own_and_no_more_traits_than_changed() -> N
 
 
 def test_many_messages_take_as_few_calls_as_the_limits_allow(sandbox: Running) -> None:
+    """Segment (2025-11): up to 2,500 messages in a batch; what is beyond is dropped behind a 200."""
     watched = Watched()
     with source(sandbox.url, watched) as destination:
         push(destination, *(user(f"u{n}", {"a": n}) for n in range(5001)))
@@ -134,7 +139,7 @@ def test_many_messages_take_as_few_calls_as_the_limits_allow(sandbox: Running) -
     assert stats["calls"] == 3
 
 
-def test_no_batch_is_larger_than_475_000_bytes_and_none_could_take_the_next_message() -> None:
+def test_no_batch_is_larger_than_500_000_bytes_and_none_could_take_the_next_message() -> None:
     watched = Watched()
     with answering(lambda asked: TAKEN) as vendor, source(vendor.url, watched) as destination:
         changes = [user(f"u{n}", {"a": "ü" * (n % 50) * 100}) for n in range(150)]
@@ -143,12 +148,13 @@ def test_no_batch_is_larger_than_475_000_bytes_and_none_could_take_the_next_mess
     assert len(vendor.asked) > 2
     for asked, following in zip(vendor.asked, vendor.asked[1:], strict=False):
         size = len(asked.text.encode())
-        assert size <= 475_000 < size + len(json.dumps(following.body["batch"][0])) + 512
+        assert size <= 500_000 < size + len(json.dumps(following.body["batch"][0])) + 512
     sent = [message["userId"] for asked in vendor.asked for message in asked.body["batch"]]
     assert sent == [each.key for each in changes]
 
 
 def test_too_large_a_message_is_refused_before_anything_is_sent(sandbox: Running) -> None:
+    """Segment (2025-11): 32 KB a message."""
     watched = Watched()
     with source(sandbox.url, watched) as destination:
         outcomes = push(destination, user("u1", {"a": "x" * 33_000}))
@@ -159,6 +165,7 @@ def test_too_large_a_message_is_refused_before_anything_is_sent(sandbox: Running
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_what_is_not_a_number_is_never_sent_and_sinks_nobody_else(sandbox: Running, bad: float) -> None:
+    """segment-analytics-python 2.4.0, probed: NaN goes out as such, and the whole batch is answered 400."""
     with source(sandbox.url) as destination:
         outcomes = push(destination, user("u1", {"a": bad}), user("u2", {"a": 1}))
     assert (outcomes["u1"].code, outcomes["u1"].field) == ("bad_value", "a")
@@ -185,6 +192,7 @@ def test_one_refused_message_is_found_by_halving_and_the_others_are_delivered() 
 
 @pytest.mark.parametrize("header", ["Retry-After", "X-RateLimit-Reset"])
 def test_being_limited_pauses_everybody_for_as_long_as_segment_says(header: str) -> None:
+    """Segment (2025-11): Retry-After and X-RateLimit-Reset are both in seconds to wait."""
     answers = iter([Said(429, {"message": "slow down"}, {header: "7"}), TAKEN])
     watched = Watched()
     with answering(lambda asked: next(answers)) as vendor, source(vendor.url, watched) as destination:

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from stories import CONTACTS, USERS, Stage, numbered, planned
+from stories import CONTACTS, USERS, Killed, Stage, numbered, planned
 
 from connectors.base import (
     Batch,
@@ -29,6 +30,7 @@ from sync.house import House, keeping, owner
 from sync.ledger import Ledger, tables
 
 UPSERT = CONTACTS + "mode: upsert\n"
+COMPANIES = "destination: hubspot\nobject: companies\nmatch: {domain: domain}\nmode: upsert\nfields: {plan: account.plan}\n"
 
 
 @pytest.fixture
@@ -114,10 +116,7 @@ def test_a_create_whose_answer_was_lost_is_looked_for_before_it_is_made_again(
 def test_what_is_there_several_times_by_now_is_not_made_once_more(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage.mapping(
-        "m",
-        "destination: hubspot\nobject: companies\nmatch: {domain: domain}\nmode: upsert\nfields: {plan: account.plan}\n",
-    )
+    stage.mapping("m", COMPANIES)
     fields = {"hubspot": {"companies": {"plan": {"type": "string"}}}}
     stage.sandbox.seed({"fields": fields})
     stage.accounts({"a1": "pro", "a2": "pro"})
@@ -141,6 +140,31 @@ def test_what_is_there_several_times_by_now_is_not_made_once_more(
         assert (failure.entity, failure.code) == ("a1", "ambiguous")
     domains = [c["properties"]["domain"] for c in stage.sandbox.state()["hubspot"]["companies"]]
     assert sorted(domains) == ["a1.com", "a1.com", "a2.com"]
+
+
+def test_a_company_that_may_just_have_been_made_waits_until_a_search_would_show_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HubSpot, search guide (2026): a new record is found "a few moments" later, and a domain keeps nobody single."""
+    stage.mapping("m", COMPANIES)
+    stage.sandbox.seed({"fields": {"hubspot": {"companies": {"plan": {"type": "string"}}}}})
+    stage.accounts({"a1": "pro"})
+
+    def push(self: HubSpot, batch: Batch) -> Iterator[Outcome]:
+        raise Killed
+        yield
+
+    with stage.house() as house:
+        planned(house, "m", "r")
+        (batch,) = house.ledger.due_batches("r")
+        with monkeypatch.context() as patch:
+            patch.setattr(HubSpot, "push", push)
+            with pytest.raises(Killed):
+                delivery.deliver(house, batch)
+        delivered = delivery.deliver(house, batch)
+        assert delivered.state == "later"
+        assert 50 < delivered.until - time.time() <= 60
+    assert stage.sandbox.state()["hubspot"]["companies"] == []
 
 
 def test_a_batch_that_was_taken_over_is_not_pushed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def compared(
     diff = Diff(con, Shape(tuple(columns), ("email",), "meaning", clear_on_exit=clear_on_exit))
     diff.desire(desired_sql(con, rows))
     settled = [(s[0], s[1]) for s in standings if s[2] == "settled"]
-    unsettled = [(s[0], s[1], s[2], s[4], None) for s in standings if s[2] != "settled"]
+    unsettled = [(s[0], s[1], s[2], s[4], None, None) for s in standings if s[2] != "settled"]
     diff.stand([settled], [unsettled], 1000.0, scope)
     diff.know_levels([[(s[0], s[3]) for s in standings]])
     records = [(key, f"r-{key}", None, 1, json.dumps(fields), None) for key, fields in (known or {}).items()]

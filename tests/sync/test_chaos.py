@@ -1,0 +1,37 @@
+"""Whatever goes wrong on the way, in the end everything stands as desired, and nothing was done twice for it."""
+
+import os
+from pathlib import Path
+
+import pytest
+from storms import CASES, weathered
+
+from sandbox.faults import ALL, KINDS, Faults
+
+RUNS = int(os.environ.get("HEATSYNC_STORMS", "0"))
+"""How many long runs of everything at once; `make test-chaos` makes 200. Without it there are a few short ones."""
+OF_RECORDS = {"refused": 0.04, "named": 0.02, "unnamed": 0.02, "row": 0.05, "stale": 0.3}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_under_one_fault_everything_that_can_be_accepted_arrives(kind: str, tmp_path: Path) -> None:
+    faults = Faults({kind: 0.3}, seed=1, slow=0.01)
+    struck = [case for case in CASES if case.vendor in KINDS[kind].vendors]
+    chosen = struck if RUNS or len(struck) < 3 else struck[list(KINDS).index(kind) % 2 :: 2]
+    weathered(tmp_path / "w", faults, chosen, seed=1, days=3 if RUNS else 2)
+
+
+@pytest.mark.parametrize("seed", range(RUNS or 2))
+def test_under_all_faults_everything_that_can_be_accepted_arrives(seed: int, tmp_path: Path) -> None:
+    faults = Faults({ALL: 0.3, **OF_RECORDS}, seed=seed, slow=0.01)
+    print(f"seed {seed}: {dict(faults.rates)}")
+    weathered(
+        tmp_path / "w", faults, CASES if RUNS else CASES[seed % 2 :: 2], seed=seed, days=3 if RUNS else 2
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_company_that_no_search_shows_yet_is_not_made_twice(seed: int, tmp_path: Path) -> None:
+    faults = Faults({"lost": 0.4, "stale": 1.0}, seed=seed)
+    companies = [case for case in CASES if case.name == "hs-companies"]
+    weathered(tmp_path / "w", faults, companies, seed=seed)
