@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +20,11 @@ from connectors.base import (
     ConfigurationError,
     Destination,
     HeatsyncError,
-    Limits,
+    Quota,
     Throttle,
     Unavailable,
 )
-from connectors.http import Pace
+from connectors.pace import Book, Budget, Pace
 from sync import mapping as mapping_files
 from sync.fields import Mapping as FieldMapping
 from sync.ledger import LEASE, Bound, Ledger
@@ -119,12 +120,12 @@ def keeping(extend: Callable[[], object], every: float = LEASE / 4) -> Iterator[
 
 
 class House(AbstractContextManager["House"]):
-    """Everything at hand for one workspace. `throttle` makes the quota of a destination and credential."""
+    """Everything at hand for one workspace. `book` is where quotas are shared; without one, in the ledger."""
 
     def __init__(
         self,
         workspace: Workspace,
-        throttle: Callable[[str, Limits], Throttle] | None = None,
+        book: Book | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.workspace = workspace
@@ -135,8 +136,8 @@ class House(AbstractContextManager["House"]):
         self.creating: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         """In front of the ledger's locks for creating, so that the threads of one process wait without asking it."""
         self._environ = environ
-        self._throttle = throttle
-        self._throttles: dict[str, Throttle] = {}
+        self._book: Book = book or self.ledger
+        self._throttles: dict[str, _Late] = {}
         self._reached: dict[str, Reached] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -199,13 +200,10 @@ class House(AbstractContextManager["House"]):
                 self._throttles[credential] = _Late()
             throttle = self._throttles[credential]
             destination = config.vendor.connect(settings, throttle, calls.made)
-            if isinstance(throttle, _Late) and throttle.real is None:
-                limits = destination.limits
-                throttle.real = (
-                    self._throttle(credential, limits)
-                    if self._throttle
-                    else Pace(limits.calls, limits.seconds)
-                )
+            if throttle.real is None:
+                limits, most = destination.limits, settings.get("requests_per_day")
+                budget = Budget(int(most), self._today) if most else None
+                throttle.real = Pace(limits.calls, limits.seconds, self._book, credential, budget)
             known = self.ledger.known_account(credential)
             if known is None:
                 account = destination.account()
@@ -225,6 +223,12 @@ class House(AbstractContextManager["House"]):
     def reached(self, mapping: str) -> Reached | None:
         """The destination of a mapping if it was opened already."""
         return self._reached.get(mapping)
+
+    def _today(self) -> tuple[str, datetime]:
+        """The day in the workspace's time zone, and its end."""
+        now = datetime.now(self.workspace.time_zone)
+        end = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), self.workspace.time_zone)
+        return now.date().isoformat(), end
 
     def bury_the_dead(self) -> None:
         """End the leases of processes of this host that are no more."""
@@ -262,3 +266,11 @@ class _Late:
     def pause(self, seconds: float) -> None:
         assert self.real is not None
         self.real.pause(seconds)
+
+    def told(self, quota: Quota) -> None:
+        assert self.real is not None
+        self.real.told(quota)
+
+    def part(self, name: str, calls: int, seconds: float) -> Throttle:
+        assert self.real is not None
+        return self.real.part(name, calls, seconds)

@@ -25,6 +25,7 @@ class Database:
     def __init__(self, url: str) -> None:
         parsed = _parse(url)
         self.embedded = parsed.get_backend_name() == "sqlite"
+        self._looked: dict[str, tuple[float, float]] = {}
         if self.embedded and parsed.database:
             _make_folder(Path(parsed.database).parent)
         self._engine = sa.create_engine(
