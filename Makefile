@@ -12,7 +12,7 @@ PROCESSES ?= 2
 DAY ?= $(shell date -u -d yesterday +%F 2>/dev/null || date -u -v-1d +%F)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-real test test-long lint format bench data clean
+.PHONY: help demo demo-real test test-limits test-long lint format bench data clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ demo-real: $(VENV)/.real  ## the same on a real message log
 
 test: $(VENV)/.test  ## all tests, with a real Redis and a real PostgreSQL
 	@$(VENV)/bin/python -m pytest -n $(PROCESSES)
+
+test-limits: $(VENV)/.test  ## two workers against each vendor's windows, a minute each
+	@HEATSYNC_WINDOW_SECONDS=60 $(VENV)/bin/python -m pytest -s tests/worker/test_windows.py
 
 test-long: $(VENV)/.test  ## the same, every law with ten times as many examples
 	@HEATSYNC_EXAMPLES=$${HEATSYNC_EXAMPLES:-10} $(VENV)/bin/python -m pytest -n $(PROCESSES)

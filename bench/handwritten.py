@@ -282,9 +282,7 @@ def _parts(timed: Timed, entity: str, counts: str) -> None:
 def _users(timed: Timed, day: date) -> None:
     """`user_rows`: everybody who existed."""
     _parts(
-        timed,
-        "user",
-        "SELECT user_id AS id, nano_0 AS nano, week.* FROM week JOIN user_scores USING (user_id)",
+        timed, "user", "SELECT user_id AS id, nano_0 AS nano, week.* FROM week JOIN user_scores USING (user_id)"
     )
     timed.run(
         "user: rows",
@@ -358,9 +356,7 @@ def _finish(timed: Timed, entity: str, file: Path, day: date, benchmark: float) 
     changed = f"(({apart} | ({apart} >> 1)) & {sum(1 << 2 * k for k in range(TREND))})"
     names = "[" + ", ".join(f"'{name}'" for name, _ in BANDS) + "]"
     audiences = _audiences(entity, day)
-    bits = " | ".join(
-        f"(coalesce({sql}, false)::BIGINT << {bit})" for bit, (_, _, sql) in enumerate(audiences)
-    )
+    bits = " | ".join(f"(coalesce({sql}, false)::BIGINT << {bit})" for bit, (_, _, sql) in enumerate(audiences))
     timed.run(
         f"{entity}: changes",
         f"""

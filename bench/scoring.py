@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
@@ -83,8 +83,7 @@ def prepare(folder: Path, events: int) -> product_log.Made:
     (folder / "heatsync.yml").write_text(
         "version: 1\nsource:\n"
         + "".join(
-            f"  {name}: {{table: {name}.parquet, time_zone: UTC}}\n"
-            for name in ("events", "users", "accounts")
+            f"  {name}: {{table: {name}.parquet, time_zone: UTC}}\n" for name in ("events", "users", "accounts")
         )
     )
     (folder / "mappings/profiles/health.yml").write_text(handwritten.PROFILE)

@@ -36,7 +36,7 @@ from connectors.base import (
 )
 from connectors.http import Answer, Line, Lost, words
 from connectors.hubspot_records import BATCH, OWN_ID, Item
-from connectors.hubspot_wire import HOST, RAW, Wire, quota, wait
+from connectors.hubspot_wire import CONNECTIONS, HOST, RAW, Wire, quota, wait
 from connectors.rounds import Hit
 
 PAGE = 200
@@ -62,8 +62,7 @@ class HubSpot:
             lookups=BATCH,
             calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
             seconds=10.0,
-            # A batch takes up to half a second: so many at once make 190 calls in ten.
-            concurrency=12,
+            concurrency=CONNECTIONS,
         )
 
     def close(self) -> None:

@@ -19,6 +19,8 @@ API_VERSION = "2026-09"
 HOST = "https://api.hubapi.com"
 TIMEOUT = (5.0, 60.0)
 """Seconds: to connect, and between two bytes of the answer."""
+CONNECTIONS = 12
+"""Calls at once: 190 in ten seconds, at up to half a second for a batch."""
 V3 = re.compile(r"^/crm/v3/(objects|properties)/")
 DAY_SPENT = 3600.0
 """Seconds until it is worth asking again: the daily quota returns at midnight of the portal's own time zone."""
@@ -128,6 +130,7 @@ class Wire:
 
         settings = contacts.Configuration(host=self.host)
         settings.access_token = self._token
+        settings.connection_pool_maxsize = CONNECTIONS
         settings.retries = Retry(total=0, raise_on_status=False, raise_on_redirect=False)
         # Other libraries see for themselves what the environment says of proxies.
         address = urlsplit(self.host)

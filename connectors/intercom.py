@@ -55,7 +55,8 @@ HOSTS = {
     "eu": "https://api.eu.intercom.io",
     "au": "https://api.au.intercom.io",
 }
-CONCURRENCY = 8
+CONCURRENCY = 32
+"""Calls at once: 160 a second at a fifth of a second each."""
 PER_PAGE = 150
 """The most contacts that a page of search results holds, hence also the lookups of one search."""
 CAREFUL = 15
@@ -376,6 +377,7 @@ def _client(token: str, heard: threading.local) -> "httpx.Client":
         # A redirected PUT becomes a GET, which succeeds and writes nothing.
         follow_redirects=False,
         timeout=httpx.Timeout(30.0, connect=5.0),
+        limits=httpx.Limits(max_connections=CONCURRENCY, max_keepalive_connections=CONCURRENCY),
         event_hooks={"response": [lambda response: setattr(heard, "response", response)]},
     )
 

@@ -75,8 +75,9 @@ class Salesforce:
             lookups=400,
             calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
             seconds=10.0,
-            # More of them would wait for each other's locks.
-            concurrency=2,
+            # A write locks the record's parents too, and who waits for a lock is refused: the same objects are not
+            # to be updated in several threads (Salesforce, Record-Level Locking, version 256).
+            concurrency=1,
         )
 
     def close(self) -> None:

@@ -4,8 +4,9 @@ A writing transaction of SQLite begins IMMEDIATE: a deferred one that finds anot
 instead of waiting (sqlite.org/lang_transaction, 2.2).
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ class Database:
     def __init__(self, url: str) -> None:
         parsed = _parse(url)
         self.embedded = parsed.get_backend_name() == "sqlite"
+        # SQLite has one writer at a time, and lets the others sleep and ask again: a lock wakes them at once.
+        self._turn = threading.Lock() if self.embedded else nullcontext()
         self._looked: dict[str, tuple[float, float]] = {}
         if self.embedded and parsed.database:
             _make_folder(Path(parsed.database).parent)
@@ -72,7 +75,11 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        with self._engine.connect().execution_options(writes=True) as connection, connection.begin():
+        with (
+            self._turn,
+            self._engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
             yield connection
 
     def _migrate(self) -> None:

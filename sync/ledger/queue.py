@@ -239,6 +239,45 @@ class Queue(Database):
             when: float | None = connection.scalar(query)
         return when
 
+    def lane(self, batch: str) -> tuple[str, str] | None:
+        """The account and object that a batch goes to."""
+        b, r = t.batches.c, t.runs.c
+        same = sa.and_(r.run == b.run, r.mapping == b.mapping)
+        query = sa.select(b.account, r.object).join(t.runs, same).where(b.id == batch)
+        with self.reading() as connection:
+            row = connection.execute(query).first()
+        return (row.account, row.object) if row is not None else None
+
+    def next_in_lane(self, account: str, object: str) -> str | None:
+        """The batch to an object that may be claimed now, of the run that nobody rang for the longest."""
+        b, r = t.batches.c, t.runs.c
+        same = sa.and_(r.run == b.run, r.mapping == b.mapping)
+        query = (
+            sa.select(b.id)
+            .join(t.runs, same)
+            .where(b.account == account, r.object == object, r.state == "ready", _due(time.time()))
+            .order_by(b.rung_at, b.id)
+            .limit(1)
+        )
+        with self.reading() as connection:
+            found: str | None = connection.scalar(query)
+        return found
+
+    def put_off(self, run: str, mapping: str, until: float, cause: str) -> None:
+        """Nothing of a run is due before then; the run says why."""
+        b, r = t.batches.c, t.runs.c
+        with self.writing() as connection:
+            connection.execute(
+                t.batches.update()
+                .where(b.run == run, b.mapping == mapping, b.state == "ready", b.not_before < until)
+                .values(not_before=until)
+            )
+            connection.execute(
+                t.runs.update()
+                .where(r.run == run, r.mapping == mapping, r.state == "ready", r.ended_at.is_(None))
+                .values(cause=cause)
+            )
+
     def ring(self, ids: Sequence[str]) -> None:
         """Note that a doorbell was rung for these batches just now."""
         if ids:
@@ -470,14 +509,16 @@ def _standing_there(claimed: Claimed, change: Change, fields: Mapping[str, Any])
 
 
 def _free(now: float) -> sa.ColumnElement[bool]:
-    """Batches that may be claimed: of a released run, and nobody's or of somebody whose lease ran out."""
+    """Batches that may be claimed: of a released run, and due."""
+    return sa.and_(_due(now), _released())
+
+
+def _due(now: float) -> sa.ColumnElement[bool]:
+    """Batches that are nobody's, or of somebody whose lease ran out."""
     b = t.batches.c
-    return sa.and_(
-        sa.or_(
-            sa.and_(b.state == "ready", b.not_before <= now),
-            sa.and_(b.state == "claimed", b.lease_until <= now),
-        ),
-        _released(),
+    return sa.or_(
+        sa.and_(b.state == "ready", b.not_before <= now),
+        sa.and_(b.state == "claimed", b.lease_until <= now),
     )
 
 
