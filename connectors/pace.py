@@ -4,11 +4,11 @@ Each call takes the next free slot (the "virtual scheduling" form of the generic
 Where the slots are kept is a `Book`'s business: in Redis, in the ledger, or in this process.
 """
 
+import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -25,13 +25,14 @@ CATCHING_UP = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked of a book: up to `calls` slots, `gap` seconds apart, the first up to `late` seconds ago.
+    """What is asked of a book: a slot, and those of the next `ahead` seconds; `gap` seconds apart, the first up to
+    `late` seconds ago.
 
     `most` is how many calls there may be on `day`; None when nobody counts.
     """
 
     name: str
-    calls: int
+    ahead: float
     gap: float
     late: float
     day: str = ""
@@ -83,7 +84,7 @@ class Page:
         wait = first - now
         if wait > PATIENCE:
             return Slots(wait, 0, gap)
-        calls = wish.calls
+        calls = max(1, int(wish.ahead / gap))
         if wish.most is not None:
             if self.day != wish.day:
                 self.day, self.spent = wish.day, 0
@@ -149,7 +150,7 @@ class Pace:
         self._seconds = seconds
         self._gap = seconds * (1 + MARGIN) / calls
         self._told: Quota | None = None
-        self._slots: deque[float] = deque()
+        self._slots = Slots(0.0, 0, 0.0)
         self._lock = threading.Lock()
 
     def part(self, name: str, calls: int, seconds: float) -> Throttle:
@@ -169,7 +170,7 @@ class Pace:
     def pause(self, seconds: float) -> None:
         self._book.hold(self._name, seconds)
         with self._lock:
-            self._slots.clear()
+            self._slots = Slots(0.0, 0, 0.0)
 
     def told(self, quota: Quota) -> None:
         """Keep to a quota that is smaller than ours, and stop before one that is used up."""
@@ -184,16 +185,21 @@ class Pace:
         """Seconds until the slot that is ours; 0 or less when it is now."""
         now = time.monotonic()
         late = self._seconds * CATCHING_UP
-        while self._slots and self._slots[0] < now - late:
-            self._slots.popleft()
-        if not self._slots:
-            self._take(max(1, int(self._book.ahead / self._gap)), late)
-        return self._slots.popleft() - time.monotonic()
+        mine = self._slots
+        missed = 0
+        if mine.calls and mine.wait < now - late:
+            missed = min(mine.calls, math.ceil((now - late - mine.wait) / mine.gap))
+        if mine.calls <= missed:
+            mine, missed = self._take(late), 0
+        first = mine.wait + missed * mine.gap
+        self._slots = Slots(first + mine.gap, mine.calls - missed - 1, mine.gap)
+        return first - time.monotonic()
 
-    def _take(self, calls: int, late: float) -> None:
+    def _take(self, late: float) -> Slots:
+        """Slots whose `wait` is by this process's clock."""
         day, end = self._budget.today() if self._budget else ("", None)
         most = self._budget.calls if self._budget else None
-        slots = self._book.take(Wish(self._name, calls, self._gap, late, day, most))
+        slots = self._book.take(Wish(self._name, self._book.ahead, self._gap, late, day, most))
         if slots.spent and end is not None:
             seconds = (end - datetime.now(end.tzinfo)).total_seconds()
             raise Unavailable(
@@ -202,5 +208,4 @@ class Pace:
             )
         if not slots.calls:
             raise Unavailable(f"the quota is used up for another {slots.wait:.0f} s", slots.wait)
-        first = time.monotonic() + slots.wait
-        self._slots.extend(first + n * slots.gap for n in range(slots.calls))
+        return replace(slots, wait=time.monotonic() + slots.wait)

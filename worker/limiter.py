@@ -15,9 +15,10 @@ _TAKE = """
 local now = redis.call('TIME')
 local at = now[1] * 1000000 + now[2]
 local page = redis.call('HMGET', KEYS[1], 'free', 'until', 'gap', 'day', 'spent')
-local calls, gap, late = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local gap, late = tonumber(ARGV[2]), tonumber(ARGV[3])
 local day, most, patience = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 gap = math.max(gap, tonumber(page[3] or '0'))
+local calls = math.max(1, math.floor(tonumber(ARGV[1]) / gap))
 local first = math.max(at - late, tonumber(page[1] or '0'), tonumber(page[2] or '0'))
 local wait = first - at
 if wait > patience then return {string.format('%.0f', wait), 0, string.format('%.0f', gap), 0} end
@@ -62,7 +63,7 @@ class RedisBook:
 
     def take(self, wish: Wish) -> Slots:
         most = -1 if wish.most is None else wish.most
-        asked = [wish.calls, wish.gap * 1e6, wish.late * 1e6, wish.day, most, PATIENCE * 1e6, KEPT]
+        asked = [wish.ahead * 1e6, wish.gap * 1e6, wish.late * 1e6, wish.day, most, PATIENCE * 1e6, KEPT]
         wait, calls, gap, spent = self._ask(self._take, wish.name, asked)
         return Slots(float(wait) / 1e6, int(calls), float(gap) / 1e6, bool(spent))
 

@@ -134,7 +134,7 @@ def test_a_larger_quota_than_ours_changes_nothing() -> None:
     book = Memory()
     pace = Pace(10, 1.0, book, "mine")
     pace.told(Quota(calls=10_000, seconds=1.0))
-    assert book.take(Wish("mine", 1, 0.1, 0.0)).gap == pytest.approx(0.1)
+    assert book.take(Wish("mine", 0.0, 0.1, 0.0)).gap == pytest.approx(0.1)
 
 
 def test_a_part_is_paced_by_itself(opened: Opened) -> None:
@@ -195,7 +195,7 @@ def test_a_page_never_holds_more_slots_than_the_window_whatever_is_asked_when() 
         page, now, slots = Page(), 0.0, list[float]()
         for _ in range(200):
             now += draw.choice([0.0, 0.01, 0.3, 3.0])
-            taken = page.take(Wish("p", draw.randint(1, 4), gap, late), now)
+            taken = page.take(Wish("p", gap * draw.randint(1, 4), gap, late), now)
             slots += [max(now, now + taken.wait + n * gap) for n in range(taken.calls)]
         for first, last in zip(slots, slots[19:], strict=False):
             assert last - first >= 10.0
@@ -207,3 +207,8 @@ def test_a_long_pause_takes_no_place() -> None:
     with pytest.raises(Unavailable) as told:
         pace.acquire()
     assert PATIENCE < (told.value.retry_after or 0.0) <= PATIENCE * 2
+
+
+def test_slots_are_taken_ahead_for_a_time_and_not_by_their_number() -> None:
+    page = Page(gap=0.05)
+    assert page.take(Wish("a", 0.2, 0.0001, 0.0), 100.0).calls == 4
