@@ -20,7 +20,7 @@ from connectors.base import (
     Unavailable,
 )
 from sync.fields import Mapping
-from sync.house import House, Paused, Reached, alone, keeping, owner
+from sync.house import House, Paused, Reached, alone, owner
 from sync.ledger import SCHEMA_CODES, Claimed, Run
 
 FLUSH = 100
@@ -47,7 +47,7 @@ def deliver(house: House, batch_id: str) -> Delivery:
     claimed = house.ledger.claim(batch_id, owner(secrets.token_hex(4)))
     if claimed is None:
         return Delivery("gone")
-    with keeping(lambda: house.ledger.extend(claimed)):
+    with house.keeper.keeping(lambda: house.ledger.extend(claimed)):
         delivery = _safely(house, claimed)
     calls = house.calls(claimed.mapping).take()
     if calls:
@@ -196,7 +196,11 @@ def _with_known_ids(house: House, reached: Reached, claimed: Claimed) -> Claimed
 
 def make_fields(house: House, run_id: str, mapping: Mapping, reached: Reached) -> None:
     """Make the fields that the plan of this run found missing, once, whoever comes first."""
+    if (run_id, mapping.name) in house.complete:
+        return
     if not _new_fields(house, run_id, mapping):
+        # A plan that is released gets no further ones.
+        house.complete.add((run_id, mapping.name))
         return
     with alone(house, f"fields {reached.bound.account} {mapping.object}"):
         run = _new_fields(house, run_id, mapping)

@@ -1,5 +1,6 @@
 """What a piece of work needs at hand: the workspace, its mappings, the ledger, and a way to each destination."""
 
+import logging
 import os
 import secrets
 import socket
@@ -29,6 +30,8 @@ from sync import mapping as mapping_files
 from sync.fields import Mapping as FieldMapping
 from sync.ledger import LEASE, Bound, Ledger
 from sync.workspace import Workspace
+
+log = logging.getLogger("heatsync")
 
 
 class Calls:
@@ -119,6 +122,47 @@ def keeping(extend: Callable[[], object], every: float = LEASE / 4) -> Iterator[
         holder.join()
 
 
+class Keeper:
+    """One thread that extends every lease at work: a thread for each costs as much as a small batch."""
+
+    def __init__(self, every: float = LEASE / 4) -> None:
+        self._every = every
+        self._held: dict[int, Callable[[], object]] = {}
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def keeping(self, extend: Callable[[], object]) -> Iterator[None]:
+        """Extend a lease as long as the block runs. Once more after it must be harmless."""
+        with self._lock:
+            self._held[id(extend)] = extend
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._hold_on, name="keeping leases", daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._held[id(extend)]
+
+    def close(self) -> None:
+        self._done.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _hold_on(self) -> None:
+        while not self._done.wait(self._every):
+            with self._lock:
+                held = list(self._held.values())
+            for extend in held:
+                try:
+                    extend()
+                except Exception:
+                    # The next quarter of the lease is another chance; without one the batch is somebody else's.
+                    log.exception("a lease could not be extended")
+
+
 class House(AbstractContextManager["House"]):
     """Everything at hand for one workspace. `book` is where quotas are shared; without one, in the ledger."""
 
@@ -131,10 +175,13 @@ class House(AbstractContextManager["House"]):
         self.workspace = workspace
         self.mappings: dict[str, FieldMapping] = mapping_files.load(workspace)
         self.ledger = Ledger(workspace.ledger_url)
+        self.keeper = Keeper()
         self._calls: defaultdict[str, Calls] = defaultdict(Calls)
         self._stopping = threading.Event()
         self.creating: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         """In front of the ledger's locks for creating, so that the threads of one process wait without asking it."""
+        self.complete: set[tuple[str, str]] = set()
+        """Runs and mappings whose missing fields were made, if there were any."""
         self._environ = environ
         self._book: Book = book or self.ledger
         self._throttles: dict[str, _Late] = {}
@@ -153,6 +200,7 @@ class House(AbstractContextManager["House"]):
         for reached in self._reached.values():
             reached.destination.close()
         self._reached.clear()
+        self.keeper.close()
         self.ledger.close()
 
     def stop(self) -> None:
