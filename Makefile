@@ -14,7 +14,7 @@ SHARED = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 DAY ?= $(shell date -u -d yesterday +%F 2>/dev/null || date -u -v-1d +%F)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-real test test-long test-chaos lint format bench data clean
+.PHONY: help demo demo-real test test-long test-chaos test-limits lint format bench data clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ demo-real: $(VENV)/.real  ## the same on a real message log
 
 test: $(VENV)/.test  ## all tests, with a real Redis and a real PostgreSQL
 	@$(VENV)/bin/python -m pytest $(SHARED)
+
+test-limits: $(VENV)/.test  ## two workers against each vendor's windows, a minute each
+	@HEATSYNC_WINDOW_SECONDS=60 $(VENV)/bin/python -m pytest -s tests/worker/test_windows.py
 
 test-long: $(VENV)/.test  ## the same, every law with ten times as many examples
 	@HEATSYNC_EXAMPLES=$${HEATSYNC_EXAMPLES:-10} $(VENV)/bin/python -m pytest $(SHARED)

@@ -174,6 +174,15 @@ class Limits:
     record_bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a vendor says of its quota beside an answer: `calls` in `seconds`, and how long to `wait` if none is left."""
+
+    calls: int | None = None
+    seconds: float = 10.0
+    wait: float = 0.0
+
+
 class Throttle(Protocol):
     """The quota of one destination and credential, shared by whoever uses it."""
 
@@ -182,6 +191,12 @@ class Throttle(Protocol):
 
     def pause(self, seconds: float) -> None:
         """Nobody calls for so long."""
+
+    def told(self, quota: Quota) -> None:
+        """What the vendor says of its quota: whoever shares this keeps to it."""
+
+    def part(self, name: str, calls: int, seconds: float) -> "Throttle":
+        """A quota that the vendor counts by itself, shared by the same people."""
 
 
 class Destination(Protocol):

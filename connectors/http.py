@@ -6,7 +6,6 @@ words mean stays in the connector.
 
 import json
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,10 +14,9 @@ from typing import Any
 
 import tenacity
 
-from connectors.base import Throttle, Unauthorized, Unavailable
+from connectors.base import Quota, Throttle, Unauthorized, Unavailable
+from connectors.pace import PATIENCE
 
-PATIENCE = 30.0
-"""Seconds that a call waits by itself; whatever takes longer goes back to the ledger as `not_before`."""
 ATTEMPTS = 4
 
 
@@ -80,7 +78,8 @@ def _worth_repeating(error: BaseException, safe: bool) -> bool:
 class Line:
     """The one way from a connector to its vendor.
 
-    `wait` reads from a 429 how many seconds to stay away (None: not said). `made` is told of every request.
+    `wait` reads from a 429 how many seconds to stay away (None: not said), `quota` from any answer what is left.
+    `made` is told of every request.
     """
 
     def __init__(
@@ -91,6 +90,7 @@ class Line:
         wait: Callable[[Answer], float | None] = retry_after,
         unsaid: float = 10.0,
         backoff: float = 0.5,
+        quota: Callable[[Answer], Quota | None] = lambda _: None,
     ) -> None:
         self.title = title
         self._throttle = throttle
@@ -98,12 +98,14 @@ class Line:
         self._wait = wait
         self._unsaid = unsaid
         self._backoff = backoff
+        self._quota = quota
 
-    def call(self, send: Callable[[], Answer], safe: bool = True) -> Answer:
+    def call(self, send: Callable[[], Answer], safe: bool = True, part: Throttle | None = None) -> Answer:
         """The answer, whatever its status below 500 except 401, 408 and 429.
 
         Being limited pauses everyone who shares the throttle and burns no attempt. A call that is not `safe`
-        to repeat is not repeated once it may have taken effect. Raises Unauthorized, Unavailable, Lost.
+        to repeat is not repeated once it may have taken effect. `part` is a quota of its own that it takes from as
+        well, and that is meant when it is limited. Raises Unauthorized, Unavailable, Lost.
         """
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda e: _worth_repeating(e, safe)),
@@ -114,18 +116,23 @@ class Line:
         waited = 0.0
         while True:
             try:
-                return attempts(self._once, send)
+                return attempts(self._once, send, part)
             except Limited as limited:
                 seconds = float(limited.args[0])
-                self._throttle.pause(seconds)
+                (part if part is not None and seconds <= PATIENCE else self._throttle).pause(seconds)
                 waited += seconds
                 if waited > PATIENCE:
                     raise Unavailable(f"{self.title} asks to wait {seconds:.0f} s", seconds) from None
 
-    def _once(self, send: Callable[[], Answer]) -> Answer:
+    def _once(self, send: Callable[[], Answer], part: Throttle | None) -> Answer:
+        if part is not None:
+            part.acquire()
         self._throttle.acquire()
         self._made()
         answer = send()
+        quota = self._quota(answer)
+        if quota is not None:
+            self._throttle.told(quota)
         if answer.status == 429:
             said = self._wait(answer)
             # A date that is past, or 0, is no licence to ask again at once.
@@ -137,25 +144,3 @@ class Line:
         if answer.status == 408 or answer.status >= 500:
             raise Unavailable(f"{self.title} answered {answer.status}", retry_after(answer))
         return answer
-
-
-class Pace:
-    """A throttle for one process: evenly spaced calls, never more than `calls` in any `seconds`."""
-
-    def __init__(self, calls: int, seconds: float) -> None:
-        self._gap = seconds / calls
-        self._next = 0.0
-        self._lock = threading.Lock()
-
-    def acquire(self) -> None:
-        with self._lock:
-            delay = max(0.0, self._next - time.monotonic())
-            if delay > PATIENCE:
-                raise Unavailable(f"the quota is used up for another {delay:.0f} s", delay)
-            self._next = max(self._next, time.monotonic()) + self._gap
-        if delay > 0:
-            time.sleep(delay)
-
-    def pause(self, seconds: float) -> None:
-        with self._lock:
-            self._next = max(self._next, time.monotonic() + seconds)

@@ -34,9 +34,9 @@ from connectors.base import (
     Vendor,
     trait_name,
 )
-from connectors.http import Answer, Line, Lost, Pace, words
+from connectors.http import Answer, Line, Lost, words
 from connectors.hubspot_records import BATCH, OWN_ID, Item
-from connectors.hubspot_wire import HOST, RAW, Wire, wait
+from connectors.hubspot_wire import CONNECTIONS, HOST, RAW, Wire, quota, wait
 from connectors.rounds import Hit
 
 PAGE = 200
@@ -56,15 +56,15 @@ class HubSpot:
     def __init__(self, settings: Mapping[str, str], throttle: Throttle, made: Callable[[], None]) -> None:
         self._token = settings["token"]
         self.host = (settings.get("url") or HOST).partition("://")[2].rstrip("/")
-        self._wire = Wire(self._token, settings.get("url"), Line("HubSpot", throttle, made, wait=wait))
-        # Five searches a second and portal, whatever else the quota allows (documentation, 2026).
-        self._searches = Pace(9, 2.0)
+        line = Line("HubSpot", throttle, made, wait=wait, quota=quota)
+        self._wire = Wire(self._token, settings.get("url"), line)
+        self._throttle = throttle
         self.limits = Limits(
             records=BATCH,
             lookups=BATCH,
             calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
             seconds=10.0,
-            concurrency=4,
+            concurrency=CONNECTIONS,
         )
 
     def close(self) -> None:
@@ -206,8 +206,9 @@ class HubSpot:
 
     def _page(self, object: str, body: Mapping[str, Any]) -> Answer:
         api = self._wire.search(object)
-        self._searches.acquire()
-        return self._ask(lambda: self._wire.call(lambda: api.do_search(body, **RAW)))
+        # Five searches a second and portal, whatever else the quota allows (documentation, 2026).
+        searches = self._throttle.part("search", 9, 2.0)
+        return self._ask(lambda: self._wire.call(lambda: api.do_search(body, **RAW), part=searches))
 
     def push(self, batch: Batch) -> Iterator[Outcome]:
         updates: list[Item] = []

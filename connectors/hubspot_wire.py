@@ -12,13 +12,15 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from connectors.base import Unavailable
+from connectors.base import Quota, Throttle, Unavailable
 from connectors.http import Answer, Line, Lost, retry_after
 
 API_VERSION = "2026-09"
 HOST = "https://api.hubapi.com"
 TIMEOUT = (5.0, 60.0)
 """Seconds: to connect, and between two bytes of the answer."""
+CONNECTIONS = 12
+"""Calls at once: 190 in ten seconds, at up to half a second for a batch."""
 V3 = re.compile(r"^/crm/v3/(objects|properties)/")
 DAY_SPENT = 3600.0
 """Seconds until it is worth asking again: the daily quota returns at midnight of the portal's own time zone."""
@@ -44,6 +46,25 @@ def wait(answer: Answer) -> float | None:
     return int(interval) / 1000 if interval.isdigit() else None
 
 
+def quota(answer: Answer) -> Quota | None:
+    """What HubSpot says of its quotas, but for searches (usage guidelines, 2026). What is used up is left alone."""
+    headers = answer.headers
+    calls = _number(headers, "x-hubspot-ratelimit-max")
+    if not calls:
+        return None
+    seconds = (_number(headers, "x-hubspot-ratelimit-interval-milliseconds") or 10_000) / 1000
+    if _number(headers, "x-hubspot-ratelimit-daily-remaining") == 0:
+        return Quota(calls, seconds, DAY_SPENT)
+    # The window rolls: a tenth of it later there is room again.
+    spent = _number(headers, "x-hubspot-ratelimit-remaining") == 0
+    return Quota(calls, seconds, seconds / 10 if spent else 0.0)
+
+
+def _number(headers: Mapping[str, str], name: str) -> int | None:
+    text = headers.get(name, "")
+    return int(text) if text.isdigit() else None
+
+
 class Wire:
     """The SDK's objects for one token, and the way their calls are made."""
 
@@ -52,13 +73,13 @@ class Wire:
         self._token = token
         self._line = line
 
-    def call(self, ask: Ask, safe: bool = True) -> Answer:
+    def call(self, ask: Ask, safe: bool = True, part: Throttle | None = None) -> Answer:
         """The answer to a call of the SDK that was made with `RAW`.
 
         Raises Lost only when it is not safe to repeat and may have taken effect; Unauthorized, Unavailable.
         """
         try:
-            return self._line.call(lambda: self._send(ask, safe), safe)
+            return self._line.call(lambda: self._send(ask, safe), safe, part)
         except Lost as lost:
             if lost.sent and not safe:
                 raise
@@ -109,6 +130,7 @@ class Wire:
 
         settings = contacts.Configuration(host=self.host)
         settings.access_token = self._token
+        settings.connection_pool_maxsize = CONNECTIONS
         settings.retries = Retry(total=0, raise_on_status=False, raise_on_redirect=False)
         # Other libraries see for themselves what the environment says of proxies.
         address = urlsplit(self.host)

@@ -42,7 +42,7 @@ from connectors.base import (
 from connectors.http import Answer, Line, Lost, words
 from connectors.rounds import Hit
 from connectors.salesforce_records import BATCH, Item
-from connectors.salesforce_session import API_VERSION, Session, codes, wait
+from connectors.salesforce_session import API_VERSION, Session, codes, quota, wait
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
 LOCK_WAIT = 15
@@ -65,7 +65,7 @@ class Salesforce:
     """One org, as the user sees it that the app runs as."""
 
     def __init__(self, settings: Mapping[str, str], throttle: Throttle, made: Callable[[], None]) -> None:
-        self._session = Session(settings, Line("Salesforce", throttle, made, wait=wait))
+        self._session = Session(settings, Line("Salesforce", throttle, made, wait=wait, quota=quota))
         own = settings.get("instance_url") or f"https://{settings.get('domain', 'login')}.salesforce.com"
         self.host = (settings.get("url") or own).partition("://")[2].rstrip("/")
         self._describes: dict[str, Sequence[Mapping[str, Any]]] = {}
@@ -75,8 +75,9 @@ class Salesforce:
             lookups=400,
             calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
             seconds=10.0,
-            # More of them would wait for each other's locks.
-            concurrency=2,
+            # A write locks the record's parents too, and who waits for a lock is refused: the same objects are not
+            # to be updated in several threads (Salesforce, Record-Level Locking, version 256).
+            concurrency=1,
         )
 
     def close(self) -> None:

@@ -5,12 +5,13 @@ without being counted; it is only ever given a session, so that it cannot. Nothi
 hard-coded: both are the business of the adapter that it is given.
 """
 
+import re
 import threading
 import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from connectors.base import ConfigurationError, Misunderstood, Unauthorized, Unavailable
+from connectors.base import ConfigurationError, Misunderstood, Quota, Unauthorized, Unavailable
 from connectors.http import Answer, Line, Lost, words
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ CROWDED = 15.0
 PASSING = frozenset({"unknown_error", "server_error", "temporarily_unavailable"})
 """What the token endpoint says when it is not about the credentials."""
 
+USAGE = re.compile(r"(?<![\w-])api-usage=(\d+)/(\d+)")
+
 Ask = Callable[[Any], Any]
 
 
@@ -41,6 +44,14 @@ def codes(body: Any) -> list[str]:
 def wait(answer: Answer) -> float | None:
     """Salesforce has no 429 and no Retry-After: it names the limit in the error."""
     return CROWDED if "Concurrent" in words(answer.body) else SPENT
+
+
+def quota(answer: Answer) -> Quota | None:
+    """The calls of the last 24 hours, of all there may be: `Sforce-Limit-Info: api-usage=18/5000` (REST guide, 2026)."""
+    used = USAGE.search(answer.headers.get("sforce-limit-info", ""))
+    if used is None:
+        return None
+    return Quota(wait=SPENT if int(used[1]) >= int(used[2]) else 0.0)
 
 
 class Session:

@@ -92,6 +92,7 @@ class Segment:
         self._host = settings.get("url") or HOSTS[region]
         self.host = self._host.partition("://")[2]
         self._key = settings["write_key"]
+        self._source = hashlib.sha256(self._key.encode()).hexdigest()[:12]
         self._line = Line("Segment", throttle, made, wait=wait)
         self.limits = Limits(
             records=MESSAGES,
@@ -110,7 +111,7 @@ class Segment:
 
     def account(self) -> Account:
         """A source is known by its write key alone, and by a part of its hash: no call can tell more."""
-        return Account("source", hashlib.sha256(self._key.encode()).hexdigest()[:12])
+        return Account("source", self._source)
 
     def fields(self, object: str) -> None:  # noqa: ARG002
         return None
@@ -162,7 +163,7 @@ class Segment:
                 return Outcome(
                     change.key, Status.REJECTED, code="bad_value", cause=f"{name}: {error}", field=name
                 )
-        said = [self.account().id, object, change.key, id, change.version, traits]
+        said = [self._source, object, change.key, id, change.version, traits]
         digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
         message: Message = {"messageId": f"heatsync-{digest[:40]}", "traits": traits}
         if kind.entity is Entity.USER:

@@ -100,7 +100,7 @@ class Sandbox:
             return refusal.reply
         call.windows = self._windows_of(call.account)[service.name]
         reply = self._admitted(service, route, call)
-        extra = service.quota_headers(call) if route.windows else {}
+        extra = service.quota_headers(call) if route.windows and self._enforced else {}
         return replace(reply, headers={**extra, **reply.headers}) if extra else reply
 
     def _admitted(self, service: Service, route: Route, call: Call) -> Reply:

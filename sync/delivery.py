@@ -20,7 +20,7 @@ from connectors.base import (
     Unavailable,
 )
 from sync.fields import Mapping
-from sync.house import House, Paused, Reached, alone, keeping, owner
+from sync.house import House, Paused, Reached, alone, owner
 from sync.ledger import SCHEMA_CODES, Claimed, Run
 
 FLUSH = 100
@@ -47,11 +47,13 @@ def deliver(house: House, batch_id: str) -> Delivery:
     claimed = house.ledger.claim(batch_id, owner(secrets.token_hex(4)))
     if claimed is None:
         return Delivery("gone")
-    with keeping(lambda: house.ledger.extend(claimed)):
+    with house.keeper.keeping(lambda: house.ledger.extend(claimed)):
         delivery = _safely(house, claimed)
     calls = house.calls(claimed.mapping).take()
-    house.ledger.add_calls(claimed.run, claimed.mapping, calls, 0.0)
-    if delivery.state == "done" and house.ledger.finish_run(claimed.run, claimed.mapping):
+    if calls:
+        house.ledger.add_calls(claimed.run, claimed.mapping, calls, 0.0)
+    parked = delivery.state == "done" and delivery.error is not None
+    if parked and house.ledger.finish_run(claimed.run, claimed.mapping):
         return replace(delivery, ended=True)
     return delivery
 
@@ -61,7 +63,7 @@ def _safely(house: House, claimed: Claimed) -> Delivery:
     mapping = house.mappings.get(claimed.mapping)
     if mapping is None:
         book.park_batch(claimed, f"the mapping {claimed.mapping} is no longer there")
-        return Delivery("done")
+        return Delivery("done", ended=book.finish_run(claimed.run, claimed.mapping))
     try:
         try:
             reached = house.reach(mapping)
@@ -105,18 +107,12 @@ def _deliver(house: House, mapping: Mapping, reached: Reached, claimed: Claimed)
         # One batch that creates after the other, over all mappings of the object: nobody is created twice.
         lock = f"create {claimed.account} {claimed.object}"
         with house.creating[lock], alone(house, lock):
-            due = _push(house, mapping, reached, _with_known_ids(house, mapping, reached, claimed))
-    else:
-        due = _push(house, mapping, reached, claimed)
-    if due:
-        house.ledger.give_back(claimed, due, burn=False)
-        return Delivery("later", until=due)
-    house.ledger.finish_batch(claimed)
-    return Delivery("done")
+            return _push(house, mapping, reached, _with_known_ids(house, mapping, reached, claimed))
+    return _push(house, mapping, reached, claimed)
 
 
-def _push(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) -> float:
-    """Push what has no outcome yet; answers when the deferred ones are due, 0 when none is."""
+def _push(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) -> Delivery:
+    """Push what has no outcome yet. The last outcomes are written together with the end of the batch."""
     if not house.ledger.begin(claimed):
         raise Unavailable(f"{claimed.id} was taken over by another process", 1)
     recheck = time.time() + mapping.recheck_after.total_seconds()
@@ -136,17 +132,26 @@ def _push(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) ->
             unanswered.remove(outcome.key)
             if outcome.status is Status.DEFERRED:
                 due.append(outcome.until.timestamp() if outcome.until else time.time() + 60)
-            earned.append(outcome)
             if len(earned) >= FLUSH:
                 keep()
-    finally:
+            earned.append(outcome)
+    except BaseException:
         keep()
+        raise
     if unanswered:
+        keep()
         raise Misunderstood(
             f"{mapping.destination} left {len(unanswered)} of {len(claimed.planned)} records without an answer",
             ", ".join(sorted(unanswered)[:20]),
         )
-    return max(due, default=0.0)
+    if due:
+        keep()
+        house.ledger.give_back(claimed, max(due), burn=False)
+        return Delivery("later", until=max(due))
+    calls = house.calls(mapping.name).take()
+    ended = house.ledger.conclude(claimed, earned, recheck, calls)
+    _note_fields(house, mapping, reached, earned)
+    return Delivery("done", ended=ended)
 
 
 def _note_fields(house: House, mapping: Mapping, reached: Reached, outcomes: Sequence[Outcome]) -> None:
@@ -193,7 +198,11 @@ def _with_known_ids(house: House, mapping: Mapping, reached: Reached, claimed: C
 
 def make_fields(house: House, run_id: str, mapping: Mapping, reached: Reached) -> None:
     """Make the fields that the plan of this run found missing, once, whoever comes first."""
+    if (run_id, mapping.name) in house.complete:
+        return
     if not _new_fields(house, run_id, mapping):
+        # A plan that is released gets no further ones.
+        house.complete.add((run_id, mapping.name))
         return
     with alone(house, f"fields {reached.bound.account} {mapping.object}"):
         run = _new_fields(house, run_id, mapping)

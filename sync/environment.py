@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from connectors.base import ConfigurationError, Vendor
 from sync.strict_yaml import Document, Problems, Route, Tree
 
-COMMON = ("url", "requests_per_10s")
+COMMON = ("url", "requests_per_10s", "requests_per_day")
 """Settings that every destination has."""
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -136,7 +136,7 @@ def setting_fault(key: str, value: str) -> str | None:
     """Why a resolved setting cannot be used, if so."""
     if key == "url":
         return url_fault(value)
-    if key == "requests_per_10s" and (re.fullmatch(r"[0-9]{1,7}", value) is None or int(value) == 0):
+    if key.startswith("requests_per_") and (re.fullmatch(r"[0-9]{1,9}", value) is None or int(value) == 0):
         return f"expected a whole number such as 100, found `{value}`"
     return None
 

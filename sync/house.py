@@ -1,5 +1,6 @@
 """What a piece of work needs at hand: the workspace, its mappings, the ledger, and a way to each destination."""
 
+import logging
 import os
 import secrets
 import socket
@@ -9,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -19,15 +21,17 @@ from connectors.base import (
     ConfigurationError,
     Destination,
     HeatsyncError,
-    Limits,
+    Quota,
     Throttle,
     Unavailable,
 )
-from connectors.http import Pace
+from connectors.pace import Book, Budget, Pace
 from sync import mapping as mapping_files
 from sync.fields import Mapping as FieldMapping
 from sync.ledger import LEASE, Bound, Ledger
 from sync.workspace import Workspace
+
+log = logging.getLogger("heatsync")
 
 
 class Calls:
@@ -118,25 +122,69 @@ def keeping(extend: Callable[[], object], every: float = LEASE / 4) -> Iterator[
         holder.join()
 
 
+class Keeper:
+    """One thread that extends every lease at work: a thread for each costs as much as a small batch."""
+
+    def __init__(self, every: float = LEASE / 4) -> None:
+        self._every = every
+        self._held: dict[int, Callable[[], object]] = {}
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def keeping(self, extend: Callable[[], object]) -> Iterator[None]:
+        """Extend a lease as long as the block runs. Once more after it must be harmless."""
+        with self._lock:
+            self._held[id(extend)] = extend
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._hold_on, name="keeping leases", daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._held[id(extend)]
+
+    def close(self) -> None:
+        self._done.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _hold_on(self) -> None:
+        while not self._done.wait(self._every):
+            with self._lock:
+                held = list(self._held.values())
+            for extend in held:
+                try:
+                    extend()
+                except Exception:
+                    # The next quarter of the lease is another chance; without one the batch is somebody else's.
+                    log.exception("a lease could not be extended")
+
+
 class House(AbstractContextManager["House"]):
-    """Everything at hand for one workspace. `throttle` makes the quota of a destination and credential."""
+    """Everything at hand for one workspace. `book` is where quotas are shared; without one, in the ledger."""
 
     def __init__(
         self,
         workspace: Workspace,
-        throttle: Callable[[str, Limits], Throttle] | None = None,
+        book: Book | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.workspace = workspace
         self.mappings: dict[str, FieldMapping] = mapping_files.load(workspace)
         self.ledger = Ledger(workspace.ledger_url)
+        self.keeper = Keeper()
         self._calls: defaultdict[str, Calls] = defaultdict(Calls)
         self._stopping = threading.Event()
         self.creating: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         """In front of the ledger's locks for creating, so that the threads of one process wait without asking it."""
+        self.complete: set[tuple[str, str]] = set()
+        """Runs and mappings whose missing fields were made, if there were any."""
         self._environ = environ
-        self._throttle = throttle
-        self._throttles: dict[str, Throttle] = {}
+        self._book: Book = book or self.ledger
+        self._throttles: dict[str, _Late] = {}
         self._reached: dict[str, Reached] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -152,6 +200,7 @@ class House(AbstractContextManager["House"]):
         for reached in self._reached.values():
             reached.destination.close()
         self._reached.clear()
+        self.keeper.close()
         self.ledger.close()
 
     def stop(self) -> None:
@@ -199,13 +248,10 @@ class House(AbstractContextManager["House"]):
                 self._throttles[credential] = _Late()
             throttle = self._throttles[credential]
             destination = config.vendor.connect(settings, throttle, calls.made)
-            if isinstance(throttle, _Late) and throttle.real is None:
-                limits = destination.limits
-                throttle.real = (
-                    self._throttle(credential, limits)
-                    if self._throttle
-                    else Pace(limits.calls, limits.seconds)
-                )
+            if throttle.real is None:
+                limits, most = destination.limits, settings.get("requests_per_day")
+                budget = Budget(int(most), self._today) if most else None
+                throttle.real = Pace(limits.calls, limits.seconds, self._book, credential, budget)
             known = self.ledger.known_account(credential)
             if known is None:
                 account = destination.account()
@@ -225,6 +271,12 @@ class House(AbstractContextManager["House"]):
     def reached(self, mapping: str) -> Reached | None:
         """The destination of a mapping if it was opened already."""
         return self._reached.get(mapping)
+
+    def _today(self) -> tuple[str, datetime]:
+        """The day in the workspace's time zone, and its end."""
+        now = datetime.now(self.workspace.time_zone)
+        end = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), self.workspace.time_zone)
+        return now.date().isoformat(), end
 
     def bury_the_dead(self) -> None:
         """End the leases of processes of this host that are no more."""
@@ -262,3 +314,11 @@ class _Late:
     def pause(self, seconds: float) -> None:
         assert self.real is not None
         self.real.pause(seconds)
+
+    def told(self, quota: Quota) -> None:
+        assert self.real is not None
+        self.real.told(quota)
+
+    def part(self, name: str, calls: int, seconds: float) -> Throttle:
+        assert self.real is not None
+        return self.real.part(name, calls, seconds)

@@ -14,7 +14,7 @@ from celery import shared_task
 from celery.schedules import crontab
 
 from connectors.base import ConfigurationError, HeatsyncError
-from sync import delivery, snapshots, story, verdicts
+from sync import snapshots, story, turns, verdicts
 from sync import workspace as workspace_files
 from sync.diff import Scope
 from sync.fields import Mapping
@@ -27,8 +27,6 @@ log = logging.getLogger("heatsync")
 
 RETRY_SECONDS = 900.0
 """After a plan that failed, so long until the next try on the same day."""
-MOST_RUNG = 500
-"""Batches that one sweep rings for; the next one takes the next."""
 SOON = 60.0
 """A wait below this is rung by Celery's countdown; a longer one by the sweep."""
 
@@ -124,20 +122,30 @@ def plan(mapping: str, run: str | None = None) -> None:
 
 @doorbell("heatsync.deliver")
 def deliver(batch: str) -> None:
-    """Deliver a batch, if it is still to be had."""
-    started = time.monotonic()
+    """Take a turn at the run of a batch, unless somebody is at work there: whoever is rings for what is left."""
     here = house()
-    result = delivery.deliver(here, batch)
+    lane = here.ledger.lane(batch)
+    if lane is None:
+        return
     run, _, rest = batch.partition(".")
     mapping = rest.rpartition(".")[0]
-    here.ledger.add_calls(run, mapping, 0, time.monotonic() - started)
-    if result.error is not None:
-        log.warning("%s: %s", batch, result.error.told)
-    if result.ended or result.state == "stopped":
+    with _once(here, "deliver {} {}".format(*lane)) as first:
+        if not first:
+            return
+        started = time.monotonic()
+        turn = turns.take(here, run, mapping)
+        here.ledger.add_calls(run, mapping, 0, time.monotonic() - started)
+    for error in turn.told:
+        log.warning("%s: %s", batch, error.told)
+    if turn.ended or turn.stopped:
         story.alert(here, run, mapping)
-    wait = result.until - time.time()
-    if result.state == "later" and wait < SOON:
-        deliver.apply_async((batch,), countdown=max(1.0, wait))
+    following = here.ledger.next_in_lane(*lane)
+    if following is not None:
+        _ring(here, [following])
+        return
+    when = here.ledger.next_due(run, mapping)
+    if when is not None and when - time.time() < SOON:
+        deliver.apply_async((batch,), countdown=max(1.0, when - time.time()))
 
 
 @doorbell("heatsync.sweep")
@@ -149,7 +157,7 @@ def sweep() -> None:
     for run in here.ledger.runs():
         if run.state == "held" and not run.cause and time.time() - run.created_at > SOON:
             _let_go(here, run)
-    _ring(here, here.ledger.due_batches(unrung=4 * SWEEP_SECONDS)[:MOST_RUNG])
+    _ring(here, _one_each(here.ledger.due_batches(unrung=4 * SWEEP_SECONDS)))
     if here.ledger.scored(as_of.isoformat()):
         _ring_due(here, as_of)
     elif _hour_has_come(here, here.workspace.score_cron) and not any(
@@ -177,7 +185,12 @@ def _let_go(here: House, run: Run) -> None:
     if run.cause:
         log.warning("%s is held: %s", run.mapping, run.cause)
     elif here.ledger.release(run):
-        _ring(here, here.ledger.due_batches(run.run, run.mapping))
+        _ring(here, _one_each(here.ledger.due_batches(run.run, run.mapping)))
+
+
+def _one_each(batches: list[str]) -> list[str]:
+    """A batch of every mapping's run: whoever is rung takes what else is due."""
+    return list({batch.rpartition(".")[0]: batch for batch in reversed(batches)}.values())
 
 
 def _ring(here: House, batches: list[str]) -> None:

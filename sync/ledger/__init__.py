@@ -4,11 +4,13 @@ leases    whose account it is, who holds what, what rests
 known     records over there, and where each of ours stands
 queue     runs, batches, outcomes
 history   what was done
+paces     the quotas of the destinations
 """
 
 from sync.ledger.history import History
 from sync.ledger.known import SCHEMA_CODES, Known
 from sync.ledger.leases import LEASE, Leases
+from sync.ledger.paces import Paces
 from sync.ledger.queue import Queue
 from sync.ledger.words import (
     Bound,
@@ -26,7 +28,7 @@ from sync.ledger.words import (
 )
 
 
-class Ledger(Leases, Known, Queue, History):
+class Ledger(Leases, Known, Queue, History, Paces):
     """The ledger at an SQLAlchemy URL. Raises ConfigurationError when it cannot be opened."""
 
 

@@ -4,8 +4,9 @@ A writing transaction of SQLite begins IMMEDIATE: a deferred one that finds anot
 instead of waiting (sqlite.org/lang_transaction, 2.2).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ class Database:
     def __init__(self, url: str) -> None:
         parsed = _parse(url)
         self.embedded = parsed.get_backend_name() == "sqlite"
+        # SQLite has one writer at a time, and lets the others sleep and ask again: a lock wakes them at once.
+        self._turn = threading.Lock() if self.embedded else nullcontext()
+        self._written: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self._looked: dict[str, tuple[float, float]] = {}
         if self.embedded and parsed.database:
             _make_folder(Path(parsed.database).parent)
         self._engine = sa.create_engine(
@@ -71,7 +76,11 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        with self._engine.connect().execution_options(writes=True) as connection, connection.begin():
+        with (
+            self._turn,
+            self._engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
             yield connection
 
     def _migrate(self) -> None:
@@ -98,7 +107,7 @@ class Database:
         blank = {"account": account, "object": object, "fields": "{}", "version": 0, "updated_at": 0.0}
         if entities:
             rows = [blank | {"entity": entity} for entity in sorted(entities)]
-            connection.execute(self.insert(t.records).on_conflict_do_nothing(), rows)
+            self._many("lay", rows, connection, lambda: self.insert(t.records).on_conflict_do_nothing())
 
     def upsert_standings(self, rows: Sequence[Mapping[str, Any]], connection: sa.Connection) -> None:
         """Like `upsert`, but a standing without a level leaves the one of the last write as it is."""
@@ -114,18 +123,37 @@ class Database:
         """Insert, or overwrite what has the same key; where the new value of a column in `keep` is nothing, not that."""
         if not rows:
             return
-        insert = self.insert(table)
         keys = [column.name for column in table.primary_key]
-        changed = {
-            name: sa.func.coalesce(insert.excluded[name], table.c[name])
-            if name in keep
-            else insert.excluded[name]
-            for name in rows[0]
-            if name not in keys
-        }
+
+        def statement() -> Any:
+            insert = self.insert(table)
+            changed = {
+                name: sa.func.coalesce(insert.excluded[name], table.c[name])
+                if name in keep
+                else insert.excluded[name]
+                for name in rows[0]
+                if name not in keys
+            }
+            return insert.on_conflict_do_update(index_elements=keys, set_=changed)
+
         # In the order of the keys: two writers that lock rows in opposite orders stop each other on PostgreSQL.
         ordered = sorted(rows, key=lambda row: [str(row[key]) for key in keys])
-        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), ordered)
+        self._many(f"{table.name} {','.join(rows[0])}", ordered, connection, statement)
+
+    def _many(
+        self,
+        name: str,
+        rows: Sequence[Mapping[str, Any]],
+        connection: sa.Connection,
+        statement: Callable[[], Any],
+    ) -> None:
+        """Execute a statement for many rows of the same columns. It is written out once: that takes as long as the rows."""
+        if name not in self._written:
+            compiled = statement().compile(dialect=self._engine.dialect, column_keys=list(rows[0]))
+            self._written[name] = str(compiled), tuple(getattr(compiled, "positiontup", None) or ())
+        text, order = self._written[name]
+        given = [tuple(row[column] for column in order) for row in rows] if order else [dict(r) for r in rows]
+        connection.exec_driver_sql(text, given)
 
 
 def _parse(url: str) -> sa.URL:

@@ -239,6 +239,45 @@ class Queue(Database):
             when: float | None = connection.scalar(query)
         return when
 
+    def lane(self, batch: str) -> tuple[str, str] | None:
+        """The account and object that a batch goes to."""
+        b, r = t.batches.c, t.runs.c
+        same = sa.and_(r.run == b.run, r.mapping == b.mapping)
+        query = sa.select(b.account, r.object).join(t.runs, same).where(b.id == batch)
+        with self.reading() as connection:
+            row = connection.execute(query).first()
+        return (row.account, row.object) if row is not None else None
+
+    def next_in_lane(self, account: str, object: str) -> str | None:
+        """The batch to an object that may be claimed now, of the run that nobody rang for the longest."""
+        b, r = t.batches.c, t.runs.c
+        same = sa.and_(r.run == b.run, r.mapping == b.mapping)
+        query = (
+            sa.select(b.id)
+            .join(t.runs, same)
+            .where(b.account == account, r.object == object, r.state == "ready", _due(time.time()))
+            .order_by(b.rung_at, b.id)
+            .limit(1)
+        )
+        with self.reading() as connection:
+            found: str | None = connection.scalar(query)
+        return found
+
+    def put_off(self, run: str, mapping: str, until: float, cause: str) -> None:
+        """Nothing of a run is due before then; the run says why."""
+        b, r = t.batches.c, t.runs.c
+        with self.writing() as connection:
+            connection.execute(
+                t.batches.update()
+                .where(b.run == run, b.mapping == mapping, b.state == "ready", b.not_before < until)
+                .values(not_before=until)
+            )
+            connection.execute(
+                t.runs.update()
+                .where(r.run == run, r.mapping == mapping, r.state == "ready", r.ended_at.is_(None))
+                .values(cause=cause)
+            )
+
     def ring(self, ids: Sequence[str]) -> None:
         """Note that a doorbell was rung for these batches just now."""
         if ids:
@@ -330,60 +369,79 @@ class Queue(Database):
 
     def _ours(self, claimed: Claimed, **values: object) -> bool:
         """Change a batch as long as it is claimed by this claim."""
+        with self.writing() as connection:
+            return self._change(claimed, connection, **values)
+
+    def _change(self, claimed: Claimed, connection: sa.Connection, **values: object) -> bool:
         c = t.batches.c
         mine = sa.and_(c.id == claimed.id, c.state == "claimed", c.owner == claimed.owner)
-        with self.writing() as connection:
-            return connection.execute(t.batches.update().where(mine).values(**values)).rowcount == 1
+        return connection.execute(t.batches.update().where(mine).values(**values)).rowcount == 1
 
     def settle(self, claimed: Claimed, outcomes: Sequence[Outcome], recheck_at: float) -> None:
         """Move delivered values, and keep every outcome. Nothing else ever writes delivered values."""
+        with self.writing() as connection:
+            self._settle(claimed, outcomes, recheck_at, connection)
+
+    def conclude(self, claimed: Claimed, outcomes: Sequence[Outcome], recheck_at: float, calls: int) -> bool:
+        """Settle the last outcomes of a batch, and end it if it is still ours; tells whether its run ended with it."""
+        with self.writing() as connection:
+            # The batch before its records, as `supersede` does: opposite orders stop each other on PostgreSQL.
+            ours = self._change(claimed, connection, state="done", owner=None, lease_until=None)
+            self._settle(claimed, outcomes, recheck_at, connection)
+            self._add_calls(claimed.run, claimed.mapping, calls, 0.0, connection)
+            return ours and self._finish_run(claimed.run, claimed.mapping, "", connection)
+
+    def _settle(
+        self, claimed: Claimed, outcomes: Sequence[Outcome], recheck_at: float, connection: sa.Connection
+    ) -> None:
+        if not outcomes:
+            return
         planned = {p.change.key: p for p in claimed.planned}
         bound = Bound(claimed.mapping, claimed.account, claimed.object)
         now = time.time()
         final = [o for o in outcomes if o.status is not Status.DEFERRED]
         delivered = {o.key: o for o in final if o.status is Status.DELIVERED}
-        with self.writing() as connection:
-            self.lay_records(bound.account, bound.object, list(delivered), connection)
-            old = self._fields_of(bound, list(delivered), connection)
-            rows = []
-            for key, outcome in delivered.items():
-                change = planned[key].change
-                fields, version = old.get(key, ({}, 0))
-                rows.append(
-                    {
-                        "account": bound.account,
-                        "object": bound.object,
-                        "entity": key,
-                        "remote_id": outcome.remote_id or change.remote_id,
-                        "match_value": change.match[0].value if change.match else None,
-                        "via": change.via,
-                        "fields": write_fields(_standing_there(claimed, change, fields)),
-                        "version": max(version, change.version) + 1,
-                        "updated_at": now,
-                    }
-                )
-            self.upsert(t.records, rows, connection)
-            standings = [standing_after(planned[o.key], o, recheck_at) for o in final]
-            self.upsert_standings([standing_row(bound, s, now) for s in standings], connection)
-            forgotten = [o.key for o in final if o.code == "not_found"]
-            if forgotten:
-                connection.execute(
-                    t.records.update()
-                    .where(
-                        t.records.c.account == bound.account,
-                        t.records.c.object == bound.object,
-                        t.records.c.entity.in_(forgotten),
-                    )
-                    .values(remote_id=None, fields="{}")
-                )
-            self._keep_outcomes(
-                claimed.run,
-                claimed.mapping,
-                claimed.id,
-                final,
-                {k: p.change for k, p in planned.items()},
-                connection,
+        self.lay_records(bound.account, bound.object, list(delivered), connection)
+        old = self._fields_of(bound, list(delivered), connection)
+        rows = []
+        for key, outcome in delivered.items():
+            change = planned[key].change
+            fields, version = old.get(key, ({}, 0))
+            rows.append(
+                {
+                    "account": bound.account,
+                    "object": bound.object,
+                    "entity": key,
+                    "remote_id": outcome.remote_id or change.remote_id,
+                    "match_value": change.match[0].value if change.match else None,
+                    "via": change.via,
+                    "fields": write_fields(_standing_there(claimed, change, fields)),
+                    "version": max(version, change.version) + 1,
+                    "updated_at": now,
+                }
             )
+        self.upsert(t.records, rows, connection)
+        standings = [standing_after(planned[o.key], o, recheck_at) for o in final]
+        self.upsert_standings([standing_row(bound, s, now) for s in standings], connection)
+        forgotten = [o.key for o in final if o.code == "not_found"]
+        if forgotten:
+            connection.execute(
+                t.records.update()
+                .where(
+                    t.records.c.account == bound.account,
+                    t.records.c.object == bound.object,
+                    t.records.c.entity.in_(forgotten),
+                )
+                .values(remote_id=None, fields="{}")
+            )
+        self._keep_outcomes(
+            claimed.run,
+            claimed.mapping,
+            claimed.id,
+            final,
+            {k: p.change for k, p in planned.items()},
+            connection,
+        )
 
     def keep_outcomes(self, run: Run, outcomes: Iterable[Outcome]) -> None:
         """Keep outcomes that were earned without a call: refused before sending, or skipped."""
@@ -446,33 +504,41 @@ class Queue(Database):
         return found
 
     def add_calls(self, run: str, mapping: str, calls: int, seconds: float) -> None:
-        c = t.runs.c
         with self.writing() as connection:
-            connection.execute(
-                t.runs.update()
-                .where(c.run == run, c.mapping == mapping)
-                .values(calls=c.calls + calls, seconds=c.seconds + seconds)
-            )
+            self._add_calls(run, mapping, calls, seconds, connection)
+
+    def _add_calls(
+        self, run: str, mapping: str, calls: int, seconds: float, connection: sa.Connection
+    ) -> None:
+        c = t.runs.c
+        connection.execute(
+            t.runs.update()
+            .where(c.run == run, c.mapping == mapping)
+            .values(calls=c.calls + calls, seconds=c.seconds + seconds)
+        )
 
     def finish_run(self, run: str, mapping: str, cause: str = "") -> bool:
         """End a run whose batches have all ended: `done`, or `failed` with the cause. False: not yet, or not ours."""
+        with self.writing() as connection:
+            return self._finish_run(run, mapping, cause, connection)
+
+    def _finish_run(self, run: str, mapping: str, cause: str, connection: sa.Connection) -> bool:
         c, b = t.runs.c, t.batches.c
         open_ = sa.select(b.id).where(
             b.run == run, b.mapping == mapping, b.state.in_(["held", "ready", "claimed"])
         )
         parked = sa.select(b.evidence).where(b.run == run, b.mapping == mapping, b.state == "parked")
-        with self.writing() as connection:
-            if not cause and connection.execute(open_.limit(1)).first() is not None:
-                return False
-            evidence = connection.scalar(parked.limit(1))
-            # The first line says what happened; the rest is what was answered, and may hold personal data.
-            why = cause or (evidence or "").partition("\n")[0]
-            ended = connection.execute(
-                t.runs.update()
-                .where(c.run == run, c.mapping == mapping, c.state == "ready", c.ended_at.is_(None))
-                .values(state="failed" if why else "done", cause=why, ended_at=time.time())
-            )
-            return ended.rowcount == 1
+        if not cause and connection.execute(open_.limit(1)).first() is not None:
+            return False
+        evidence = connection.scalar(parked.limit(1))
+        # The first line says what happened; the rest is what was answered, and may hold personal data.
+        why = cause or (evidence or "").partition("\n")[0]
+        ended = connection.execute(
+            t.runs.update()
+            .where(c.run == run, c.mapping == mapping, c.state == "ready", c.ended_at.is_(None))
+            .values(state="failed" if why else "done", cause=why, ended_at=time.time())
+        )
+        return ended.rowcount == 1
 
 
 def _standing_there(claimed: Claimed, change: Change, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -483,14 +549,16 @@ def _standing_there(claimed: Claimed, change: Change, fields: Mapping[str, Any])
 
 
 def _free(now: float) -> sa.ColumnElement[bool]:
-    """Batches that may be claimed: of a released run, and nobody's or of somebody whose lease ran out."""
+    """Batches that may be claimed: of a released run, and due."""
+    return sa.and_(_due(now), _released())
+
+
+def _due(now: float) -> sa.ColumnElement[bool]:
+    """Batches that are nobody's, or of somebody whose lease ran out."""
     b = t.batches.c
-    return sa.and_(
-        sa.or_(
-            sa.and_(b.state == "ready", b.not_before <= now),
-            sa.and_(b.state == "claimed", b.lease_until <= now),
-        ),
-        _released(),
+    return sa.or_(
+        sa.and_(b.state == "ready", b.not_before <= now),
+        sa.and_(b.state == "claimed", b.lease_until <= now),
     )
 
 

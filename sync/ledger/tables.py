@@ -91,6 +91,17 @@ scorings = Table(
     Column("finished_at", Double, nullable=False),
 )
 
+paces = Table(
+    "paces",
+    metadata,
+    Column("name", String(128), primary_key=True),  # credential, and the quota beside the main one
+    Column("free", Double, nullable=False),  # the next slot
+    Column("until", Double, nullable=False),  # the end of a pause
+    Column("gap", Double, nullable=False),  # seconds between two slots, as the vendor says; 0: nothing said
+    Column("day", String(10), nullable=False),
+    Column("spent", Integer, nullable=False),  # calls of that day
+)
+
 runs = Table(
     "runs",
     metadata,

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from connectors.base import Quota
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -92,6 +94,7 @@ class Watched:
         self.acquired = 0
         self.calls = 0
         self.pauses: list[float] = []
+        self.quotas: list[Quota] = []
         self._lock = threading.Lock()
 
     def acquire(self) -> None:
@@ -100,6 +103,12 @@ class Watched:
 
     def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
+
+    def told(self, quota: Quota) -> None:
+        self.quotas.append(quota)
+
+    def part(self, name: str, calls: int, seconds: float) -> "Watched":
+        return self
 
     def made(self) -> None:
         with self._lock:

@@ -1,12 +1,9 @@
 """One disciplined call: paced, counted, repeated where that is safe, and told apart when it fails."""
 
-import itertools
-import time
-
 import pytest
 
-from connectors.base import Unauthorized, Unavailable
-from connectors.http import ATTEMPTS, PATIENCE, Answer, Line, Lost, Pace, retry_after
+from connectors.base import Quota, Unauthorized, Unavailable
+from connectors.http import ATTEMPTS, PATIENCE, Answer, Line, Lost, retry_after
 
 
 class Recorder:
@@ -15,12 +12,19 @@ class Recorder:
     def __init__(self) -> None:
         self.acquired = 0
         self.pauses: list[float] = []
+        self.quotas: list[Quota] = []
 
     def acquire(self) -> None:
         self.acquired += 1
 
     def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
+
+    def told(self, quota: Quota) -> None:
+        self.quotas.append(quota)
+
+    def part(self, name: str, calls: int, seconds: float) -> "Recorder":
+        return Recorder()
 
 
 class Vendor:
@@ -121,19 +125,16 @@ def test_retry_after_may_be_a_date_in_the_past() -> None:
     assert retry_after(answer(429, retry_after="Wed, 21 Oct 2015 07:28:00 GMT")) == 0.0
 
 
-def test_a_pace_never_lets_more_calls_through_than_the_window_holds() -> None:
-    pace = Pace(20, 1.0)
-    times = []
-    for _ in range(12):
-        pace.acquire()
-        times.append(time.monotonic())
-    gaps = [after - before for before, after in itertools.pairwise(times)]
-    assert sum(gaps) >= 0.05 * 11 - 0.02
+def test_a_limited_part_pauses_itself_and_not_the_whole() -> None:
+    whole, part = Recorder(), Recorder()
+    vendor = Vendor(answer(429, retry_after="1"), answer(200))
+    assert Line("Vendor", whole, lambda: None).call(vendor, part=part).status == 200
+    assert (part.pauses, whole.pauses) == ([1.0], [])
+    assert (part.acquired, whole.acquired) == (2, 2)
 
 
-def test_a_long_pause_says_when_to_come_back_and_takes_no_place() -> None:
-    pace = Pace(10, 1.0)
-    pace.pause(PATIENCE * 2)
-    with pytest.raises(Unavailable) as told:
-        pace.acquire()
-    assert PATIENCE < (told.value.retry_after or 0.0) <= PATIENCE * 2
+def test_what_the_vendor_says_of_its_quota_is_passed_on() -> None:
+    throttle = Recorder()
+    line = Line("Vendor", throttle, lambda: None, quota=lambda a: Quota(a.status))
+    line.call(Vendor(answer(200)))
+    assert throttle.quotas == [Quota(200)]

@@ -186,5 +186,5 @@ def test_without_quotas_nobody_is_limited_but_calls_are_counted():
         for _ in range(3):
             answer = requests.get(f"{server.url}/me", headers={"Authorization": "Bearer x"}, timeout=10)
             assert answer.status_code == 200
-            assert answer.headers["X-RateLimit-Remaining"] == "1"
+            assert "X-RateLimit-Remaining" not in answer.headers
         assert server.stats()["intercom"]["peak_window"] == 3

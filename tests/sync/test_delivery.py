@@ -26,7 +26,7 @@ from sandbox.server import Running
 from sync import delivery, story
 from sync import house as houses
 from sync.diff import Scope
-from sync.house import House, keeping, owner
+from sync.house import House, Keeper, keeping, owner
 from sync.ledger import Ledger, tables
 
 UPSERT = CONTACTS + "mode: upsert\n"
@@ -216,9 +216,9 @@ def test_a_lease_is_kept_as_long_as_a_call_lasts(stage: Stage, monkeypatch: pyte
     monkeypatch.setattr(Ledger, "extend", extend)
     monkeypatch.setattr(Ledger, "lock", lock)
     monkeypatch.setattr(HubSpot, "push", push)
-    for module in (houses, delivery):
-        monkeypatch.setattr(module, "keeping", lambda extend: keeping(extend, every=0.02))
+    monkeypatch.setattr(houses, "keeping", lambda extend: keeping(extend, every=0.02))
     with stage.house() as house:
+        house.keeper = Keeper(every=0.02)
         planned(house, "m", "r")
         assert story.deliver_run(house, "r", house.mappings["m"]) is None
         assert house.ledger.outcome_counts("r", "m")["delivered"] == 1

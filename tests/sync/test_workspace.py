@@ -234,6 +234,13 @@ def test_no_error_of_the_file_shows_a_secret(tmp_path: Path) -> None:
         ),
         ('token: "${HUBSPOT_TOKEN}"', "requests_per_10s: 5", "8:3", "`token` is missing"),
         ('token: "${HUBSPOT_TOKEN}"', "token: x, requests_per_10s: many", "8:41", "expected a whole number"),
+        ('token: "${HUBSPOT_TOKEN}"', "token: x, requests_per_day: 0", "8:41", "expected a whole number"),
+        (
+            'token: "${HUBSPOT_TOKEN}"',
+            "token: x, requests_per_dya: 9",
+            "8:23",
+            "did you mean `requests_per_day`?",
+        ),
         ('token: "${HUBSPOT_TOKEN}"', "token: ", "8:13", "`token` has no value"),
         ("hubspot:", "hubspt:", "8:3", "did you mean `hubspot`?"),
         ('{token: "${HUBSPOT_TOKEN}"}', "{type: hubspt, token: x}", "8:19", "did you mean `hubspot`?"),

@@ -1,32 +1,66 @@
-"""The quota that all processes share, on a real Redis."""
+"""One quota for all who call, wherever its slots are kept: in this process, in the ledger, in a real Redis."""
 
+import itertools
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import redis
 
-from connectors.base import Limits, Unavailable
-from worker.limiter import SharedPace
+from connectors.base import Quota, Unavailable
+from connectors.pace import PATIENCE, Book, Budget, Memory, Pace, Page, Wish
+from sync.ledger import Ledger
+from worker.limiter import RedisBook, shared
 
-LIMITS = Limits(records=1, lookups=1, calls=40, seconds=1.0)
 CHILD = """
-import sys, time, redis
-from connectors.base import Limits
-from worker.limiter import SharedPace
-client = redis.Redis.from_url(sys.argv[1])
-pace = SharedPace(client, "x", Limits(records=1, lookups=1, calls=40, seconds=1.0))
+import sys, time
+from connectors.pace import Pace
+from sync.ledger import Ledger
+from worker.limiter import shared
+book = shared(sys.argv[1]) if sys.argv[1].startswith("redis") else Ledger(sys.argv[1])
+pace = Pace(40, 1.0, book, "x")
 for _ in range(20):
     pace.acquire()
     print(time.time(), flush=True)
-client.close()
+book.close()
 """
+TOMORROW = datetime.now(UTC) + timedelta(days=1)
+Opened = Callable[[], Book]
 
 
-def test_processes_together_keep_to_one_pace(redis_url: str) -> None:
+@pytest.fixture(params=["ledger", "redis"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where processes share a quota."""
+    if request.param == "redis":
+        url: str = request.getfixturevalue("redis_url")
+        return url
+    return f"sqlite:///{tmp_path}/ledger.db"
+
+
+@pytest.fixture
+def opened(place: str) -> Iterator[Opened]:
+    """Opens the place once more, as another process does."""
+    books: list[RedisBook | Ledger] = []
+
+    def another() -> Book:
+        book = shared(place) if place.startswith("redis") else Ledger(place)
+        books.append(book)
+        return book
+
+    yield another
+    for book in books:
+        book.close()
+
+
+def test_processes_together_keep_to_one_pace(place: str, opened: Opened) -> None:
+    opened()  # or all three would build the ledger
     children = [
-        subprocess.Popen([sys.executable, "-c", CHILD, redis_url], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", CHILD, place], stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
     times = sorted(float(stamp) for child in children for stamp in child.communicate(timeout=60)[0].split())
@@ -37,21 +71,144 @@ def test_processes_together_keep_to_one_pace(redis_url: str) -> None:
         assert last - first > 0.9
 
 
-def test_a_pause_holds_everyone(redis_url: str) -> None:
-    with redis.Redis.from_url(redis_url) as client:
-        one, two = SharedPace(client, "y", LIMITS), SharedPace(client, "y", LIMITS)
-        one.acquire()
-        one.pause(0.5)
-        one.pause(0.1)  # a shorter pause does not shorten a longer one
-        started = time.monotonic()
+def test_threads_of_one_process_keep_to_one_pace(opened: Opened) -> None:
+    pace = Pace(100, 1.0, opened(), "threads")
+    times: list[float] = []
+
+    def call() -> None:
+        for _ in range(15):
+            pace.acquire()
+            times.append(time.monotonic())
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(times) == 60
+    assert max(times) - min(times) > 0.5
+
+
+def test_a_pause_holds_everyone(opened: Opened) -> None:
+    one, two = (Pace(40, 1.0, opened(), "y") for _ in range(2))
+    one.acquire()
+    one.pause(0.5)
+    one.pause(0.1)  # a shorter pause does not shorten a longer one
+    started = time.monotonic()
+    two.acquire()
+    assert time.monotonic() - started > 0.4
+
+
+def test_whoever_waits_for_a_slot_already_is_held_by_a_pause_as_well(opened: Opened) -> None:
+    mine, theirs = (Pace(5, 1.0, opened(), "w") for _ in range(2))
+    mine.acquire()
+    acquired = threading.Event()
+    waiting = threading.Thread(target=lambda: (mine.acquire(), acquired.set()))
+    started = time.monotonic()
+    waiting.start()
+    theirs.pause(0.8)
+    waiting.join()
+    assert time.monotonic() - started > 0.7
+
+
+def test_a_long_pause_says_when_to_come_back(opened: Opened) -> None:
+    pace = Pace(40, 1.0, opened(), "z")
+    pace.pause(3600)
+    with pytest.raises(Unavailable) as told:
+        pace.acquire()
+    assert (told.value.retry_after or 0) > 3500
+
+
+def test_everyone_keeps_to_the_smaller_quota_that_the_vendor_names(opened: Opened) -> None:
+    one, two = (Pace(1000, 1.0, opened(), "told") for _ in range(2))
+    one.told(Quota(calls=10, seconds=1.0))
+    one.acquire()
+    two.acquire()
+    started = time.monotonic()
+    two.acquire()
+    one.acquire()
+    assert time.monotonic() - started > 0.1
+
+
+def test_a_larger_quota_than_ours_changes_nothing() -> None:
+    book = Memory()
+    pace = Pace(10, 1.0, book, "mine")
+    pace.told(Quota(calls=10_000, seconds=1.0))
+    assert book.take(Wish("mine", 0.0, 0.1, 0.0)).gap == pytest.approx(0.1)
+
+
+def test_a_part_is_paced_by_itself(opened: Opened) -> None:
+    whole = Pace(10_000, 1.0, opened(), "portal")
+    one, two = whole.part("search", 10, 1.0), Pace(10_000, 1.0, opened(), "portal").part("search", 10, 1.0)
+    one.acquire()
+    started = time.monotonic()
+    two.acquire()
+    assert time.monotonic() - started > 0.05
+    one.pause(3600)
+    whole.acquire()
+    with pytest.raises(Unavailable):
         two.acquire()
-        assert time.monotonic() - started > 0.4
 
 
-def test_a_long_pause_says_when_to_come_back(redis_url: str) -> None:
-    with redis.Redis.from_url(redis_url) as client:
-        pace = SharedPace(client, "z", LIMITS)
-        pace.pause(3600)
+def test_a_budget_is_one_for_all_and_begins_anew_with_the_day(opened: Opened) -> None:
+    day = ["2026-11-22"]
+    budget = Budget(5, lambda: (day[0], TOMORROW))
+    one, two = (Pace(10_000, 1.0, opened(), "budget", budget) for _ in range(2))
+    for pace in (one, two, one, two, one):
+        pace.acquire()
+    for pace in (one, two):
         with pytest.raises(Unavailable) as told:
             pace.acquire()
-        assert (told.value.retry_after or 0) > 3500
+        assert "5 calls of 2026-11-22" in str(told.value)
+        assert f"goes on at {TOMORROW:%Y-%m-%d %H:%M} UTC" in str(told.value)
+        assert 0 < (told.value.retry_after or 0) <= 86_400
+    day[0] = "2026-11-23"
+    two.acquire()
+
+
+def test_a_broker_that_is_gone_is_a_sentence() -> None:
+    with redis.Redis.from_url("redis://127.0.0.1:1/0") as client:
+        pace = Pace(10, 1.0, RedisBook(client), "gone")
+        with pytest.raises(Unavailable, match=r"Start Redis") as told:
+            pace.acquire()
+        assert told.value.retry_after  # it burns no attempt
+
+
+def test_a_pace_never_lets_more_calls_through_than_the_window_holds() -> None:
+    pace = Pace(20, 1.0)
+    times = []
+    for _ in range(12):
+        pace.acquire()
+        times.append(time.monotonic())
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    assert sum(gaps) >= 0.05 * 11 - 0.02
+
+
+def test_a_page_never_holds_more_slots_than_the_window_whatever_is_asked_when() -> None:
+    import random
+
+    seed = 20261122
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    gap, late = 10.3 / 19, 0.1
+    for _ in range(50):
+        page, now, slots = Page(), 0.0, list[float]()
+        for _ in range(200):
+            now += draw.choice([0.0, 0.01, 0.3, 3.0])
+            taken = page.take(Wish("p", gap * draw.randint(1, 4), gap, late), now)
+            slots += [max(now, now + taken.wait + n * gap) for n in range(taken.calls)]
+        for first, last in zip(slots, slots[19:], strict=False):
+            assert last - first >= 10.0
+
+
+def test_a_long_pause_takes_no_place() -> None:
+    pace = Pace(10, 1.0)
+    pace.pause(PATIENCE * 2)
+    with pytest.raises(Unavailable) as told:
+        pace.acquire()
+    assert PATIENCE < (told.value.retry_after or 0.0) <= PATIENCE * 2
+
+
+def test_slots_are_taken_ahead_for_a_time_and_not_by_their_number() -> None:
+    page = Page(gap=0.05)
+    assert page.take(Wish("a", 0.2, 0.0001, 0.0), 100.0).calls == 4

@@ -1,0 +1,86 @@
+"""A destination's calls of a day can be capped: what is left over stays due, and the run says when it goes on."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from stories import CONTACTS, HEATSYNC, Stage, numbered, planned
+
+from connectors.base import Unavailable
+from connectors.hubspot import HubSpot
+from sandbox.server import Running
+from sync import story, turns
+
+CAPPED = HEATSYNC.replace('{token: "${HUBSPOT_TOKEN}"', '{token: "${HUBSPOT_TOKEN}", requests_per_day: 6')
+
+
+@pytest.fixture
+def stage(tmp_path: Path, sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """Eight contacts in batches of one: two calls find them, eight would write them, one asks who it is."""
+    stage = Stage(tmp_path / "w", sandbox, CAPPED)
+    stage.mapping("m", CONTACTS)
+    stage.contacts(*numbered(8))
+    stage.users(numbered(8))
+    real = HubSpot.__init__
+
+    def small(self: HubSpot, *given: object) -> None:
+        real(self, *given)  # type: ignore[arg-type]
+        self.limits = replace(self.limits, records=1)
+
+    monkeypatch.setattr(HubSpot, "__init__", small)
+    return stage
+
+
+def test_a_spent_budget_leaves_the_rest_due_and_says_when_it_goes_on(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = stage.sync()
+    midnight = datetime.now(stage.opened().time_zone) + timedelta(days=1)
+    assert (ended.code, ended.only["state"]) == (3, "failed")
+    assert "6 calls of" in ended.only["cause"]
+    assert f"goes on at {midnight:%Y-%m-%d} 00:00" in ended.only["cause"]
+    assert "stays due" in ended.only["cause"]
+    assert stage.calls() == 6
+    written = sum(role is not None for role in stage.roles().values())
+    assert 0 < written < 8
+    stage.sync()
+    assert stage.calls() == 0, "another run of the same day makes no call either"
+    days = iter(range(1, 9))
+    code = ended.code
+    while code == 3:
+        today = (f"day {next(days)}", midnight)
+        monkeypatch.setattr("sync.house.House._today", lambda _, today=today: today)
+        code = stage.sync().code
+        assert stage.calls() <= 6
+    assert stage.roles() == numbered(8)
+
+
+def test_a_worker_asks_for_no_other_batch_of_a_run_that_has_to_wait_for_tomorrow(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stage.house() as house:
+        planned(house, "m", "r")
+        turn = turns.take(house, "r", "m")
+        assert turn.stopped
+        (error,) = turn.told
+        assert isinstance(error, Unavailable)
+        assert house.ledger.due_batches("r", "m") == []
+        when = house.ledger.next_due("r", "m")
+        assert when is not None
+        assert when > datetime.now().timestamp()
+        (answer,) = story.answer(house, "r")
+        assert (answer["state"], answer["cause"]) == ("ready", str(error))
+
+
+def test_being_limited_burns_no_attempt(stage: Stage) -> None:
+    with stage.house() as house:
+        planned(house, "m", "r")
+        turns.take(house, "r", "m")
+        house.ledger.put_off("r", "m", 0.0, "")
+        with house.ledger.writing() as connection:
+            connection.exec_driver_sql("UPDATE batches SET not_before = 0")
+        batch = house.ledger.due_batches("r", "m")[0]
+        claimed = house.ledger.claim(batch, "me")
+        assert claimed is not None
+        assert claimed.attempts == 1
