@@ -36,7 +36,7 @@ from connectors.base import (
 )
 from connectors.http import Answer, Line, Lost, Pace, words
 from connectors.hubspot_records import BATCH, OWN_ID, Item
-from connectors.hubspot_wire import HOST, RAW, Wire, wait
+from connectors.hubspot_wire import API_VERSION, HOST, RAW, Wire, wait
 from connectors.rounds import Hit
 
 PAGE = 200
@@ -84,6 +84,14 @@ class HubSpot:
         if answer.status != 200 or not isinstance(listed, list):
             self._misread(answer, "GET /crm/properties")
         return records.described(listed)
+
+    def room(self, object: str) -> int | None:  # noqa: ARG002
+        answer = self._ask(lambda: self._wire.get(f"/crm/limits/{API_VERSION}/custom-properties"))
+        body = answer.body if isinstance(answer.body, dict) else {}
+        limit, used = body.get("overallLimit"), body.get("overallUsage")
+        if answer.status != 200 or not isinstance(limit, int) or not isinstance(used, int):
+            self._misread(answer, "GET /crm/limits")
+        return max(0, limit - used)
 
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
         if not fields:
