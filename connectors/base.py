@@ -261,6 +261,8 @@ class Vendor:
     """Takes lists as values; elsewhere they are joined."""
     field_name: str = r".+"
     """What the whole name of a field must match."""
+    either: tuple[tuple[str, ...], ...] = ()
+    """Groups of settings of which one must be whole; there is no more to say where this is empty."""
     account_settings: tuple[str, ...] = ()
     """The settings that decide which account it is; their keyed hash remembers it."""
 

@@ -36,6 +36,7 @@ from connectors.base import (
 )
 from connectors.http import Answer, Line, Lost, Pace, words
 from connectors.hubspot_records import BATCH, OWN_ID, Item
+from connectors.hubspot_token import OAUTH
 from connectors.hubspot_wire import API_VERSION, HOST, RAW, Wire, wait
 from connectors.rounds import Hit
 
@@ -52,9 +53,8 @@ class HubSpot:
     """One portal."""
 
     def __init__(self, settings: Mapping[str, str], throttle: Throttle, made: Callable[[], None]) -> None:
-        self._token = settings["token"]
         self.host = (settings.get("url") or HOST).partition("://")[2].rstrip("/")
-        self._wire = Wire(self._token, settings.get("url"), Line("HubSpot", throttle, made, wait=wait))
+        self._wire = Wire(settings, Line("HubSpot", throttle, made, wait=wait))
         # Five searches a second and portal, whatever else the quota allows (documentation, 2026).
         self._searches = Pace(9, 2.0)
         self.limits = Limits(
@@ -64,6 +64,10 @@ class HubSpot:
             seconds=10.0,
             concurrency=4,
         )
+
+    @property
+    def _token(self) -> str:
+        return self._wire.token.secrets[0]
 
     def close(self) -> None:
         self._wire.close()
@@ -370,7 +374,10 @@ VENDOR = Vendor(
     type="hubspot",
     title="HubSpot",
     settings={
-        "token": Setting(required=True, secret=True),
+        "token": Setting(secret=True),
+        "client_id": Setting(),
+        "client_secret": Setting(secret=True),
+        "refresh_token": Setting(secret=True),
         "url": Setting(),
         "requests_per_10s": Setting(default=REQUESTS_PER_10S),
     },
@@ -381,5 +388,6 @@ VENDOR = Vendor(
     connect=HubSpot,
     spell=spell,
     field_name=r"[a-z][a-z0-9_]{0,99}",
-    account_settings=("token", "url"),
+    either=(("token",), OAUTH),
+    account_settings=("token", "client_id", "refresh_token", "url"),
 )
