@@ -205,7 +205,10 @@ class Destination(Protocol):
         """The fields of an object by name; None where the vendor cannot be read."""
 
     def room(self, object: str) -> int | None:
-        """How many more fields of one's own the object can get; None where the vendor does not tell."""
+        """How many more fields of one's own the object can get; None where the vendor does not tell.
+
+        Raises ConfigurationError where heatsync may make none.
+        """
 
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
         """Make the fields that are missing. Raises ConfigurationError with the vendor's reason."""

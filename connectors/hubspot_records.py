@@ -176,6 +176,9 @@ def item(trace: str, change: Change) -> Item | Outcome:
         try:
             if value is not None or not creates:
                 properties[name] = encode(value)
+                if len(properties[name]) > TEXT_LENGTH:
+                    cause = f"{name} has {len(properties[name]):,} characters; HubSpot has room for {TEXT_LENGTH:,}"
+                    return Outcome(change.key, Status.REJECTED, code="too_long", cause=cause, field=name)
         except ValueError as error:
             cause = f"{name}: {error}"
             return Outcome(change.key, Status.REJECTED, code="bad_value", cause=cause, field=name)

@@ -220,13 +220,18 @@ class _Look:
                 )
             return
         names = ", ".join(f"`{field.name}`" for field in missing)
-        self.notes.append(f"{self.at}: the first sync makes {names} in {self.title} (`create_fields: true`)")
-        room = self.destination.room(self.mapping.object)
+        try:
+            room = self.destination.room(self.mapping.object)
+        except ConfigurationError as error:
+            yield f"{missing[0].where}: {error}"
+            return
         if room is not None and room < len(missing):
             yield (
                 f"{missing[room].where}: {self.title} has room for {room} more fields of your own, and {len(missing)}"
                 " are to be made: delete some that nobody uses there, or map fewer"
             )
+            return
+        self.notes.append(f"{self.at}: the first sync makes {names} in {self.title} (`create_fields: true`)")
 
     def _sent(self) -> Mapping[str, Sent]:
         """What would be sent, by field: from the newest snapshot, else as far as the file itself tells."""

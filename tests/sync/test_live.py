@@ -226,6 +226,26 @@ def test_fields_that_are_to_be_made_are_noted_and_held_against_the_quota(
     assert "room for 0 more fields" in problem
 
 
+def test_fields_are_made_in_salesforce_only_where_a_permission_set_is_named(stage: Stage) -> None:
+    stage.mapping("m", READABLE["salesforce"] + "create_fields: true\n")
+    stage.users(numbered(1))
+    seed(stage, "salesforce", None)
+    (problem,) = look(stage).problems
+    assert problem.startswith("mappings/m.yml:6:")
+    assert "`permission_set`" in problem
+    stage.heatsync = stage.heatsync.replace("domain: acme.my,", "domain: acme.my, permission_set: Heatsync,")
+    looked = look(stage)
+    assert looked.problems == ()
+    assert any("makes `Mine__c`" in note for note in looked.notes)
+    state = stage.sandbox.state()
+    people = [{"LastName": "One", "Uid__c": "u1"}]
+    state["salesforce"] |= {"PermissionSet": [{"Name": "Heatsync"}], "Contact": people}
+    stage.sandbox.seed(state)
+    assert stage.sync().code == 0
+    (person,) = stage.sandbox.state()["salesforce"]["Contact"]
+    assert person["Mine__c"] == "role1"
+
+
 def test_segment_cannot_be_read_and_says_so(stage: Stage) -> None:
     stage.mapping("m", "destination: segment\nobject: users\nfields: {role: user.role}\n")
     stage.users(numbered(1))
