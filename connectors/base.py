@@ -144,7 +144,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class RemoteField:
-    """A field as it exists over there; `type` is the vendor's own word."""
+    """A field as it exists over there; `type` is the vendor's own word, `takes` are ours that it has room for.
+
+    `length` is in characters. Whoever has `options` takes these values only.
+    """
 
     name: str
     type: str
@@ -152,6 +155,7 @@ class RemoteField:
     unique: bool = False
     length: int | None = None
     options: tuple[str, ...] = ()
+    takes: tuple[FieldType, ...] = tuple(FieldType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +219,12 @@ class Destination(Protocol):
     def fields(self, object: str) -> Mapping[str, RemoteField] | None:
         """The fields of an object by name; None where the vendor cannot be read."""
 
+    def room(self, object: str) -> int | None:
+        """How many more fields of one's own the object can get; None where the vendor does not tell.
+
+        Raises ConfigurationError where heatsync may make none.
+        """
+
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
         """Make the fields that are missing. Raises ConfigurationError with the vendor's reason."""
 
@@ -271,6 +281,8 @@ class Vendor:
     """Takes lists as values; elsewhere they are joined."""
     field_name: str = r".+"
     """What the whole name of a field must match."""
+    either: tuple[tuple[str, ...], ...] = ()
+    """Groups of settings of which one must be whole; there is no more to say where this is empty."""
     account_settings: tuple[str, ...] = ()
     """The settings that decide which account it is; their keyed hash remembers it."""
 

@@ -36,7 +36,8 @@ from connectors.base import (
 )
 from connectors.http import Answer, Line, Lost, words
 from connectors.hubspot_records import BATCH, OWN_ID, Item
-from connectors.hubspot_wire import CONNECTIONS, HOST, RAW, Wire, quota, wait
+from connectors.hubspot_token import OAUTH
+from connectors.hubspot_wire import API_VERSION, CONNECTIONS, HOST, RAW, Wire, quota, wait
 from connectors.rounds import Hit
 
 PAGE = 200
@@ -54,10 +55,9 @@ class HubSpot:
     """One portal."""
 
     def __init__(self, settings: Mapping[str, str], throttle: Throttle, made: Callable[[], None]) -> None:
-        self._token = settings["token"]
         self.host = (settings.get("url") or HOST).partition("://")[2].rstrip("/")
         line = Line("HubSpot", throttle, made, wait=wait, quota=quota)
-        self._wire = Wire(self._token, settings.get("url"), line)
+        self._wire = Wire(settings, line)
         self._throttle = throttle
         self.limits = Limits(
             records=BATCH,
@@ -66,6 +66,10 @@ class HubSpot:
             seconds=10.0,
             concurrency=CONNECTIONS,
         )
+
+    @property
+    def _token(self) -> str:
+        return self._wire.token.secrets[0]
 
     def close(self) -> None:
         self._wire.close()
@@ -86,6 +90,14 @@ class HubSpot:
         if answer.status != 200 or not isinstance(listed, list):
             self._misread(answer, "GET /crm/properties")
         return records.described(listed)
+
+    def room(self, object: str) -> int | None:  # noqa: ARG002
+        answer = self._ask(lambda: self._wire.get(f"/crm/limits/{API_VERSION}/custom-properties"))
+        body = answer.body if isinstance(answer.body, dict) else {}
+        limit, used = body.get("overallLimit"), body.get("overallUsage")
+        if answer.status != 200 or not isinstance(limit, int) or not isinstance(used, int):
+            self._misread(answer, "GET /crm/limits")
+        return max(0, limit - used)
 
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
         if not fields:
@@ -366,7 +378,10 @@ VENDOR = Vendor(
     type="hubspot",
     title="HubSpot",
     settings={
-        "token": Setting(required=True, secret=True),
+        "token": Setting(secret=True),
+        "client_id": Setting(),
+        "client_secret": Setting(secret=True),
+        "refresh_token": Setting(secret=True),
         "url": Setting(),
         "requests_per_10s": Setting(default=REQUESTS_PER_10S),
     },
@@ -377,5 +392,6 @@ VENDOR = Vendor(
     connect=HubSpot,
     spell=spell,
     field_name=r"[a-z][a-z0-9_]{0,99}",
-    account_settings=("token", "url"),
+    either=(("token",), OAUTH),
+    account_settings=("token", "client_id", "refresh_token", "url"),
 )

@@ -30,6 +30,15 @@ TYPES = {
     # A datetime, too, is shown with a date picker; there is no other pair (documentation, 2026).
     FieldType.DATETIME: ("datetime", "date"),
 }
+TAKES: Mapping[str, tuple[FieldType, ...]] = {
+    "number": (FieldType.INTEGER, FieldType.NUMBER),
+    "bool": (FieldType.BOOLEAN,),
+    # Each refuses what the other one takes (properties guide, 2026; verbb/formie 1755, 2025-10).
+    "date": (FieldType.DATE,),
+    "datetime": (FieldType.DATETIME,),
+    "enumeration": (FieldType.TEXT, FieldType.LIST, FieldType.BOOLEAN, FieldType.INTEGER),
+}
+"""What each type of property has room for; all others take whatever can be written as text."""
 YES_NO = [
     {"label": "Yes", "value": "true", "displayOrder": 0, "hidden": False},
     {"label": "No", "value": "false", "displayOrder": 1, "hidden": False},
@@ -130,6 +139,7 @@ def described(listed: Sequence[Mapping[str, Any]]) -> dict[str, RemoteField]:
                 unique=bool(each.get("hasUniqueValue")) or each["name"] in ("email", OWN_ID),
                 length=TEXT_LENGTH if type == "string" else None,
                 options=tuple(str(option["value"]) for option in each.get("options") or ()),
+                takes=TAKES.get(type, tuple(FieldType)),
             )
     return fields
 
@@ -166,6 +176,9 @@ def item(trace: str, change: Change) -> Item | Outcome:
         try:
             if value is not None or not creates:
                 properties[name] = encode(value)
+                if len(properties[name]) > TEXT_LENGTH:
+                    cause = f"{name} has {len(properties[name]):,} characters; HubSpot has room for {TEXT_LENGTH:,}"
+                    return Outcome(change.key, Status.REJECTED, code="too_long", cause=cause, field=name)
         except ValueError as error:
             cause = f"{name}: {error}"
             return Outcome(change.key, Status.REJECTED, code="bad_value", cause=cause, field=name)

@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from connectors.base import Quota, Throttle, Unavailable
+from connectors.base import Quota, Throttle, Unauthorized, Unavailable
 from connectors.http import Answer, Line, Lost, retry_after
+from connectors.hubspot_token import PATH, Token
 
 API_VERSION = "2026-09"
 HOST = "https://api.hubapi.com"
@@ -66,18 +67,38 @@ def _number(headers: Mapping[str, str], name: str) -> int | None:
 
 
 class Wire:
-    """The SDK's objects for one token, and the way their calls are made."""
+    """The SDK's objects for one credential, and the way their calls are made."""
 
-    def __init__(self, token: str, host: str | None, line: Line) -> None:
-        self.host = (host or HOST).rstrip("/")
-        self._token = token
+    def __init__(self, settings: Mapping[str, str], line: Line) -> None:
+        self.host = (settings.get("url") or HOST).rstrip("/")
+        self.token = Token(settings, self._post_form)
         self._line = line
 
     def call(self, ask: Ask, safe: bool = True, part: Throttle | None = None) -> Answer:
-        """The answer to a call of the SDK that was made with `RAW`.
+        """The answer to a call of the SDK that was made with `RAW`. A token that has ended is renewed once.
 
         Raises Lost only when it is not safe to repeat and may have taken effect; Unauthorized, Unavailable.
         """
+        if not self.token.renewable:
+            return self._called(ask, safe, part)
+        used = self._settings.access_token = self.token.current()
+        try:
+            return self._called(ask, safe, part)
+        except Unauthorized:
+            # A call that was refused for its token has changed nothing.
+            self._settings.access_token = self.token.renewed(used)
+        return self._called(ask, safe, part)
+
+    def _post_form(self, form: Mapping[str, str]) -> Answer:
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+        return self._called(
+            lambda: self._client.call_api(
+                PATH, "POST", header_params=headers, post_params=list(form.items()), **RAW
+            ),
+            safe=True,
+        )
+
+    def _called(self, ask: Ask, safe: bool, part: Throttle | None = None) -> Answer:
         try:
             return self._line.call(lambda: self._send(ask, safe), safe, part)
         except Lost as lost:
@@ -124,19 +145,26 @@ class Wire:
         return Sdk(api_factory=lambda package, name, _config: getattr(package, name)(api_client=self._client))
 
     @cached_property
-    def _client(self) -> Any:
+    def _settings(self) -> Any:
         from hubspot.crm import contacts
         from urllib3.util.retry import Retry
 
         settings = contacts.Configuration(host=self.host)
-        settings.access_token = self._token
         settings.connection_pool_maxsize = CONNECTIONS
+        if not self.token.renewable:
+            settings.access_token = self.token.current()
         settings.retries = Retry(total=0, raise_on_status=False, raise_on_redirect=False)
         # Other libraries see for themselves what the environment says of proxies.
         address = urlsplit(self.host)
         if address.scheme == "https" and not proxy_bypass(address.hostname or ""):
             settings.proxy = getproxies().get("https")
-        client = contacts.ApiClient(configuration=settings)
+        return settings
+
+    @cached_property
+    def _client(self) -> Any:
+        from hubspot.crm import contacts
+
+        client = contacts.ApiClient(configuration=self._settings)
         client.user_agent = "heatsync"
         plain = client.call_api
 

@@ -129,6 +129,12 @@ class Intercom:
         listed = self._listed(answer, "GET /data_attributes", "name")
         return records.described(object, listed)
 
+    def room(self, object: str) -> int | None:  # noqa: ARG002
+        """What is left for contacts and companies together."""
+        answer = self._typed(lambda sdk: sdk.data_attributes.list(include_archived=True))
+        listed = self._listed(answer, "GET /data_attributes", "name")
+        return max(0, records.ATTRIBUTES - sum(bool(each.get("custom")) for each in listed))
+
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
         for each in fields:
             self._create_field(records.MODELS[object], each)

@@ -62,6 +62,17 @@ DATA_TYPES = {
     FieldType.DATE: "date",
     FieldType.DATETIME: "datetime",
 }
+TAKES: Mapping[str, tuple[FieldType, ...]] = {
+    "string": (FieldType.TEXT, FieldType.LIST),
+    "integer": (FieldType.INTEGER,),
+    "float": (FieldType.INTEGER, FieldType.NUMBER),
+    "boolean": (FieldType.BOOLEAN,),
+    # Both are unix seconds.
+    "date": (FieldType.DATE, FieldType.DATETIME),
+}
+"""What each type of attribute has room for."""
+ATTRIBUTES = 250
+"""Attributes of one's own that a workspace may have (help centre, undated)."""
 
 
 def encode(value: Value) -> str | int | float | bool | None:
@@ -204,8 +215,11 @@ def described(object: str, listed: Sequence[Record]) -> dict[str, RemoteField]:
                 writable=own and each.get("api_writable") is not False,
                 length=TEXT_LENGTH if own and each.get("data_type") == "string" else None,
                 options=tuple(map(str, each.get("options") or ())),
+                takes=TAKES.get(str(each.get("data_type")), tuple(FieldType)),
             )
     for name, type in STANDARD[object].items():
         unique = name in ("external_id", "company_id")
-        fields[name] = RemoteField(name, type, writable=name not in SET_ONCE, unique=unique)
+        fields[name] = RemoteField(
+            name, type, writable=name not in SET_ONCE, unique=unique, takes=TAKES[type]
+        )
     return fields

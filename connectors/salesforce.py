@@ -41,6 +41,7 @@ from connectors.base import (
 )
 from connectors.http import Answer, Line, Lost, words
 from connectors.rounds import Hit
+from connectors.salesforce_fields import Maker, by_hand
 from connectors.salesforce_records import BATCH, Item
 from connectors.salesforce_session import API_VERSION, Session, codes, quota, wait
 
@@ -50,15 +51,6 @@ LOCK_WAIT = 15
 NAME_LENGTH = 40
 """Characters of a standard trait's name, the ending included."""
 TOO_SLOW = frozenset({"QUERY_TIMEOUT", "REQUEST_RUNNING_TOO_LONG"})
-MADE_AS = {
-    FieldType.TEXT: "Text",
-    FieldType.LIST: "Text",
-    FieldType.INTEGER: "Number with 0 decimal places",
-    FieldType.NUMBER: "Number",
-    FieldType.BOOLEAN: "Checkbox",
-    FieldType.DATE: "Date",
-    FieldType.DATETIME: "Date/Time",
-}
 
 
 class Salesforce:
@@ -68,6 +60,7 @@ class Salesforce:
         self._session = Session(settings, Line("Salesforce", throttle, made, wait=wait, quota=quota))
         own = settings.get("instance_url") or f"https://{settings.get('domain', 'login')}.salesforce.com"
         self.host = (settings.get("url") or own).partition("://")[2].rstrip("/")
+        self._permission_set = settings.get("permission_set") or ""
         self._describes: dict[str, Sequence[Mapping[str, Any]]] = {}
         self._lock = threading.Lock()
         self.limits = Limits(
@@ -92,13 +85,25 @@ class Salesforce:
     def fields(self, object: str) -> Mapping[str, RemoteField]:
         return records.described(self._describe(object, afresh=True))
 
+    def room(self, object: str) -> int | None:
+        """Not told by any call: it hangs on the edition."""
+        if not self._permission_set:
+            raise by_hand(object, ())
+        return None
+
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
-        if fields:
-            wanted = ", ".join(f"{field.name} ({MADE_AS[field.type]})" for field in fields)
+        if not fields:
+            return
+        _check_names(object, *(field.name for field in fields))
+        if not self._permission_set:
+            raise by_hand(object, fields)
+        Maker(self._permission_set, self._session.call, self._words).make(object, fields)
+        known = {name.lower() for name in self.fields(object)}
+        unseen = [field.name for field in fields if field.name.lower() not in known]
+        if unseen:
             raise ConfigurationError(
-                f"heatsync does not make fields in Salesforce. Make these on {object} in Setup, Object Manager: "
-                f"{wanted}. Then let the app's user edit them (a permission set with field permissions), and leave "
-                "create_fields out of the mapping."
+                f"{', '.join(unseen)} of {object} is made and granted to {self._permission_set}, but the app's user does "
+                "not see it: assign the permission set to that user."
             )
 
     def find(
@@ -376,6 +381,7 @@ VENDOR = Vendor(
         "session_id": Setting(secret=True),
         "instance_url": Setting(),
         "api_version": Setting(default=API_VERSION),
+        "permission_set": Setting(),
         "url": Setting(),
         "requests_per_10s": Setting(default=REQUESTS_PER_10S),
     },

@@ -49,6 +49,14 @@ CAUSES = {
     "conflict": "several records have this external id",
     "not_found": "the record is gone",
 }
+TAKES: Mapping[str, tuple[FieldType, ...]] = {
+    **dict.fromkeys(("double", "currency", "percent"), (FieldType.INTEGER, FieldType.NUMBER)),
+    "int": (FieldType.INTEGER,),
+    "boolean": (FieldType.BOOLEAN,),
+    "date": (FieldType.DATE,),
+    "datetime": (FieldType.DATETIME,),
+}
+"""What each type of field has room for; all others take text."""
 
 
 def encode(value: Value) -> Any:
@@ -146,6 +154,7 @@ def described(listed: Sequence[Mapping[str, Any]]) -> dict[str, RemoteField]:
             )
             if each.get("restrictedPicklist")
             else (),
+            takes=TAKES.get(str(each.get("type")), tuple(FieldType)),
         )
         for each in listed
     }

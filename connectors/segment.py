@@ -116,6 +116,9 @@ class Segment:
     def fields(self, object: str) -> None:  # noqa: ARG002
         return None
 
+    def room(self, object: str) -> None:  # noqa: ARG002
+        return None
+
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
         """Nothing to do: a trait is there as soon as it is sent."""
 

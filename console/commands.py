@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from connectors.base import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
-from console import answers, audience, options, profiles, screen, trust
+from console import answers, audience, checks, options, profiles, screen, trust
 from console.options import FILE, HERE, AsJson, Config, Folder
 from sandbox import faults as wrong
 from sync import mapping as mapping_files
@@ -18,6 +18,7 @@ from sync import planning, snapshots, story, verdicts
 from sync import workspace as workspace_files
 from sync.diff import Scope
 from sync.house import House
+from sync.live import Inspected, inspect
 from sync.workspace import Workspace
 
 app = typer.Typer(
@@ -85,19 +86,27 @@ def demo(
 
 
 @app.command()
-def check(folder: Folder = HERE, config: Config = FILE, as_json: AsJson = False) -> None:
+def check(
+    live: Annotated[
+        bool, typer.Option("--live", help="Also ask the destinations whether the mappings fit what is there.")
+    ] = False,
+    folder: Folder = HERE,
+    config: Config = FILE,
+    as_json: AsJson = False,
+) -> None:
     """Name every problem in every file at once, as file:line:column."""
     checked = mapping_files.check(folder, config)
+    inspected: list[Inspected] = []
+    if live and not checked.problems:
+        with options.house(folder, config, quiet=True) as house:
+            inspected = [inspect(house, mapping) for mapping in house.chosen([])]
+    answer = checks.answer(checked, inspected, live)
     if as_json:
-        screen.data({"problems": list(checked.problems), "warnings": list(checked.warnings)})
+        screen.data(answer)
     else:
-        for warning in checked.warnings:
-            screen.say(f"warning: {warning}")
-        for problem in checked.problems:
-            screen.show(problem)
-        if not checked.problems:
-            screen.show("No problem found.")
-    raise typer.Exit(2 if checked.problems else 0)
+        checks.show(answer)
+    codes = [2] * bool(answer["problems"]) + [_code(each.error) for each in inspected if each.error]
+    raise typer.Exit(min(codes, default=0))
 
 
 @app.command()

@@ -27,10 +27,11 @@ FILE = "heatsync.yml"
 EARLIEST = date(1970, 1, 1)
 
 
-def house(folder: Path, config: str) -> House:
+def house(folder: Path, config: str, quiet: bool = False) -> House:
+    """Opened; with `quiet`, without the files' warnings."""
     workspace = workspace_files.load(folder, config)
     opened = House(workspace, shared(workspace.broker) if workspace.broker is not None else None)
-    for warning in workspace.warnings:
+    for warning in () if quiet else workspace.warnings:
         screen.say(f"warning: {warning}")
     return opened
 

@@ -251,6 +251,10 @@ def search(call: Call, store: Store) -> Reply:
 
 def _owner(call: Call) -> str:
     token = call.token()
+    issued = hubspot_account.issued(token)
+    if issued is not None and call.now >= issued + hubspot_account.LIFETIME:
+        message = f"The OAuth token used to make this call expired {call.now - issued:.0f} second(s) ago."
+        raise Refusal(error(401, "EXPIRED_AUTHENTICATION", message))
     if not token or is_refused(token):
         message = (
             "Authentication credentials not found. This API supports OAuth 2.0 authentication and you can "
@@ -345,12 +349,15 @@ def _routes() -> list[Route]:
         for area, path, label, handler in _ACCOUNT_PATHS:
             start = "/crm/v3/limits" if area == "crm/limits" and not dated else f"/{area}/{version}"
             routes.append(Route("GET", f"{start}/{path}", f"GET {label}", handler, QUOTA))
+        if dated:
+            path, label = f"/oauth/{version}/token", "POST oauth/token"
+            routes.append(Route("POST", path, label, hubspot_account.token, (), open=True))
     return routes
 
 
 SERVICE = Service(
     name="hubspot",
-    prefixes=("/crm/", "/account-info/"),
+    prefixes=("/crm/", "/account-info/", "/oauth/"),
     routes=_routes(),
     store=Store,
     windows=_windows,

@@ -1,10 +1,44 @@
 """HubSpot's paths about the account itself: who it is, and how much of its quotas is used."""
 
-from sandbox.calls import Call, Reply
-from sandbox.hubspot_properties import timestamp
+import re
+from urllib.parse import parse_qsl
+
+from sandbox.calls import Call, Reply, account_of, is_refused
+from sandbox.hubspot_properties import CORRELATION, timestamp
 from sandbox.hubspot_schema import CUSTOM_PROPERTIES
 from sandbox.hubspot_store import OBJECTS, Store
 from sandbox.quotas import DAY
+
+LIFETIME = 1800
+"""Seconds that an OAuth access token is good for (ToolJet 17192, airbyte 74726, 2026)."""
+_ISSUED = re.compile(r"(?:.*:)?oauth\.([0-9]+)")
+
+
+def issued(token: str) -> float | None:
+    """When an OAuth access token was given out, in unix seconds; None for any other token."""
+    found = _ISSUED.fullmatch(token)
+    return float(found[1]) if found else None
+
+
+def token(call: Call, _store: Store) -> Reply:
+    """An access token for a refresh token, whose account it belongs to; whatever is not `refused` is let in."""
+    form = dict(parse_qsl(call.body.decode(errors="replace")))
+    refresh, secret = form.get("refresh_token", ""), form.get("client_secret", "")
+    if form.get("grant_type") != "refresh_token":
+        return _no_token("BAD_GRANT_TYPE", "missing or unknown grant_type")
+    if not form.get("client_id") or not secret or is_refused(secret):
+        return _no_token("BAD_CLIENT_ID", "missing or invalid client id or secret")
+    if not refresh or is_refused(refresh):
+        return _no_token("BAD_REFRESH_TOKEN", "missing or invalid refresh token")
+    call.account = account_of(refresh)
+    access = f"{call.account}:oauth.{int(call.now)}"
+    body = {"token_type": "bearer", "refresh_token": refresh, "access_token": access, "expires_in": LIFETIME}
+    return Reply(200, body)
+
+
+def _no_token(status: str, message: str) -> Reply:
+    """The words are those reported of the older endpoint (supaglue 1935, mk-node-hubspot 64)."""
+    return Reply(400, {"status": status, "message": message, "correlationId": CORRELATION})
 
 
 def details(_call: Call, store: Store) -> Reply:

@@ -63,6 +63,10 @@ class Attribute:
     archived: bool = False
     raw: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def writable(self) -> bool:
+        return self.raw.get("api_writable") is not False
+
     def shown(self) -> dict[str, Any]:
         body = {
             "type": "data_attribute",
@@ -73,7 +77,7 @@ class Attribute:
             "label": self.name,
             "description": self.raw.get("description", ""),
             "data_type": self.type,
-            "api_writable": True,
+            "api_writable": self.writable,
             "ui_writable": True,
             "messenger_writable": bool(self.raw.get("messenger_writable", False)),
             "custom": True,
@@ -233,9 +237,11 @@ def _plain(name: str, type: str, value: Any) -> Any:
 
 def _fits(attribute: Attribute, value: Any) -> None:
     """Refuse a value that is not of the attribute's type. Intercom's exact words are not documented."""
+    name = attribute.name
+    if not attribute.writable:
+        raise no(400, "parameter_invalid", f"Custom attribute '{name}' is not writable by the API", name)
     if value is None:
         return
-    name = attribute.name
     if isinstance(value, list | dict) or not _is(attribute.type, value):
         message = f"Custom attribute '{name}' expects a value of type {attribute.type}"
         raise no(400, "parameter_invalid", message, name)

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from sandbox import salesforce_records as records
-from sandbox import soql
+from sandbox import salesforce_tooling, soql
 from sandbox.calls import Call, Handler, Refusal, Reply, Route, Service, account_of, is_refused
 from sandbox.quotas import DAY, Limits, Window
 from sandbox.salesforce_schema import PREFIXES, STANDARD, Field
@@ -293,6 +293,8 @@ _PATHS: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "query/{locator}", more),
     ("GET", "sobjects", objects),
     ("GET", "sobjects/{object}/describe", describe),
+    ("POST", "tooling/sobjects/CustomField", salesforce_tooling.make_field),
+    ("POST", "sobjects/FieldPermissions", salesforce_tooling.grant),
     ("POST", "sobjects/{object}", records.create_one),
     ("GET", "sobjects/{object}/{id}", records.get_one),
     ("PATCH", "sobjects/{object}/{id}", records.update_one),

@@ -137,6 +137,7 @@ STANDARD: dict[str, dict[str, Field]] = {
     "Account": _fields(**_SYSTEM, **_BOOK),
     "Contact": _fields(**_SYSTEM, **_PERSON, AccountId="reference", Department="string"),
     "Lead": _fields(**_SYSTEM, **_PERSON, Company="string!", Status="picklist"),
+    "PermissionSet": _fields(Id="id-", Name="string!", Label="string"),
     "Organization": _fields(
         Id="id-", Name="string-", OrganizationType="picklist-", InstanceName="string-", IsSandbox="boolean-"
     ),
@@ -144,7 +145,7 @@ STANDARD: dict[str, dict[str, Field]] = {
 for _person in ("Contact", "Lead"):
     STANDARD[_person]["Email"] = replace(STANDARD[_person]["Email"], id_lookup=True)
 CUSTOM_OBJECT = _fields(**_SYSTEM, Name="string", OwnerId="reference")
-PREFIXES = {"Account": "001", "Contact": "003", "Lead": "00Q", "Organization": "00D"}
+PREFIXES = {"Account": "001", "Contact": "003", "Lead": "00Q", "Organization": "00D", "PermissionSet": "0PS"}
 
 
 def with_suffix(id: str) -> str:

@@ -72,6 +72,8 @@ class Store:
         self.org = org_id(account)
         self.tables: dict[str, Table] = {"Account": Table()}
         self.custom: dict[str, dict[str, Field]] = {"Account": {}}
+        self.hidden: dict[str, dict[str, Field]] = {}
+        """Fields that nobody was granted yet."""
         self.cursors: dict[str, Any] = {}
         self._made = 0
         organization = {"Name": account, "OrganizationType": "Developer Edition", "InstanceName": "SBX1"}

@@ -141,6 +141,18 @@ def setting_fault(key: str, value: str) -> str | None:
     return None
 
 
+def _either(vendor: Vendor, values: Mapping[str, str], written: Mapping[str, Template]) -> bool:
+    """Whether one of the groups of settings of which a vendor needs one is whole, and nothing of it empty."""
+
+    def told(key: str) -> bool:
+        try:
+            return key in written and written[key].resolve(values) != ""
+        except ConfigurationError:
+            return False
+
+    return not vendor.either or any(all(map(told, group)) for group in vendor.either)
+
+
 def destination_settings(
     name: str,
     vendor: Vendor,
@@ -155,6 +167,7 @@ def destination_settings(
         key: setting.default for key, setting in vendor.settings.items() if setting.default is not None
     }
     variable = url_variable(name)
+    whole = _either(vendor, values, written)
     faults: list[str] = []
     for key, template in written.items():
         if key == "url" and values.get(variable):
@@ -167,7 +180,8 @@ def destination_settings(
         fault = setting_fault(key, value)
         setting = vendor.settings.get(key)
         if value == "":
-            if setting is not None and setting.required:
+            wanted = not whole and any(key in group for group in vendor.either)
+            if wanted or (setting is not None and setting.required):
                 fault = f"`{key}` is empty, and {vendor.title} cannot do without"
             else:
                 continue

@@ -318,6 +318,11 @@ def _destinations(
                 problems.add(
                     document.problem(route, f"`{key}` is missing: {vendor.title} cannot do without", key=True)
                 )
+        if vendor.either and not any(set(group) <= set(templates) for group in vendor.either):
+            ways = "; or ".join(", ".join(f"`{key}`" for key in group) for group in vendor.either)
+            problems.add(
+                document.problem(route, f"credentials are missing: {vendor.title} needs {ways}", key=True)
+            )
         if len(problems.found) == before:
             configs[name] = DestinationConfig(name, vendor, templates, document.mark(route, key=True))
     unread = document.tree.get("destinations")

@@ -516,7 +516,7 @@ def test_missing_fields_are_made_and_can_be_written(case: Case, sandbox: Running
 def test_salesforce_says_which_fields_to_make_by_hand(sandbox: Running) -> None:
     with SALESFORCE_ACCOUNTS.opened(sandbox.url) as destination:
         destination.create_fields("Account", [])
-        with pytest.raises(ConfigurationError, match=r"Score__c \(Number"):
+        with pytest.raises(ConfigurationError, match=r"`permission_set`.*Score__c \(Number"):
             destination.create_fields("Account", [NewField("Score__c", FieldType.NUMBER, "Score")])
 
 

@@ -561,6 +561,24 @@ def test_the_quota_that_is_spent_says_how_long_to_stay_away(
     assert wait(Answer(429, headers, body)) == seconds
 
 
+def test_text_that_no_property_has_room_for_is_refused_before_anything_is_sent(sandbox: Running) -> None:
+    seed(sandbox, {"101": {"email": "a@x.com"}, "102": {"email": "b@x.com"}})
+    watched = Watched()
+    with portal(sandbox.url, watched) as destination:
+        outcomes = push(
+            destination,
+            change("u1", {"note": "x" * 65_537}, "101"),
+            change("u2", {"note": "x" * 65_536}, "102"),
+        )
+    assert (outcomes["u1"].status, outcomes["u1"].code, outcomes["u1"].field) == (
+        Status.REJECTED,
+        "too_long",
+        "note",
+    )
+    assert outcomes["u2"].status is Status.DELIVERED
+    assert watched.calls == 1
+
+
 def test_being_limited_is_not_hidden_by_the_sdk() -> None:
     def answer(asked: Asked) -> Said:
         limited = Said(429, {"policyName": "SECONDLY"}, {"Retry-After": "1"})

@@ -145,6 +145,32 @@ def test_a_variable_that_is_set_to_nothing_is_missing(tmp_path: Path) -> None:
     assert "HUBSPOT_TOKEN" in refusal(lambda: of.destinations["hubspot"].settings({"HUBSPOT_TOKEN": ""}))
 
 
+def oauth(heatsync: str, settings: str) -> str:
+    return heatsync.replace('hubspot: {token: "${HUBSPOT_TOKEN}"}', f"hubspot: {{{settings}}}")
+
+
+def test_one_of_several_credentials_must_be_whole(tmp_path: Path) -> None:
+    def checked(settings: str) -> list[str]:
+        return list(mapping.check(write(tmp_path, heatsync=oauth(HEATSYNC, settings))).problems)
+
+    for settings in ("requests_per_10s: 90", 'client_id: a, client_secret: "${S}"'):
+        (problem,) = (each for each in checked(settings) if "credentials" in each)
+        assert problem.startswith("heatsync.yml:8:3: ")
+        assert problem.endswith("HubSpot needs `token`; or `client_id`, `client_secret`, `refresh_token`")
+    for settings in ('token: "${T}"', 'client_id: a, client_secret: "${S}", refresh_token: "${R}"'):
+        assert not any("credentials" in each for each in checked(settings))
+
+
+def test_a_credential_that_is_set_to_nothing_is_named_unless_another_is_whole(tmp_path: Path) -> None:
+    both = 'token: "${T:-}", client_id: a, client_secret: "${S}", refresh_token: "${R:-}"'
+    of = workspace.load(write(tmp_path, heatsync=oauth(HEATSYNC, both)))
+    settings = of.destinations["hubspot"].settings
+    assert "token" not in settings({"T": "", "S": "s", "R": "r"})
+    said = refusal(lambda: settings({"T": "", "S": "s", "R": ""}))
+    assert "`token` is empty, and HubSpot cannot do without" in said
+    assert said.startswith("heatsync.yml:8:20: ")
+
+
 def test_the_environment_points_a_destination_elsewhere_and_wins(tmp_path: Path) -> None:
     heatsync = HEATSYNC.replace('"${HUBSPOT_TOKEN}"', '"${HUBSPOT_TOKEN}", url: "https://proxy.example.com"')
     of = opened(

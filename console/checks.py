@@ -1,0 +1,52 @@
+"""What `heatsync check` answers, in JSON and for people."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from console import screen
+from sync.live import Inspected
+from sync.mapping import Checked
+
+
+def answer(checked: Checked, inspected: Sequence[Inspected], live: bool) -> dict[str, Any]:
+    """`live` is there when it was asked for: one entry per mapping, `error` null where the destination answered."""
+    problems = [*checked.problems, *(problem for each in inspected for problem in each.problems)]
+    files = {"problems": problems, "warnings": list(checked.warnings)}
+    if not live:
+        return files
+    looked = [
+        {
+            "mapping": each.mapping,
+            "destination": each.destination,
+            "account": each.account,
+            "object": each.object,
+            "compared": each.compared,
+            "problems": list(each.problems),
+            "notes": list(each.notes),
+            "error": each.error.told if each.error is not None else None,
+        }
+        for each in inspected
+    ]
+    return {**files, "live": looked}
+
+
+def show(answered: dict[str, Any]) -> None:
+    for warning in answered["warnings"]:
+        screen.say(f"warning: {warning}")
+    for problem in answered["problems"]:
+        screen.show(problem)
+    looked = answered.get("live", ())
+    for each in looked:
+        for note in each["notes"]:
+            screen.say(f"note: {note}")
+        if each["error"]:
+            screen.say(f"error: {each['mapping']} was not compared: {each['error']}")
+        elif each["compared"] and not each["problems"]:
+            screen.show(
+                f"{each['mapping']}: {each['compared']} fields and keys fit {each['object']} of"
+                f" {each['destination']} ({each['account']})."
+            )
+    if "live" in answered and answered["problems"] and not looked:
+        screen.say("The destinations were not asked: mend the files first.")
+    if not answered["problems"] and not any(each["error"] for each in looked):
+        screen.show("No problem found.")

@@ -1,0 +1,46 @@
+"""`heatsync check --live`: what the command says, and how it ends."""
+
+from warmed import MAPPING, Warmed, refused
+
+ONLY = "mappings/hubspot-contacts.yml"
+
+
+def test_a_mapping_that_fits_is_said_to_fit(live: Warmed) -> None:
+    checked = live.run("check", "--live", "--json")
+    assert (checked.code, checked.json["problems"]) == (0, [])
+    (looked,) = checked.json["live"]
+    assert (looked["mapping"], looked["object"], looked["compared"], looked["error"]) == (
+        "hubspot-contacts",
+        "contacts",
+        3,
+        None,
+    )
+    assert any("makes `heatsync_role`, `heatsync_name`" in note for note in looked["notes"])
+    refused(
+        live.run("check", "--live"), 0, "3 fields and keys fit contacts of hubspot (portal ", "No problem"
+    )
+
+
+def test_a_field_that_is_not_there_ends_with_2_and_names_file_line_and_column(live: Warmed) -> None:
+    live.write(ONLY, MAPPING.replace("create_fields: true\n", ""))
+    place = f"{ONLY}:6:25: HubSpot has no field `heatsync_role` on contacts"
+    refused(live.run("check", "--live"), 2, place, "create_fields: true")
+    checked = live.run("check", "--live", "--json")
+    assert len(checked.json["problems"]) == 2
+    assert checked.json["live"][0]["problems"] == checked.json["problems"]
+    assert "live" not in live.run("check", "--json").json
+
+
+def test_a_destination_that_cannot_be_asked_ends_with_3(live: Warmed) -> None:
+    away = live.run("check", "--live", HEATSYNC_HUBSPOT_URL="http://127.0.0.1:9")
+    refused(away, 3, "hubspot-contacts was not compared", "cannot be reached", "check the network")
+    no = live.run("check", "--live", "--json", HUBSPOT_TOKEN="refused")
+    assert no.code == 3
+    assert "refused the credentials" in no.json["live"][0]["error"]
+
+
+def test_files_are_mended_before_anybody_is_asked(live: Warmed) -> None:
+    live.write(ONLY, MAPPING.replace("user.role", "user.role, extra: nothing_like_it"))
+    before = live.sandbox.stats()["hubspot"]["calls"]
+    refused(live.run("check", "--live"), 2, "nothing_like_it", "not asked: mend the files first")
+    assert live.sandbox.stats()["hubspot"]["calls"] == before

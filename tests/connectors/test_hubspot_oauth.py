@@ -1,0 +1,167 @@
+"""HubSpot as an OAuth app: the access token is renewed before it ends, once, whoever needs it."""
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from scripted import Asked, Said, Watched, answering
+
+from connectors.base import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
+from connectors.hubspot import HubSpot
+from sandbox.hubspot_account import LIFETIME
+from sandbox.server import Running, running
+
+SECRETS = {"client_secret": "client-sk-4711", "refresh_token": "acme:refresh-4711"}
+APP = {"client_id": "app-1", **SECRETS}
+IN_FLIGHT = 8
+
+
+class Clock:
+    """The sandbox's; far from the machine's own."""
+
+    now = 2_000_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def aged(clock: Clock) -> Iterator[Running]:
+    """A sandbox in which time passes when a test says so."""
+    with running(quotas=False, clock=clock) as started:
+        yield started
+
+
+@contextmanager
+def portal(url: str, watched: Watched | None = None, **settings: str) -> Iterator[HubSpot]:
+    watched = watched or Watched()
+    destination = HubSpot({**APP, "url": url, **settings}, watched, watched.made)
+    yield destination
+    destination.close()
+
+
+def tokens(sandbox: Running) -> int:
+    return int(sandbox.stats("acme")["hubspot"]["endpoints"]["POST oauth/token"]["calls"])
+
+
+def token(access: str = "first", seconds: float = LIFETIME) -> Said:
+    return Said(200, {"token_type": "bearer", "access_token": access, "expires_in": seconds})
+
+
+def test_a_token_is_asked_for_once_and_carries_the_account(aged: Running) -> None:
+    watched = Watched()
+    with portal(aged.url, watched) as destination:
+        first = destination.account()
+        assert destination.account() == first
+    assert tokens(aged) == 1
+    assert watched.calls == watched.acquired == 3, (
+        "the request for the token is counted and paced like any other"
+    )
+
+
+def test_a_token_that_has_ended_is_renewed_and_the_call_is_made_again(aged: Running, clock: Clock) -> None:
+    with portal(aged.url) as destination:
+        destination.account()
+        clock.now += LIFETIME
+        assert "email" in destination.fields("contacts")
+    assert tokens(aged) == 2
+
+
+def test_of_several_calls_in_flight_one_renews_the_token(aged: Running, clock: Clock) -> None:
+    with portal(aged.url) as destination, ThreadPoolExecutor(IN_FLIGHT) as pool:
+        destination.account()
+        clock.now += LIFETIME
+        start = threading.Barrier(IN_FLIGHT)
+
+        def ask(_: int) -> Mapping[str, Any]:
+            start.wait()
+            return destination.fields("contacts")
+
+        assert all("email" in fields for fields in pool.map(ask, range(IN_FLIGHT)))
+    assert tokens(aged) == 2
+
+
+def test_a_token_that_ends_soon_is_renewed_before_anybody_is_refused() -> None:
+    given = iter(("first", "second"))
+
+    def answer(asked: Asked) -> Said:
+        if asked.path == "/oauth/2026-03/token":
+            return token(next(given), seconds=30)
+        return Said(200, {"portalId": 1}) if asked.headers["authorization"] != "Bearer first" else Said(401)
+
+    with answering(answer) as vendor, portal(vendor.url) as destination:
+        destination._wire.token.current()
+        assert destination.account().id == "1"
+
+
+def test_the_credentials_travel_in_the_body_and_in_no_address() -> None:
+    def answer(asked: Asked) -> Said:
+        return token() if asked.method == "POST" else Said(200, {"portalId": 1})
+
+    with answering(answer) as vendor, portal(vendor.url) as destination:
+        destination.account()
+    login, call = vendor.asked
+    assert login.path == "/oauth/2026-03/token"
+    assert login.headers["content-type"] == "application/x-www-form-urlencoded"
+    assert set(login.text.split("&")) == {
+        "grant_type=refresh_token",
+        "client_id=app-1",
+        "client_secret=client-sk-4711",
+        "refresh_token=acme%3Arefresh-4711",
+    }
+    assert "authorization" not in login.headers
+    assert call.headers["authorization"] == "Bearer first"
+
+
+def test_a_new_token_that_is_refused_as_well_stops_the_line() -> None:
+    def answer(asked: Asked) -> Said:
+        return token() if asked.method == "POST" else Said(401, {"category": "INVALID_AUTHENTICATION"})
+
+    with answering(answer) as vendor, portal(vendor.url) as destination, pytest.raises(Unauthorized):
+        destination.account()
+    assert [asked.method for asked in vendor.asked] == ["POST", "GET", "POST", "GET"]
+
+
+@pytest.mark.parametrize("setting", SECRETS)
+def test_refused_credentials_of_the_app_stop_the_line_and_say_what_to_check(
+    aged: Running, setting: str
+) -> None:
+    refusal = pytest.raises(Unauthorized, match="Check its client id and secret")
+    with portal(aged.url, **{setting: "refused"}) as destination, refusal:
+        destination.account()
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (Said(400, {"message": f"no such token {SECRETS['refresh_token']}"}), Unauthorized),
+        (Said(502, f"<html>{SECRETS['client_secret']}</html>"), Unavailable),
+        (Said(200, f"<html>{SECRETS['client_secret']}</html>"), Misunderstood),
+        (Said(200, {"access_token": 5}), Misunderstood),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_no_secret_is_in_what_is_said_of_a_token_that_is_not_given(
+    said: Said, error: type[HeatsyncError], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.http.ATTEMPTS", 1)
+    caplog.set_level(logging.DEBUG)
+    refusal = pytest.raises(error)
+    with answering(lambda _: said) as vendor, portal(vendor.url) as destination, refusal as caught:
+        destination.account()
+    told = f"{caught.value!r} {caught.value.told} {getattr(caught.value, 'evidence', '')} {caplog.text}"
+    assert not any(secret in told for secret in SECRETS.values())
+
+
+def test_half_of_the_credentials_is_named_as_such() -> None:
+    with pytest.raises(ConfigurationError, match="`refresh_token` of an OAuth app"):
+        HubSpot({"client_id": "app-1"}, Watched(), lambda: None)

@@ -1,0 +1,111 @@
+"""Every request to Intercom is one that Intercom's own description allows, in whatever the other tests do.
+
+One deviation is known: a company's `custom_attributes` are described as strings. The description's own example beside
+that line has a boolean and a number, and Intercom keeps the types of its data attributes.
+"""
+
+import inspect
+from collections.abc import Callable
+
+import pytest
+import test_contract
+import test_intercom
+from described import KNOWN, described, faults
+from scripted import Asked
+from test_contract import INTERCOM_COMPANIES, INTERCOM_CONTACTS, Case
+
+from sandbox.server import Running
+
+VERSION = {"intercom-version": "2.14", "content-type": "application/json"}
+
+
+def _with(module: object, *parameters: str) -> list[Callable[..., None]]:
+    """The tests of a module that want just these."""
+    return [
+        test
+        for name, test in vars(module).items()
+        if name.startswith("test_") and tuple(inspect.signature(test).parameters) == parameters
+    ]
+
+
+def _is_of(test: Callable[..., None], case: Case) -> bool:
+    return any(
+        mark.name == "parametrize" and mark.args[0] == "case" and case in mark.args[1]
+        for mark in getattr(test, "pytestmark", ())
+    )
+
+
+CONTRACT = [
+    pytest.param(test, case, id=f"{case}: {test.__name__}")
+    for case in (INTERCOM_CONTACTS, INTERCOM_COMPANIES)
+    for test in _with(test_contract, "case", "sandbox")
+    if _is_of(test, case)
+]
+OWN = _with(test_intercom, "sandbox")
+
+
+@pytest.mark.parametrize(("test", "case"), CONTRACT)
+def test_the_contract_is_kept_with_requests_that_are_described(
+    test: Callable[[Case, Running], None], case: Case, sandbox: Running
+) -> None:
+    with described(sandbox) as (behind, seen):
+        test(case, behind)
+    assert seen.operations
+    assert seen.unknown == []
+
+
+@pytest.mark.parametrize("test", OWN, ids=lambda test: test.__name__)
+def test_what_is_promised_of_intercom_is_done_with_requests_that_are_described(
+    test: Callable[[Running], None], sandbox: Running
+) -> None:
+    with described(sandbox) as (behind, seen):
+        test(behind)
+    assert seen.unknown == []
+
+
+def test_all_that_we_ask_intercom_for_is_among_what_was_held_against_the_description(
+    sandbox: Running,
+) -> None:
+    operations: set[str] = set()
+    violations: list[str] = []
+    for test in OWN:
+        sandbox.clear()
+        with described(sandbox) as (behind, seen):
+            test(behind)
+        operations |= seen.operations
+        violations += seen.violations
+    assert operations == {
+        "GET /me",
+        "GET /companies",
+        "GET /companies/{company_id}",
+        "GET /data_attributes",
+        "POST /companies",
+        "POST /contacts",
+        "POST /contacts/search",
+        "POST /data_attributes",
+        "PUT /companies/{company_id}",
+        "PUT /contacts/{contact_id}",
+    }
+    assert any(KNOWN.fullmatch(each) for each in violations), "the known deviation is gone: take it out"
+
+
+@pytest.mark.parametrize(
+    ("asked", "fault"),
+    [
+        (Asked("POST", "/contact", VERSION, "{}"), "no such operation"),
+        (Asked("GET", "/companies?domain=a", VERSION, ""), "domain is not described"),
+        (Asked("GET", "/companies?page=true", VERSION, ""), "not of type 'integer'"),
+        (Asked("GET", "/data_attributes?model=user", VERSION, ""), "not one of"),
+        (Asked("GET", "/me", {}, ""), "Intercom-Version"),
+        (Asked("PUT", "/contacts/1", VERSION, '{"email": 5}'), "is not valid under any"),
+        (Asked("PUT", "/companies/1", VERSION, '{"size": "5"}'), "'5' is not of type 'integer'"),
+        (Asked("PUT", "/contacts/1", VERSION, '{"score": 5}'), "score is not described"),
+        (Asked("POST", "/contacts", VERSION, '{"name": "Ada"}'), "is not valid under any"),
+        (Asked("POST", "/data_attributes", VERSION, '{"name": "a", "model": "contact"}'), "data_type"),
+        (Asked("POST", "/contacts/search", VERSION, '{"pagination": {}}'), "'query' is a required property"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else f"{value.method} {value.path}",
+)
+def test_a_request_that_is_not_described_would_be_noticed(asked: Asked, fault: str) -> None:
+    _, found = faults(asked)
+    assert any(fault in each for each in found), found

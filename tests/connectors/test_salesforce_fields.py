@@ -1,0 +1,133 @@
+"""Fields made in Salesforce, and granted: without a permission nobody sees them, not even who made them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from scripted import Asked, Said, Watched, answering
+
+from connectors.base import Batch, Change, ConfigurationError, FieldType, Kind, NewField, Status
+from connectors.salesforce import Salesforce
+from sandbox.server import Running
+
+ONE = "001000000000001AAA"
+SET = "0PS000000000001AAA"
+NEW = [
+    NewField("Tier__c", FieldType.TEXT, "Tier"),
+    NewField("Members__c", FieldType.INTEGER, "Members"),
+    NewField("Share__c", FieldType.NUMBER, "Share"),
+    NewField("Hot__c", FieldType.BOOLEAN, "Hot"),
+    NewField("Since__c", FieldType.DATE, "Since"),
+    NewField("Seen__c", FieldType.DATETIME, "Seen"),
+    NewField(
+        "Groups__c", FieldType.LIST, "Groups of a name that is far longer than a label in Salesforce may be"
+    ),
+]
+
+
+@contextmanager
+def org(url: str, **settings: str) -> Iterator[Salesforce]:
+    watched = Watched()
+    given = {"session_id": "default:s3ss10n", "instance_url": "https://acme.my.salesforce.com", "url": url}
+    destination = Salesforce({**given, "permission_set": "Heatsync", **settings}, watched, watched.made)
+    yield destination
+    destination.close()
+
+
+@pytest.fixture
+def seeded(sandbox: Running) -> Running:
+    state = {"Account": [{"Id": ONE, "Name": "Acme"}], "PermissionSet": [{"Id": SET, "Name": "Heatsync"}]}
+    sandbox.seed({"salesforce": state})
+    return sandbox
+
+
+def test_fields_are_made_with_their_types_granted_and_can_be_written(seeded: Running) -> None:
+    with org(seeded.url) as destination:
+        assert destination.room("Account") is None
+        destination.create_fields("Account", NEW)
+        known = destination.fields("Account")
+        assert {field.name: known[field.name].type for field in NEW} == {
+            "Tier__c": "string",
+            "Members__c": "double",
+            "Share__c": "double",
+            "Hot__c": "boolean",
+            "Since__c": "date",
+            "Seen__c": "datetime",
+            "Groups__c": "textarea",
+        }
+        assert all(known[field.name].writable and field.type in known[field.name].takes for field in NEW)
+        change = Change(Kind.CHANGED, "a1", (), {"Tier__c": "gold", "Share__c": 0.125}, remote_id=ONE)
+        (outcome,) = destination.push(Batch("b", "salesforce", "Account", (change,)))
+    assert outcome.status is Status.DELIVERED
+    (account,) = seeded.state()["salesforce"]["Account"]
+    assert (account["Tier__c"], account["Share__c"]) == ("gold", 0.125)
+
+
+def test_making_them_again_changes_nothing(seeded: Running) -> None:
+    with org(seeded.url) as destination:
+        destination.create_fields("Account", NEW)
+        before = seeded.state()
+        destination.create_fields("Account", NEW)
+    assert seeded.state() == before
+
+
+def test_a_field_that_was_made_and_never_granted_is_granted(seeded: Running) -> None:
+    with org(seeded.url) as destination:
+        body = {"FullName": "Account.Tier__c", "Metadata": {"label": "Tier", "type": "Text", "length": 255}}
+        made = destination._session.call(
+            lambda client: client.restful("tooling/sobjects/CustomField", method="POST", json=body)
+        )
+        assert made.status == 201
+        assert "Tier__c" not in destination.fields("Account"), "nobody sees it yet"
+        destination.create_fields("Account", NEW[:1])
+        assert "Tier__c" in destination.fields("Account")
+
+
+def test_a_permission_set_that_is_not_there_is_named_before_anything_is_made(seeded: Running) -> None:
+    with org(seeded.url, permission_set="Nobodys") as destination:
+        with pytest.raises(ConfigurationError, match=r"'Nobodys'.*`permission_set`"):
+            destination.create_fields("Account", NEW)
+        assert "POST tooling/sobjects/CustomField" not in seeded.stats()["salesforce"]["endpoints"]
+
+
+def test_without_a_permission_set_none_is_made(seeded: Running) -> None:
+    with org(seeded.url, permission_set="") as destination:
+        with pytest.raises(ConfigurationError, match="only where the destination names a `permission_set`"):
+            destination.room("Account")
+        with pytest.raises(ConfigurationError, match=r"Tier__c \(Text\)"):
+            destination.create_fields("Account", NEW)
+
+
+def test_a_name_that_no_made_field_can_have_is_refused_before_anything_is_made(seeded: Running) -> None:
+    with org(seeded.url) as destination, pytest.raises(ConfigurationError, match="ends in __c"):
+        destination.create_fields("Account", [NewField("Tier", FieldType.TEXT, "Tier")])
+
+
+def test_a_refusal_is_told_with_the_permission_that_is_needed() -> None:
+    def answer(asked: Asked) -> Said:
+        if "/query" in asked.path:
+            return Said(200, {"totalSize": 1, "done": True, "records": [{"Id": SET}]})
+        error = {"errorCode": "INSUFFICIENT_ACCESS", "message": "insufficient access rights s3ss10n-4711"}
+        return Said(403, [error])
+
+    refusal = pytest.raises(ConfigurationError, match="Customize Application")
+    with (
+        answering(answer) as vendor,
+        org(vendor.url, session_id="s3ss10n-4711") as destination,
+        refusal as caught,
+    ):
+        destination.create_fields("Account", NEW[:1])
+    assert "s3ss10n" not in caught.value.told
+
+
+def test_who_does_not_see_what_was_made_is_told_to_assign_the_permission_set() -> None:
+    def answer(asked: Asked) -> Said:
+        if "/query" in asked.path:
+            return Said(200, {"totalSize": 1, "done": True, "records": [{"Id": SET}]})
+        if asked.method == "POST":
+            return Said(201, {"id": "00N", "success": True, "errors": []})
+        return Said(200, {"fields": []})
+
+    refusal = pytest.raises(ConfigurationError, match="assign the permission set")
+    with answering(answer) as vendor, org(vendor.url) as destination, refusal:
+        destination.create_fields("Account", NEW[:1])

@@ -1,0 +1,270 @@
+"""The mappings held against the fields over there: every complaint at its place, with what mends it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stories import Stage, numbered
+
+from connectors.base import Unauthorized
+from sandbox.server import Running
+from sync.live import Inspected, inspect
+
+HUBSPOT = """\
+destination: hubspot
+object: contacts
+match: {email: email}
+fields:
+"""
+READABLE = {
+    "hubspot": HUBSPOT + "  mine: user.role\n",
+    "intercom": "destination: intercom\nobject: contacts\nmatch: {external_id: user_id}\nfields: {mine: user.role}\n",
+    "salesforce": "destination: salesforce\nobject: Contact\nmatch: {Uid__c: user_id}\nfields: {Mine__c: user.role}\n",
+}
+KEY = {"Uid__c": {"type": "string", "length": 64, "externalId": True, "unique": True}}
+PLACES = {
+    "hubspot": ("contacts", "mine"),
+    "intercom": ("contacts", "mine"),
+    "salesforce": ("Contact", "Mine__c"),
+}
+
+
+@pytest.fixture
+def stage(tmp_path: Path, sandbox: Running) -> Stage:
+    return Stage(tmp_path / "w", sandbox)
+
+
+def look(stage: Stage, token: str | None = None) -> Inspected:
+    """The only mapping, inspected."""
+    with stage.house(token) as house:
+        (mapping,) = house.chosen([])
+        return inspect(house, mapping)
+
+
+def seed(stage: Stage, vendor: str, definition: dict[str, Any] | None) -> None:
+    object, name = PLACES[vendor]
+    fields: dict[str, Any] = {} if definition is None else {name: definition}
+    own = KEY if vendor == "salesforce" else {}
+    stage.sandbox.seed({"fields": {vendor: {object: {**own, **fields}}}})
+
+
+@pytest.mark.parametrize("vendor", READABLE)
+def test_what_fits_is_said_to_fit(stage: Stage, vendor: str) -> None:
+    stage.mapping("m", READABLE[vendor])
+    stage.users(numbered(3))
+    seed(stage, vendor, {"type": "string"})
+    looked = look(stage)
+    assert (looked.problems, looked.notes, looked.error, looked.compared) == ((), (), None, 2)
+    assert looked.account
+
+
+@pytest.mark.parametrize("vendor", READABLE)
+def test_a_field_that_is_not_there_is_named_at_its_place_with_both_ways_to_make_it(
+    stage: Stage, vendor: str
+) -> None:
+    stage.mapping("m", READABLE[vendor])
+    stage.users(numbered(3))
+    seed(stage, vendor, None)
+    (problem,) = look(stage).problems
+    line = 7 if vendor == "hubspot" else 6
+    assert problem.startswith(f"mappings/m.yml:{line}:")
+    assert f"no field `{PLACES[vendor][1]}`" in problem
+    assert "as text" in problem
+    assert "create_fields: true" in problem
+
+
+def test_the_nearest_name_over_there_is_offered(stage: Stage) -> None:
+    stage.mapping("m", HUBSPOT + "  engagment: user.role\n")
+    stage.users(numbered(1))
+    stage.sandbox.seed({"fields": {"hubspot": {"contacts": {"engagement": {"type": "string"}}}}})
+    (problem,) = look(stage).problems
+    assert "did you mean `engagement`?" in problem
+
+
+@pytest.mark.parametrize(
+    ("vendor", "source", "type", "mend"),
+    [
+        ("hubspot", "user.role", "number", "as: integer"),
+        ("intercom", "user.role", "integer", "as: integer"),
+        ("salesforce", "user.role", "double", "as: integer"),
+        ("hubspot", "last_active", "date", "as: date"),
+        ("salesforce", "last_active", "date", "as: date"),
+        ("hubspot", "score", "bool", "as: boolean"),
+        ("intercom", "score", "boolean", "as: boolean"),
+        ("salesforce", "score", "boolean", "as: boolean"),
+        ("intercom", "activation", "integer", "as: integer"),
+        ("salesforce", "activation", "int", "as: integer"),
+        ("intercom", "activation", "string", "as: text"),
+    ],
+)
+def test_a_type_that_does_not_fit_is_told_with_the_cast_that_mends_it(
+    stage: Stage, vendor: str, source: str, type: str, mend: str
+) -> None:
+    stage.mapping("m", READABLE[vendor].replace("user.role", source))
+    stage.users(numbered(1))
+    seed(stage, vendor, {"type": type})
+    (problem,) = look(stage).problems
+    assert "does not take" in problem
+    assert mend in problem
+
+
+@pytest.mark.parametrize(
+    ("vendor", "definition"),
+    [
+        ("hubspot", {"type": "string", "readOnlyValue": True}),
+        ("intercom", {"type": "string", "api_writable": False}),
+        ("salesforce", {"type": "string", "updateable": False}),
+    ],
+)
+def test_a_field_that_may_not_be_written_is_told(
+    stage: Stage, vendor: str, definition: dict[str, Any]
+) -> None:
+    stage.mapping("m", READABLE[vendor])
+    stage.users(numbered(1))
+    seed(stage, vendor, definition)
+    (problem,) = look(stage).problems
+    assert "cannot be written" in problem
+
+
+@pytest.mark.parametrize(
+    ("vendor", "definition"),
+    [("intercom", {"type": "string"}), ("salesforce", {"type": "string", "length": 255})],
+)
+def test_text_that_is_too_long_for_its_field_is_told_with_both_lengths(
+    stage: Stage, vendor: str, definition: dict[str, Any]
+) -> None:
+    stage.mapping("m", READABLE[vendor])
+    stage.users({"u1": "short", "u2": "x" * 300})
+    seed(stage, vendor, definition)
+    (problem,) = look(stage).problems
+    assert "room for 255 characters, and the longest value has 300" in problem
+    assert "left(..., 255)" in problem
+
+
+@pytest.mark.parametrize(
+    ("vendor", "definition"),
+    [
+        ("hubspot", {"type": "enumeration", "fieldType": "select", "options": ["one", "two"]}),
+        ("intercom", {"type": "options", "options": ["one", "two"]}),
+        ("salesforce", {"type": "picklist", "restrictedPicklist": True, "picklistValues": ["one", "two"]}),
+    ],
+)
+def test_a_value_that_is_no_option_is_told_with_the_map_that_mends_it(
+    stage: Stage, vendor: str, definition: dict[str, Any]
+) -> None:
+    stage.mapping("m", READABLE[vendor])
+    seed(stage, vendor, definition)
+    stage.users({"u1": "one", "u2": "two"})
+    assert look(stage).problems == ()
+    stage.users({"u1": "one", "u2": "Three"})
+    (problem,) = look(stage).problems
+    assert "no option `Three`; it has: one, two" in problem
+    assert "map: {Three: one}" in problem
+
+
+def test_a_list_of_options_is_held_against_them_one_by_one(stage: Stage) -> None:
+    stage.mapping("m", READABLE["hubspot"])
+    seed(stage, "hubspot", {"type": "enumeration", "fieldType": "checkbox", "options": ["a", "b", "c"]})
+    stage.users({"u1": "a;c"})
+    assert look(stage).problems == ()
+
+
+def test_what_a_map_may_send_is_held_against_the_options_before_anybody_has_it(stage: Stage) -> None:
+    stage.mapping("m", HUBSPOT + "  mine: {from: user.role, map: {gold: au, silver: ag}}\n")
+    seed(stage, "hubspot", {"type": "enumeration", "fieldType": "select", "options": ["au"]})
+    stage.users({"u1": "gold"})
+    (problem,) = look(stage).problems
+    assert "no option `ag`" in problem
+
+
+@pytest.mark.parametrize("vendor", READABLE)
+def test_without_a_snapshot_the_types_are_compared_all_the_same(stage: Stage, vendor: str) -> None:
+    stage.mapping("m", READABLE[vendor].replace("user.role", "score"))
+    seed(stage, vendor, {"type": {"hubspot": "date", "intercom": "boolean", "salesforce": "date"}[vendor]})
+    looked = look(stage)
+    assert len(looked.problems) == 1
+    assert any("heatsync score" in note for note in looked.notes)
+
+
+def test_hubspot_refuses_a_key_that_is_not_unique(stage: Stage) -> None:
+    stage.mapping("m", READABLE["hubspot"].replace("{email: email}", "[{other: user_id}, {email: email}]"))
+    stage.users(numbered(1))
+    text = {"type": "string"}
+    stage.sandbox.seed({"fields": {"hubspot": {"contacts": {"mine": text, "other": text}}}})
+    (problem,) = look(stage).problems
+    assert problem.startswith("mappings/m.yml:5:")
+    assert "unique values" in problem
+
+
+def test_a_key_that_is_not_there_is_a_problem_and_one_that_is_not_unique_a_note(stage: Stage) -> None:
+    stage.mapping("m", READABLE["salesforce"].replace("Uid__c", "Nowhere__c"))
+    stage.users(numbered(1))
+    seed(stage, "salesforce", {"type": "string"})
+    (problem,) = look(stage).problems
+    assert "no field `Nowhere__c`" in problem
+    stage.mapping("m", READABLE["salesforce"].replace("Uid__c: user_id", "Email: email"))
+    looked = look(stage)
+    assert looked.problems == ()
+    assert any("`Email` need not be unique" in note for note in looked.notes)
+
+
+@pytest.mark.parametrize("vendor", ["hubspot", "intercom"])
+def test_fields_that_are_to_be_made_are_noted_and_held_against_the_quota(
+    stage: Stage, vendor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", READABLE[vendor] + "create_fields: true\n")
+    stage.users(numbered(1))
+    seed(stage, vendor, None)
+    looked = look(stage)
+    assert looked.problems == ()
+    assert any("makes `mine`" in note for note in looked.notes)
+    many = {
+        f"own_{number}": {"type": "string"} for number in range({"hubspot": 1000, "intercom": 250}[vendor])
+    }
+    stage.sandbox.seed({"fields": {vendor: {"contacts": many}}})
+    (problem,) = look(stage).problems
+    assert "room for 0 more fields" in problem
+
+
+def test_fields_are_made_in_salesforce_only_where_a_permission_set_is_named(stage: Stage) -> None:
+    stage.mapping("m", READABLE["salesforce"] + "create_fields: true\n")
+    stage.users(numbered(1))
+    seed(stage, "salesforce", None)
+    (problem,) = look(stage).problems
+    assert problem.startswith("mappings/m.yml:6:")
+    assert "`permission_set`" in problem
+    stage.heatsync = stage.heatsync.replace("domain: acme.my,", "domain: acme.my, permission_set: Heatsync,")
+    looked = look(stage)
+    assert looked.problems == ()
+    assert any("makes `Mine__c`" in note for note in looked.notes)
+    state = stage.sandbox.state()
+    people = [{"LastName": "One", "Uid__c": "u1"}]
+    state["salesforce"] |= {"PermissionSet": [{"Name": "Heatsync"}], "Contact": people}
+    stage.sandbox.seed(state)
+    assert stage.sync().code == 0
+    (person,) = stage.sandbox.state()["salesforce"]["Contact"]
+    assert person["Mine__c"] == "role1"
+
+
+def test_segment_cannot_be_read_and_says_so(stage: Stage) -> None:
+    stage.mapping("m", "destination: segment\nobject: users\nfields: {role: user.role}\n")
+    stage.users(numbered(1))
+    looked = look(stage)
+    assert (looked.problems, looked.compared, looked.error) == ((), 0, None)
+    assert "cannot be read" in looked.notes[0]
+
+
+def test_refused_credentials_are_an_error_of_the_mapping_alone(stage: Stage) -> None:
+    stage.mapping("m", READABLE["hubspot"])
+    stage.users(numbered(1))
+    looked = look(stage, token="refused")
+    assert isinstance(looked.error, Unauthorized)
+
+
+def test_checking_changes_nothing_over_there(stage: Stage) -> None:
+    stage.mapping("m", READABLE["hubspot"] + "create_fields: true\n")
+    stage.users(numbered(2))
+    stage.contacts("u1", "u2")
+    before = stage.sandbox.state()
+    look(stage)
+    assert stage.sandbox.state() == before
