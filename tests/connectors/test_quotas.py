@@ -1,0 +1,91 @@
+"""What the vendors say of their quotas, and what is made of it."""
+
+import time
+from email.utils import formatdate
+
+import pytest
+from scripted import Watched
+
+from connectors import hubspot_wire, intercom, salesforce_session
+from connectors.base import Lookup, Match, Quota
+from connectors.http import Answer
+from connectors.hubspot import HubSpot
+from connectors.pace import Memory, Pace
+from sandbox.quotas import Limits
+from sandbox.server import Running, running
+
+DAY_SPENT = 3600.0
+
+
+def answer(**headers: str) -> Answer:
+    return Answer(200, {name.replace("_", "-"): value for name, value in headers.items()}, {})
+
+
+@pytest.mark.parametrize(
+    ("left", "daily", "wait"), [("100", "5000", 0.0), ("0", "5000", 1.0), ("100", "0", DAY_SPENT)]
+)
+def test_hubspot_names_its_window_and_what_is_left_of_the_day(left: str, daily: str, wait: float) -> None:
+    """Usage guidelines, 2026; none of these headers on searches, no daily ones with OAuth."""
+    said = answer(
+        x_hubspot_ratelimit_max="110",
+        x_hubspot_ratelimit_remaining=left,
+        x_hubspot_ratelimit_interval_milliseconds="10000",
+        x_hubspot_ratelimit_daily_remaining=daily,
+    )
+    assert hubspot_wire.quota(said) == Quota(110, 10.0, wait)
+    assert hubspot_wire.quota(answer()) is None
+
+
+def test_intercom_names_the_calls_of_ten_seconds_and_when_they_return() -> None:
+    """Documentation, 2026-11: X-RateLimit-Reset is a moment, in unix seconds."""
+    now = int(time.time())
+    headers = {
+        "x_ratelimit_limit": "167",
+        "x_ratelimit_reset": str(now + 4),
+        "date": formatdate(now, usegmt=True),
+    }
+    assert intercom.quota(answer(x_ratelimit_remaining="3", **headers)) == Quota(167, 10.0)
+    assert intercom.quota(answer(x_ratelimit_remaining="0", **headers)) == Quota(167, 10.0, 4.0)
+    assert intercom.quota(answer()) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "wait"),
+    [
+        ("api-usage=18/5000", 0.0),
+        ("api-usage=5000/5000; per-app-api-usage=17/250(appName=x)", 3600.0),
+        ("per-app-api-usage=250/250(appName=x); api-usage=18/5000", 0.0),
+    ],
+)
+def test_salesforce_tells_how_much_of_the_last_day_is_used(said: str, wait: float) -> None:
+    """REST guide, 2026: `Sforce-Limit-Info`."""
+    assert salesforce_session.quota(answer(sforce_limit_info=said)) == Quota(wait=wait)
+    assert salesforce_session.quota(answer()) is None
+
+
+def test_whoever_was_told_a_smaller_quota_keeps_to_it() -> None:
+    with running(quotas=True, limits=Limits(hubspot=20)) as sandbox:
+        watched = Watched()
+        portal = HubSpot({"token": "t", "url": sandbox.url}, watched, watched.made)
+        portal.account()
+        portal.close()
+        assert watched.quotas == [Quota(20, 10.0)]
+
+
+def test_hubspots_searches_take_from_a_quota_of_their_own_that_two_portals_share() -> None:
+    with running(quotas=True) as sandbox:
+        book = Memory()
+        watched = [Watched(), Watched()]
+        portals = [_portal(sandbox, book, each) for each in watched]
+        for _ in range(4):
+            for portal in portals:
+                assert list(portal.find("companies", [Lookup("a", (Match("domain", "a.com"),))], {}))
+        for portal in portals:
+            portal.close()
+        searches = sandbox.stats()["hubspot"]["endpoints"]["POST companies/search"]
+        assert (searches["calls"], searches["refused"]) == (8, {})
+        assert searches["peak_window"] <= 5
+
+
+def _portal(sandbox: Running, book: Memory, watched: Watched) -> HubSpot:
+    return HubSpot({"token": "t", "url": sandbox.url}, Pace(1000, 10.0, book, "portal"), watched.made)
