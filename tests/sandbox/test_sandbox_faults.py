@@ -103,7 +103,7 @@ def test_a_slow_answer_is_an_answer() -> None:
     ],
 )
 def test_hubspot_refuses_in_its_own_words(kind: str, status: int, said: str) -> None:
-    with running(quotas=False, faults=f"{kind}=1", state=CONTACTS) as sandbox:
+    with running(faults=f"{kind}=1", state=CONTACTS) as sandbox:
         answer = update(sandbox.url, 3)
         # HubSpot's guide on limits, 2026: the headers come with every answer.
         assert answer.headers["X-HubSpot-RateLimit-Max"] == "190"
