@@ -38,7 +38,8 @@ def killed_before_settling(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Non
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "settle", die)
+        for name in ("settle", "conclude"):
+            patch.setattr(Ledger, name, die)
         with pytest.raises(Killed):
             stage.sync()
 
