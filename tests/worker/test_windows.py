@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from windows import RECORDS, Case, measure
 
-
 TEXT = {"type": "string"}
 HUBSPOT = Case(
     "hubspot",
