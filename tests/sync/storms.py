@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from stories import DAY, PLACES, Stage
 
-from connectors.base import Limits
+from connectors.pace import Slots, Wish
 from sandbox import server
 from sandbox.calls import Call, Reply, Route, Service
 from sandbox.faults import Faults
@@ -161,13 +161,19 @@ PRESENT: Mapping[str, Any] = {
 
 
 class Free:
-    """A quota that nobody has to wait for: it is the answers that go wrong here."""
+    """A book of quotas that nobody has to wait for: it is the answers that go wrong here."""
 
-    def __init__(self, _name: str, _limits: Limits) -> None: ...
+    ahead = 0.0
 
-    def acquire(self) -> None: ...
+    def take(self, wish: Wish) -> Slots:
+        return Slots(0.0, 1, wish.gap)
 
-    def pause(self, seconds: float) -> None: ...
+    def hold(self, name: str, seconds: float) -> None: ...
+
+    def held(self, _name: str) -> float:
+        return 0.0
+
+    def slow(self, name: str, gap: float) -> None: ...
 
 
 @dataclass
@@ -271,7 +277,7 @@ class Storm(Stage):
             "t",
         )
         urls = {f"HEATSYNC_{name}_URL": self.sandbox.url for name in PLACES}
-        return House(self.opened(), throttle=Free, environ=environ | urls)
+        return House(self.opened(), book=Free(), environ=environ | urls)
 
     def until_nothing_is_due(self, most: int = 80) -> int:
         """Sync, resume and wait until a sync has nothing to say to anybody; answers how many it took."""

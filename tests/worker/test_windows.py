@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 from windows import RECORDS, Case, measure
 
-from sandbox.quotas import Limits
-
 TEXT = {"type": "string"}
 HUBSPOT = Case(
     "hubspot",
@@ -48,21 +46,6 @@ INTERCOM = Case(
     lambda of, n: f"{'c' if of == 'contacts' else 'o'}{n}",
     calls_per_batch=RECORDS,
 )
-SEGMENT = Case(
-    # A thousand calls a second, of 2,500 messages each, are more than two processes and a sandbox can: the window is
-    # narrower here, and kept alike.
-    "segment",
-    "{write_key: t, requests_per_10s: 180}",
-    ("users", "accounts"),
-    ("userId", "groupId"),
-    20,
-    1.0,
-    {},
-    lambda _object, _n: None,
-    limits=Limits(segment=20),
-    # In a window of a second, calls that are a tenth of it late fill the next one: a tenth stays free.
-    least=0.85,
-)
 SALESFORCE = Case(
     # It counts by the day; the ten seconds are ours.
     "salesforce",
@@ -89,7 +72,7 @@ SHORT = 7.0
 
 
 @pytest.mark.parametrize(
-    "case", [HUBSPOT, INTERCOM, SEGMENT, SALESFORCE] if MINUTE else [HUBSPOT], ids=lambda case: case.name
+    "case", [HUBSPOT, INTERCOM, SALESFORCE] if MINUTE else [HUBSPOT], ids=lambda case: case.name
 )
 def test_two_workers_use_a_quota_up_and_never_exceed_it(case: Case, tmp_path: Path, redis_url: str) -> None:
     measured = measure(case, tmp_path, redis_url, MINUTE or SHORT)
@@ -100,4 +83,4 @@ def test_two_workers_use_a_quota_up_and_never_exceed_it(case: Case, tmp_path: Pa
     assert not measured.refused
     assert measured.peak <= case.calls
     # A busy machine fills a window less: how full it is, is held against the goal where somebody measures it.
-    assert share >= (case.least if MINUTE else 0.5)
+    assert share >= (0.95 if MINUTE else 0.5)

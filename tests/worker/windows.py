@@ -42,8 +42,6 @@ class Case:
     limits: Limits = LIMITS
     field: str = "role"
     calls_per_batch: int = 1
-    least: float = 0.95
-    """The share of the window that must be used."""
 
 
 @dataclass(frozen=True, slots=True)
