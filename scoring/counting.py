@@ -266,7 +266,7 @@ def _property(events: Table, name: str, embedded: bool) -> tuple[Any, Any, Any]:
     """A property as text, number and flag: what it is not is missing."""
     nothing = ibis.null("string"), ibis.null("float64"), ibis.null("boolean")
     if name == "value" and "value" in events.columns:
-        return nothing[0], events.value.cast("float64"), nothing[2]
+        return nothing[0], _numeric(events.value), nothing[2]
     if "properties" not in events.columns:
         return nothing
     properties = events.properties
@@ -279,7 +279,7 @@ def _property(events: Table, name: str, embedded: bool) -> tuple[Any, Any, Any]:
         if inner.is_boolean():
             return nothing[0], nothing[1], column
         if inner.is_numeric():
-            return nothing[0], column.cast("float64"), nothing[2]
+            return nothing[0], _numeric(column), nothing[2]
         return column.cast("string"), nothing[1], nothing[2]
     document = properties if kind.is_json() else properties.cast("json")
     # DuckDB takes a dot in a name for a way further down; a pointer has no such signs.
@@ -287,6 +287,12 @@ def _property(events: Table, name: str, embedded: bool) -> tuple[Any, Any, Any]:
         _pointed(document, "/" + name.replace("~", "~0").replace("/", "~1")) if embedded else document[name]
     )
     return found.unwrap_as("string"), found.unwrap_as("float64"), found.unwrap_as("boolean")
+
+
+def _numeric(column: Any) -> Any:
+    """What is not a number is none: DuckDB and PostgreSQL would take it for the largest."""
+    number = column.cast("float64")
+    return ibis.ifelse(number.isnan(), ibis.null("float64"), number)
 
 
 def _is_number(value: str) -> bool:

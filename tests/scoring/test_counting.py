@@ -1,0 +1,37 @@
+"""What is counted at the source, event by event."""
+
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+import ibis
+import pyarrow as pa
+import pytest
+
+from scoring import calendar, counting
+from scoring.comparisons import Comparison
+from scoring.plan import Thing
+
+DAY = date(2026, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "fitting"),
+    [("gt", "1", 1), ("lte", "5", 2), ("neq", "5", 1), ("exists", "false", 2), ("exists", "true", 2)],
+)
+def test_a_value_that_is_not_a_number_is_taken_for_a_missing_one(
+    operator: str, value: str, fitting: int
+) -> None:
+    """DuckDB and PostgreSQL would have it larger than any number."""
+    rows = pa.table(
+        {
+            "user_id": pa.array(["u"] * 4),
+            "account_id": pa.array([None] * 4, pa.string()),
+            "event": pa.array(["Paid"] * 4),
+            "timestamp": pa.array([datetime(2026, 4, 5, 9)] * 4, pa.timestamp("us")),
+            "value": pa.array([float("nan"), None, 0.5, 5.0]),
+        }
+    )
+    thing = Thing(0, "Paid", ("Paid",), (("value", Comparison(operator, value)),))  # type: ignore[arg-type]
+    bounds = calendar.bounds(DAY, DAY, ZoneInfo("UTC"))
+    counted = counting.special(thing, ibis.memtable(rows), bounds).to_pyarrow().to_pylist()
+    assert [row["n"] for row in counted] == [fitting]
