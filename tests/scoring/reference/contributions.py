@@ -56,7 +56,7 @@ class Contributions:
             return [
                 (name, self.counts[name].get(key, 0), share * values[key])
                 for name, (share, values) in self.touchpoints.items()
-                if values.get(key, 0.0) > 0
+                if share > 0 and values.get(key, 0.0) > 0
             ]
         done = self.done(key)
         together = math.fsum(value for _, value in done.values())
