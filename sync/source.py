@@ -251,7 +251,9 @@ class _Events:
             ).select(*(beside[name] for name in kept.columns), day=days.day)
         else:
             dated = kept.mutate(day=counting.local_day(kept.timestamp, bounds))
-        texts = (engines.plainly(source.engine, dated[name]) for name in ("user_id", "account_id", "event"))
+        # Engines differ about where nothing is sorted: here it comes first.
+        names = ("user_id", "account_id", "event")
+        texts = (engines.plainly(source.engine, ibis.coalesce(dated[name], "")) for name in names)
         order = [dated.timestamp, *texts]
         window = ibis.window(group_by=[dated.event_id, dated.day], order_by=order)
         placed = dated.mutate(place=ibis.row_number().over(window))
