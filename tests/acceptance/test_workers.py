@@ -4,8 +4,10 @@ import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from workshop import CELERY, Workshop, calls, copied, workshop
@@ -16,10 +18,13 @@ from sandbox.server import running
 PATIENCE = 200.0
 
 
-def yesterday() -> Any:
-    from datetime import UTC, datetime, timedelta
+def noon() -> str:
+    """A time zone in which it is about noon, so that no midnight passes while a test runs."""
+    return f"Etc/GMT{datetime.now(UTC).hour - 12:+d}"
 
-    return datetime.now(UTC).date() - timedelta(days=1)
+
+def yesterday(zone: str) -> date:
+    return datetime.now(ZoneInfo(zone)).date() - timedelta(days=1)
 
 
 @pytest.fixture
@@ -29,9 +34,14 @@ def shops(tmp_path: Path) -> Iterator[tuple[Workshop, Workshop]]:
 
     with running(quotas=False) as one, running(quotas=False) as two:
         first = workshop(tmp_path / "one", one, users=60, days=60)
-        product.write(first.folder / "data", users=60, days=60, end=yesterday())
+        zone = noon()
+        product.write(first.folder / "data", users=60, days=60, end=yesterday(zone))
         path = first.folder / "heatsync.yml"
-        path.write_text(path.read_text().replace('score: "0 5 * * *"', 'score: "* * * * *"'))
+        path.write_text(
+            path.read_text()
+            .replace('score: "0 5 * * *"', 'score: "* * * * *"')
+            .replace("time_zone: UTC", f"time_zone: {zone}")
+        )
         second = copied(first, tmp_path / "two", two)
         for shop in (first, second):
             shop.sandbox.seed(crm.state(shop.folder / "data"))
