@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 import servers
+from clocks import Clock
 from examples import examples
 
 if TYPE_CHECKING:
@@ -53,6 +54,20 @@ def postgres_database(postgres_url: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     yield servers.create_database(postgres_url, name)
     servers.drop_database(postgres_url, name)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def aged(clock: Clock) -> "Iterator[Running]":
+    """A sandbox in which time passes when a test says so."""
+    from sandbox.server import running
+
+    with running(quotas=False, clock=clock) as server:
+        yield server
 
 
 @pytest.fixture

@@ -8,37 +8,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from clocks import Clock
 from scripted import Asked, Said, Watched, answering
 
 from connectors.base import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
 from connectors.hubspot import HubSpot
 from sandbox.hubspot_account import LIFETIME
-from sandbox.server import Running, running
+from sandbox.server import Running
 
 SECRETS = {"client_secret": "client-sk-4711", "refresh_token": "acme:refresh-4711"}
 APP = {"client_id": "app-1", **SECRETS}
 IN_FLIGHT = 8
-
-
-class Clock:
-    """The sandbox's; far from the machine's own."""
-
-    now = 2_000_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def aged(clock: Clock) -> Iterator[Running]:
-    """A sandbox in which time passes when a test says so."""
-    with running(quotas=False, clock=clock) as started:
-        yield started
 
 
 @contextmanager

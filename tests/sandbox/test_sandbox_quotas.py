@@ -9,19 +9,6 @@ from sandbox.quotas import Limits, Window, admit
 from sandbox.server import running
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def tight(clock):
     """A sandbox that lets very little through, in a time that stands still."""

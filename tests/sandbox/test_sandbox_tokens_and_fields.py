@@ -1,36 +1,17 @@
 """HubSpot's OAuth tokens, Salesforce's new fields and who sees them, and Intercom's attributes that nobody may write."""
 
-from collections.abc import Iterator
-
 import pytest
 import requests
+from clocks import Clock
 
 from sandbox.hubspot_account import LIFETIME
-from sandbox.server import Running, running
+from sandbox.server import Running
 
 FORM = {"grant_type": "refresh_token", "client_id": "app", "client_secret": "s", "refresh_token": "acme:r"}
 TOOLING = "/services/data/v64.0/tooling/sobjects/CustomField"
 GRANTS = "/services/data/v64.0/sobjects/FieldPermissions"
 DESCRIBE = "/services/data/v64.0/sobjects/Account/describe"
 SET = "0PS000000000001AAA"
-
-
-class Clock:
-    now = 2_000_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def aged(clock: Clock) -> Iterator[Running]:
-    with running(quotas=False, clock=clock) as started:
-        yield started
 
 
 @pytest.mark.parametrize("version", ["2026-03", "2026-09"])
