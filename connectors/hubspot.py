@@ -91,7 +91,7 @@ class HubSpot:
             self._misread(answer, "GET /crm/properties")
         return records.described(listed)
 
-    def room(self, object: str) -> int | None:  # noqa: ARG002
+    def room(self, object: str) -> int | None:  # noqa: ARG002 (one limit for all objects)
         answer = self._ask(lambda: self._wire.get(f"/crm/limits/{API_VERSION}/custom-properties"))
         body = answer.body if isinstance(answer.body, dict) else {}
         limit, used = body.get("overallLimit"), body.get("overallUsage")

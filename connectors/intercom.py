@@ -129,7 +129,7 @@ class Intercom:
         listed = self._listed(answer, "GET /data_attributes", "name")
         return records.described(object, listed)
 
-    def room(self, object: str) -> int | None:  # noqa: ARG002
+    def room(self, object: str) -> int | None:  # noqa: ARG002 (one limit for both)
         """What is left for contacts and companies together."""
         answer = self._typed(lambda sdk: sdk.data_attributes.list(include_archived=True))
         listed = self._listed(answer, "GET /data_attributes", "name")

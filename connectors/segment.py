@@ -116,7 +116,7 @@ class Segment:
     def fields(self, object: str) -> None:  # noqa: ARG002
         return None
 
-    def room(self, object: str) -> None:  # noqa: ARG002
+    def room(self, object: str) -> None:  # noqa: ARG002 (nothing can be asked)
         return None
 
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:

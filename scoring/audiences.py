@@ -167,4 +167,5 @@ def _members(condition: Condition, entity: str) -> Iterator[tuple[str, str]]:
 
 
 def _trait(name: str, operator: str, value: int) -> Trait:
+    # Every caller writes an operator; mypy sees any text.
     return Trait(name, Comparison(operator, str(value)))  # type: ignore[arg-type]

@@ -73,6 +73,7 @@ def _databricks(url: str) -> Any:
     """Without the volume that Ibis would make for tables that nobody brings along."""
     from ibis.backends.databricks import Backend
 
+    # Without its driver nothing is known of the class.
     class Reading(Backend):  # type: ignore[misc]
         def _post_connect(self, *, memtable_volume: str) -> None:
             _ = memtable_volume
@@ -119,6 +120,7 @@ def connect(url: str, where: str) -> Any:
             f" pip install 'ibis-framework[{engine.extra}]'"
         ) from error
     except Exception as error:
+        # Every driver has errors of its own, which cannot be named where it is not installed.
         said = _last_line(_without(str(error), urlsplit(url).password or ""))
         raise ConfigurationError(
             f"{where}: {engine.title} cannot be opened: {said}: check the address, the user and the password in"
