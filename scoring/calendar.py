@@ -133,13 +133,3 @@ def spans(days: Sequence[int], length: int, decay: Decay | None = None) -> pa.Ta
 def words(size: int) -> int:
     """How many numbers hold a set of so many bits."""
     return max(1, -(-size // BITS))
-
-
-def factors(day: int, window: int, decay: Decay) -> pa.Table:
-    """The days of the window that ends with a day: day, and what its events count, as `factor`."""
-    return pa.table(
-        {
-            "day": pa.array([day - age for age in range(window)], pa.int64()),
-            "factor": pa.array([factor(decay, age) for age in range(window)], pa.int64()),
-        }
-    )

@@ -8,7 +8,7 @@ explains them all, and what it says adds up.
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil, log10
+from math import ceil
 
 Curve = Callable[[float], float]
 """From raw points to 0-100, growing."""
@@ -179,11 +179,6 @@ def more_for(standing: Standing, target: float, raised: Iterable[str]) -> float 
         middle = (low + high) / 2
         low, high = (low, middle) if reached(middle) else (middle, high)
     return high
-
-
-def formula(benchmark: float, raw: float, target: float) -> float:
-    """The raw points that are lacking, for the exponential: `-B * log10(1 - target/100) - R`."""
-    return -benchmark * log10(1 - target / 100) - raw
 
 
 def units(points: float, weight: float) -> int:

@@ -20,7 +20,7 @@ from scoring.churn import AWAY, Bounds
 from scoring.plan import Plan
 from scoring.profile import Profile
 from scoring.scores import HYSTERESIS, quoted
-from scoring.worth import attend
+from scoring.worth import attend, named
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,10 @@ def begin(con: duckdb.DuckDBPyConnection, entity: str) -> None:
 
 
 def see(
-    con: duckdb.DuckDBPyConnection, entity: str, days: Sequence[int], passive: Sequence[int], among: str = ""
+    con: duckdb.DuckDBPyConnection, entity: str, days: Sequence[int], passive: Sequence[str], among: str = ""
 ) -> None:
     """`{entity}_seen` (day, key): who has an event that is not passive in the thirty days that end with each of some."""
-    only = f" AND event_no NOT IN ({', '.join(map(str, passive))})" if passive else ""
+    only = f" AND NOT {named(passive)}" if passive else ""
     attend(con, f"{entity}_seen", entity, AWAY, days, among, only)
 
 

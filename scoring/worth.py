@@ -15,19 +15,25 @@ and leaves `placement` (user_no, account_no: the account that each user is in on
 What is summed up is so for several days at once, as long as nobody changes places between them.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 
 import duckdb
-import pyarrow as pa
 
 from scoring import calendar
+from scoring.arrow import take
 from scoring.calendar import FULL
 from scoring.plan import LOGARITHM, MOST, NANO, WEIGHT, Plan, Thing
+from scoring.scores import quoted
 
 ENTITIES = ("user", "account")
 WHOLE = -1
 """The part of what is summed up together; a thing that is kept by itself is a part of its own."""
+
+
+def named(events: Iterable[str]) -> str:
+    """Whether a row of the daily counts is of one of some events, as SQL."""
+    names = ", ".join(f"'{quoted(name)}'" for name in events) or "NULL"
+    return f"event_no IN (SELECT no FROM event_ids WHERE id IN ({names}))"
 
 
 def own(relation: str, columns: str) -> str:
@@ -102,13 +108,6 @@ def _worth(plan: Plan, rows: str) -> str:
     )
 
 
-def span(con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
-    """A table of scoring.calendar.spans."""
-    con.register("incoming", table)
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM incoming")
-    con.unregister("incoming")
-
-
 def add_up(
     con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, days: Sequence[int], among: str = ""
 ) -> None:
@@ -121,7 +120,7 @@ def add_up(
     alone, plain = len(days) == 1, decay.kind == "none"
     source = f"{entity}_worth"
     if not (alone and plain):
-        span(con, "windows", calendar.spans(days, window, decay))
+        take(con, "windows", calendar.spans(days, window, decay))
         source = f"{source} JOIN windows USING (day)"
     source = f"{source} WHERE day BETWEEN {min(days) - window + 1} AND {max(days)}"
     total = f"(sum(w) * {FULL})" if plain else "sum(w::HUGEINT * factor)"
@@ -174,7 +173,7 @@ def attend(
     """`table` (day, key): who has an event in so many days that end with each of some; `only` says of which kind."""
     source, target = "daily", f"{days[0]}::BIGINT"
     if len(days) > 1:
-        span(con, "windows", calendar.spans(days, length))
+        take(con, "windows", calendar.spans(days, length))
         source, target = "daily JOIN windows USING (day)", "target"
     rows = (
         f"(SELECT DISTINCT {target} AS target, user_no, account_no FROM {source}"
@@ -196,9 +195,7 @@ def points(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, day: int) ->
         rows = f"SELECT user_no AS key, thing, weight, per_day, day, n, total FROM done WHERE user_no IS NOT NULL AND {days}"
     else:
         rows = own(f"(FROM done WHERE {days})", "x.thing, x.weight, x.per_day, x.day, x.n, x.total")
-    con.register("incoming", calendar.factors(day, window, replace(decay)))
-    con.execute("CREATE OR REPLACE TEMP TABLE factors AS SELECT * FROM incoming")
-    con.unregister("incoming")
+    take(con, "windows", calendar.spans([day], window, decay))
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE {entity}_done AS"
         f" SELECT key, thing, weight, day, sum(n)::BIGINT AS n, least(sum(n)::BIGINT, coalesce(per_day, sum(n)::BIGINT)) AS counted,"
@@ -215,7 +212,7 @@ def points(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, day: int) ->
         f"""
         CREATE OR REPLACE TEMP TABLE {entity}_points AS
         SELECT key, thing, sum(n)::BIGINT AS n, {_weighted(plan)} AS points
-        FROM (SELECT key, thing, weight, n, {worth} AS worth, factor FROM {entity}_done JOIN factors USING (day))
+        FROM (SELECT key, thing, weight, n, {worth} AS worth, factor FROM {entity}_done JOIN windows USING (day))
         GROUP BY key, thing, weight
         """
     )

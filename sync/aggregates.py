@@ -26,12 +26,13 @@ import ibis
 
 from connectors.base import ConfigurationError
 from scoring import calendar, counting
+from scoring.arrow import take
 from scoring.measures import Measure
 from scoring.plan import Plan, Thing
 from sync import engines
 from sync.opening import reading
 from sync.source import Source
-from sync.workbench import fetch, take
+from sync.workbench import fetch
 from sync.workspace import Workspace
 
 FORMAT = 1

@@ -205,30 +205,27 @@ def concentration(home: duckdb.DuckDBPyConnection, profile: Profile, day: int) -
     points, and where there are none."""
     if profile.model == "kpi":
         return None
-    home.register("spans", hindsight.spans([day], profile))
-    try:
-        if profile.model == "engagement":
-            names = ", ".join(f"'{quoted(event.event)}'" for event in profile.scored)
-            return hindsight.concentration(
-                home,
-                f"""(
-                SELECT key, event, n / sum(n) OVER act * log2(1 + sum(n) OVER act) * factor AS points
-                FROM (SELECT key, event, day, sum(n) AS n FROM past WHERE event IN ({names}) GROUP BY ALL)
-                JOIN spans USING (day) WINDOW act AS (PARTITION BY key, day))""",
-            )
-        values = ", ".join(
-            f"('{quoted(event.event)}', {float(event.weight)!r}, {event.per_day or 'NULL'}::BIGINT)"
-            for event in profile.scored
-        )
+    share = hindsight.share(home, [day], profile)
+    if profile.model == "engagement":
+        names = ", ".join(f"'{quoted(event.event)}'" for event in profile.scored)
         return hindsight.concentration(
             home,
             f"""(
-            SELECT key, event, least(sum(n), any_value(per_day)) * any_value(weight * factor) AS points
-            FROM past JOIN (VALUES {values}) w(event, weight, per_day) USING (event) JOIN spans USING (day)
-            GROUP BY key, user_no, event, day)""",
+            SELECT key, event, n / sum(n) OVER act * log2(1 + sum(n) OVER act) * factor AS points
+            FROM (SELECT key, event, day, sum(n) AS n FROM past WHERE event IN ({names}) GROUP BY ALL)
+            JOIN {share} USING (day) WINDOW act AS (PARTITION BY key, day))""",
         )
-    finally:
-        home.unregister("spans")
+    values = ", ".join(
+        f"('{quoted(event.event)}', {float(event.weight)!r}, {event.per_day or 'NULL'}::BIGINT)"
+        for event in profile.scored
+    )
+    return hindsight.concentration(
+        home,
+        f"""(
+        SELECT key, event, least(sum(n), any_value(per_day)) * any_value(weight * factor) AS points
+        FROM past JOIN (VALUES {values}) w(event, weight, per_day) USING (event) JOIN {share} USING (day)
+        GROUP BY key, user_no, event, day)""",
+    )
 
 
 def _known_audience(workspace: Workspace, question: Question) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from scoring import calendar, churn, terms
+from scoring.arrow import take
 from scoring.levels import CHURN
 from scoring.plan import NANO
 from scoring.profile import Profile
@@ -49,16 +50,11 @@ def comparable(profile: Profile, entity: str) -> bool:
     return profile.model != "kpi" and not profile.signals and not averaged
 
 
-def spans(days: Sequence[int], profile: Profile) -> pa.Table:
-    """The days of the window that ends with each of `days`: as_of, day, and the share that an event of the day counts."""
-    factors = [calendar.factor(profile.decay, age) / calendar.FULL for age in range(profile.window)]
-    return pa.table(
-        {
-            "as_of": pa.array([as_of for as_of in days for _ in factors], pa.int64()),
-            "day": pa.array([as_of - age for as_of in days for age, _ in enumerate(factors)], pa.int64()),
-            "factor": pa.array([factor for _ in days for factor in factors], pa.float64()),
-        }
-    )
+def share(home: duckdb.DuckDBPyConnection, days: Sequence[int], profile: Profile) -> str:
+    """The days of the window that ends with each of `days`, as SQL: target (the day that it ends with), day, and the
+    share that an event of the day counts."""
+    take(home, "windows", calendar.spans(days, profile.window, profile.decay))
+    return f"(SELECT target, day, factor::DOUBLE / {calendar.FULL} AS factor FROM windows)"
 
 
 def thinned(home: duckdb.DuckDBPyConnection, snapshots: int) -> int:

@@ -83,10 +83,10 @@ class Learning:
                 if now:
                     among = walk.passing.among(entity)
                     home.execute(f"INSERT INTO {entity}_worths SELECT day, key, raw FROM {entity}_raw")
-                    history.see(home, entity, now, walk.passive(), among)
+                    history.see(home, entity, now, walk.plan.profile.passive, among)
                     home.execute(f"INSERT INTO {entity}_looks SELECT day, key FROM {entity}_seen")
                 if after:
-                    history.see(home, entity, after, walk.passive())
+                    history.see(home, entity, after, walk.plan.profile.passive)
                     home.execute(
                         f"INSERT INTO {entity}_afters SELECT day - {churn.AWAY}, key FROM {entity}_seen"
                     )

@@ -11,7 +11,6 @@ from scoring import judging, snapshot, terms, worth
 from scoring.measures import Measure
 from scoring.plan import Plan
 from scoring.profile import Profile
-from scoring.scores import quoted
 from scoring.worth import ENTITIES
 
 if TYPE_CHECKING:
@@ -124,8 +123,7 @@ class Passing:
         targets = f"(VALUES {', '.join(f'({day}::BIGINT)' for day in days)}) t(day)"
         ever = [each for each in self._asked if each.old is None and not each.from_events]
         recent = [each for each in self._asked if each.old is not None and not each.from_events]
-        passive = ", ".join(f"'{quoted(name)}'" for name in self.profile.passive) or "NULL"
-        active = f"event_no NOT IN (SELECT no FROM event_ids WHERE id IN ({passive}))"
+        active = f"NOT {worth.named(self.profile.passive)}"
         news = "".join(f", sum(n) FILTER ({among(each)}) AS {each.column}" for each in ever)
         parts = [
             "SELECT t.day AS target, l.* FROM life_before l CROSS JOIN " + targets,
@@ -134,12 +132,7 @@ class Passing:
             f" WHERE d.day BETWEEN {self.base + 1} AND {max(days)} GROUP BY t.day, user_no, account_no",
         ]
         if recent:
-            shown = "".join(
-                f", sum(n) FILTER (d.day > t.day - {each.old.days} AND d.day <= t.day - {(each.new.days or 0) if each.new else 0}"
-                f" AND {among(each)}) AS {each.column}"
-                for each in recent
-                if each.old is not None
-            )
+            shown = "".join(f", {counted(each, 'd.day', 't.day')} AS {each.column}" for each in recent)
             reach = max(each.old.days or 0 for each in recent if each.old is not None)
             parts.append(
                 f"SELECT t.day AS target, user_no, account_no{shown} FROM daily d"
@@ -198,7 +191,10 @@ class Passing:
 
 def among(measure: Measure) -> str:
     """Whether an event of the daily counts is one that a measure counts."""
-    if measure.events is None:
-        return "true"
-    names = ", ".join(f"'{quoted(name)}'" for name in measure.events)
-    return f"event_no IN (SELECT no FROM event_ids WHERE id IN ({names}))"
+    return "true" if measure.events is None else worth.named(measure.events)
+
+
+def counted(measure: Measure, day: str, target: str) -> str:
+    """What a measure of whole days counts by the end of the day `target`; both are SQL, `day` that of the counts."""
+    old, new = ((each.days or 0) if each else 0 for each in (measure.old, measure.new))
+    return f"sum(n) FILTER ({day} > {target} - {old} AND {day} <= {target} - {new} AND {among(measure)})"

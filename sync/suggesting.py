@@ -125,22 +125,18 @@ def _columns(
         f"({position}, '{quoted(event.event)}', {event.per_day or 'NULL'}::BIGINT)"
         for position, event in enumerate(profile.scored)
     )
-    home.register("spans", hindsight.spans(days, profile))
-    try:
-        home.execute(
-            f"""
-            CREATE OR REPLACE TEMP TABLE past_done AS
-            WITH daily AS (
-                SELECT c.key, w.position, c.day, sum(c.n) AS n, least(sum(c.n), any_value(w.per_day)) AS capped
-                FROM past c JOIN (VALUES {values}) w(position, event, per_day) USING (event)
-                GROUP BY c.key, c.user_no, w.position, c.day
-            )
-            SELECT d.key, s.as_of AS day, d.position, sum(d.n * s.factor) AS n, sum(d.capped * s.factor) AS capped
-            FROM daily d JOIN spans s USING (day) GROUP BY d.key, s.as_of, d.position
-            """
+    home.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE past_done AS
+        WITH daily AS (
+            SELECT c.key, w.position, c.day, sum(c.n) AS n, least(sum(c.n), any_value(w.per_day)) AS capped
+            FROM past c JOIN (VALUES {values}) w(position, event, per_day) USING (event)
+            GROUP BY c.key, c.user_no, w.position, c.day
         )
-    finally:
-        home.unregister("spans")
+        SELECT d.key, s.target AS day, d.position, sum(d.n * s.factor) AS n, sum(d.capped * s.factor) AS capped
+        FROM daily d JOIN {hindsight.share(home, days, profile)} s USING (day) GROUP BY d.key, s.target, d.position
+        """
+    )
     chosen = ", ".join(
         f"coalesce(max(d.{column}) FILTER (d.position = {position}), 0)::DOUBLE AS {column}_{position}"
         for position in range(len(profile.scored))

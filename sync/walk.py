@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from connectors.base import ConfigurationError
 from scoring import benchmarks, calendar, churn, history, rows, scores, snapshot, worth
+from scoring.arrow import take
 from scoring.churn import Bounds
 from scoring.measures import Measure
 from scoring.plan import NANO, Plan
@@ -15,8 +16,7 @@ from scoring.scores import Having
 from scoring.worth import ENTITIES
 from sync.histories import History, Values, kept
 from sync.learning import Learning
-from sync.passing import Passing, among
-from sync.workbench import take
+from sync.passing import Passing, counted
 
 if TYPE_CHECKING:
     from sync.session import Session
@@ -138,10 +138,7 @@ class Walk:
         parts: list[str] = []
         if from_days:
             columns = ", ".join(
-                f"sum(n) FILTER (day > {day - (each.old.days or 0)} AND day <= {day - ((each.new.days or 0) if each.new else 0)}"
-                f" AND {among(each)})::BIGINT AS {each.column}"
-                for each in from_days
-                if each.old is not None
+                f"{counted(each, 'day', str(day))}::BIGINT AS {each.column}" for each in from_days
             )
             reach = max(each.old.days or 0 for each in from_days if each.old is not None)
             parts.append(
@@ -527,7 +524,7 @@ class Walk:
             bounds: dict[int, Bounds] = {}
             if plan.profile.levels.churn:
                 bounds = {day: self.histories[entity].learnt[churn.estimate_days(day)[-1]] for day in days}
-                history.see(home, entity, days, self.passive(), among)
+                history.see(home, entity, days, plan.profile.passive, among)
             known = [
                 day for day in days if day in block and (day - 1 in block or self._remembers(entity, day - 1))
             ]
@@ -602,12 +599,6 @@ class Walk:
             )
 
     # -- what is stored
-
-    def passive(self) -> list[int]:
-        """The numbers of the events that alone make nobody seen."""
-        names = ", ".join(f"'{scores.quoted(name)}'" for name in self.plan.profile.passive) or "NULL"
-        found = self.session.home.execute(f"SELECT no FROM event_ids WHERE id IN ({names})").fetchall()
-        return [no for (no,) in found]
 
     def _remembers(self, entity: str, day: int) -> bool:
         return self.histories[entity].of(day) is not None

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import duckdb
 import ibis
 
+from scoring.arrow import take
 from sync.opening import engine_settings
 from sync.workspace import Workspace
 
@@ -22,15 +22,6 @@ def workbench(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
         yield con
     finally:
         con.close()
-
-
-def take(home: duckdb.DuckDBPyConnection, name: str, data: Any) -> None:
-    """Make a table of Arrow data."""
-    home.register("incoming", data)
-    try:
-        home.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM incoming")
-    finally:
-        home.unregister("incoming")
 
 
 def fetch(home: duckdb.DuckDBPyConnection, name: str, expression: ibis.Table) -> None:

@@ -1,10 +1,12 @@
 """Explanations add up, and what they promise comes true."""
 
+from math import log10
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from scoring.explaining import Part, Standing, change, curve, formula, more_for, units
+from scoring.explaining import Part, Standing, change, curve, more_for, units
 
 KINDS = st.sampled_from(["exponential", "winsor", "target"])
 POINTS = st.dictionaries(st.sampled_from(["report", "invite", "login"]), st.floats(0, 500), max_size=3)
@@ -56,6 +58,11 @@ def test_an_event_that_did_not_change_explains_nothing(old, new, benchmark) -> N
     old, new = {**old, "same": 7.0}, {**new, "same": 7.0}
     found = change(Standing({"": Part(old, along)}, along), Standing({"": Part(new, along)}, along))
     assert found.behaviour["same"] == 0
+
+
+def formula(benchmark: float, raw: float, target: float) -> float:
+    """The raw points that are lacking, for the exponential, as the definition writes it."""
+    return -benchmark * log10(1 - target / 100) - raw
 
 
 @given(POINTS, BENCHMARK, st.integers(1, 99))
