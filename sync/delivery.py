@@ -23,7 +23,7 @@ from sync.fields import Mapping
 from sync.house import House, Paused, Reached, alone, owner
 from sync.ledger import SCHEMA_CODES, Claimed, Run
 
-FLUSH = 100
+FLUSH = 1_000
 """Outcomes that are written together."""
 LONGEST_WAIT = 3600.0
 
@@ -64,22 +64,28 @@ def _safely(house: House, claimed: Claimed) -> Delivery:
     if mapping is None:
         book.park_batch(claimed, f"the mapping {claimed.mapping} is no longer there")
         return Delivery("done", ended=book.finish_run(claimed.run, claimed.mapping))
+    untouched = True
     try:
         try:
             reached = house.reach(mapping)
         except ConfigurationError as error:
             # Something is missing here, not in the batch: another host may have it.
-            book.give_back(claimed, time.time() + 60, burn=False)
+            book.give_back(claimed, time.time() + 60, burn=False, untouched=True)
             return Delivery("stopped", error)
+        _admit(house, mapping, reached, claimed)
+        untouched = False
         return _deliver(house, mapping, reached, claimed)
+    except Paused as error:
+        book.give_back(claimed, time.time() + 60, burn=False, untouched=True)
+        return Delivery("stopped", error)
     except Unavailable as error:
         backoff = min(LONGEST_WAIT, 15 * 2 ** (claimed.attempts - 1))
         until = time.time() + (backoff if error.retry_after is None else error.retry_after)
         # To be told to wait burns no attempt.
-        book.give_back(claimed, until, burn=error.retry_after is None)
+        book.give_back(claimed, until, burn=error.retry_after is None, untouched=untouched)
         return Delivery("later", error, until)
     except Unauthorized as error:
-        book.give_back(claimed, time.time() + 60)
+        book.give_back(claimed, time.time() + 60, untouched=untouched)
         book.pause(mapping.name, str(error), house.credential(mapping))
         return Delivery("stopped", error)
     except (Misunderstood, ConfigurationError) as error:
@@ -91,30 +97,37 @@ def _safely(house: House, claimed: Claimed) -> Delivery:
         raise
 
 
-def _deliver(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) -> Delivery:
+def _admit(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) -> None:
+    """Whether this batch may go to this account now. Raises ConfigurationError, Unavailable, Paused; and what making
+    fields raises."""
     if reached.bound.account != claimed.account:
         raise ConfigurationError(
             f"run {claimed.run} of {mapping.name} was planned for another account than {reached.account.label}, which"
             " the credentials belong to now. Put the old ones back and sync again, or sync to the new account."
         )
-    cause = house.ledger.paused(mapping.name, reached.credential)
+    ours, cause = house.ledger.admit(claimed, reached.credential)
+    if not ours:
+        raise Unavailable(f"{claimed.id} was taken over by another process", 1)
     if cause is not None:
-        house.ledger.give_back(claimed, time.time() + 60, burn=False)
-        return Delivery("stopped", Paused(cause))
+        raise Paused(cause)
     make_fields(house, claimed.run, mapping, reached)
+
+
+def _deliver(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) -> Delivery:
     creating = any(_creates(p.change) for p in claimed.planned) and mapping.vendor.readable
     if creating:
         # One batch that creates after the other, over all mappings of the object: nobody is created twice.
         lock = f"create {claimed.account} {claimed.object}"
         with house.creating[lock], alone(house, lock):
-            return _push(house, mapping, reached, _with_known_ids(house, mapping, reached, claimed))
+            looked_up = _with_known_ids(house, mapping, reached, claimed)
+            if not house.ledger.begin(claimed):
+                raise Unavailable(f"{claimed.id} was taken over by another process", 1)
+            return _push(house, mapping, reached, looked_up)
     return _push(house, mapping, reached, claimed)
 
 
 def _push(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) -> Delivery:
     """Push what has no outcome yet. The last outcomes are written together with the end of the batch."""
-    if not house.ledger.begin(claimed):
-        raise Unavailable(f"{claimed.id} was taken over by another process", 1)
     recheck = time.time() + mapping.recheck_after.total_seconds()
     due: list[float] = []
     unanswered = {p.change.key for p in claimed.planned}

@@ -9,7 +9,7 @@ paces     the quotas of the destinations
 
 from sync.ledger.history import History
 from sync.ledger.known import SCHEMA_CODES, Known
-from sync.ledger.leases import LEASE, Leases
+from sync.ledger.leases import LEASE
 from sync.ledger.paces import Paces
 from sync.ledger.queue import Queue
 from sync.ledger.words import (
@@ -28,7 +28,7 @@ from sync.ledger.words import (
 )
 
 
-class Ledger(Leases, Known, Queue, History, Paces):
+class Ledger(Queue, Known, History, Paces):
     """The ledger at an SQLAlchemy URL. Raises ConfigurationError when it cannot be opened."""
 
 

@@ -4,18 +4,23 @@ A writing transaction of SQLite begins IMMEDIATE: a deferred one that finds anot
 instead of waiting (sqlite.org/lang_transaction, 2.2).
 """
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from connectors.base import ConfigurationError
 from sync.ledger import tables as t
+from sync.ledger.together import Together
 
+T = TypeVar("T")
 STREAMED = 50_000
 """Rows that are read from the database at a time."""
 
@@ -28,7 +33,8 @@ class Database:
         self.embedded = parsed.get_backend_name() == "sqlite"
         # SQLite has one writer at a time, and lets the others sleep and ask again: a lock wakes them at once.
         self._turn = threading.Lock() if self.embedded else nullcontext()
-        self._written: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self._together = Together(self.writing)
+        self._written: dict[str, Written] = {}
         self._looked: dict[str, tuple[float, float]] = {}
         if self.embedded and parsed.database:
             _make_folder(Path(parsed.database).parent)
@@ -83,6 +89,13 @@ class Database:
         ):
             yield connection
 
+    def together(self, work: Callable[[sa.Connection], T]) -> T:
+        """Do some work in a transaction. SQLite's may be shared with what other threads have to write just now."""
+        if self.embedded:
+            return self._together.write(work)
+        with self.writing() as connection:
+            return work(connection)
+
     def _migrate(self) -> None:
         from alembic import command
         from alembic.config import Config
@@ -100,6 +113,17 @@ class Database:
         """An INSERT that knows ON CONFLICT."""
         return sqlite.insert(table) if self.embedded else postgresql.insert(table)
 
+    def among(self, column: sa.Column[Any], name: str) -> sa.ColumnElement[bool]:
+        """Whether a column is one of the values that `listed` hands over under a name: one parameter, however many."""
+        if self.embedded:
+            listed = sa.func.json_each(sa.bindparam(name)).table_valued("value")
+            return column.in_(sa.select(listed.c.value))
+        return column == sa.any_(sa.bindparam(name, type_=sa.ARRAY(sa.Text)))
+
+    def listed(self, values: Sequence[str]) -> Any:
+        """Values for `among`."""
+        return json.dumps(values) if self.embedded else list(values)
+
     def lay_records(
         self, account: str, object: str, entities: Sequence[str], connection: sa.Connection
     ) -> None:
@@ -107,7 +131,7 @@ class Database:
         blank = {"account": account, "object": object, "fields": "{}", "version": 0, "updated_at": 0.0}
         if entities:
             rows = [blank | {"entity": entity} for entity in sorted(entities)]
-            self._many("lay", rows, connection, lambda: self.insert(t.records).on_conflict_do_nothing())
+            self.many("lay", rows, connection, lambda: self.insert(t.records).on_conflict_do_nothing())
 
     def upsert_standings(self, rows: Sequence[Mapping[str, Any]], connection: sa.Connection) -> None:
         """Like `upsert`, but a standing without a level leaves the one of the last write as it is."""
@@ -137,23 +161,50 @@ class Database:
             return insert.on_conflict_do_update(index_elements=keys, set_=changed)
 
         # In the order of the keys: two writers that lock rows in opposite orders stop each other on PostgreSQL.
-        ordered = sorted(rows, key=lambda row: [str(row[key]) for key in keys])
-        self._many(f"{table.name} {','.join(rows[0])}", ordered, connection, statement)
+        ordered = sorted(rows, key=itemgetter(*keys)) if len(rows) > 1 else rows
+        self.many(f"{table.name} {','.join(rows[0])}", ordered, connection, statement)
 
-    def _many(
+    def many(
         self,
         name: str,
         rows: Sequence[Mapping[str, Any]],
         connection: sa.Connection,
         statement: Callable[[], Any],
     ) -> None:
-        """Execute a statement for many rows of the same columns. It is written out once: that takes as long as the rows."""
+        """Execute a statement for many rows of the same columns."""
+        written = self._write(name, statement, list(rows[0]))
+        connection.exec_driver_sql(written.text, [*map(written.values, rows)])
+
+    def one(
+        self, name: str, values: Mapping[str, Any], connection: sa.Connection, statement: Callable[[], Any]
+    ) -> sa.CursorResult[Any]:
+        """Execute a statement whose parameters are named `values`."""
+        written = self._write(name, statement, None)
+        return connection.exec_driver_sql(written.text, written.values({**written.constants, **values}))
+
+    def _write(self, name: str, statement: Callable[[], Any], columns: list[str] | None) -> "Written":
+        """Write a statement out, once under its name: that takes as long as executing it for a hundred rows."""
         if name not in self._written:
-            compiled = statement().compile(dialect=self._engine.dialect, column_keys=list(rows[0]))
-            self._written[name] = str(compiled), tuple(getattr(compiled, "positiontup", None) or ())
-        text, order = self._written[name]
-        given = [tuple(row[column] for column in order) for row in rows] if order else [dict(r) for r in rows]
-        connection.exec_driver_sql(text, given)
+            compiled = statement().compile(dialect=self._engine.dialect, column_keys=columns)
+            order = getattr(compiled, "positiontup", None)
+            constants = {key: value for key, value in (compiled.params or {}).items() if value is not None}
+            self._written[name] = Written(str(compiled), _picker(order) if order else dict, constants)
+        return self._written[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A statement as the driver takes it; `values` brings its parameters into the driver's form."""
+
+    text: str
+    values: Callable[[Mapping[str, Any]], Any]
+    constants: dict[str, Any]
+
+
+def _picker(order: Sequence[str]) -> Callable[[Mapping[str, Any]], Any]:
+    if len(order) == 1:
+        return lambda given: (given[order[0]],)
+    return itemgetter(*order)
 
 
 def _parse(url: str) -> sa.URL:

@@ -5,6 +5,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -124,8 +125,16 @@ class Leases(Database):
     def paused(self, mapping: str, credential: str | None = None) -> str | None:
         """Why a mapping rests, or None. A pause for refused credentials ends when the credential is another."""
         with self.reading() as connection:
-            wanted = sa.select(t.pauses).where(t.pauses.c.mapping.in_([mapping, "*"]))
-            for row in connection.execute(wanted):
-                if row.credential is None or credential is None or row.credential == credential:
-                    return str(row.cause)
+            return self.resting(mapping, credential, connection)
+
+    def resting(self, mapping: str, credential: str | None, connection: sa.Connection) -> str | None:
+        """`paused`, within a transaction."""
+        for row in self.one("pauses", {"mapping": mapping}, connection, _pauses):
+            if row.credential is None or credential is None or row.credential == credential:
+                return str(row.cause)
         return None
+
+
+def _pauses() -> sa.Select[Any]:
+    c = t.pauses.c
+    return sa.select(t.pauses).where(sa.or_(c.mapping == sa.bindparam("mapping"), c.mapping == "*"))

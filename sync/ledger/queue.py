@@ -9,10 +9,8 @@ import sqlalchemy as sa
 
 from connectors.base import Change, FieldType, Kind, Outcome, Status
 from sync.ledger import tables as t
-from sync.ledger.database import Database
-from sync.ledger.leases import LEASE
+from sync.ledger.leases import LEASE, Leases
 from sync.ledger.words import (
-    CHUNK,
     Bound,
     Claimed,
     Planned,
@@ -29,7 +27,7 @@ from sync.ledger.words import (
 )
 
 
-class Queue(Database):
+class Queue(Leases):
     """Runs, batches and outcomes."""
 
     def supersede(self, bound: Bound) -> bool:
@@ -287,25 +285,24 @@ class Queue(Database):
                 )
 
     def claim(self, id: str, owner: str, lease: float = LEASE) -> Claimed | None:
-        """Make a batch ours in one atomic update; None when it is not to be had. `owner` is of this claim alone."""
-        c, now = t.batches.c, time.time()
-        free = _free(now)
-        with self.writing() as connection:
-            won = connection.execute(
-                t.batches.update()
-                .where(c.id == id, free)
-                .values(state="claimed", owner=owner, lease_until=now + lease, attempts=c.attempts + 1)
-            )
-            if won.rowcount != 1:
+        """Make a batch ours in one atomic step; None when it is not to be had. `owner` is of this claim alone.
+
+        From now on it may take effect over there; `give_back` can say that it did not.
+        """
+
+        def work(connection: sa.Connection) -> tuple[sa.Row[Any], set[str]] | None:
+            now = time.time()
+            row = self.one("free", {"id": id, "now": now}, connection, _one_free).first()
+            if row is None:
                 return None
-            row = connection.execute(
-                sa.select(t.batches, t.runs.c.object, t.runs.c.destination)
-                .join(
-                    t.runs, sa.and_(t.runs.c.run == t.batches.c.run, t.runs.c.mapping == t.batches.c.mapping)
-                )
-                .where(c.id == id)
-            ).one()
-            answered = set(connection.scalars(sa.select(t.outcomes.c.entity).where(t.outcomes.c.batch == id)))
+            ours = {"our_id": id, "owner": owner, "lease_until": now + lease, "begun": int(now)}
+            self.one("claim", ours, connection, _claim)
+            return row, set(self.one("answered", {"id": id}, connection, _answered).scalars())
+
+        won = self.together(work)
+        if won is None:
+            return None
+        row, answered = won
         types = {name: FieldType(type) for name, type in json.loads(row.types).items()}
         return Claimed(
             id=id,
@@ -315,7 +312,7 @@ class Queue(Database):
             account=row.account,
             object=row.object,
             destination=row.destination,
-            attempts=row.attempts,
+            attempts=row.attempts + 1,
             begun=float(row.begun),
             types=types,
             planned=tuple(
@@ -323,8 +320,14 @@ class Queue(Database):
             ),
         )
 
+    def admit(self, claimed: Claimed, credential: str) -> tuple[bool, str | None]:
+        """Whether a claimed batch is still ours, and why its mapping rests, if it does."""
+        with self.reading() as connection:
+            us = self.one("owner", {"id": claimed.id}, connection, _owner).scalar()
+            return us == claimed.owner, self.resting(claimed.mapping, credential, connection)
+
     def begin(self, claimed: Claimed) -> bool:
-        """From now on the batch may take effect over there. False when it was taken from us."""
+        """The batch takes effect over there from now on, and not since it was claimed. False when it was taken from us."""
         return self._ours(claimed, begun=int(time.time()))
 
     def extend(self, claimed: Claimed, lease: float = LEASE) -> bool:
@@ -332,23 +335,27 @@ class Queue(Database):
         return self._ours(claimed, lease_until=time.time() + lease)
 
     def give_back(
-        self, claimed: Claimed, not_before: float, burn: bool = True, interrupted: bool = False
+        self,
+        claimed: Claimed,
+        not_before: float,
+        burn: bool = True,
+        interrupted: bool = False,
+        untouched: bool = False,
     ) -> bool:
         """Put an unfinished batch back, to be claimed again at `not_before`. Waiting burns no attempt.
 
-        One that was `interrupted` may just have taken effect; of any other it is known that what has no answer was not
-        done.
+        One that was `interrupted` may just have taken effect, one that is `untouched` did not; of any other it is known
+        that what has no answer was not done.
         """
-        attempts = claimed.attempts if burn else max(0, claimed.attempts - 1)
-        begun = t.batches.c.begun
+        values: dict[str, object] = {} if interrupted else {"begun": claimed.begun if untouched else 1}
         return self._ours(
             claimed,
             state="ready",
             owner=None,
             lease_until=None,
             not_before=not_before,
-            attempts=attempts,
-            begun=begun if interrupted else sa.case((begun > 0, 1), else_=0),
+            attempts=claimed.attempts if burn else max(0, claimed.attempts - 1),
+            **values,
         )
 
     def finish_batch(self, claimed: Claimed) -> bool:
@@ -373,9 +380,9 @@ class Queue(Database):
             return self._change(claimed, connection, **values)
 
     def _change(self, claimed: Claimed, connection: sa.Connection, **values: object) -> bool:
-        c = t.batches.c
-        mine = sa.and_(c.id == claimed.id, c.state == "claimed", c.owner == claimed.owner)
-        return connection.execute(t.batches.update().where(mine).values(**values)).rowcount == 1
+        mine = {"our_id": claimed.id, "us": claimed.owner}
+        name = f"change {','.join(values)}"
+        return self.one(name, values | mine, connection, lambda: _change(list(values))).rowcount == 1
 
     def settle(self, claimed: Claimed, outcomes: Sequence[Outcome], recheck_at: float) -> None:
         """Move delivered values, and keep every outcome. Nothing else ever writes delivered values."""
@@ -384,12 +391,15 @@ class Queue(Database):
 
     def conclude(self, claimed: Claimed, outcomes: Sequence[Outcome], recheck_at: float, calls: int) -> bool:
         """Settle the last outcomes of a batch, and end it if it is still ours; tells whether its run ended with it."""
-        with self.writing() as connection:
+
+        def work(connection: sa.Connection) -> bool:
             # The batch before its records, as `supersede` does: opposite orders stop each other on PostgreSQL.
             ours = self._change(claimed, connection, state="done", owner=None, lease_until=None)
             self._settle(claimed, outcomes, recheck_at, connection)
             self._add_calls(claimed.run, claimed.mapping, calls, 0.0, connection)
             return ours and self._finish_run(claimed.run, claimed.mapping, "", connection)
+
+        return self.together(work)
 
     def _settle(
         self, claimed: Claimed, outcomes: Sequence[Outcome], recheck_at: float, connection: sa.Connection
@@ -401,7 +411,8 @@ class Queue(Database):
         now = time.time()
         final = [o for o in outcomes if o.status is not Status.DEFERRED]
         delivered = {o.key: o for o in final if o.status is Status.DELIVERED}
-        self.lay_records(bound.account, bound.object, list(delivered), connection)
+        if not self.embedded:
+            self.lay_records(bound.account, bound.object, list(delivered), connection)
         old = self._fields_of(bound, list(delivered), connection)
         rows = []
         for key, outcome in delivered.items():
@@ -486,22 +497,22 @@ class Queue(Database):
     def _fields_of(
         self, bound: Bound, entities: list[str], connection: sa.Connection
     ) -> dict[str, tuple[dict[str, Any], int]]:
+        where = {"account": bound.account, "object": bound.object, "entities": self.listed(entities)}
+        rows = self.one("fields", where, connection, self._locked_fields) if entities else ()
+        return {row.entity: (json.loads(row.fields), row.version) for row in rows}
+
+    def _locked_fields(self) -> sa.Select[Any]:
         c = t.records.c
-        found: dict[str, tuple[dict[str, Any], int]] = {}
-        for start in range(0, len(entities), CHUNK):
-            query = (
-                sa.select(c.entity, c.fields, c.version)
-                .where(
-                    c.account == bound.account,
-                    c.object == bound.object,
-                    c.entity.in_(entities[start : start + CHUNK]),
-                )
-                .order_by(c.entity)
-                .with_for_update()
+        return (
+            sa.select(c.entity, c.fields, c.version)
+            .where(
+                c.account == sa.bindparam("account"),
+                c.object == sa.bindparam("object"),
+                self.among(c.entity, "entities"),
             )
-            for row in connection.execute(query):
-                found[row.entity] = (json.loads(row.fields), row.version)
-        return found
+            .order_by(c.entity)
+            .with_for_update()
+        )
 
     def add_calls(self, run: str, mapping: str, calls: int, seconds: float) -> None:
         with self.writing() as connection:
@@ -510,12 +521,8 @@ class Queue(Database):
     def _add_calls(
         self, run: str, mapping: str, calls: int, seconds: float, connection: sa.Connection
     ) -> None:
-        c = t.runs.c
-        connection.execute(
-            t.runs.update()
-            .where(c.run == run, c.mapping == mapping)
-            .values(calls=c.calls + calls, seconds=c.seconds + seconds)
-        )
+        of = {"of": run, "its": mapping, "made": calls, "took": seconds}
+        self.one("add calls", of, connection, _add_calls)
 
     def finish_run(self, run: str, mapping: str, cause: str = "") -> bool:
         """End a run whose batches have all ended: `done`, or `failed` with the cause. False: not yet, or not ours."""
@@ -523,22 +530,82 @@ class Queue(Database):
             return self._finish_run(run, mapping, cause, connection)
 
     def _finish_run(self, run: str, mapping: str, cause: str, connection: sa.Connection) -> bool:
-        c, b = t.runs.c, t.batches.c
-        open_ = sa.select(b.id).where(
-            b.run == run, b.mapping == mapping, b.state.in_(["held", "ready", "claimed"])
-        )
-        parked = sa.select(b.evidence).where(b.run == run, b.mapping == mapping, b.state == "parked")
-        if not cause and connection.execute(open_.limit(1)).first() is not None:
+        of = {"of": run, "its": mapping}
+        if not cause and self.one("open", of, connection, _open).first() is not None:
             return False
-        evidence = connection.scalar(parked.limit(1))
+        evidence = self.one("parked", of, connection, _parked).scalar()
         # The first line says what happened; the rest is what was answered, and may hold personal data.
         why = cause or (evidence or "").partition("\n")[0]
+        c = t.runs.c
         ended = connection.execute(
             t.runs.update()
             .where(c.run == run, c.mapping == mapping, c.state == "ready", c.ended_at.is_(None))
             .values(state="failed" if why else "done", cause=why, ended_at=time.time())
         )
         return ended.rowcount == 1
+
+
+# The statements of every batch, written out once (`Database.one`).
+
+
+def _one_free() -> sa.Select[Any]:
+    b, r = t.batches.c, t.runs.c
+    same = sa.and_(r.run == b.run, r.mapping == b.mapping)
+    return (
+        sa.select(t.batches, r.object, r.destination)
+        .join(t.runs, same)
+        .where(b.id == sa.bindparam("id"), _due(sa.bindparam("now")), r.state == "ready")
+        .with_for_update(of=t.batches)
+    )
+
+
+def _claim() -> sa.Update:
+    c = t.batches.c
+    new: dict[str, Any] = {name: sa.bindparam(name) for name in ("owner", "lease_until", "begun")}
+    return (
+        t.batches.update()
+        .where(c.id == sa.bindparam("our_id"))
+        .values(state="claimed", attempts=c.attempts + 1, **new)
+    )
+
+
+def _owner() -> sa.Select[Any]:
+    c = t.batches.c
+    return sa.select(c.owner).where(c.id == sa.bindparam("id"), c.state == "claimed")
+
+
+def _answered() -> sa.Select[Any]:
+    return sa.select(t.outcomes.c.entity).where(t.outcomes.c.batch == sa.bindparam("id"))
+
+
+def _change(columns: Sequence[str]) -> sa.Update:
+    c = t.batches.c
+    mine = (c.id == sa.bindparam("our_id"), c.state == "claimed", c.owner == sa.bindparam("us"))
+    return t.batches.update().where(*mine).values({name: sa.bindparam(name) for name in columns})
+
+
+def _open() -> sa.Select[Any]:
+    unended = t.batches.c.state.in_(
+        [sa.literal_column(f"'{state}'") for state in ("held", "ready", "claimed")]
+    )
+    return _of_its_run(sa.select(t.batches.c.id)).where(unended).limit(sa.literal_column("1"))
+
+
+def _parked() -> sa.Select[Any]:
+    return _of_its_run(sa.select(t.batches.c.evidence)).where(t.batches.c.state == "parked")
+
+
+def _of_its_run(query: sa.Select[Any]) -> sa.Select[Any]:
+    return query.where(t.batches.c.run == sa.bindparam("of"), t.batches.c.mapping == sa.bindparam("its"))
+
+
+def _add_calls() -> sa.Update:
+    c = t.runs.c
+    return (
+        t.runs.update()
+        .where(c.run == sa.bindparam("of"), c.mapping == sa.bindparam("its"))
+        .values(calls=c.calls + sa.bindparam("made"), seconds=c.seconds + sa.bindparam("took"))
+    )
 
 
 def _standing_there(claimed: Claimed, change: Change, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -553,7 +620,7 @@ def _free(now: float) -> sa.ColumnElement[bool]:
     return sa.and_(_due(now), _released())
 
 
-def _due(now: float) -> sa.ColumnElement[bool]:
+def _due(now: "float | sa.BindParameter[float]") -> sa.ColumnElement[bool]:
     """Batches that are nobody's, or of somebody whose lease ran out."""
     b = t.batches.c
     return sa.or_(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, TypeVar
 
@@ -12,6 +12,8 @@ from connectors.base import Batch, Change, FieldType, Kind, Match, Outcome, Stat
 
 T = TypeVar("T")
 CHUNK = 5_000
+_KINDS = {kind.value: kind for kind in Kind}
+_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ def in_doubt(value: Any) -> dict[str, Any]:
 
 
 def write_fields(fields: Mapping[str, Value]) -> str:
-    return json.dumps({name: write_value(value) for name, value in fields.items()}, ensure_ascii=False)
+    return _json({name: write_value(value) for name, value in fields.items()})
 
 
 def chunks(items: Iterable[T]) -> Iterator[list[T]]:
@@ -188,16 +190,14 @@ def standing_row(bound: Bound, standing: Standing, now: float) -> dict[str, Any]
 
 
 def standing_after(planned: Planned, outcome: Outcome, recheck_at: float) -> Standing:
-    standing = Standing(outcome.key, planned.digest, "settled", planned.level, outcome.code or None)
+    digest, state, recheck = planned.digest, "rejected", None
     if outcome.status is Status.DELIVERED:
-        return replace(standing, state="left" if planned.change.kind is Kind.LEFT else "settled")
-    if outcome.code == "not_found":
-        return replace(standing, state="unknown", digest=None)
-    if outcome.status is Status.SKIPPED:
-        return replace(standing, state="skipped", recheck_at=recheck_at)
-    if outcome.status is Status.UNKNOWN:
-        return replace(standing, state="unknown", digest=None)
-    return replace(standing, state="rejected")
+        state = "left" if planned.change.kind is Kind.LEFT else "settled"
+    elif outcome.code == "not_found" or outcome.status is Status.UNKNOWN:
+        digest, state = None, "unknown"
+    elif outcome.status is Status.SKIPPED:
+        state, recheck = "skipped", recheck_at
+    return Standing(outcome.key, digest, state, planned.level, outcome.code or None, recheck)
 
 
 def write_planned(planned: Planned) -> dict[str, Any]:
@@ -218,10 +218,14 @@ def write_planned(planned: Planned) -> dict[str, Any]:
 
 def read_planned(raw: Mapping[str, Any], types: Mapping[str, FieldType]) -> Planned:
     def typed(values: Mapping[str, Any]) -> dict[str, Value]:
-        return {name: read_value(value, types[name]) for name, value in values.items()}
+        # Numbers and booleans are what they are.
+        return {
+            name: read_value(value, types[name]) if isinstance(value, (str, list)) else value
+            for name, value in values.items()
+        }
 
     change = Change(
-        kind=Kind(raw["kind"]),
+        kind=_KINDS[raw["kind"]],
         key=raw["key"],
         match=tuple(Match(field, value) for field, value in raw["match"]),
         fields=typed(raw["fields"]),

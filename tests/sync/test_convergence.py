@@ -97,15 +97,17 @@ def test_a_plain_repeat_after_a_crash_is_recognised_as_one(
     stage.mapping("s", USERS)
     stage.users({"u1": "role"})
     sent: list[Any] = []
-    real = Ledger.begin
+    real = Ledger.claim
 
-    def noted(self: Ledger, claimed: Any) -> bool:
+    def noted(self: Ledger, *arguments: Any) -> Any:
+        claimed = real(self, *arguments)
+        assert claimed is not None
         sent.append(
             [(p.change.version, dict(p.change.fields), dict(p.change.before)) for p in claimed.planned]
         )
-        return real(self, claimed)
+        return claimed
 
-    monkeypatch.setattr(Ledger, "begin", noted)
+    monkeypatch.setattr(Ledger, "claim", noted)
     killed_before_settling(stage, monkeypatch)
     stage.sync()
     assert sent == [[(0, {"role": "role"}, {})]] * 2

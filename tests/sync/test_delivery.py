@@ -26,7 +26,8 @@ from sandbox.server import Running
 from sync import delivery, story
 from sync import house as houses
 from sync.diff import Scope
-from sync.house import House, Keeper, keeping, owner
+from sync.fields import Mapping
+from sync.house import House, Keeper, Reached, keeping, owner
 from sync.ledger import Ledger, tables
 
 UPSERT = CONTACTS + "mode: upsert\n"
@@ -173,15 +174,15 @@ def test_a_batch_that_was_taken_over_is_not_pushed(stage: Stage, monkeypatch: py
     with stage.house() as house:
         planned(house, "m", "r")
         (batch,) = house.ledger.due_batches("r")
-        real = house.ledger.paused
+        real = house.reach
 
-        def overslept(*arguments: Any) -> str | None:
+        def overslept(mapping: Mapping) -> Reached:
             with house.ledger.writing() as connection:
                 connection.execute(tables.batches.update().values(lease_until=0.0))
             assert house.ledger.claim(batch, "somebody else") is not None
-            return real(*arguments)
+            return real(mapping)
 
-        monkeypatch.setattr(house.ledger, "paused", overslept)
+        monkeypatch.setattr(house, "reach", overslept)
         assert delivery.deliver(house, batch).state == "later"
         assert house.ledger.owners() == {"somebody else"}
     assert stage.calls() == 0

@@ -5,15 +5,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from connectors.base import Change, FieldType, Kind, Outcome, Status
-from sync.ledger import Bound, Claimed, Ledger, Planned, Record, Run
+from sync.ledger import Bound, Claimed, Ledger, Planned, Record, Run, tables
+from sync.ledger.together import Together
 
 ACCOUNT, OBJECT = "hubspot:1", "contacts"
 KEYS = [f"u{number}" for number in range(30)]
@@ -132,3 +135,45 @@ def test_of_a_new_run_and_a_claim_at_once_one_knows_of_the_other(book: Ledger) -
         assert flying is (taken is not None)
         if taken is not None:
             assert book.finish_batch(taken)
+
+
+def test_who_fails_in_a_shared_transaction_is_told_and_the_others_are_written(tmp_path: Path) -> None:
+    book = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    first, go = threading.Event(), threading.Event()
+    transactions: list[int] = []
+
+    @contextmanager
+    def writing() -> Iterator[sa.Connection]:
+        transactions.append(1)
+        with book.writing() as connection:
+            yield connection
+
+    together = Together(writing)
+
+    def add(n: int) -> int:
+        def work(connection: sa.Connection) -> int:
+            if n == 0:
+                first.set()
+                assert go.wait(10)
+            if n == 3:
+                raise ValueError("three")
+            connection.execute(tables.secrets.insert().values(name=str(n), value="x"))
+            return n
+
+        return together.write(work)
+
+    with ThreadPoolExecutor(6) as pool:
+        leading = pool.submit(add, 0)
+        assert first.wait(10)
+        others = [pool.submit(add, n) for n in range(1, 6)]
+        while len(together) < 5:
+            time.sleep(0)  # until all wait; the leader holds the turn
+        go.set()
+        assert leading.result(10) == 0
+        told = {n: other.exception(10) or other.result() for n, other in enumerate(others, 1)}
+    assert isinstance(told.pop(3), ValueError)
+    assert told == {1: 1, 2: 2, 4: 4, 5: 5}
+    with book.reading() as connection:
+        assert set(connection.scalars(sa.select(tables.secrets.c.name))) == {"0", "1", "2", "4", "5"}
+    # The leader alone, then five at once, which fails; then each by itself.
+    assert len(transactions) == 1 + 1 + 5
