@@ -275,6 +275,8 @@ class Vendor:
     """(prefix, score name, metric, entity) -> their name for a standard trait."""
     readable: bool = True
     any_object: bool = False
+    lag: float = 0.0
+    """The `ObjectKind.lag` of objects that are not listed."""
     modes: tuple[str, ...] = ("update", "upsert")
     """The first is the default."""
     lists: bool = False

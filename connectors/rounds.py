@@ -29,7 +29,8 @@ def find(
 ) -> Iterator[Found]:
     """Exactly one `Found` per lookup; the first unique hit counts. `own_id` is the vendor's name of its id.
 
-    Without a unique hit the first key that had several tells which.
+    Without a unique hit the first key that had several tells which. A unique hit that is none of those contradicts them,
+    and does not count.
     """
     ways = [_ways(lookup, own_id) for lookup in lookups]
     several: dict[int, Found] = {}
@@ -50,11 +51,12 @@ def find(
                 continue
             match = ways[i][turn]
             hits = answers[match.field].get(match.value, ())
-            if len(hits) == 1:
+            meant = several.get(i)
+            if len(hits) == 1 and (meant is None or hits[0].remote_id in meant.remote_ids):
                 values = {name: decode(hits[0].values.get(name), type) for name, type in fields.items()}
                 yield Found(key, (hits[0].remote_id,), match.field, values)
                 continue
-            if hits:
+            if len(hits) > 1:
                 several.setdefault(i, Found(key, tuple(hit.remote_id for hit in hits), match.field))
             left.append(i)
         waiting = left

@@ -50,6 +50,9 @@ LOCK_WAIT = 15
 """Seconds until a record is tried again that somebody else was writing."""
 NAME_LENGTH = 40
 """Characters of a standard trait's name, the ending included."""
+COMMITTED = 60.0
+"""Seconds after which a request whose answer was lost is taken to be over there or not at all. Our guess: a query shows
+what is committed, and a call may work on for up to ten minutes (API limits, 2026), which a handful of records never do."""
 TOO_SLOW = frozenset({"QUERY_TIMEOUT", "REQUEST_RUNNING_TOO_LONG"})
 
 
@@ -386,12 +389,13 @@ VENDOR = Vendor(
         "requests_per_10s": Setting(default=REQUESTS_PER_10S),
     },
     objects={
-        "Account": ObjectKind(Entity.ACCOUNT, (("Heatsync_Id__c", "account_id"),)),
-        "Contact": ObjectKind(Entity.USER, (("Email", "email"),)),
+        "Account": ObjectKind(Entity.ACCOUNT, (("Heatsync_Id__c", "account_id"),), lag=COMMITTED),
+        "Contact": ObjectKind(Entity.USER, (("Email", "email"),), lag=COMMITTED),
     },
     connect=Salesforce,
     spell=spell,
     any_object=True,
+    lag=COMMITTED,
     field_name=NAME.pattern,
     account_settings=(
         "domain",

@@ -199,7 +199,7 @@ def _with_known_ids(house: House, mapping: Mapping, reached: Reached, claimed: C
                 doubtful.append(Outcome(found.key, Status.REJECTED, code="ambiguous", cause=cause))
             elif (wait := claimed.begun + mapping.lag - time.time()) > 0:
                 raise Unavailable("records may have been made a moment ago, and cannot be found yet", wait)
-        house.ledger.settle(claimed, doubtful, time.time())
+        house.ledger.settle(claimed, doubtful, time.time() + mapping.recheck_after.total_seconds())
     told = {outcome.key for outcome in doubtful}
     planned = tuple(
         replace(p, change=replace(p.change, remote_id=known.get(p.change.key, p.change.remote_id)))

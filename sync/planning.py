@@ -288,7 +288,7 @@ def _refused_standing(outcome: Outcome, digest: int, recheck: float) -> Standing
         digest,
         "rejected" if outcome.status is Status.REJECTED else "skipped",
         code=outcome.code,
-        recheck_at=recheck if outcome.code in ("unmatched", "ambiguous", "same_record") else None,
+        recheck_at=recheck if outcome.code in ledger.LOOKED_UP_AGAIN else None,
     )
 
 

@@ -13,6 +13,7 @@ from sync.ledger.leases import LEASE
 from sync.ledger.paces import Paces
 from sync.ledger.queue import Queue
 from sync.ledger.words import (
+    LOOKED_UP_AGAIN,
     Bound,
     Care,
     Claimed,
@@ -34,6 +35,7 @@ class Ledger(Queue, Known, History, Paces):
 
 __all__ = [
     "LEASE",
+    "LOOKED_UP_AGAIN",
     "SCHEMA_CODES",
     "Bound",
     "Care",

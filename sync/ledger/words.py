@@ -12,6 +12,8 @@ from connectors.base import Batch, Change, FieldType, Kind, Match, Outcome, Stat
 
 T = TypeVar("T")
 CHUNK = 5_000
+LOOKED_UP_AGAIN = frozenset({"unmatched", "ambiguous", "same_record"})
+"""Codes of refusals that somebody over there may end at any time without our seeing it."""
 _KINDS = {kind.value: kind for kind in Kind}
 _json = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -197,6 +199,8 @@ def standing_after(planned: Planned, outcome: Outcome, recheck_at: float) -> Sta
         digest, state = None, "unknown"
     elif outcome.status is Status.SKIPPED:
         state, recheck = "skipped", recheck_at
+    elif outcome.code in LOOKED_UP_AGAIN:
+        recheck = recheck_at
     return Standing(outcome.key, digest, state, planned.level, outcome.code or None, recheck)
 
 

@@ -235,6 +235,24 @@ def test_the_first_key_with_one_hit_counts_and_several_are_ambiguous(sandbox: Ru
     assert found["a4"].remote_ids == (TWO,)
 
 
+def test_a_later_key_that_contradicts_an_earlier_one_is_no_match(sandbox: Running) -> None:
+    three = "001000000000003AAA"
+    seed(
+        sandbox,
+        {"Id": ONE, "Heatsync_Id__c": "a1", "Code__c": "same"},
+        {"Id": TWO, "Heatsync_Id__c": "a2", "Code__c": "same"},
+        {"Id": three, "Heatsync_Id__c": "a3", "Code__c": "other"},
+    )
+    with org(sandbox.url) as destination:
+        found = find(
+            destination,
+            lookup("among", Code__c="same", Heatsync_Id__c="a2"),
+            lookup("beside", Code__c="same", Heatsync_Id__c="a3"),
+        )
+    assert found["among"].remote_ids == (TWO,)
+    assert sorted(found["beside"].remote_ids) == [ONE, TWO]
+
+
 def test_case_makes_a_difference_where_the_org_says_so() -> None:
     """Salesforce, describe: an external id may be caseSensitive; SOQL compares without case."""
 
