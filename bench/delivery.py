@@ -152,8 +152,8 @@ def _pushed(house: House, mapping: Mapping, name: str, size: int) -> float:
         for n, values in _rows(name, size, "again")
     ]
     busy = time.process_time()
-    for start in range(0, size, destination.limits.records):
-        part = tuple(changes[start : start + destination.limits.records])
+    for start in range(0, size, destination.limits.handed_over):
+        part = tuple(changes[start : start + destination.limits.handed_over])
         outcomes = list(destination.push(Batch(f"b{start}", name, mapping.object, part)))
         assert all(outcome.status is Status.DELIVERED for outcome in outcomes)
     return time.process_time() - busy

@@ -167,7 +167,10 @@ class NewField:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one call may hold and how often one may call."""
+    """What one call may hold and how often one may call.
+
+    `batch` is how many changes are handed over at once where that is not one call's worth.
+    """
 
     records: int
     lookups: int
@@ -176,6 +179,12 @@ class Limits:
     concurrency: int = 1
     bytes: int | None = None
     record_bytes: int | None = None
+    batch: int | None = None
+
+    @property
+    def handed_over(self) -> int:
+        """Changes that one `push` is given."""
+        return self.batch or self.records
 
 
 @dataclass(frozen=True, slots=True)

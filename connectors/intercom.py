@@ -105,12 +105,13 @@ class Intercom:
         weakref.finalize(self, self._http.close)
         self._width = PER_PAGE
         self.limits = Limits(
-            # A call each: a batch ends within seconds, also when somebody waits for the process to stop.
-            records=25,
+            records=1,
             lookups=PER_PAGE,
             calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
             seconds=10.0,
             concurrency=CONCURRENCY,
+            # A batch ends within seconds, also when somebody waits for the process to stop.
+            batch=25,
         )
 
     def close(self) -> None:

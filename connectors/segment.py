@@ -102,6 +102,8 @@ class Segment:
             concurrency=4,
             bytes=BATCH_BYTES,
             record_bytes=MESSAGE_BYTES,
+            # Calls are filled by bytes: what is left over at the end of a batch is one call more.
+            batch=10 * MESSAGES,
         )
 
     def close(self) -> None:

@@ -378,7 +378,7 @@ def _cut(
 ) -> tuple[list[Row], int, int]:
     """Cut the changes into batches; answers the first `show` of them, how many there are, how many create."""
     types = {f.name: f.type for f in rendered.fields}
-    size = reached.destination.limits.records
+    size = reached.destination.limits.handed_over
     shown: list[Row] = []
     waiting: list[Planned] = []
     number = total = creates = 0

@@ -220,7 +220,7 @@ def deliver_run(
             stopped.append(reason)
         if result.state == "done":
             moved[0] = time.monotonic()
-        done += reached.destination.limits.records
+        done += reached.destination.limits.handed_over
         progress(mapping.name, "delivering", min(done, total), total)
 
     with ThreadPoolExecutor(reached.destination.limits.concurrency) as pool:

@@ -349,8 +349,7 @@ def test_no_call_is_larger_than_its_limits_and_none_is_made_in_vain(case: Case, 
     assert stats["refused"] == {}
     assert stats["calls"] == watched.calls == watched.acquired
     logins = 1 if case.vendor == "salesforce" else 0
-    # Intercom takes one record a call, whatever a batch of ours holds.
-    assert watched.calls - logins == (count if case.vendor == "intercom" else 3)
+    assert watched.calls - logins == 3
 
 
 @each_readable

@@ -24,7 +24,7 @@ def delivered(sandbox: Running, vendor: str, object: str, changes: Sequence[Chan
     """What becomes of changes that are cut into batches as the story cuts them."""
     watched = Watched()
     destination = VENDORS[vendor].connect({**SETTINGS[vendor], "url": sandbox.url}, watched, watched.made)
-    size = destination.limits.records
+    size = destination.limits.handed_over
     outcomes: dict[str, Outcome] = {}
     for start in range(0, len(changes), size):
         batch = Batch(f"b{start}", vendor, object, tuple(changes[start : start + size]))
@@ -99,7 +99,7 @@ def test_intercom_updates_take_a_call_each(sandbox: Running) -> None:
 
 def test_segment_takes_the_fewest_batches_of_500_kb(sandbox: Running) -> None:
     changes = [
-        Change(Kind.CHANGED, f"u{n}", (Match("userId", f"u{n}"),), {"note": "x" * 900}) for n in range(2_400)
+        Change(Kind.CHANGED, f"u{n}", (Match("userId", f"u{n}"),), {"note": "x" * 900}) for n in range(6_000)
     ]
     sizes = [len(json.dumps({"type": "identify", "userId": c.key, "messageId": "heatsync-" + "0" * 40,
                              "traits": dict(c.fields)})) + 2 for c in changes]  # fmt: skip

@@ -62,7 +62,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, vendor: type, name: str) -> list[in
 
 def small_batches(house: House, size: int, concurrency: int = 1) -> None:
     destination: Any = house.reach(house.mappings["m"]).destination
-    destination.limits = replace(destination.limits, records=size, concurrency=concurrency)
+    destination.limits = replace(destination.limits, batch=size, concurrency=concurrency)
 
 
 def test_batches_that_make_records_wait_for_each_other_without_a_call_or_an_attempt(

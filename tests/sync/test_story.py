@@ -43,7 +43,7 @@ def states(stage: Stage) -> dict[str, str]:
 
 def small_batches(house: House, name: str, size: int) -> None:
     destination: Any = house.reach(house.mappings[name]).destination
-    destination.limits = replace(destination.limits, records=size, concurrency=1)
+    destination.limits = replace(destination.limits, batch=size, concurrency=1)
 
 
 # -- who is asked ---------------------------------------------------------------------------------------------
