@@ -192,6 +192,8 @@ class Faults:
         return replace(reply, body=results, records=len(records), fault="refused")
 
     def _intercom(self, call: Call, route: Route, done: Done) -> Reply:
+        if route.path == "/tags":
+            return self._intercom_tags(call, done)
         if route.path not in ("/contacts", "/contacts/{id}", "/companies", "/companies/{id}"):
             return done(call)
         object = route.path.split("/")[1]
@@ -202,6 +204,19 @@ class Faults:
         return Reply(
             422, _error("intercom", "data_invalid", "The sandbox refuses this record"), fault="refused"
         )
+
+    def _intercom_tags(self, call: Call, done: Done) -> Reply:
+        """One who is refused has everybody refused."""
+        body = call.object()
+        named = [
+            (object, str(each.get("id")))
+            for kind, object in (("users", "contacts"), ("companies", "companies"))
+            for each in body.get(kind) or ()
+        ]
+        if not any(self.refuses("intercom", object, id) for object, id in named):
+            return done(call)
+        error = _error("intercom", "data_invalid", "The sandbox refuses this record")
+        return Reply(422, error, records=len(named), fault="refused")
 
     def _stale(self, vendor: str, route: Route, call: Call, reply: Reply) -> Reply:
         """Keep new records out of searches for a while."""

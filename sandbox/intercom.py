@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox import intercom_search
+from sandbox import intercom_search, intercom_tags
 from sandbox.calls import Call, Handler, Reply, Route, Service, account_of, is_refused
 from sandbox.intercom_store import ATTRIBUTES, MODELS, NAME, STANDARD, Store, custom_of, error, no
 from sandbox.quotas import Window
@@ -36,6 +36,7 @@ def contact_shown(store: Store, row: Row) -> dict[str, Any]:
         "created_at": int(row.created),
         "updated_at": int(row.updated),
         "custom_attributes": custom_of(row),
+        "tags": intercom_tags.of_contact(store, row),
         "companies": {
             "type": "list",
             "data": companies[:10],
@@ -61,7 +62,7 @@ def company_shown(store: Store, row: Row) -> dict[str, Any]:
         "created_at": int(row.created),
         "updated_at": int(row.updated),
         "custom_attributes": custom_of(row),
-        "tags": {"type": "tag.list", "tags": []},
+        "tags": intercom_tags.of_company(store, row),
         "segments": {"type": "segment.list", "segments": []},
     }
 
@@ -356,6 +357,7 @@ _PATHS: tuple[tuple[str, str, Handler], ...] = (
     ("PUT", "/companies/{id}", update_company),
     ("GET", "/data_attributes", list_attributes),
     ("POST", "/data_attributes", create_attribute),
+    *intercom_tags.PATHS,
 )
 
 

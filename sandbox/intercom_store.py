@@ -1,4 +1,4 @@
-"""What Intercom holds for one workspace: contacts, companies, and their attributes.
+"""What Intercom holds for one workspace: contacts, companies, their attributes and tags.
 
 A record's values are flat: `email`, and `custom_attributes.plan` as Intercom's own `full_name` has it.
 """
@@ -49,8 +49,11 @@ STANDARD: dict[str, dict[str, str]] = {
         "monthly_spend": "float",
     },
 }
-# `companies` of a contact is ours: what it was attached to, as ids.
-_EXTRA = {"contacts": ("id", "custom_attributes", "companies"), "companies": ("id", "custom_attributes")}
+# `companies` of a contact is ours: what it was attached to, as ids; so are `tags`, as names.
+_EXTRA = {
+    "contacts": ("id", "custom_attributes", "companies", "tags"),
+    "companies": ("id", "custom_attributes", "tags"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,10 @@ class Store:
         """Contact id to the ids of its companies."""
         self.sizes: Counter[str] = Counter()
         """Company id to the number of its contacts."""
+        self.tags: dict[str, str] = {}
+        """Tag id to name."""
+        self.tags_of: dict[str, dict[str, dict[str, None]]] = {name: {} for name in MODELS}
+        """By object: record id to the ids of its tags."""
         self._made = 0
         self._attributes_made = 0
 
@@ -156,15 +163,19 @@ class Store:
                     raise ValueError(f"{where}: {bad}") from bad
                 for company in each.get("companies") or ():
                     self.attach(id, str(company))
+                for tag in each.get("tags") or ():
+                    self.set_tag(object, id, self.tag(str(tag)), True)
 
     def dump(self) -> dict[str, Any]:
-        return {object: [self._dumped(row) for row in table] for object, table in self.tables.items()}
+        return {object: [self._dumped(object, row) for row in table] for object, table in self.tables.items()}
 
-    def _dumped(self, row: Row) -> dict[str, Any]:
+    def _dumped(self, object: str, row: Row) -> dict[str, Any]:
         plain = {name: value for name, value in row.values.items() if not name.startswith(CUSTOM)}
         companies = self.companies_of.get(row.id)
         attached = {"companies": list(companies)} if companies else {}
-        return {"id": row.id, **plain, **attached, "custom_attributes": custom_of(row)}
+        tags = self.tags_of[object].get(row.id)
+        tagged = {"tags": [self.tags[id] for id in tags]} if tags else {}
+        return {"id": row.id, **plain, **attached, **tagged, "custom_attributes": custom_of(row)}
 
     def dump_fields(self) -> dict[str, Any]:
         return {
@@ -183,6 +194,22 @@ class Store:
         if company not in companies:
             companies[company] = None
             self.sizes[company] += 1
+
+    def tag(self, name: str) -> str:
+        """The id of the tag of that name in any case, which is made where there is none."""
+        for id, known in self.tags.items():
+            if known.casefold() == name.casefold():
+                return id
+        id = str(7_000_000 + len(self.tags))
+        self.tags[id] = name
+        return id
+
+    def set_tag(self, object: str, record: str, tag: str, on: bool) -> None:
+        tags = self.tags_of[object].setdefault(record, {})
+        if on:
+            tags[tag] = None
+        else:
+            tags.pop(tag, None)
 
     def new_id(self) -> str:
         """24 hexadecimal digits, as Intercom's are."""

@@ -4,7 +4,12 @@ import re
 
 import httpx
 import pytest
-from intercom import CreateContactRequestWithExternalId, Intercom, SingleFilterSearchRequest
+from intercom import (
+    CreateContactRequestWithExternalId,
+    CreateOrUpdateTagRequest,
+    Intercom,
+    SingleFilterSearchRequest,
+)
 from intercom.core.api_error import ApiError
 
 FIELDS = {
@@ -363,3 +368,71 @@ def test_the_sdk_speaks_to_it(app, sdk):
     with pytest.raises(ApiError) as bad:
         sdk.contacts.update(contact_id=new.id, custom_attributes={"nope": 4})
     assert bad.value.status_code == 400
+
+
+# tags
+
+
+def shown(app, id):
+    return app("GET", f"/contacts/{id}").json()["tags"]
+
+
+def test_a_tag_is_made_by_its_name_and_is_the_same_in_any_case(app):
+    made = app("POST", "/tags", {"name": "VIP"}).json()
+    assert made == {"type": "tag", "id": made["id"], "name": "VIP"}
+    assert app("POST", "/tags", {"name": "vip", "users": [{"id": "5f1"}]}).json() == made
+    assert app("GET", "/tags").json() == {"type": "list", "data": [made]}
+    assert app("GET", "/contacts/5f1/tags").json()["data"] == [made]
+    assert app.state("intercom")["contacts"][0]["tags"] == ["VIP"]
+
+
+def test_many_are_tagged_and_untagged_at_once_and_the_answer_names_nobody(app):
+    both = [{"id": "5f1"}, {"id": "5f2"}]
+    answer = app("POST", "/tags", {"name": "VIP", "users": both}).json()
+    assert set(answer) == {"type", "id", "name"}
+    assert [shown(app, each["id"])["total_count"] for each in both] == [1, 1]
+    app("POST", "/tags", {"name": "VIP", "users": [{"id": "5f1", "untag": True}]})
+    assert [shown(app, each["id"])["total_count"] for each in both] == [0, 1]
+    app("POST", "/tags", {"name": "VIP", "companies": [{"company_id": "a1"}]})
+    assert [each["name"] for each in app("GET", "/companies/c1").json()["tags"]["tags"]] == ["VIP"]
+    app("POST", "/tags", {"name": "VIP", "companies": [{"id": "c1", "untag": True}]})
+    assert app("GET", "/companies/c1").json()["tags"]["tags"] == []
+
+
+@pytest.mark.parametrize(
+    ("list", "id", "expected"), [("users", "5f1", "not_found"), ("companies", "c1", "company_not_found")]
+)
+def test_nobody_is_tagged_where_one_of_them_does_not_exist(app, list, id, expected):
+    """intercom-node issue 263 (2020)."""
+    answer = app("POST", "/tags", {"name": "VIP", list: [{"id": id}, {"id": "gone"}]})
+    assert (answer.status_code, code(answer)) == (404, expected)
+    assert not any("tags" in each for each in app.state("intercom")["contacts"])
+    assert not any("tags" in each for each in app.state("intercom")["companies"])
+
+
+@pytest.mark.parametrize("body", [{"test": "invalid"}, {"name": "a", "users": {}}, {"name": "a", "users": [], "companies": []}])  # fmt: skip
+def test_a_request_about_tags_that_says_nothing_is_refused(app, body):
+    answer = app("POST", "/tags", body)
+    assert (answer.status_code, code(answer)) == (400, "parameter_invalid")
+
+
+def test_a_contact_shows_ten_tags_by_their_ids_and_lists_them_all(app):
+    """OpenAPI description 2.14."""
+    for n in range(12):
+        app("POST", "/tags", {"name": f"tag {n}", "users": [{"id": "5f1"}]})
+    tags = shown(app, "5f1")
+    assert (len(tags["data"]), tags["total_count"], tags["has_more"]) == (10, 12, True)
+    assert set(tags["data"][0]) == {"type", "id", "url"}
+    assert len(app("GET", "/contacts/5f1/tags").json()["data"]) == 12
+    assert find(app, where("external_id", "=", "u1")).json()["data"][0]["tags"] == tags
+
+
+def test_one_contact_is_tagged_and_untagged_through_the_sdk(app, sdk):
+    tag = sdk.tags.create(request=CreateOrUpdateTagRequest(name="VIP"))
+    sdk.tags.tag_contact("5f1", tag_id=tag.id)
+    assert shown(app, "5f1")["total_count"] == 1
+    sdk.tags.untag_contact("5f1", tag.id)
+    assert shown(app, "5f1")["total_count"] == 0
+    with pytest.raises(ApiError) as refused:
+        sdk.tags.untag_contact("5f1", tag.id)
+    assert refused.value.status_code == 404
