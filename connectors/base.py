@@ -94,7 +94,8 @@ class Outcome:
     """What became of one change; `key` names it.
 
     `code` is stable and machine-readable, `cause` a sentence, `answer` the vendor's own words (no secrets).
-    `until` is set for deferred ones. `remote_id` is set when the vendor named the record.
+    `until` is set for deferred ones. `remote_id` is set when the vendor named the record. One that is refused `partly` has
+    some of it written: what stands there is read again before the next write.
     """
 
     key: str
@@ -105,6 +106,7 @@ class Outcome:
     field: str | None = None
     answer: str = ""
     until: datetime | None = None
+    partly: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +298,13 @@ class Vendor:
     """Groups of settings of which one must be whole; there is no more to say where this is empty."""
     account_settings: tuple[str, ...] = ()
     """The settings that decide which account it is; their keyed hash remembers it."""
+    tags: bool = False
+    """Has tags for many records at a time; a field whose name begins with `TAG` is one of them."""
 
+
+TAG = "tag:"
+"""Begins the name of a field that stands for a tag, by the tag's name. It is true where the record has the tag; false
+and nothing both mean that it has not."""
 
 METRICS = {
     "score": "Score",

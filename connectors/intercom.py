@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
 from connectors import intercom_records as records
+from connectors import intercom_tags as tags
 from connectors.base import (
     Account,
     Batch,
@@ -104,14 +105,16 @@ class Intercom:
         self._http = _client(self._token, self._heard)
         weakref.finalize(self, self._http.close)
         self._width = PER_PAGE
+        self._tags = tags.Tags(self._ask_of_tags, self._listed, self._is_record, self._refusal)
         self.limits = Limits(
             records=1,
             lookups=PER_PAGE,
             calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
             seconds=10.0,
             concurrency=CONCURRENCY,
-            # A batch ends within seconds, also when somebody waits for the process to stop.
-            batch=25,
+            # As many as a tag takes at once; and a batch ends within seconds, also when somebody waits for the process
+            # to stop.
+            batch=tags.TOGETHER,
         )
 
     def close(self) -> None:
@@ -168,9 +171,10 @@ class Intercom:
     def find(
         self, object: str, lookups: Sequence[Lookup], fields: Mapping[str, FieldType]
     ) -> Iterator[Found]:
+        tagged = self._tags.reader()
         if object == "companies":
             with ThreadPoolExecutor(CONCURRENCY) as pool:
-                yield from pool.map(lambda lookup: self._find_company(lookup, fields), lookups)
+                yield from pool.map(lambda lookup: self._find_company(lookup, fields, tagged), lookups)
             return
         done = 0
         while done < len(lookups):
@@ -180,7 +184,7 @@ class Intercom:
                 self._width = CAREFUL
                 continue
             done += len(group)
-            yield from (records.chosen(lookup, people, fields) for lookup in group)
+            yield from (records.chosen(lookup, people, fields, tagged) for lookup in group)
 
     def _search(self, group: Sequence[Lookup]) -> records.Index | None:
         """Every contact that any of the lookups may mean; None when so many are refused at once."""
@@ -206,17 +210,17 @@ class Intercom:
                 return records.indexed(people)
             page = {"per_page": PER_PAGE, "starting_after": following.get("starting_after")}
 
-    def _find_company(self, lookup: Lookup, fields: Mapping[str, FieldType]) -> Found:
+    def _find_company(self, lookup: Lookup, fields: Mapping[str, FieldType], tagged: records.Tagged) -> Found:
         if lookup.remote_id:
             path = quote(lookup.remote_id, safe="")
             answer = self._typed(lambda sdk: sdk.companies.find(path))
             if self._is_record(answer):
-                return records.found(lookup, [answer.body], "id", "companies", fields)
+                return records.found(lookup, [answer.body], "id", "companies", fields, tagged)
             self._expect_absence(answer)
         for match in lookup.match:
             companies = self._companies(match.value)
             if companies:
-                return records.found(lookup, companies, match.field, "companies", fields)
+                return records.found(lookup, companies, match.field, "companies", fields, tagged)
         return Found(lookup.key, ())
 
     def _companies(self, company_id: str) -> list[records.Record]:
@@ -235,13 +239,39 @@ class Intercom:
             self._misread(answer, "GET /companies")
 
     def push(self, batch: Batch) -> Iterator[Outcome]:
+        """Tags come first: their calls are few, and what is then written record by record is earned one by one."""
+        apart = [tags.apart(change) for change in batch.changes]
+        refused = self._tags.write(
+            batch.object,
+            [
+                (change, wanted, change.remote_id)
+                for change, wanted in apart
+                if wanted and change.remote_id and not isinstance(records.body(batch.object, change), Outcome)
+            ],
+        )
         missing: dict[str, Outcome] = {}
-        for change in batch.changes:
+        made: dict[str, tags.Wanted] = {}
+        for change, wanted in apart:
+            if change.key in refused:
+                yield refused[change.key]
+                continue
+            if wanted and change.remote_id and not change.fields:
+                yield Outcome(change.key, Status.DELIVERED, remote_id=change.remote_id)
+                continue
             known = next((missing[name] for name in change.fields if name in missing), None)
             outcome = replace(known, key=change.key) if known else self._push(batch.object, change)
             if outcome.code == "field_missing" and outcome.field:
                 missing[outcome.field] = outcome
-            yield outcome
+            if wanted and not change.remote_id and outcome.remote_id:
+                made[change.key] = (change, wanted, outcome.remote_id)
+            else:
+                yield replace(outcome, partly=bool(wanted)) if outcome.status is Status.REJECTED else outcome
+        refused = self._tags.write(batch.object, list(made.values()))
+        for key, (_, _, id) in made.items():
+            if key in refused:
+                yield replace(refused[key], partly=True)
+            else:
+                yield Outcome(key, Status.DELIVERED, remote_id=id)
 
     def _push(self, object: str, change: Change) -> Outcome:
         body = records.body(object, change)
@@ -316,12 +346,20 @@ class Intercom:
         said = " ".join(str(each.get("message") or each.get("code")) for each in _errors(answer))
         return words(said or answer.body, self._token)
 
-    def _direct(self, method: str, path: str, body: records.Record, safe: bool = True) -> Answer:
+    def _direct(self, method: str, path: str, body: records.Record | None, safe: bool = True) -> Answer:
         """A call without the SDK's models: a page of contacts takes them 44 ms, and less than one without.
 
         Raises Lost when it is not safe to repeat and may have taken effect.
         """
         return self._ask(lambda: self._http.request(method, f"{self._url}/{path}", json=body), safe)
+
+    def _ask_of_tags(self, method: str, path: str, body: records.Record | None) -> Answer:
+        """A call about tags, which may be repeated: done, or refused with a reason. Raises Unauthorized, Misunderstood."""
+        answer = self._direct(method, path, body)
+        refused = 400 <= answer.status < 500 and answer.status != 403 and _errors(answer)
+        if not refused and not 200 <= answer.status < 300:
+            self._misread(answer, f"{method} tags")
+        return answer
 
     def _typed(self, ask: Callable[[Any], Any]) -> Answer:
         """A call through the SDK. What was answered is taken as it came: the models check nothing."""
@@ -418,4 +456,5 @@ VENDOR = Vendor(
     spell=spell,
     field_name=r"[^.$]{1,190}",
     account_settings=("token", "region", "url"),
+    tags=True,
 )

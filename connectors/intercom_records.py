@@ -2,15 +2,17 @@
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from connectors.base import Change, FieldType, Found, Lookup, Outcome, RemoteField, Status, Value
+from connectors.base import TAG, Change, FieldType, Found, Lookup, Outcome, RemoteField, Status, Value
 
 Record = dict[str, Any]
 Index = dict[tuple[str, str], list[Record]]
 """Records by (field, value)."""
+Tagged = Callable[[Record], frozenset[str]]
+"""The names of a record's tags, folded: Intercom tells no upper from lower case there (OpenAPI description 2.14)."""
 
 TEXT_LENGTH = 255
 """Characters of a custom attribute (older documentation)."""
@@ -131,23 +133,39 @@ def indexed(people: Iterable[Record]) -> Index:
     return index
 
 
-def chosen(lookup: Lookup, people: Index, fields: Mapping[str, FieldType]) -> Found:
+def chosen(lookup: Lookup, people: Index, fields: Mapping[str, FieldType], tagged: Tagged) -> Found:
     """The first key with a single hit decides; without one, the first key with several."""
     hits = [(field, people[field, value]) for field, value in keys(lookup) if (field, value) in people]
     if not hits:
         return Found(lookup.key, ())
     field, records = next((hit for hit in hits if len(hit[1]) == 1), hits[0])
-    return found(lookup, records, field, "contacts", fields)
+    return found(lookup, records, field, "contacts", fields, tagged)
 
 
 def found(
-    lookup: Lookup, records: Sequence[Record], by: str, object: str, fields: Mapping[str, FieldType]
+    lookup: Lookup,
+    records: Sequence[Record],
+    by: str,
+    object: str,
+    fields: Mapping[str, FieldType],
+    tagged: Tagged,
 ) -> Found:
     ids = tuple(str(each["id"]) for each in records)
     if len(ids) > 1:
         return Found(lookup.key, ids, by)
-    values = {name: decode(_stored(records[0], object, name), type) for name, type in fields.items()}
+    tags = tagged(records[0]) if any(name.startswith(TAG) for name in fields) else frozenset()
+    values: dict[str, Value] = {}
+    for name, type in fields.items():
+        if name.startswith(TAG):
+            values[name] = folded(name) in tags
+        else:
+            values[name] = decode(_stored(records[0], object, name), type)
     return Found(lookup.key, ids, by, values)
+
+
+def folded(name: str) -> str:
+    """What the tag of a field is compared by."""
+    return name.removeprefix(TAG).casefold()
 
 
 def _stored(record: Record, object: str, name: str) -> Any:

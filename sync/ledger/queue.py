@@ -434,17 +434,8 @@ class Queue(Leases):
         self.upsert(t.records, rows, connection)
         standings = [standing_after(planned[o.key], o, recheck_at) for o in final]
         self.upsert_standings([standing_row(bound, s, now) for s in standings], connection)
-        forgotten = [o.key for o in final if o.code == "not_found"]
-        if forgotten:
-            connection.execute(
-                t.records.update()
-                .where(
-                    t.records.c.account == bound.account,
-                    t.records.c.object == bound.object,
-                    t.records.c.entity.in_(forgotten),
-                )
-                .values(remote_id=None, fields="{}")
-            )
+        self._forget(bound, [o.key for o in final if o.code == "not_found"], connection, remote_id=None)
+        self._forget(bound, [o.key for o in final if o.partly], connection)
         self._keep_outcomes(
             claimed.run,
             claimed.mapping,
@@ -453,6 +444,14 @@ class Queue(Leases):
             {k: p.change for k, p in planned.items()},
             connection,
         )
+
+    def _forget(self, bound: Bound, entities: Sequence[str], connection: sa.Connection, **more: None) -> None:
+        """Take what is known to stand in these records for nothing: it is read again."""
+        if not entities:
+            return
+        c = t.records.c
+        mine = sa.and_(c.account == bound.account, c.object == bound.object, c.entity.in_(list(entities)))
+        connection.execute(t.records.update().where(mine).values(fields="{}", **more))
 
     def keep_outcomes(self, run: Run, outcomes: Iterable[Outcome]) -> None:
         """Keep outcomes that were earned without a call: refused before sending, or skipped."""

@@ -70,7 +70,7 @@ def answering(answer: Callable[[Asked], Said]) -> Iterator[Vendor]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = do_PUT = do_PATCH = handle_any  # noqa: N815
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815
 
         def log_message(self, *args: object) -> None:
             pass

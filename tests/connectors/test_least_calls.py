@@ -97,6 +97,22 @@ def test_intercom_updates_take_a_call_each(sandbox: Running) -> None:
     assert sandbox.stats()["intercom"]["calls"] == 60
 
 
+@pytest.mark.parametrize(("object", "leaving"), [("contacts", 21), ("companies", 20)])
+def test_intercom_tags_a_thousand_in_a_call_per_fifty(object: str, leaving: int, sandbox: Running) -> None:
+    sandbox.seed({"intercom": {object: [{"id": f"c{n}"} for n in range(1_000)]}})
+    for on, calls in ((True, 20), (False, leaving)):
+        changes = [
+            Change(Kind.CHANGED, f"u{n}", (), {"tag:At risk": on}, remote_id=f"c{n}") for n in range(1_000)
+        ]
+        outcomes = delivered(sandbox, "intercom", object, changes)
+        assert {each.status for each in outcomes.values()} == {Status.DELIVERED}
+        tagged = [each for each in sandbox.state()["intercom"][object] if each.get("tags") == ["At risk"]]
+        assert len(tagged) == 1_000 * on
+        # Whether contacts can be untagged together is looked at once.
+        assert sandbox.stats()["intercom"]["calls"] == calls
+        sandbox.reset_stats()
+
+
 def test_segment_takes_the_fewest_batches_of_500_kb(sandbox: Running) -> None:
     changes = [
         Change(Kind.CHANGED, f"u{n}", (Match("userId", f"u{n}"),), {"note": "x" * 900}) for n in range(6_000)

@@ -1,0 +1,238 @@
+"""Tags of Intercom's contacts and companies: few calls, and nothing believed that was not answered."""
+
+from typing import Any
+
+import pytest
+from described import KNOWN, faults
+from scripted import Asked, Said, Watched, answering
+from test_intercom import SCORE, change, find, lookup, push, refusal, seed, workspace
+
+from connectors.base import Change, FieldType, Kind, Outcome, Status, Unauthorized
+from sandbox.server import Running
+
+VIP, QUIET = "tag:VIP", "tag:Quiet ones"
+IS = FieldType.BOOLEAN
+
+
+def tags(sandbox: Running, object: str = "contacts") -> dict[str, list[str]]:
+    """The tags of everybody who has any, by id."""
+    records = sandbox.state()["intercom"][object]
+    return {each["id"]: sorted(each["tags"]) for each in records if each.get("tags")}
+
+
+def test_many_are_tagged_by_one_call_and_untagged_by_another(sandbox: Running) -> None:
+    seed(sandbox, [{"id": f"c{n}", "tags": ["vip"] if n < 20 else []} for n in range(40)])
+    watched = Watched()
+    changes = [change(f"u{n}", {VIP: n >= 20}, id=f"c{n}") for n in range(40)]
+    with workspace(sandbox.url, watched) as destination:
+        outcomes = push(destination, *changes)
+    assert set(outcomes.values()) == {Outcome(f"u{n}", Status.DELIVERED, f"c{n}") for n in range(40)}
+    assert tags(sandbox) == {f"c{n}": ["vip"] for n in range(20, 40)}
+    # One tags, one untags, and one looks whether untagging did what it should.
+    assert watched.calls == 3
+
+
+def test_companies_are_tagged_and_untagged_as_many_at_a_time(sandbox: Running) -> None:
+    seed(
+        sandbox,
+        companies=[{"id": f"c{n}", "company_id": f"a{n}", "tags": ["VIP"] * (n < 5)} for n in range(10)],
+    )
+    watched = Watched()
+    with workspace(sandbox.url, watched) as destination:
+        changes = [change(f"a{n}", {VIP: n >= 5, QUIET: True}, id=f"c{n}") for n in range(10)]
+        outcomes = push(destination, *changes, object="companies")
+    assert {each.status for each in outcomes.values()} == {Status.DELIVERED}
+    assert tags(sandbox, "companies") == {
+        f"c{n}": ["Quiet ones", "VIP"] if n >= 5 else ["Quiet ones"] for n in range(10)
+    }
+    assert watched.calls == 3
+
+
+def test_attributes_are_written_beside_the_tags_and_only_where_they_differ(sandbox: Running) -> None:
+    seed(sandbox, [{"id": f"c{n}"} for n in range(6)])
+    watched = Watched()
+    with workspace(sandbox.url, watched) as destination:
+        changes = [change(f"u{n}", {VIP: True} | ({SCORE: n} if n < 2 else {}), id=f"c{n}") for n in range(6)]
+        outcomes = push(destination, *changes)
+    assert {each.status for each in outcomes.values()} == {Status.DELIVERED}
+    assert len(tags(sandbox)) == 6
+    assert [each["custom_attributes"] for each in sandbox.state()["intercom"]["contacts"]] == [
+        {SCORE: 0}, {SCORE: 1}, {}, {}, {}, {},
+    ]  # fmt: skip
+    assert watched.calls == 3
+
+
+def test_whoever_is_made_is_tagged_as_well(sandbox: Running) -> None:
+    seed(sandbox)
+    with workspace(sandbox.url) as destination:
+        (outcome,) = push(destination, change("u1", {VIP: True, SCORE: 5}, external_id="u1")).values()
+    assert outcome.status is Status.DELIVERED
+    assert tags(sandbox) == {outcome.remote_id: ["VIP"]}
+
+
+def test_tagging_twice_changes_nothing(sandbox: Running) -> None:
+    seed(sandbox, [{"id": "c1"}, {"id": "c2", "tags": ["VIP"]}])
+    changes = [change("u1", {VIP: True}, id="c1"), change("u2", {VIP: False}, id="c2")]
+    with workspace(sandbox.url) as destination:
+        push(destination, *changes)
+        once = sandbox.state()
+        outcomes = push(destination, *changes)
+    assert {each.status for each in outcomes.values()} == {Status.DELIVERED}
+    assert sandbox.state() == once
+
+
+def test_the_present_tags_are_read_whatever_their_case(sandbox: Running) -> None:
+    """OpenAPI description 2.14: names are case insensitive, and a contact shows ten tags by their ids."""
+    many = [f"other {n}" for n in range(11)]
+    seed(
+        sandbox,
+        [
+            {"id": "c1", "tags": ["vip"]},
+            {"id": "c2", "tags": [*many, "quiet ONES"]},
+            {"id": "c3", "tags": many},
+            {"id": "c4"},
+        ],
+        [{"id": "d1", "company_id": "a1", "tags": [*many, "vip"]}, {"id": "d2", "company_id": "a2"}],
+    )
+    watched = Watched()
+    with workspace(sandbox.url, watched) as destination:
+        wanted = (lookup(f"u{n}", id=f"c{n}") for n in range(1, 5))
+        found = find(destination, *wanted, **{VIP: IS, QUIET: IS})
+        # The search, the names of the tags, and all tags of the two who have more than they show.
+        assert watched.calls == 4
+        assert {key: (each.values[VIP], each.values[QUIET]) for key, each in found.items()} == {
+            "u1": (True, False),
+            "u2": (False, True),
+            "u3": (False, False),
+            "u4": (False, False),
+        }
+        wanted = (lookup(f"a{n}", company_id=f"a{n}") for n in (1, 2))
+        found = find(destination, *wanted, object="companies", **{VIP: IS, QUIET: IS})
+        assert {key: each.values[VIP] for key, each in found.items()} == {"a1": True, "a2": False}
+        assert watched.calls == 6
+
+
+def test_whoever_has_no_tags_costs_no_further_call(sandbox: Running) -> None:
+    seed(sandbox, [{"id": f"c{n}"} for n in range(150)])
+    watched = Watched()
+    with workspace(sandbox.url, watched) as destination:
+        found = find(destination, *(lookup(f"u{n}", id=f"c{n}") for n in range(150)), **{VIP: IS})
+    assert {each.values[VIP] for each in found.values()} == {False}
+    assert watched.calls == 1
+
+
+@pytest.mark.parametrize("object", ["contacts", "companies"])
+@pytest.mark.parametrize("on", [True, False])
+def test_one_who_is_gone_does_not_keep_the_others_from_their_tag(
+    object: str, on: bool, sandbox: Running
+) -> None:
+    """intercom-node issue 263 (2020): who does not exist has the whole call refused, and is not named."""
+    present = [{"id": f"c{n}", "tags": [] if on else ["VIP"]} for n in range(50) if n != 17]
+    seed(sandbox, **{object: present})
+    watched = Watched()
+    changes = [change(f"u{n}", {VIP: on, SCORE: 5} if n == 17 else {VIP: on}, id=f"c{n}") for n in range(50)]
+    with workspace(sandbox.url, watched) as destination:
+        outcomes = push(destination, *changes, object=object)
+    assert {key for key, each in outcomes.items() if each.status is not Status.DELIVERED} == {"u17"}
+    assert (outcomes["u17"].code, outcomes["u17"].partly) == ("not_found", False)
+    assert len(tags(sandbox, object)) == (49 if on else 0)
+    # Halves of halves; and once a look at who was untagged.
+    assert watched.calls <= 14
+
+
+def test_whose_attributes_are_refused_has_its_tag_and_is_read_again(sandbox: Running) -> None:
+    seed(sandbox, [{"id": "c1"}, {"id": "c2"}])
+    with workspace(sandbox.url) as destination:
+        outcomes = push(
+            destination,
+            change("u1", {VIP: True, SCORE: "many"}, id="c1"),
+            change("u2", {VIP: True, SCORE: 5}, id="c2"),
+        )
+    assert (outcomes["u1"].code, outcomes["u1"].field, outcomes["u1"].partly) == ("bad_value", SCORE, True)
+    assert outcomes["u2"].status is Status.DELIVERED
+
+
+def test_what_cannot_be_sent_at_all_is_not_tagged(sandbox: Running) -> None:
+    seed(sandbox, [{"id": "c1"}])
+    with workspace(sandbox.url) as destination:
+        outcomes = push(destination, change("u1", {VIP: True, SCORE: "x" * 300}, id="c1"))
+    assert outcomes["u1"].code == "too_long"
+    assert tags(sandbox) == {}
+
+
+def test_who_is_refused_by_one_tag_is_named_with_it_and_nothing_else_is_written(sandbox: Running) -> None:
+    def answer(asked: Asked) -> Said:
+        people = [each["id"] for each in asked.body["users"]]
+        if asked.body["name"] == "VIP" and "c1" in people:
+            return Said(422, refusal("data_invalid", "not this one"))
+        return Said(200, {"type": "tag", "id": "7", "name": asked.body["name"]})
+
+    with answering(answer) as vendor, workspace(vendor.url) as destination:
+        outcomes = push(
+            destination,
+            change("u1", {QUIET: True, VIP: True, SCORE: 5}, id="c1"),
+            change("u2", {QUIET: True, VIP: True}, id="c2"),
+        )
+    assert (outcomes["u1"].code, outcomes["u1"].field, outcomes["u1"].partly) == ("refused", VIP, True)
+    assert outcomes["u2"].status is Status.DELIVERED
+    assert {asked.method for asked in vendor.asked} == {"POST"}
+
+
+class Elder:
+    """An Intercom whose `POST /tags` does not untag contacts: it takes no notice, or refuses."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        self.tagged = {f"c{n}": {"VIP"} for n in range(4)}
+
+    def answer(self, asked: Asked) -> Said:
+        tag = {"type": "tag", "id": "7", "name": "VIP"}
+        path = asked.path.strip("/").split("/")
+        if asked.path == "/tags":
+            if asked.method == "POST" and self.status == 400:
+                return Said(400, refusal("parameter_invalid", "invalid tag parameters"))
+            return Said(200, tag if asked.method == "POST" else {"type": "list", "data": [tag]})
+        if path[1] not in self.tagged:
+            return Said(404, refusal("not_found", "User Not Found"))
+        if asked.method == "GET":
+            return Said(200, {"type": "list", "data": [tag] if self.tagged[path[1]] else []})
+        if not self.tagged[path[1]]:
+            return Said(404, refusal("not_found", "Resource Not Found"))
+        self.tagged[path[1]].clear()
+        return Said(200, tag)
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_contacts_are_untagged_one_by_one_where_it_cannot_be_done_together(status: int) -> None:
+    """OpenAPI description 2.14: `POST /tags` untags companies; a contact has a call of its own."""
+    elder = Elder(status)
+    elder.tagged["c3"].clear()
+    changes = [change(f"u{n}", {VIP: False}, id=f"c{n}") for n in range(5)]
+    with answering(elder.answer) as vendor, workspace(vendor.url) as destination:
+        outcomes = push(destination, *changes[:3])
+        before = len(vendor.asked)
+        outcomes |= push(destination, *changes[3:])
+    assert [each.status for each in outcomes.values()] == [Status.DELIVERED] * 4 + [Status.REJECTED]
+    assert outcomes["u4"].code == "not_found"
+    assert not any(elder.tagged.values())
+    assert {asked.method for asked in vendor.asked[before:]} == {"GET", "DELETE"}, "it is tried once"
+    found = [fault for asked in vendor.asked for fault in faults(asked)[1]]
+    assert [each for each in found if not KNOWN.fullmatch(each)] == []
+
+
+def test_a_token_without_the_right_to_tags_stops_the_line() -> None:
+    said = Said(403, refusal("api_plan_restricted", "Active subscription needed"))
+    with answering(lambda asked: said) as vendor, workspace(vendor.url) as destination:
+        with pytest.raises(Unauthorized, match="Active subscription"):
+            push(destination, change("u1", {VIP: True}, id="c1"))
+        assert len(vendor.asked) == 1
+
+
+def test_whoever_leaves_with_attributes_to_clear_loses_tag_and_attribute(sandbox: Running) -> None:
+    seed(sandbox, [{"id": "c1", "tags": ["VIP"], "custom_attributes": {SCORE: 5}}])
+    left = Change(Kind.LEFT, "u1", (), {SCORE: None, VIP: False}, remote_id="c1")
+    with workspace(sandbox.url) as destination:
+        (outcome,) = push(destination, left).values()
+    assert outcome.status is Status.DELIVERED
+    state: dict[str, Any] = sandbox.state()["intercom"]["contacts"][0]
+    assert (state.get("tags"), state["custom_attributes"]) == (None, {})
