@@ -49,6 +49,8 @@ class Column:
     """Whether nothing on our side clears the field over there."""
     if_empty: bool = False
     tolerance: float | None = None
+    tag: bool = False
+    """A tag: true or not, and nothing is as good as false. One call writes it for many records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,13 +395,15 @@ class Diff:
             yield from ((key, digest, level, False) for key, digest, level in rows)
 
     def changes(self) -> Iterator[Row]:
-        """The changes, in the order of our ids; of each only the fields that differ."""
+        """The changes, in the order of our ids; of each only the fields that differ. Those that enter or leave the same
+        tags stand together: a batch then writes few tags, each for many."""
         size = len(self.shape.columns)
+        tags = "".join(f"d{i}, d{i} AND f{i}, " for i, c in enumerate(self.shape.columns) if c.tag)
         matches = "".join(f", m{i}" for i in range(len(self.shape.match)))
         columns = "".join(f", f{i}, d{i}" for i in range(size))
         query = (
             "SELECT key, is_new, remote_id, version, via, digest, level, had_json"
-            f"{matches}{columns} FROM compared WHERE dirty ORDER BY key"
+            f"{matches}{columns} FROM compared WHERE dirty ORDER BY {tags}key"
         )
         base = 8 + len(self.shape.match)
         for rows in self._rows(query):
@@ -441,7 +445,8 @@ class Diff:
                 held = {
                     c.name: c
                     for c in self.shape.columns
-                    if had.get(c.name) is not None or (state == "unknown" and c.name not in had)
+                    if (had.get(c.name) is True if c.tag else had.get(c.name) is not None)
+                    or (state == "unknown" and c.name not in had and not c.tag)
                 }
                 reachable = remote_id is not None or not readable
                 if not (self.shape.clear_on_exit and held and reachable and state != "skipped"):
@@ -453,7 +458,7 @@ class Diff:
                     kind=Kind.LEFT,
                     key=key,
                     match=(Match(self.shape.match[0], match_value),) if match_value else (),
-                    fields=dict.fromkeys(held),
+                    fields={name: False if c.tag else None for name, c in held.items()},
                     before={
                         name: _value(had[name], c.type)
                         for name, c in held.items()
@@ -471,6 +476,9 @@ class Diff:
         want, name = f"c.f{i}", '"' + column.name.replace('"', '""') + '"'
         have = f"k.had.{name}"
         raw = f"k.raw.{name}"
+        if column.tag:
+            differs = f"({want} IS DISTINCT FROM coalesce({raw} = 'true', FALSE))"
+            return f"({differs} OR {want})" if everything else differs
         if column.type in (FieldType.INTEGER, FieldType.BOOLEAN):
             # As text: a cast would take 3.7 for 4 and "yes" for true.
             differs = f"({raw} IS DISTINCT FROM CAST({want} AS VARCHAR))"

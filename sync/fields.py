@@ -40,6 +40,8 @@ class Field:
     write: str = "always"
     tolerance: float | None = None
     standard: bool = False
+    tag: bool = False
+    """Whether it is no field over there but a tag, for the members of an audience."""
     where: str = dataclasses.field(default="", compare=False)
 
     @property
@@ -91,6 +93,7 @@ class RenderedField:
     tolerance: float | None
     guard: str | None
     label: str
+    tag: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ class MappingFile(Section):
     )
     mode: Text | None = None
     standard_traits: Flag = False
+    tags: Literal["audiences"] | None = None
     fields: dict[str, Annotated[FieldFile, BeforeValidator(_long)]] = Field(default_factory=dict)
     when_null: Policy | None = None
     create_fields: Flag = False

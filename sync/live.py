@@ -82,7 +82,7 @@ def inspect(house: House, mapping: FieldMapping) -> Inspected:
         problems = tuple(look.problems())
     except HeatsyncError as error:
         return Inspected(mapping.name, mapping.destination, mapping.object, account, 0, (), (), error)
-    compared = len(mapping.fields) + len(mapping.match)
+    compared = sum(not field.tag for field in mapping.fields) + len(mapping.match)
     return Inspected(
         mapping.name,
         mapping.destination,
@@ -126,6 +126,8 @@ class _Look:
         sent = self._sent()
         missing: list[Field] = []
         for field in self.mapping.fields:
+            if field.tag:
+                continue  # it is made by the first call that names it
             remote = self._remote(field.name)
             if remote is None:
                 missing.append(field)

@@ -125,8 +125,9 @@ def schema_changed(house: House, mapping: Mapping, reached: Reached) -> bool:
     if mapping.create_fields and care.fields_made != mapping.meaning:
         return True  # they are to be made anew
     present = reached.destination.fields(mapping.object) or {}
-    lacking = any(field.name not in present for field in mapping.fields)
-    wanted = {name: repr(present.get(name)) for name in sorted(field.name for field in mapping.fields)}
+    names = sorted(field.name for field in mapping.fields if not field.tag)
+    lacking = any(name not in present for name in names)
+    wanted = {name: repr(present.get(name)) for name in names}
     schema = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
     book.remember_care(bound, schema=schema, schema_at=time.time())
     # At the first look there is nothing to compare with; as long as a field is missing, there is no need to.
@@ -239,7 +240,7 @@ def shape(mapping: Mapping, rendered: Rendered) -> Shape:
     """What the comparison must know of a mapping."""
     return Shape(
         columns=tuple(
-            Column(f.name, f.type, f.when_null == "clear", f.write == "if_empty", f.tolerance)
+            Column(f.name, f.type, f.when_null == "clear", f.write == "if_empty", f.tolerance, f.tag)
             for f in rendered.fields
         ),
         match=rendered.match,
@@ -461,7 +462,8 @@ def _missing_fields(mapping: Mapping, reached: Reached, rendered: Rendered) -> l
     present = reached.destination.fields(mapping.object)
     if present is None:
         return []
-    return [NewField(f.name, f.type, f.label) for f in rendered.fields if f.name not in present]
+    # A tag is made by the first call that names it.
+    return [NewField(f.name, f.type, f.label) for f in rendered.fields if f.name not in present and not f.tag]
 
 
 def _planned(counts: Counts, total: int, calls: int, new_fields: list[NewField]) -> dict[str, Any]:

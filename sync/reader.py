@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from connectors.base import ConfigurationError, Entity, ObjectKind, Vendor
+from connectors.base import TAG, ConfigurationError, Entity, ObjectKind, Vendor
 from scoring import audiences
 from sync import expressions, values
 from sync.fields import Field, Mapping, MatchKey
@@ -56,7 +56,7 @@ class Reader:
         match = self._match()
         mode = self._mode()
         audience = self._audience()
-        fields = (*self._standard(), *self._fields())
+        fields = (*self._standard(), *self._fields(), *self._tags())
         self._sundry()
         mapping = Mapping(
             name=self.path.stem,
@@ -235,7 +235,57 @@ class Reader:
             if field is not None:
                 yield field
 
+    def _tags(self) -> Iterable[Field]:
+        """A field for each audience that is shipped: whether the record has its tag."""
+        if self.written.tags is None:
+            return
+        route: Route = ("tags",)
+        if not self.vendor.tags:
+            self._wrong(
+                route,
+                f"{self.vendor.title} has no tags that heatsync can set: take this out, or map a list with"
+                " `their_field: audiences`",
+                key=True,
+            )
+            return
+        name = self.written.profile
+        profile = self.workspace.profiles.get(name)
+        if profile is None:
+            return
+        known: dict[str, str] = {}
+        for audience in audiences.of(profile, self.entity.value, self.workspace.audiences.get(name, ())):
+            if not audience.shipped:
+                continue
+            other = known.setdefault(audience.name.casefold(), audience.key)
+            if other != audience.key:
+                self._wrong(
+                    route,
+                    f"the audiences `{other}` and `{audience.key}` would both be the tag `{audience.name}`: give one of"
+                    " them another `name`, or do not ship it",
+                    key=True,
+                )
+                continue
+            reference = self.scope.resolve(("audience", audience.key))
+            yield Field(
+                name=f"{TAG}{audience.name}",
+                label=audience.name,
+                sql=quoted(reference.alias),
+                references=(reference,),
+                bare=True,
+                when_null="clear",
+                tag=True,
+                where=self.document.mark(route, key=True),
+            )
+
     def _check_name(self, name: str, route: Route) -> None:
+        if self.vendor.tags and name.casefold().startswith(TAG):
+            self._wrong(
+                route,
+                f"`{name}`: names that begin with `{TAG}` stand for tags. Give the field another name, or use"
+                " `tags: audiences`",
+                key=True,
+            )
+            return
         if re.fullmatch(self.vendor.field_name, name) is None or "|" in name or not name.isprintable():
             self._wrong(route, f"`{name}` cannot be the name of a field of {self.vendor.title}", key=True)
 
@@ -289,9 +339,11 @@ class Reader:
         if (
             not self.written.fields
             and not self.written.standard_traits
+            and "tags" not in self.document.tree
             and not self.document.spoiled(("fields",))
         ):
-            self._wrong((), "the mapping writes nothing: add `fields:` or `standard_traits: true`")
+            tags = ", or `tags: audiences`" if self.vendor.tags else ""
+            self._wrong((), f"the mapping writes nothing: add `fields:` or `standard_traits: true`{tags}")
         if self.written.anonymous and (self.vendor.readable or self.entity is not Entity.ACCOUNT):
             self._wrong(("anonymous",), "`anonymous` is for Segment's accounts only: take it out", key=True)
 

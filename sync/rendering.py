@@ -64,6 +64,7 @@ def render(
                 tolerance=field.tolerance,
                 guard="level" if field.tolerance is not None else None,
                 label=field.label,
+                tag=field.tag,
             )
             for field, column in zip(mapping.fields, columns, strict=True)
         ),

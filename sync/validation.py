@@ -157,7 +157,8 @@ def _sentence(route: Route, detail: ErrorDetails) -> str:
     shown = _shown(route, found)
     if kind in ("literal_error", "enum"):
         expected = str(detail.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ")
-        return f"expected one of {expected}; found {shown}{_near(found, expected)}"
+        one = "one of " if "," in expected else ""
+        return f"expected {one}{expected}; found {shown}{_near(found, expected)}"
     expectations = {
         "string_type": "text",
         "dict_type": "keys with values (`key: value`)",

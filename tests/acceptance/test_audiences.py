@@ -27,6 +27,13 @@ match: {email: email}
 create_fields: true
 fields: {heatsync_role: user.role}
 """
+TAGGED = """\
+version: 1
+profile: health
+destination: intercom
+object: contacts
+tags: audiences
+"""
 FILE = "mappings/audiences/own.yml"
 
 
@@ -97,6 +104,37 @@ def test_another_condition_of_the_audience_holds_the_next_run_of_its_mapping(liv
     assert held.code == 4
     assert "meaning changed" in held.mapping("hubspot-contacts")["cause"]
     assert live.sync("--yes").code == 0
+
+
+def test_members_of_an_audience_have_its_tag_in_intercom_until_they_leave_it(live: Warmed) -> None:
+    live.write(FILE, OWN)
+    live.write("mappings/intercom-contacts.yml", TAGGED)
+    live.only("intercom-contacts")
+    people = [{"id": f"c{n}", "external_id": row["user_id"]} for n, row in enumerate(rows(live))]
+    live.sandbox.seed({"intercom": {"contacts": people}})
+    assert live.run("check").code == live.run("check", "--live").code == 0
+    synced = live.sync("--yes")
+    assert synced.code == 0, synced.err
+
+    def tagged() -> set[str]:
+        contacts = live.sandbox.state()["intercom"]["contacts"]
+        return {each["external_id"] for each in contacts if "Quiet ones" in each.get("tags", ())}
+
+    listed = {member["user_id"] for member in live.run("audience", "quiet", "--json").json["members"]}
+    # Some are only known by their events, and not to Intercom.
+    members = listed & {each["external_id"] for each in people}
+    assert tagged() == members != set()
+    again = live.sync().mapping("intercom-contacts")
+    assert (again["calls"], again["planned"]["changed"]) == (0, 0)
+    live.replace(FILE, "lt: 50", "lt: 0")
+    assert live.sync().code == 4
+    assert tagged() == members
+    assert live.sync("--yes").code == 0
+    assert tagged() == set()
+    key = members.pop()
+    assert "tag:Quiet ones" in live.run("explain", key).out
+    live.write("mappings/intercom-contacts.yml", TAGGED.replace("audiences", "segments"))
+    refused(live.run("check"), 2, "mappings/intercom-contacts.yml:5:7: expected audiences; found `segments`")
 
 
 def test_a_change_of_profile_that_moves_many_levels_is_held(live: Warmed) -> None:

@@ -211,8 +211,11 @@ class Journal:
 
         def heard(service: Service, route: Route, call: Call) -> Reply:
             reply: Reply = answer(service, route, call)
+            # To tag somebody once more changes nothing, and saves asking who has the tag already.
             if call.method != "GET" and (
-                route.windows and not route.path.endswith(("/search", "/batch/read"))
+                route.windows
+                and not route.path.endswith(("/search", "/batch/read"))
+                and "/tags" not in route.path
             ):
                 self.note(service.name, route, call, reply)
             return reply
@@ -340,6 +343,54 @@ def weathered(
                 {"user": roles, "account": plans},
                 f"seed {seed}, day {day}",
             )
+
+
+TAGGED = {
+    "contacts": Case(
+        "ic-tags",
+        "destination: intercom\nobject: contacts\nmatch: {external_id: user_id}\ntags: audiences\n"
+        "fields: {tier: {from: user.role, when_null: clear}}\n",
+        "intercom",
+        "contacts",
+        "user",
+        "tier",
+    ),
+    "companies": Case(
+        "ic-company-tags",
+        "destination: intercom\nobject: companies\nmatch: {company_id: account_id}\ntags: audiences\n"
+        "fields: {grade: {from: account.plan, when_null: clear}}\n",
+        "intercom",
+        "companies",
+        "account",
+        "grade",
+    ),
+}
+SHIPPED = {"new": "New", "red_hot": "Red Hot", "ice_cold": "Ice Cold"}
+
+
+def tagged(folder: Path, faults: Faults, object: str, seed: int, days: int, people: int) -> None:
+    """Generated days on which people enter and leave audiences, and who has which tag after each of them."""
+    chance = random.Random(seed)
+    case = TAGGED[object]
+    letter, key = {"contacts": ("u", "external_id"), "companies": ("a", "company_id")}[object]
+    with storm(folder, faults, [case]) as stage:
+        present = [{"id": f"x{n}", key: f"{letter}{n}", "tags": ["New"] * (n % 2)} for n in range(people)]
+        stage.sandbox.seed({"intercom": {object: present}, "fields": FIELDS})
+        values: dict[str, str | None] = {}
+        members: dict[str, list[str]] = {}
+        for day in range(days):
+            for n in range(people):
+                values[f"{letter}{n}"] = f"role {chance.randrange(3)}" if chance.random() < 0.9 else None
+                members[f"{letter}{n}"] = [each for each in SHIPPED if chance.random() < 0.3]
+            (stage.users if object == "contacts" else stage.accounts)(values, audiences=members)
+            stage.until_nothing_is_due()
+            for each in stage.sandbox.state()["intercom"][object]:
+                if faults.refuses("intercom", object, each["id"]):
+                    continue
+                told = f"seed {seed}, day {day}: {each}, and should be in {members[each[key]]}"
+                assert set(each.get("tags", ())) == {SHIPPED[name] for name in members[each[key]]}, told
+                assert each["custom_attributes"].get(case.field) == values[each[key]], told
+        assert not stage.journal.repeated, stage.journal.repeated[:5]
 
 
 def holds(

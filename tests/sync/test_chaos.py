@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from storms import CASES, weathered
+from storms import CASES, TAGGED, tagged, weathered
 
 from sandbox.faults import ALL, KINDS, Faults
 
@@ -35,3 +35,14 @@ def test_a_company_that_no_search_shows_yet_is_not_made_twice(seed: int, tmp_pat
     faults = Faults({"lost": 0.4, "stale": 1.0}, seed=seed)
     companies = [case for case in CASES if case.name == "hs-companies"]
     weathered(tmp_path / "w", faults, companies, seed=seed, days=2)
+
+
+@pytest.mark.parametrize("object", TAGGED)
+@pytest.mark.parametrize("seed", range(RUNS or 2))
+def test_under_all_faults_everybody_has_the_tags_of_their_audiences(
+    seed: int, object: str, tmp_path: Path
+) -> None:
+    faults = Faults({ALL: 0.3, **OF_RECORDS}, seed=seed, slow=0.01)
+    # Companies are looked up one by one: where all are in doubt, all these calls must succeed in a row.
+    people = 12 if object == "contacts" else 6
+    tagged(tmp_path / "w", faults, object, seed=seed, days=3 if RUNS else 2, people=people)
