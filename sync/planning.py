@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -205,10 +206,11 @@ def _plan(
                 bound,
                 (Standing(key, digest, "settled", level) for key, digest, level, _ in comparison.settled()),
             )
-        shown, total, creates = _cut(comparison, house, mapping, reached, run, rendered, keep, show, progress)
+        shown, total, creates, calls = _cut(
+            comparison, house, mapping, reached, run, rendered, keep, show, progress
+        )
         counts = comparison.counts
         facts = _facts(house, mapping, con, bound, counts, total, creates, as_of)
-        calls = -(-total // reached.destination.limits.records)
         plan = Plan(run, counts, calls, guards.reasons(facts, _thresholds(house, mapping)), shown)
         made = book.care(bound).fields_made == mapping.meaning
         if total and mapping.create_fields and readable and not offline and not made:
@@ -376,13 +378,17 @@ def _cut(
     keep: bool,
     show: int,
     progress: Progress,
-) -> tuple[list[Row], int, int]:
-    """Cut the changes into batches; answers the first `show` of them, how many there are, how many create."""
+) -> tuple[list[Row], int, int, int]:
+    """Cut the changes into batches; answers the first `show` of them, how many there are, how many create, and how many
+    calls they will take."""
     types = {f.name: f.type for f in rendered.fields}
-    size = reached.destination.limits.handed_over
+    tags = {f.name for f in rendered.fields if f.tag}
+    limits = reached.destination.limits
+    size = limits.handed_over
     shown: list[Row] = []
     waiting: list[Planned] = []
-    number = total = creates = 0
+    number = total = creates = written = 0
+    tagged: Counter[tuple[str, bool]] = Counter()
     gone: list[Standing] = []
 
     def write() -> None:
@@ -398,6 +404,11 @@ def _cut(
             continue
         total += 1
         creates += row.change.remote_id is None and row.change.kind is not Kind.LEFT
+        fields = row.change.fields
+        marks = fields.keys() & tags if tags else ()
+        written += row.change.remote_id is None or len(marks) < len(fields)
+        for name in marks:
+            tagged[name, bool(fields[name])] += 1
         if len(shown) < show:
             shown.append(row)
         waiting.append(Planned(row.change, row.digest, row.level))
@@ -408,7 +419,8 @@ def _cut(
     write()
     if keep:
         house.ledger.settle_standings(reached.bound, gone)
-    return shown, total, creates if mapping.vendor.readable else 0
+    calls = -(-written // limits.records) + sum(-(-count // size) for count in tagged.values())
+    return shown, total, creates if mapping.vendor.readable else 0, calls
 
 
 def _all_changes(comparison: Diff, readable: bool) -> Iterator[Row | str]:

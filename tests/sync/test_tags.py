@@ -183,6 +183,8 @@ def test_a_thousand_changes_of_tags_take_as_many_calls_as_there_are_fifties(stag
     stage.calls()
     # Who enters what is spread over all of them.
     members(stage, **nobody | {f"u{n}": [["quiet"], ["new"], []][n % 3] for n in range(1, 301)})
+    with stage.house() as house:
+        assert planned(house, "m", "r1", release=False).calls == 4
     assert stage.sync().outcomes == {"delivered": 200}
     assert stage.calls() == 4
 
