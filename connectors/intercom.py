@@ -1,4 +1,4 @@
-"""Intercom: contacts and companies, one record a call, as of API 2.14.
+"""Intercom: contacts and companies, one record a call, and their tags, fifty records a call, as of API 2.14.
 
 Contacts are found through search, which lags behind by up to minutes (OpenAPI description 2.14): somebody whom it
 does not show yet is met again as a conflict when created, and then updated. Companies are asked for one by one.
