@@ -6,7 +6,9 @@ vendor sees it, and an answer changed afterwards. What each kind looks like is a
 reported of them (see docs/destinations.md).
 """
 
+import csv
 import hashlib
+import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sandbox.calls import Call, Reply, Route, Service
+from sandbox.salesforce_bulk import ENDED, written
 
 EVERYONE = frozenset({"segment", "intercom", "hubspot", "salesforce"})
 READABLE = EVERYONE - {"segment"}
@@ -75,6 +78,7 @@ class Faults:
     slow: float = SLOW
     _calls: Counter[str] = field(default_factory=Counter)
     _writes: Counter[str] = field(default_factory=Counter)
+    _jobs: dict[str, "_Job"] = field(default_factory=dict)
     _hidden: dict[str, float] = field(default_factory=dict)
     """Until when a new record is kept from searches, by vendor and id."""
 
@@ -130,7 +134,7 @@ class Faults:
             return replace(reply, delay=self.slow, fault=kind)
         if kind == "lost" or reply.body is None:
             return replace(reply, cut=True, fault="lost")
-        text = json.dumps(reply.body)
+        text = reply.body if reply.raw else json.dumps(reply.body)
         return replace(reply, body=text[: len(text) // 2], raw=True, fault=kind)
 
     def _answered(self, service: Service, route: Route, call: Call, done: Done) -> Reply:
@@ -139,6 +143,8 @@ class Faults:
             reply = self._hubspot(call, done)
         elif service.name == "salesforce" and call.method == "PATCH" and "/composite/sobjects" in route.path:
             reply = self._salesforce(call, done)
+        elif service.name == "salesforce" and "/jobs/ingest" in route.path:
+            reply = self._bulk(route, call, done)
         elif service.name == "intercom" and call.method in ("POST", "PUT"):
             reply = self._intercom(call, route, done)
         else:
@@ -172,12 +178,9 @@ class Faults:
         wrong: dict[int, tuple[str, str]] = {}
         for i, each in enumerate(records):
             object = call.params.get("object") or str(each.get("attributes", {}).get("type"))
-            identity = str(each.get("id") or each.get(key))
-            self._writes[identity] += 1
-            if self.refuses("salesforce", object, identity):
-                wrong[i] = ("FIELD_CUSTOM_VALIDATION_EXCEPTION", "The sandbox refuses this record")
-            elif self._draw("row", identity, str(self._writes[identity])) < self.rates.get("row", 0):
-                wrong[i] = ("UNABLE_TO_LOCK_ROW", "unable to obtain exclusive access to this record")
+            error = self._sf_error(object, str(each.get("id") or each.get(key)))
+            if error is not None:
+                wrong[i] = error
         if not wrong:
             return done(call)
         rest = [each for i, each in enumerate(records) if i not in wrong]
@@ -190,6 +193,59 @@ class Faults:
                 i, {"success": False, "errors": [{"statusCode": code, "message": message, "fields": []}]}
             )
         return replace(reply, body=results, records=len(records), fault="refused")
+
+    def _sf_error(self, object: str, identity: str) -> tuple[str, str] | None:
+        """What is wrong with this write of a Salesforce record."""
+        self._writes[identity] += 1
+        if self.refuses("salesforce", object, identity):
+            return "FIELD_CUSTOM_VALIDATION_EXCEPTION", "The sandbox refuses this record"
+        if self._draw("row", identity, str(self._writes[identity])) < self.rates.get("row", 0):
+            return "UNABLE_TO_LOCK_ROW", "unable to obtain exclusive access to this record"
+        return None
+
+    def _bulk(self, route: Route, call: Call, done: Done) -> Reply:
+        """A file is thinned when it comes; its job counts and lists what was taken out."""
+        id = call.params.get("job", "")
+        if call.method == "PUT":
+            return self._thinned(id, call, done)
+        reply = done(call)
+        if call.method == "POST" and reply.status == 200:
+            key = reply.body.get("externalIdFieldName", "Id")
+            self._jobs[reply.body["id"]] = _Job(reply.body["object"], key)
+        job = self._jobs.get(id)
+        if job is None or not job.out or call.method != "GET" or reply.status != 200:
+            return reply
+        if route.path.rstrip("/").endswith("/failedResults"):
+            lost = [[own, f"{code}:{message}:--", *cells] for own, code, message, cells in job.out]
+            start = reply.body or written([["sf__Id", "sf__Error", *job.columns]])
+            return replace(
+                reply, body=start + written(lost), records=reply.records + len(lost), fault="refused"
+            )
+        if route.path.rstrip("/").endswith("/{job}") and reply.body["state"] in ENDED:
+            more = {
+                name: reply.body[name] + len(job.out)
+                for name in ("numberRecordsProcessed", "numberRecordsFailed")
+            }
+            return replace(reply, body={**reply.body, **more})
+        return reply
+
+    def _thinned(self, id: str, call: Call, done: Done) -> Reply:
+        job = self._jobs.get(id)
+        if job is None:
+            return done(call)
+        columns, *rows = list(csv.reader(io.StringIO(call.body.decode(), newline=""))) or [[]]
+        place = columns.index(job.key) if job.key in columns else 0
+        kept, out = [columns], []
+        for cells in rows:
+            error = self._sf_error(job.object, cells[place])
+            if error is None:
+                kept.append(cells)
+            else:
+                out.append((cells[place] if job.key == "Id" else "", *error, cells))
+        reply = done(replace(call, body=written(kept).encode()) if out else call)
+        if reply.status == 201:
+            job.columns, job.out = columns, out
+        return reply
 
     def _intercom(self, call: Call, route: Route, done: Done) -> Reply:
         if route.path == "/tags":
@@ -238,6 +294,16 @@ class Faults:
                 if self._draw("stale", vendor, str(each["id"])) < self.rates["stale"]:
                     self._hidden[f"{vendor} {each['id']}"] = call.now + LAG
         return reply
+
+
+@dataclass(slots=True)
+class _Job:
+    """A bulk job of Salesforce's: what was taken `out` of its file, as (id, code, message, cells)."""
+
+    object: str
+    key: str
+    columns: list[str] = field(default_factory=list)
+    out: list[tuple[str, str, str, list[str]]] = field(default_factory=list)
 
 
 def told() -> str:

@@ -22,6 +22,8 @@ class Limits:
     """Per second."""
     salesforce_daily: int = 100_000
     """Per rolling 24 h: Enterprise without its licences' share."""
+    salesforce_jobs: int = 15_000
+    """Bulk jobs per rolling 24 h. Salesforce counts batches of 10,000 records (limits guide, 2026)."""
 
 
 class Window:

@@ -1,4 +1,4 @@
-"""Salesforce: token endpoint, describe, limits, SOQL and records, for any API version.
+"""Salesforce: token endpoint, describe, limits, SOQL, records and bulk jobs, for any API version.
 
 Sources: Salesforce's REST API guide and help pages, 2026-11.
 """
@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
+from sandbox import salesforce_bulk as bulk
 from sandbox import salesforce_records as records
 from sandbox import salesforce_tooling, soql
 from sandbox.calls import Call, Handler, Refusal, Reply, Route, Service, account_of, is_refused
@@ -274,7 +275,10 @@ def _owner(call: Call) -> str:
     return account_of(session)
 
 
-def _limited(_call: Call, _window: str, _wait: float) -> Reply:
+def _limited(_call: Call, window: str, _wait: float) -> Reply:
+    if window == "jobs":
+        message = "The org has made all the jobs that it may make in 24 hours"
+        return Reply(400, [{"message": message, "errorCode": "LIMIT_EXCEEDED"}])
     message = "TotalRequests Limit exceeded."
     return Reply(403, [{"message": message, "errorCode": "REQUEST_LIMIT_EXCEEDED"}])
 
@@ -284,7 +288,7 @@ def _quota_headers(call: Call) -> Mapping[str, str]:
 
 
 def _windows(limits: Limits) -> dict[str, Window]:
-    return {"day": Window(limits.salesforce_daily, DAY)}
+    return {"day": Window(limits.salesforce_daily, DAY), "jobs": Window(limits.salesforce_jobs, DAY)}
 
 
 _PATHS: tuple[tuple[str, str, Handler], ...] = (
@@ -304,6 +308,14 @@ _PATHS: tuple[tuple[str, str, Handler], ...] = (
     ("PATCH", "composite/sobjects", records.update_many),
     ("POST", "composite/sobjects/{object}", records.retrieve_many),
     ("PATCH", "composite/sobjects/{object}/{field}", records.upsert_many),
+    ("POST", "jobs/ingest", bulk.make),
+    ("GET", "jobs/ingest/{job}", bulk.look),
+    ("PATCH", "jobs/ingest/{job}", bulk.change),
+    ("DELETE", "jobs/ingest/{job}", bulk.delete),
+    ("PUT", "jobs/ingest/{job}/batches", bulk.upload),
+    ("GET", "jobs/ingest/{job}/successfulResults", bulk.successful),
+    ("GET", "jobs/ingest/{job}/failedResults", bulk.failed),
+    ("GET", "jobs/ingest/{job}/unprocessedrecords", bulk.unprocessed),
 )
 
 
@@ -319,7 +331,8 @@ def _routes() -> list[Route]:
         # simple-salesforce ends some of its paths with a slash.
         for end in ("",) if path.endswith(":path}") else ("", "/"):
             label = f"{method} {path.replace(':path', '')}"
-            routes.append(Route(method, f"/services/data/{{version}}/{path}{end}", label, handler, ("day",)))
+            windows = ("day", "jobs") if handler is bulk.make else ("day",)
+            routes.append(Route(method, f"/services/data/{{version}}/{path}{end}", label, handler, windows))
     return routes
 
 

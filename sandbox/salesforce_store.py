@@ -1,7 +1,7 @@
 """What Salesforce holds for one org, and how it saves records: each by itself, or all or none."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -75,6 +75,9 @@ class Store:
         self.hidden: dict[str, dict[str, Field]] = {}
         """Fields that nobody was granted yet."""
         self.cursors: dict[str, Any] = {}
+        self.jobs: dict[str, Any] = {}
+        self.underway: dict[str, Callable[[], None]] = {}
+        """What closed jobs have still to do."""
         self._made = 0
         organization = {"Name": account, "OrganizationType": "Developer Edition", "InstanceName": "SBX1"}
         self._organization = Table()
@@ -105,6 +108,9 @@ class Store:
                     raise ValueError(f"{where}: {bad}") from bad
 
     def dump(self) -> dict[str, Any]:
+        # A job that nobody asks after is done all the same, and at the worst of times: last.
+        for work in list(self.underway.values()):
+            work()
         return {
             object: [{"Id": row.id, **row.values} for row in table] for object, table in self.tables.items()
         }
