@@ -3,6 +3,7 @@
     HeatsyncError
       ConfigurationError        mend the file
       Unavailable(retry_after)  come back later
+        Underway                they are at work on it
       Unauthorized              a person must look; the mapping pauses
       Misunderstood             our bug or their change; the batch is parked with the evidence
 
@@ -81,12 +82,24 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Changes that travel together. `id` is also the idempotency key."""
+    """Changes that travel together. `id` is also the idempotency key. `note` is the last `Note` on it."""
 
     id: str
     destination: str
     object: str
     changes: tuple[Change, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What the connector wants to know of a batch when it is pushed again: what is at work on it over there.
+
+    It is remembered before anything else is done. An empty text: nothing is at work any more, and whatever has no
+    outcome by now was not done.
+    """
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +181,18 @@ class NewField:
 
 
 @dataclass(frozen=True, slots=True)
+class Files:
+    """How a vendor takes many changes as one file: runs of more than `above`, up to `records` of them at once.
+
+    `calls` is what one file takes, as far as that can be foretold.
+    """
+
+    above: int
+    records: int
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What one call may hold and how often one may call.
 
@@ -182,11 +207,24 @@ class Limits:
     bytes: int | None = None
     record_bytes: int | None = None
     batch: int | None = None
+    files: Files | None = None
 
     @property
     def handed_over(self) -> int:
         """Changes that one `push` is given."""
         return self.batch or self.records
+
+    def cut(self, changes: int) -> int:
+        """Changes that one `push` is given in a run of so many; those of a file are cut evenly."""
+        if self.files is None or changes <= self.files.above:
+            return self.handed_over
+        return -(-changes // -(-changes // self.files.records))
+
+    def foretold(self, changes: int) -> int:
+        """Calls that so many changes take."""
+        if self.files is None or changes <= self.files.above:
+            return -(-changes // self.records)
+        return -(-changes // self.files.records) * self.files.calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,8 +282,8 @@ class Destination(Protocol):
     ) -> Iterator[Found]:
         """Exactly one `Found` per lookup, in any order, in the fewest calls. The first unique hit counts."""
 
-    def push(self, batch: Batch) -> Iterator[Outcome]:
-        """Exactly one `Outcome` per change, as they are earned."""
+    def push(self, batch: Batch) -> Iterator[Outcome | Note]:
+        """Exactly one `Outcome` per change, as they are earned, and whatever is to be noted in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,6 +386,17 @@ class Unavailable(HeatsyncError):
     @property
     def told(self) -> str:
         return f"{_ended(str(self))} What was not sent stays due: the next sync sends it."
+
+
+class Underway(Unavailable):
+    """The vendor is at work on a batch, which was noted: look again after `retry_after` seconds. No error.
+
+    `moved`: it got on since the last look.
+    """
+
+    def __init__(self, message: str, retry_after: float, moved: bool = False) -> None:
+        super().__init__(message, retry_after)
+        self.moved = moved
 
 
 class Unauthorized(HeatsyncError):

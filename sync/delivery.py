@@ -14,10 +14,12 @@ from connectors.base import (
     Lookup,
     Misunderstood,
     NewField,
+    Note,
     Outcome,
     Status,
     Unauthorized,
     Unavailable,
+    Underway,
 )
 from sync.fields import Mapping
 from sync.house import House, Paused, Reached, alone, owner
@@ -33,22 +35,27 @@ class Delivery:
     """What became of a batch: `done`, `later` (at `until`), `stopped` (nobody should go on), or `gone`.
 
     A batch is gone when it was not to be had: done already, superseded, or somebody else's. `error` says why it
-    is not simply done. `ended` tells that the whole run of the mapping ended with it.
+    is not simply done. `ended` tells that the whole run of the mapping ended with it, `moved` that
+    what is at work on it over there got on.
     """
 
     state: str
     error: HeatsyncError | None = None
     until: float = 0.0
     ended: bool = False
+    moved: bool = False
 
 
-def deliver(house: House, batch_id: str) -> Delivery:
-    """Claim a batch, push it, and believe only what was answered."""
-    claimed = house.ledger.claim(batch_id, owner(secrets.token_hex(4)))
+def deliver(house: House, batch_id: str, late: bool = False) -> Delivery:
+    """Claim a batch, push it, and believe only what was answered.
+
+    `late`: its run is over, and all that is wanted is what came of what is at work on it over there.
+    """
+    claimed = house.ledger.claim(batch_id, owner(secrets.token_hex(4)), late=late)
     if claimed is None:
         return Delivery("gone")
     with house.keeper.keeping(lambda: house.ledger.extend(claimed)):
-        delivery = _safely(house, claimed)
+        delivery = _safely(house, claimed, late)
     calls = house.calls(claimed.mapping).take()
     if calls:
         house.ledger.add_calls(claimed.run, claimed.mapping, calls, 0.0)
@@ -58,7 +65,7 @@ def deliver(house: House, batch_id: str) -> Delivery:
     return delivery
 
 
-def _safely(house: House, claimed: Claimed) -> Delivery:
+def _safely(house: House, claimed: Claimed, late: bool) -> Delivery:
     book = house.ledger
     mapping = house.mappings.get(claimed.mapping)
     if mapping is None:
@@ -74,7 +81,11 @@ def _safely(house: House, claimed: Claimed) -> Delivery:
             return Delivery("stopped", error)
         _admit(house, mapping, reached, claimed)
         untouched = False
-        return _deliver(house, mapping, reached, claimed)
+        return _deliver(house, mapping, reached, claimed, late)
+    except Underway as underway:
+        until = time.time() + (underway.retry_after or 0.0)
+        book.give_back(claimed, until, burn=False)
+        return Delivery("later", until=until, moved=underway.moved)
     except Paused as error:
         book.give_back(claimed, time.time() + 60, burn=False, untouched=True)
         return Delivery("stopped", error)
@@ -113,21 +124,27 @@ def _admit(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) -
     make_fields(house, claimed.run, mapping, reached)
 
 
-def _deliver(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) -> Delivery:
+def _deliver(house: House, mapping: Mapping, reached: Reached, claimed: Claimed, late: bool) -> Delivery:
     creating = any(_creates(p.change) for p in claimed.planned) and mapping.vendor.readable
+    if late:
+        return _push(house, mapping, reached, claimed, late=True)
     if creating:
         # One batch that creates after the other, over all mappings of the object: nobody is created twice.
         lock = f"create {claimed.account} {claimed.object}"
         with house.creating[lock], alone(house, lock):
-            looked_up = _with_known_ids(house, mapping, reached, claimed)
+            # What is at work over there knows its records by what they had when it began.
+            looked_up = claimed if claimed.note else _with_known_ids(house, mapping, reached, claimed)
             if not house.ledger.begin(claimed):
                 raise Unavailable(f"{claimed.id} was taken over by another process", 1)
             return _push(house, mapping, reached, looked_up)
     return _push(house, mapping, reached, claimed)
 
 
-def _push(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) -> Delivery:
-    """Push what has no outcome yet. The last outcomes are written together with the end of the batch."""
+def _push(house: House, mapping: Mapping, reached: Reached, claimed: Claimed, late: bool = False) -> Delivery:
+    """Push what has no outcome yet. The last outcomes are written together with the end of the batch.
+
+    `late`, nothing is begun any more: what has no outcome when nothing is at work on it is left as it is.
+    """
     recheck = time.time() + mapping.recheck_after.total_seconds()
     due: list[float] = []
     unanswered = {p.change.key for p in claimed.planned}
@@ -142,6 +159,14 @@ def _push(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) ->
 
     try:
         for outcome in reached.destination.push(claimed.batch) if claimed.planned else ():
+            if isinstance(outcome, Note):
+                keep()
+                if not house.ledger.note(claimed, outcome.text):
+                    raise Unavailable(f"{claimed.id} was taken over by another process", 1)
+                if late and not outcome.text:
+                    house.ledger.give_back(claimed, 0.0, burn=False)
+                    return Delivery("later")
+                continue
             unanswered.remove(outcome.key)
             if outcome.status is Status.DEFERRED:
                 due.append(outcome.until.timestamp() if outcome.until else time.time() + 60)

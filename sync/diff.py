@@ -394,6 +394,11 @@ class Diff:
         ):
             yield from ((key, digest, level, False) for key, digest, level in rows)
 
+    def most_writes(self) -> int:
+        """How many changes there are at most: of who leaves, some have nothing to clear."""
+        leaving = self._count("leaving") if self.shape.clear_on_exit else 0
+        return self.counts.entered + self.counts.changed + leaving
+
     def changes(self) -> Iterator[Row]:
         """The changes, in the order of our ids; of each only the fields that differ. Those that enter or leave the same
         tags stand together: a batch then writes few tags, each for many."""

@@ -24,7 +24,7 @@ from connectors.base import (
     Status,
     Unavailable,
 )
-from sync import guards, health, ledger, rendering
+from sync import delivery, guards, health, ledger, rendering
 from sync.diff import Column, Counts, Diff, Row, Scope, Shape
 from sync.fields import Mapping, Rendered
 from sync.house import House, Reached, alone
@@ -138,13 +138,22 @@ def schema_changed(house: House, mapping: Mapping, reached: Reached) -> bool:
 def _end_flights(house: House, reached: Reached) -> None:
     """Make older runs void: nobody may begin their batches any more, and whoever began is waited for.
 
-    A batch that comes back unfinished meanwhile is void as well: hence in turns.
+    So is what is at work over there: it would overwrite newer values whenever it gets to it. A batch that comes back
+    unfinished meanwhile is void as well: hence in turns.
     """
     until = time.monotonic() + PATIENCE
     while house.ledger.supersede(reached.bound):
-        if time.monotonic() > until:
-            raise Unavailable(f"{reached.bound.mapping}: an older run is still being delivered.", 60)
         house.bury_the_dead()
+        still = f"{reached.bound.mapping}: an older run is still being delivered."
+        for batch, due in house.ledger.noted(reached.bound):
+            wait = due - time.time()
+            if wait > PATIENCE:
+                raise Unavailable(still, wait)
+            heard = delivery.deliver(house, batch, late=True) if wait <= 0 else None
+            if heard is not None and heard.error is not None and heard.state != "done":
+                raise heard.error
+        if time.monotonic() > until:
+            raise Unavailable(still, 60)
         house.rest(0.2)
 
 
@@ -384,7 +393,7 @@ def _cut(
     types = {f.name: f.type for f in rendered.fields}
     tags = {f.name for f in rendered.fields if f.tag}
     limits = reached.destination.limits
-    size = limits.handed_over
+    size = limits.cut(comparison.most_writes())
     shown: list[Row] = []
     waiting: list[Planned] = []
     number = total = creates = written = 0
@@ -419,7 +428,7 @@ def _cut(
     write()
     if keep:
         house.ledger.settle_standings(reached.bound, gone)
-    calls = -(-written // limits.records) + sum(-(-count // size) for count in tagged.values())
+    calls = limits.foretold(written) + sum(-(-count // size) for count in tagged.values())
     return shown, total, creates if mapping.vendor.readable else 0, calls
 
 

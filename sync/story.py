@@ -199,6 +199,7 @@ def deliver_run(
     started = time.monotonic()
     stopped: list[HeatsyncError] = []
     total = sum(r.planned.get("writes", 0) for r in house.ledger.runs(run) if r.mapping == mapping.name)
+    size = reached.destination.limits.cut(total)
     done = 0
     moved = [started]
 
@@ -218,9 +219,10 @@ def deliver_run(
         reason = _reason(result)
         if reason is not None:
             stopped.append(reason)
-        if result.state == "done":
+        if result.state == "done" or result.moved:
             moved[0] = time.monotonic()
-        done += reached.destination.limits.handed_over
+        if result.state != "later":
+            done += size
         progress(mapping.name, "delivering", min(done, total), total)
 
     with ThreadPoolExecutor(reached.destination.limits.concurrency) as pool:

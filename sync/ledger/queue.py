@@ -34,14 +34,14 @@ class Queue(Leases):
         """A new run makes the pending batches of older ones void: a stale value never overwrites a newer one.
 
         Of a batch that somebody began, what has no outcome may have arrived all the same: that is looked up again.
-        Answers whether somebody alive is still delivering an older batch, which is not void yet.
+        Answers whether an older batch is not void yet: somebody alive is still delivering it, or something is at work on
+        it over there (`noted`).
         """
         c = t.batches.c
         alive = sa.select(sa.func.count()).where(
             c.mapping == bound.mapping,
             c.account == bound.account,
-            c.state == "claimed",
-            c.lease_until > time.time(),
+            sa.or_(sa.and_(c.state == "claimed", c.lease_until > time.time()), _noted()),
         )
         with self.writing() as connection:
             self._void(bound, connection)
@@ -65,12 +65,20 @@ class Queue(Leases):
         pending = sa.or_(
             c.state.in_(["held", "ready"]), sa.and_(c.state == "claimed", c.lease_until <= time.time())
         )
-        mine = sa.and_(c.mapping == bound.mapping, c.account == bound.account, pending)
+        mine = sa.and_(c.mapping == bound.mapping, c.account == bound.account, pending, sa.not_(_noted()))
         void = t.batches.update().where(mine).values(state="superseded")
         voided = connection.execute(void.returning(c.id, c.begun)).all()
         for id in (row.id for row in voided if row.begun):
             changes = connection.scalar(sa.select(c.changes).where(c.id == id))
             self._doubt(bound, id, str(changes), connection)
+
+    def noted(self, bound: Bound) -> list[tuple[str, float]]:
+        """Batches of any run that something is at work on over there, and when each may be claimed."""
+        c = t.batches.c
+        mine = sa.and_(c.mapping == bound.mapping, c.account == bound.account, _noted())
+        with self.reading() as connection:
+            rows = connection.execute(sa.select(c.id, _free_at()).where(mine).order_by(c.id))
+            return [(row[0], row[1]) for row in rows]
 
     def _doubt(self, bound: Bound, batch: str, changes: str, connection: sa.Connection) -> None:
         """Forget what we knew of the fields that a batch may have written without our being told.
@@ -142,6 +150,7 @@ class Queue(Leases):
             "size": len(planned),
             "changes": json.dumps([write_planned(p) for p in planned], ensure_ascii=False),
             "evidence": None,
+            "note": None,
         }
         with self.writing() as connection:
             self.upsert(t.batches, [row], connection)
@@ -229,8 +238,7 @@ class Queue(Leases):
     def next_due(self, run: str, mapping: str) -> float | None:
         """When the next batch of a run may be claimed; None when none is left, or the run is void."""
         c = t.batches.c
-        free_at = sa.case((c.state == "ready", c.not_before), else_=c.lease_until)
-        query = sa.select(sa.func.min(free_at)).where(
+        query = sa.select(sa.func.min(_free_at())).where(
             c.run == run, c.mapping == mapping, c.state.in_(["ready", "claimed"]), _released()
         )
         with self.reading() as connection:
@@ -284,15 +292,17 @@ class Queue(Leases):
                     t.batches.update().where(t.batches.c.id.in_(ids)).values(rung_at=time.time())
                 )
 
-    def claim(self, id: str, owner: str, lease: float = LEASE) -> Claimed | None:
+    def claim(self, id: str, owner: str, lease: float = LEASE, late: bool = False) -> Claimed | None:
         """Make a batch ours in one atomic step; None when it is not to be had. `owner` is of this claim alone.
 
-        From now on it may take effect over there; `give_back` can say that it did not.
+        From now on it may take effect over there; `give_back` can say that it did not. One that something is at work on
+        over there is also to be had `late`, when its run is over.
         """
 
         def work(connection: sa.Connection) -> tuple[sa.Row[Any], set[str]] | None:
             now = time.time()
-            row = self.one("free", {"id": id, "now": now}, connection, _one_free).first()
+            free = ("late", _one_noted) if late else ("free", _one_free)
+            row = self.one(free[0], {"id": id, "now": now}, connection, free[1]).first()
             if row is None:
                 return None
             ours = {"our_id": id, "owner": owner, "lease_until": now + lease, "begun": int(now)}
@@ -318,6 +328,7 @@ class Queue(Leases):
             planned=tuple(
                 read_planned(raw, types) for raw in json.loads(row.changes) if raw["key"] not in answered
             ),
+            note=row.note or "",
         )
 
     def admit(self, claimed: Claimed, credential: str) -> tuple[bool, str | None]:
@@ -329,6 +340,10 @@ class Queue(Leases):
     def begin(self, claimed: Claimed) -> bool:
         """The batch takes effect over there from now on, and not since it was claimed. False when it was taken from us."""
         return self._ours(claimed, begun=int(time.time()))
+
+    def note(self, claimed: Claimed, text: str) -> bool:
+        """Remember what is at work on a claimed batch over there, or nothing; False when it was taken from us."""
+        return self._ours(claimed, note=text or None)
 
     def extend(self, claimed: Claimed, lease: float = LEASE) -> bool:
         """Keep a claimed batch for longer; False when it was taken from us."""
@@ -547,15 +562,23 @@ class Queue(Leases):
 # The statements of every batch, written out once (`Database.one`).
 
 
-def _one_free() -> sa.Select[Any]:
+def _one_due(also: sa.ColumnElement[bool]) -> sa.Select[Any]:
     b, r = t.batches.c, t.runs.c
     same = sa.and_(r.run == b.run, r.mapping == b.mapping)
     return (
         sa.select(t.batches, r.object, r.destination)
         .join(t.runs, same)
-        .where(b.id == sa.bindparam("id"), _due(sa.bindparam("now")), r.state == "ready")
+        .where(b.id == sa.bindparam("id"), _due(sa.bindparam("now")), also)
         .with_for_update(of=t.batches)
     )
+
+
+def _one_free() -> sa.Select[Any]:
+    return _one_due(t.runs.c.state == "ready")
+
+
+def _one_noted() -> sa.Select[Any]:
+    return _one_due(_noted())
 
 
 def _claim() -> sa.Update:
@@ -612,6 +635,19 @@ def _standing_there(claimed: Claimed, change: Change, fields: Mapping[str, Any])
     made = change.remote_id is None and change.kind is not Kind.LEFT
     empty: dict[str, Any] = dict.fromkeys(claimed.types) if made else {}
     return empty | dict(fields) | dict(change.fields)
+
+
+def _free_at() -> sa.ColumnElement[float]:
+    """When a batch may be claimed that is not at its end."""
+    b = t.batches.c
+    return sa.case((b.state == "ready", b.not_before), else_=b.lease_until)
+
+
+def _noted() -> sa.ColumnElement[bool]:
+    """Batches that something is at work on over there."""
+    b = t.batches.c
+    waiting = [sa.literal_column(f"'{state}'", sa.String) for state in ("ready", "claimed")]
+    return sa.and_(b.state.in_(waiting), b.note.is_not(None))
 
 
 def _free(now: float) -> sa.ColumnElement[bool]:

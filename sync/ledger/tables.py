@@ -146,6 +146,7 @@ batches = Table(
     Column("size", Integer, nullable=False),
     Column("changes", Text, nullable=False),  # JSON
     Column("evidence", Text),
+    Column("note", Text),  # what is at work on it over there, for the connector to go on from
     Index("batches_by_run", "run", "mapping", "state"),
     Index("batches_by_mapping", "mapping", "account", "state"),
     Index("batches_due", "state", "not_before"),

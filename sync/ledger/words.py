@@ -108,10 +108,13 @@ class Claimed:
     """When it was pushed last, 1 when that is of no concern any more; 0 when it never was."""
     types: Mapping[str, FieldType]
     planned: tuple[Planned, ...]
+    note: str = ""
+    """What is at work on it over there."""
 
     @property
     def batch(self) -> Batch:
-        return Batch(self.id, self.destination, self.object, tuple(p.change for p in self.planned))
+        changes = tuple(p.change for p in self.planned)
+        return Batch(self.id, self.destination, self.object, changes, self.note)
 
 
 @dataclass(frozen=True, slots=True)

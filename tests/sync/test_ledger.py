@@ -266,6 +266,26 @@ def test_a_new_run_is_told_of_whoever_is_still_delivering_and_what_he_gives_back
     assert not book.give_back(claimed, 0.0)
 
 
+def test_what_is_at_work_on_a_batch_is_handed_on_and_no_newer_run_makes_it_void(book: Ledger) -> None:
+    batch = released(book, a_change("u1"))
+    claimed = book.claim(batch, "w")
+    assert claimed is not None
+    assert book.note(claimed, "job 1")
+    assert book.give_back(claimed, 0.0)
+    assert book.supersede(BOUND)
+    assert book.due_batches() == []
+    assert [id for id, due in book.noted(BOUND) if due <= time.time()] == [batch]
+    assert book.claim(batch, "x") is None, "its run is over"
+    late = book.claim(batch, "x", late=True)
+    assert late is not None
+    assert (late.note, late.batch.note) == ("job 1", "job 1")
+    assert not book.note(claimed, "job 2"), "it is somebody else's now"
+    assert book.note(late, "")
+    assert book.give_back(late, 0.0)
+    assert not book.supersede(BOUND)
+    assert (book.noted(BOUND), book.claim(batch, "y", late=True)) == ([], None)
+
+
 def test_a_record_that_is_gone_is_looked_for_again(book: Ledger) -> None:
     book.remember_records(BOUND, [Record("u1", "7", None, {"score": 1}, 3)])
     batch = released(book, a_change("u1"))
