@@ -1,4 +1,4 @@
-"""Salesforce: any object, through SOQL and Collections of two hundred.
+"""Salesforce: any object, through SOQL and Collections of two hundred, or as files where there are many.
 
 Records are found by any field that can be filtered and written by their id; a new one is upserted by its external
 id where the object has one, so that a repeat makes nobody twice. A call that names a field which is not there is
@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
 from connectors import rounds
+from connectors import salesforce_bulk as bulk
 from connectors import salesforce_records as records
 from connectors.base import (
     METRICS,
@@ -22,12 +23,14 @@ from connectors.base import (
     ConfigurationError,
     Entity,
     FieldType,
+    Files,
     Found,
     Kind,
     Limits,
     Lookup,
     Misunderstood,
     NewField,
+    Note,
     ObjectKind,
     Outcome,
     RemoteField,
@@ -74,7 +77,9 @@ class Salesforce:
             # A write locks the record's parents too, and who waits for a lock is refused: the same objects are not
             # to be updated in several threads (Salesforce, Record-Level Locking, version 256).
             concurrency=1,
+            files=Files(int(settings.get("bulk_above") or BULK_ABOVE), bulk.RECORDS, bulk.CALLS),
         )
+        self._jobs = bulk.Jobs(self._session, self._outcome)
 
     def close(self) -> None:
         self._session.close()
@@ -197,9 +202,9 @@ class Salesforce:
             )
         self._misread(answer, "a query")
 
-    def push(self, batch: Batch) -> Iterator[Outcome]:
+    def push(self, batch: Batch) -> Iterator[Outcome | Note]:
         _check_names(batch.object)
-        items = []
+        items: list[Item] = []
         external = self._external(batch)
         for change in batch.changes:
             if change.kind is Kind.LEFT and change.remote_id is None:
@@ -211,8 +216,29 @@ class Salesforce:
                 yield item
             else:
                 items.append(item)
-        for part in records.distinct(items):
-            yield from self._write(batch.object, part)
+        if batch.note:
+            items = yield from self._jobs.hear(bulk.read(batch.note), batch, items)
+        least = self._least(batch, len(items))
+        for ways in records.layers(items):
+            by_job: list[Sequence[Item]] = []
+            for way in ways:
+                small, large = _parted(way, least)
+                yield from self._write_all(batch.object, small)
+                by_job += [large] if large else []
+            for large in by_job:
+                yield from self._jobs.send(batch.object, large)
+                yield from self._write_all(batch.object, large)
+
+    def _least(self, batch: Batch, changes: int) -> int | None:
+        """From how many records on a job is made for those that go the same way; None: for nobody."""
+        assert self.limits.files is not None
+        # A run of several files is cut evenly, and none of them is small.
+        above = min(self.limits.files.above, self.limits.files.records // 4)
+        return min(above + 1, bulk.WORTH) if changes > above and self._jobs.take(batch) else None
+
+    def _write_all(self, object: str, items: Sequence[Item]) -> Iterator[Outcome]:
+        for start in range(0, len(items), BATCH):
+            yield from self._write(object, items[start : start + BATCH])
 
     def _external(self, batch: Batch) -> set[str]:
         """The external id fields of the object, in lower case, when anybody is new."""
@@ -352,6 +378,17 @@ def _keyed(change: Change, external: set[str]) -> str | None:
     return next((match.field for match in change.match if match.field.lower() in external), None)
 
 
+def _parted(way: Sequence[Item], least: int | None) -> tuple[Sequence[Item], Sequence[Item]]:
+    """Those of a way that go by two hundred, and those that make up a file."""
+    can_be_repeated = way[0].by is not None or way[0].change.remote_id is not None
+    if least is None or not can_be_repeated:
+        return way, []
+    large = [item for item in way if bulk.suits(item)]
+    if len(large) < least:
+        return way, []
+    return [item for item in way if not bulk.suits(item)], large
+
+
 def _folded(field: str, value: str) -> str:
     """What Salesforce compares: ids in their long form, text without case."""
     return records.whole_id(value) if field.lower() == "id" else value.strip().lower()
@@ -372,6 +409,10 @@ def spell(prefix: str, score_name: str, metric: str, entity: Entity) -> str:  # 
 REQUESTS_PER_10S = "1000"
 """Salesforce counts by the day; this only keeps a loop from spending it all."""
 
+BULK_ABOVE = "10000"
+"""Records of a run above which files are sent. Salesforce says 2,000 (REST guide, 2026); a job takes minutes, though, and
+fifty calls a few seconds."""
+
 VENDOR = Vendor(
     type="salesforce",
     title="Salesforce",
@@ -387,6 +428,7 @@ VENDOR = Vendor(
         "permission_set": Setting(),
         "url": Setting(),
         "requests_per_10s": Setting(default=REQUESTS_PER_10S),
+        "bulk_above": Setting(default=BULK_ABOVE),
     },
     objects={
         "Account": ObjectKind(Entity.ACCOUNT, (("Heatsync_Id__c", "account_id"),), lag=COMMITTED),

@@ -17,11 +17,12 @@ QUERY_LENGTH = 12_000
 """Bytes, encoded. Address and headers may have 16,384 together, and Salesforce adds to a query before it runs it
 (help.salesforce.com 000386264, 2022)."""
 SUFFIX = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
-NO_COLUMN = re.compile(r"No such column '([\w.]+)'")
+NO_COLUMN = re.compile(r"(?:No such column '|Field name not found : )([\w.]+)")
 NOT_READ = re.compile(r"from VALUE\w* (?:value )?(.*?) or request may be missing", re.DOTALL)
 LOCKED = "UNABLE_TO_LOCK_ROW"
 CODES = {
     "INVALID_FIELD": "field_missing",
+    "InvalidBatch": "field_missing",
     "INVALID_FIELD_FOR_INSERT_UPDATE": "read_only",
     "INSUFFICIENT_ACCESS": "permission",
     "INSUFFICIENT_ACCESS_OR_READONLY": "permission",
@@ -196,8 +197,8 @@ def item(change: Change, by: str | None) -> Item | Outcome:
     return Item(change, values, by)
 
 
-def distinct(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    """Batches in which nobody is twice and that go the same way; the later word comes later."""
+def layers(items: Sequence[Item]) -> Iterator[list[list[Item]]]:
+    """Items that go the same way, and nobody twice; who is there again comes in a later layer, as the later word."""
     while items:
         ways: dict[tuple[bool, str | None], dict[str, Item]] = {}
         later = []
@@ -208,10 +209,7 @@ def distinct(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
                 later.append(each)
             else:
                 way[id] = each
-        for way in ways.values():
-            chosen = list(way.values())
-            for start in range(0, len(chosen), BATCH):
-                yield chosen[start : start + BATCH]
+        yield [list(way.values()) for way in ways.values()]
         items = later
 
 

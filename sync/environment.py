@@ -12,6 +12,7 @@ from sync.strict_yaml import Document, Problems, Route, Tree
 
 COMMON = ("url", "requests_per_10s", "requests_per_day")
 """Settings that every destination has."""
+_NUMBERS = ("requests_per_10s", "requests_per_day", "bulk_above")
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -136,7 +137,7 @@ def setting_fault(key: str, value: str) -> str | None:
     """Why a resolved setting cannot be used, if so."""
     if key == "url":
         return url_fault(value)
-    if key.startswith("requests_per_") and (re.fullmatch(r"[0-9]{1,9}", value) is None or int(value) == 0):
+    if key in _NUMBERS and (re.fullmatch(r"[0-9]{1,9}", value) is None or int(value) == 0):
         return f"expected a whole number such as 100, found `{value}`"
     return None
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import count
 
 import pytest
+from filed import pushed
 from scripted import Watched
 
 from connectors.base import Batch, Change, Kind, Match, Outcome, Status
@@ -24,11 +25,11 @@ def delivered(sandbox: Running, vendor: str, object: str, changes: Sequence[Chan
     """What becomes of changes that are cut into batches as the story cuts them."""
     watched = Watched()
     destination = VENDORS[vendor].connect({**SETTINGS[vendor], "url": sandbox.url}, watched, watched.made)
-    size = destination.limits.handed_over
+    size = destination.limits.cut(len(changes))
     outcomes: dict[str, Outcome] = {}
     for start in range(0, len(changes), size):
         batch = Batch(f"b{start}", vendor, object, tuple(changes[start : start + size]))
-        outcomes |= {each.key: each for each in destination.push(batch)}
+        outcomes |= {each.key: each for each in pushed(destination, batch).outcomes}
     destination.close()
     return outcomes
 
@@ -84,6 +85,22 @@ def test_salesforce_updates_take_a_call_per_two_hundred(sandbox: Running) -> Non
         Status.DELIVERED
     }
     assert sandbox.stats()["salesforce"]["calls"] == 6
+
+
+def test_salesforce_takes_ten_thousand_in_fifty_calls_and_one_more_in_a_file(sandbox: Running) -> None:
+    """Made, filled, closed, asked after twice, and the list of who succeeded."""
+    for number, calls in ((10_000, 50), (10_001, 6)):
+        records = [{"Id": f"001{n:012}AAA", "Name": f"a{n}"} for n in range(number)]
+        fields = {"salesforce": {"Account": {"Score__c": {"type": "double"}}}}
+        sandbox.seed({"salesforce": {"Account": records}, "fields": fields})
+        sandbox.reset_stats()
+        changes = [
+            Change(Kind.CHANGED, f"a{n}", (), {"Score__c": n}, remote_id=f"001{n:012}AAA")
+            for n in range(number)
+        ]
+        outcomes = delivered(sandbox, "salesforce", "Account", changes)
+        assert (len(outcomes), {each.status for each in outcomes.values()}) == (number, {Status.DELIVERED})
+        assert sandbox.stats()["salesforce"]["calls"] == calls
 
 
 def test_intercom_updates_take_a_call_each(sandbox: Running) -> None:

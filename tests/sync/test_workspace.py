@@ -263,6 +263,12 @@ def test_no_error_of_the_file_shows_a_secret(tmp_path: Path) -> None:
         ('token: "${HUBSPOT_TOKEN}"', "token: x, requests_per_day: 0", "8:41", "expected a whole number"),
         (
             'token: "${HUBSPOT_TOKEN}"',
+            "token: x, bulk_above: 9",
+            "8:23",
+            "`bulk_above` is not a setting of HubSpot",
+        ),
+        (
+            'token: "${HUBSPOT_TOKEN}"',
             "token: x, requests_per_dya: 9",
             "8:23",
             "did you mean `requests_per_day`?",

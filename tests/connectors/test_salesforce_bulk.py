@@ -1,0 +1,440 @@
+"""Salesforce's files: what stands in them, and what is made of every end that a job can come to."""
+
+import csv
+import io
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from itertools import count
+from typing import Any
+
+import pytest
+from filed import Filed, pushed
+from hypothesis import given
+from hypothesis import strategies as st
+from scripted import Asked, Said, Watched, answering
+
+from connectors import salesforce_bulk as bulk
+from connectors.base import (
+    Batch,
+    Change,
+    Files,
+    Kind,
+    Limits,
+    Match,
+    Misunderstood,
+    Note,
+    Outcome,
+    Status,
+    Underway,
+    Value,
+)
+from connectors.salesforce import Salesforce
+from connectors.salesforce_records import Item, item
+from sandbox.quotas import Limits as Quotas
+from sandbox.server import Running, running
+
+APP = {"domain": "acme.my", "consumer_key": "key", "consumer_secret": "E1D2-4711-SECRET"}
+FIELDS = {
+    "Heatsync_Id__c": {"type": "string", "length": 64, "externalId": True, "unique": True},
+    "Code__c": {"type": "string", "length": 20},
+    "Score__c": {"type": "double"},
+    "Note__c": {"type": "string", "length": 10},
+    "Paying__c": {"type": "boolean"},
+}
+JOBS = "/services/data/v64.0/jobs/ingest"
+
+
+def own(n: int) -> str:
+    return f"001{n:012}AAA"
+
+
+@contextmanager
+def org(url: str, watched: Watched | None = None, **settings: str) -> Iterator[Salesforce]:
+    watched = watched or Watched()
+    given = {**APP, "bulk_above": "1", "url": url, **settings}
+    destination = Salesforce(given, watched, watched.made)
+    yield destination
+    destination.close()
+
+
+def seed(sandbox: Running, number: int, **values: Any) -> None:
+    accounts = [
+        {"Id": own(n), "Name": f"Account {n}", "Heatsync_Id__c": f"a{n}", **values} for n in range(number)
+    ]
+    sandbox.seed({"salesforce": {"Account": accounts}, "fields": {"salesforce": {"Account": FIELDS}}})
+
+
+def change(n: int, known: bool = True, by: str = "Heatsync_Id__c", **fields: Value) -> Change:
+    match = (Match(by, f"a{n}"),)
+    new = {} if known else {"Name": f"Account {n}"}
+    return Change(Kind.CHANGED, f"u{n}", match, {**new, **fields}, remote_id=own(n) if known else None)
+
+
+def batch(*changes: Change, note: str = "") -> Batch:
+    return Batch("r.m.1", "salesforce", "Account", changes, note)
+
+
+def by_key(filed: Filed) -> dict[str, Outcome]:
+    found = {each.key: each for each in filed.outcomes}
+    assert len(found) == len(filed.outcomes), "somebody was answered twice"
+    return found
+
+
+def stored(sandbox: Running, field: str) -> dict[str, Any]:
+    accounts = sandbox.state()["salesforce"]["Account"]
+    return {each.get("Heatsync_Id__c", each["Id"]): each.get(field) for each in accounts}
+
+
+def calls(sandbox: Running) -> dict[str, int]:
+    endpoints = sandbox.stats()["salesforce"]["endpoints"]
+    return {label: each["calls"] for label, each in endpoints.items() if label != "POST oauth2/token"}
+
+
+# What stands in a file
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
+VALUES: st.SearchStrategy[Value] = st.one_of(
+    TEXTS,
+    st.integers(-(2**63), 2**63),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+    st.none(),
+)
+ITEMS = st.lists(st.dictionaries(st.sampled_from(["A__c", "b__c", "C__c"]), VALUES), min_size=1, max_size=4)
+
+
+@given(ITEMS)
+def test_what_is_written_into_a_file_is_read_there_the_same(records: list[dict[str, Value]]) -> None:
+    made = [item(change(n, **fields), None) for n, fields in enumerate(records)]
+    items = [each for each in made if isinstance(each, Item) and bulk.suits(each)]
+    if not items:
+        return
+    sent, content = bulk.file(items)
+    header, *rows = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
+    assert (len(sent), len(rows)) == (len(items), len(items))
+    assert header == ["Id", *sorted(header[1:], key=str.lower)]
+    for each, cells in zip(items, rows, strict=True):
+        read = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+        assert read.pop("Id") == each.identity
+        assert set(read) == set(each.values)
+        for name, value in each.values.items():
+            assert _meant(read[name]) == (None if isinstance(value, str) and not value.strip() else value)
+
+
+def _meant(cell: str) -> Any:
+    """A cell that compares as the value it was written from."""
+    return None if cell == "#N/A" else _Cell(cell)
+
+
+class _Cell(str):
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, value: object) -> bool:
+        if isinstance(value, bool):
+            return str(self) == str(value).lower()
+        if isinstance(value, int | float):
+            return "e" not in self.lower() and float(self) == float(value)
+        return str(self) == value
+
+
+def test_dates_and_lists_travel_as_they_do_in_calls() -> None:
+    moment = datetime(2026, 11, 22, 5, 30, tzinfo=UTC)
+    fields: dict[str, Value] = {"A__c": date(2026, 11, 22), "B__c": moment, "C__c": ("x", "y")}
+    made = item(change(1, **fields), None)
+    assert isinstance(made, Item)
+    _, content = bulk.file([made])
+    assert content.decode() == f"Id,A__c,B__c,C__c\n{own(1)},2026-11-22,2026-11-22T05:30:00Z,x;y\n"
+
+
+def test_a_file_is_no_larger_than_it_may_be_and_the_rest_follows(
+    sandbox: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(sandbox, 9)
+    monkeypatch.setattr(bulk, "FILE", 90)
+    with org(sandbox.url) as destination:
+        filed = pushed(destination, batch(*(change(n, Score__c=n) for n in range(9))))
+    assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
+    assert stored(sandbox, "Score__c") == {f"a{n}": n for n in range(9)}
+    assert calls(sandbox)["PUT jobs/ingest/{job}/batches"] == 3
+
+
+def test_the_word_that_empties_a_field_arrives_where_it_is_the_value(sandbox: Running) -> None:
+    seed(sandbox, 4, Note__c="old")
+    notes: list[Value] = ["#N/A", None, "", "\ud800"]
+    with org(sandbox.url) as destination:
+        filed = pushed(destination, batch(*(change(n, Note__c=note) for n, note in enumerate(notes[:3]))))
+    assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
+    assert stored(sandbox, "Note__c") == {"a0": "#N/A", "a1": None, "a2": None, "a3": "old"}
+    assert not bulk.suits(item(change(3, Note__c=notes[3]), None))  # type: ignore[arg-type]
+
+
+# Which way records go
+
+
+def test_a_run_is_cut_into_files_of_one_size() -> None:
+    limits = Limits(records=200, lookups=400, calls=1, seconds=1.0, files=Files(10_000, 50_000, 7))
+    assert [limits.cut(n) for n in (1, 10_000, 10_001, 50_000, 50_001, 120_000)] == [
+        200, 200, 10_001, 50_000, 25_001, 40_000,
+    ]  # fmt: skip
+    assert [limits.foretold(n) for n in (0, 201, 10_000, 10_001, 50_001)] == [0, 2, 50, 7, 14]
+
+
+def test_who_is_known_and_who_is_new_go_in_a_file_each_and_who_cannot_be_repeated_in_a_call(
+    sandbox: Running,
+) -> None:
+    seed(sandbox, 3)
+    changes = [change(n, known=n < 3, Score__c=n) for n in range(6)]
+    changes += [change(n, known=False, by="Code__c", Score__c=n) for n in (6, 7)]
+    with org(sandbox.url) as destination:
+        filed = pushed(destination, batch(*changes))
+    assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
+    accounts = sandbox.state()["salesforce"]["Account"]
+    assert sorted(each["Score__c"] for each in accounts) == list(range(8))
+    made = calls(sandbox)
+    assert (made["POST jobs/ingest"], made["POST composite/sobjects"]) == (2, 1)
+    assert "PATCH composite/sobjects" not in made
+
+
+def test_two_of_ours_in_one_record_are_written_one_after_the_other(sandbox: Running) -> None:
+    seed(sandbox, 3)
+    again = replace(change(0, Score__c=9), key="twin")
+    with org(sandbox.url) as destination:
+        filed = pushed(destination, batch(*(change(n, Score__c=n) for n in range(3)), again))
+    assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
+    assert stored(sandbox, "Score__c") == {"a0": 9, "a1": 1, "a2": 2}
+
+
+def test_where_salesforce_makes_no_jobs_records_go_by_two_hundred_and_that_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    changes = [change(n, Score__c=n) for n in range(3)]
+    with running(limits=Quotas(salesforce_jobs=0)) as sandbox, org(sandbox.url) as destination:
+        seed(sandbox, 3)
+        with caplog.at_level(logging.WARNING):
+            for _ in range(2):
+                outcomes = by_key(pushed(destination, batch(*changes)))
+        assert {each.status for each in outcomes.values()} == {Status.DELIVERED}
+        assert calls(sandbox) == {"POST jobs/ingest": 1, "PATCH composite/sobjects": 2}
+    (said,) = caplog.messages
+    assert "no bulk job for Account" in said
+    assert "LIMIT_EXCEEDED" in said
+
+
+# What a job comes to
+
+
+def test_every_row_that_fails_is_told_by_its_reason(sandbox: Running) -> None:
+    seed(sandbox, 3)
+    values: list[dict[str, Value]] = [
+        {"Note__c": "far too long a text"},
+        {"Score__c": "many"},
+        {"Score__c": 2},
+    ]
+    with org(sandbox.url) as destination:
+        outcomes = by_key(pushed(destination, batch(*(change(n, **each) for n, each in enumerate(values)))))
+    assert {key: (each.status, each.code, each.field) for key, each in outcomes.items()} == {
+        "u0": (Status.REJECTED, "too_long", "Note__c"),
+        "u1": (Status.REJECTED, "bad_value", "Score__c"),
+        "u2": (Status.DELIVERED, "", None),
+    }
+    assert outcomes["u0"].answer.startswith("STRING_TOO_LONG: Note__c: data value too large")
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (
+            "REQUIRED_FIELD_MISSING:Required fields are missing: [Name, A__c]:Name, A__c --",
+            {
+                "statusCode": "REQUIRED_FIELD_MISSING",
+                "message": "Required fields are missing: [Name, A__c]",
+                "fields": ["Name", "A__c"],
+            },
+        ),
+        (
+            "UNABLE_TO_LOCK_ROW:unable to obtain exclusive access to this record or 1 records: 001x:--",
+            {
+                "statusCode": "UNABLE_TO_LOCK_ROW",
+                "message": "unable to obtain exclusive access to this record or 1 records: 001x",
+                "fields": [],
+            },
+        ),
+        ("Something else entirely", {"message": "Something else entirely"}),
+    ],
+)
+def test_what_is_said_of_a_row_is_taken_apart(said: str, error: Mapping[str, Any]) -> None:
+    assert bulk.error(said) == error
+
+
+def test_a_field_that_is_not_there_is_told_to_who_carries_it_and_the_others_go_again(
+    sandbox: Running,
+) -> None:
+    seed(sandbox, 4)
+    changes = [change(n, Score__c=n) for n in range(3)] + [change(3, Nowhere__c=1)]
+    with org(sandbox.url) as destination:
+        outcomes = by_key(pushed(destination, batch(*changes)))
+    assert (outcomes["u3"].code, outcomes["u3"].field) == ("field_missing", "Nowhere__c")
+    assert "Field name not found : Nowhere__c" in outcomes["u3"].answer
+    assert stored(sandbox, "Score__c") == {"a0": 0, "a1": 1, "a2": 2, "a3": None}
+    assert calls(sandbox)["POST jobs/ingest"] == 2
+
+
+def until(destination: Salesforce, pushing: Batch, uploaded: bool = True) -> str:
+    """Push until a job is made or has its file, and be killed there; its note."""
+    for word in destination.push(pushing):
+        if isinstance(word, Note) and json.loads(word.text)["uploaded"] is uploaded:
+            return word.text
+    raise AssertionError("there was no job")
+
+
+def test_a_job_that_somebody_stopped_is_finished_by_two_hundred(sandbox: Running) -> None:
+    seed(sandbox, 4)
+    changes = [change(n, Score__c=n) for n in range(4)]
+    with org(sandbox.url) as destination:
+        note = until(destination, batch(*changes))
+        for _ in range(2):  # it is closed, and then begun
+            with pytest.raises(Underway):
+                list(destination.push(batch(*changes, note=note)))
+        job = bulk.read(note)
+        destination._session.call(
+            lambda client: client.restful(f"jobs/ingest/{job.id}", method="PATCH", json={"state": "Aborted"})
+        )
+        filed = pushed(destination, batch(*changes, note=note))
+    assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
+    assert stored(sandbox, "Score__c") == {f"a{n}": n for n in range(4)}
+    made = calls(sandbox)
+    assert (made["POST jobs/ingest"], made["PATCH composite/sobjects"]) == (1, 1)
+
+
+@pytest.mark.parametrize("uploaded", [False, True])
+def test_a_job_that_is_still_open_is_closed_where_it_has_its_file_and_made_anew_where_not(
+    uploaded: bool, sandbox: Running
+) -> None:
+    seed(sandbox, 2)
+    changes = [change(n, Score__c=n) for n in range(2)]
+    with org(sandbox.url) as destination:
+        note = until(destination, batch(*changes), uploaded)
+        filed = pushed(destination, batch(*changes, note=note))
+    assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
+    made = calls(sandbox)
+    again = 1 if uploaded else 2
+    assert (made["POST jobs/ingest"], made["PATCH jobs/ingest/{job}"]) == (again, again)
+
+
+def test_a_job_that_is_gone_is_made_again(sandbox: Running) -> None:
+    seed(sandbox, 2)
+    note = bulk.Job("7500000000000AAAAA", None, 2, time.time(), True).note.text
+    with org(sandbox.url) as destination:
+        filed = pushed(destination, batch(*(change(n, Score__c=n) for n in range(2)), note=note))
+    assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
+    assert filed.notes[0] == ""
+
+
+def test_a_job_that_takes_a_day_is_given_up_and_what_it_did_not_do_is_done(
+    sandbox: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(sandbox, 4)
+    changes = [change(n, Score__c=n) for n in range(4)]
+    with org(sandbox.url) as destination:
+        note = until(destination, batch(*changes))
+        for _ in range(2):
+            with pytest.raises(Underway):
+                list(destination.push(batch(*changes, note=note)))
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + bulk.PATIENCE + 1)
+        filed = pushed(destination, batch(*changes, note=note))
+    assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
+    assert stored(sandbox, "Score__c") == {f"a{n}": n for n in range(4)}
+
+
+def test_a_job_is_asked_after_less_and_less_often() -> None:
+    now = time.time()
+    waits = [bulk.Job("j", None, 1, now - age).again().retry_after for age in (0, 8, 40, 3600)]
+    assert [round(wait or 0.0) for wait in waits] == [5, 5, 20, 60]
+
+
+# Answers that cannot be read
+
+
+def job_info(state: str, **more: Any) -> Said:
+    return Said(
+        200, {"id": "750x", "state": state, "numberRecordsProcessed": 2, "numberRecordsFailed": 0, **more}
+    )
+
+
+def scripted(jobs: Callable[[Asked], Said]) -> Callable[[Asked], Said]:
+    def answer(asked: Asked) -> Said:
+        if asked.path == "/services/oauth2/token":
+            return Said(200, {"access_token": "00D!s", "instance_url": "https://acme.my.salesforce.com"})
+        return jobs(asked)
+
+    return answer
+
+
+GOOD = f'"sf__Id","sf__Created","Id"\n"{own(0)}","false","{own(0)}"\n"{own(1)}","false","{own(1)}"\n'
+NOTED = bulk.Job("750x", None, 2, 0.0, True)
+
+
+@pytest.mark.parametrize(
+    ("info", "rows"),
+    [
+        (job_info("JobComplete"), "<html>Please stand by"),
+        (job_info("JobComplete"), GOOD[: len(GOOD) // 2]),
+        (job_info("JobComplete"), GOOD[: GOOD.rindex('"' + own(1) + '","false')]),
+        (job_info("JobComplete"), GOOD.replace(f'"{own(1)}","false"', f'"{own(7)}","false"')),
+        (job_info("JobComplete"), ""),
+        (Said(200, "<html>Please stand by"), GOOD),
+        (job_info("Dreaming"), GOOD),
+        (Said(400, [{"errorCode": "INVALIDJOB", "message": "no"}]), GOOD),
+    ],
+)
+def test_word_of_a_job_that_cannot_be_read_is_asked_for_again_for_a_day(info: Said, rows: str) -> None:
+    def jobs(asked: Asked) -> Said:
+        return info if asked.path == f"{JOBS}/750x" else Said(200, rows, {"Content-Type": "text/csv"})
+
+    changes = [change(n, Score__c=n) for n in range(2)]
+    with answering(scripted(jobs)) as vendor, org(vendor.url) as destination:
+        young = replace(NOTED, at=time.time()).note.text
+        with pytest.raises(Underway):
+            list(destination.push(batch(*changes, note=young)))
+        with pytest.raises(Misunderstood, match="750x cannot be read"):
+            list(destination.push(batch(*changes, note=NOTED.note.text)))
+
+
+def test_a_text_is_read_as_utf_8_though_nobody_says_so(sandbox: Running) -> None:
+    fields = {"salesforce": {"Account": {**FIELDS, "Key__c": {"type": "string", "externalId": True}}}}
+    sandbox.seed({"fields": fields})
+    changes = [
+        Change(Kind.ENTERED, f"u{n}", (Match("Key__c", f"Zoë {n}, “Straße”"),), {"Name": "n"})
+        for n in range(2)
+    ]
+    with org(sandbox.url) as destination:
+        outcomes = by_key(pushed(destination, batch(*changes)))
+    assert {each.status for each in outcomes.values()} == {Status.DELIVERED}
+
+
+@pytest.mark.parametrize("ended", range(1, 7))
+def test_a_session_that_ends_on_the_way_is_renewed_once(
+    ended: int, sandbox: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(sandbox, 2)
+    answer, asked = sandbox.sandbox.answer, count(1)
+
+    def expiring(service: Any, route: Any, call: Any) -> Any:
+        if "oauth2" not in route.path and next(asked) == ended:
+            call.headers = {**call.headers, "authorization": "Bearer refused"}
+        return answer(service, route, call)
+
+    monkeypatch.setattr(sandbox.sandbox, "answer", expiring)
+    with org(sandbox.url) as destination:
+        outcomes = by_key(pushed(destination, batch(*(change(n, Score__c=n) for n in range(2)))))
+    assert {each.status for each in outcomes.values()} == {Status.DELIVERED}
+    assert stored(sandbox, "Score__c") == {"a0": 0, "a1": 1}
+    assert sandbox.stats()["salesforce"]["endpoints"]["POST oauth2/token"]["calls"] == 2
+    assert sandbox.stats()["salesforce"]["endpoints"]["PUT jobs/ingest/{job}/batches"]["records"] == 2

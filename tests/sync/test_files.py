@@ -1,0 +1,308 @@
+"""What is at work over there: killed at every point, overtaken by a newer run, heard out, and never done twice."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from stories import HEATSYNC, Killed, Stage, planned
+
+from connectors import salesforce_bulk as bulk
+from connectors.base import ConfigurationError, Unavailable
+from connectors.salesforce_session import Session
+from sandbox.salesforce_bulk import Job
+from sandbox.server import Running
+from sync import delivery, planning, story
+from sync.fields import Mapping
+from sync.house import House
+from sync.ledger import Ledger, tables
+
+FILES = HEATSYNC.replace(
+    "requests_per_10s: 100000}\nguards", "requests_per_10s: 100000, bulk_above: 2}\nguards"
+)
+ACCOUNTS = (
+    "destination: salesforce\nobject: Account\nmatch: {Key__c: account_id}\nfields: {Plan__c: account.plan}\n"
+)
+UPSERT = ACCOUNTS.replace("fields: {", "mode: upsert\nfields: {Name: account.domain, ")
+FIELDS = {
+    "Key__c": {"type": "string", "length": 64, "externalId": True, "unique": True},
+    "Plan__c": {"type": "string", "length": 64},
+}
+
+
+@pytest.fixture
+def stage(tmp_path: Path, sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    monkeypatch.setattr(bulk, "FIRST_LOOK", 0.02)
+    stage = Stage(tmp_path / "w", sandbox, FILES)
+    stage.mapping("m", ACCOUNTS)
+    return stage
+
+
+def there(stage: Stage, number: int) -> None:
+    """Salesforce has these accounts."""
+    accounts = [{"Id": f"001{n:012}AAA", "Name": f"a{n}", "Key__c": f"a{n}"} for n in range(number)]
+    stage.sandbox.seed({"salesforce": {"Account": accounts}, "fields": {"salesforce": {"Account": FIELDS}}})
+
+
+def plans(number: int, of: str = "plan") -> dict[str, str | None]:
+    return {f"a{n}": f"{of} {n}" for n in range(number)}
+
+
+def seen(stage: Stage) -> dict[str, str | None]:
+    accounts = stage.sandbox.state()["salesforce"]["Account"]
+    return {each["Key__c"]: each.get("Plan__c") for each in accounts}
+
+
+def jobs(stage: Stage) -> list[Job]:
+    store: Any = stage.sandbox.sandbox._world.account("default")["salesforce"]
+    return list(store.jobs.values())
+
+
+def done(stage: Stage) -> list[Job]:
+    return [job for job in jobs(stage) if job.state == "JobComplete"]
+
+
+def notes(house: House) -> list[str | None]:
+    with house.ledger.reading() as connection:
+        return list(connection.scalars(sa.select(tables.batches.c.note).order_by(tables.batches.c.id)))
+
+
+def begun(stage: Stage, run: str = "r") -> str:
+    """A batch that is at work over there, and was not asked after yet."""
+    with stage.house() as house:
+        planned(house, "m", run)
+        (batch,) = house.ledger.due_batches(run)
+        assert delivery.deliver(house, batch).state == "later"
+        assert [job.state for job in jobs(stage)] == ["UploadComplete"]
+    return batch
+
+
+def test_many_go_in_one_file_and_few_by_call(stage: Stage) -> None:
+    there(stage, 9)
+    stage.accounts(plans(9))
+    assert stage.sync().outcomes == {"delivered": 9}
+    assert seen(stage) == plans(9)
+    assert len(done(stage)) == 1
+    stage.accounts(plans(9) | {"a1": "else", "a2": "else"})
+    stage.calls()
+    assert stage.sync().outcomes == {"delivered": 2}
+    assert (len(jobs(stage)), stage.calls()) == (1, 2)
+    stage.sync()
+    assert stage.calls() == 0
+
+
+def test_a_run_of_several_files_is_cut_evenly_and_foretold(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "RECORDS", 12)
+    there(stage, 20)
+    stage.accounts(plans(20))
+    with stage.house() as house:
+        assert planned(house, "m", "r").calls == 2 * bulk.CALLS
+        assert len(house.ledger.due_batches("r")) == 2
+        assert story.deliver_run(house, "r", house.mappings["m"]) is None
+    assert [len(job.done) for job in done(stage)] == [10, 10]
+    assert seen(stage) == plans(20)
+
+
+class Death:
+    """The process is killed before the n-th thing that it does with the ledger or with Salesforce: after the one before."""
+
+    def __init__(self, at: int) -> None:
+        self.at, self.count, self.dead = at, 0, False
+
+    def step(self) -> None:
+        if self.dead:
+            raise Killed
+        self.count += 1
+        if self.count == self.at:
+            self.dead = True
+            raise Killed
+
+    @contextmanager
+    def stalking(self) -> Iterator[None]:
+        call, note, settle, conclude = Session.call, Ledger.note, Ledger.settle, Ledger.conclude
+
+        def stalked(real: Any) -> Any:
+            def doing(of: Any, *arguments: Any, **more: Any) -> Any:
+                self.step()
+                return real(of, *arguments, **more)
+
+            return doing
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Session, "call", stalked(call))
+            patch.setattr(Ledger, "note", stalked(note))
+            patch.setattr(Ledger, "settle", stalked(settle))
+            patch.setattr(Ledger, "conclude", stalked(conclude))
+            # Who is dead gives nothing back.
+            patch.setattr(Ledger, "give_back", self._unless_dead(Ledger.give_back))
+            yield
+
+    def _unless_dead(self, real: Any) -> Any:
+        def doing(of: Any, *arguments: Any, **more: Any) -> Any:
+            return None if self.dead else real(of, *arguments, **more)
+
+        return doing
+
+
+def due_now(house: House) -> None:
+    """What was to be waited for has passed."""
+    with house.ledger.writing() as connection:
+        connection.execute(tables.batches.update().values(lease_until=0.0, not_before=0.0))
+
+
+def deliver_all(house: House) -> None:
+    while True:
+        for batch in house.ledger.due_batches("r"):
+            delivery.deliver(house, batch)
+        when = house.ledger.next_due("r", "m")
+        if when is None:
+            return
+        house.rest(0.005)
+
+
+@pytest.mark.parametrize("text", [ACCOUNTS, UPSERT], ids=["update", "upsert"])
+@pytest.mark.parametrize("newer", [False, True], ids=["resumed", "overtaken"])
+def test_whoever_is_killed_anywhere_leaves_a_file_that_is_heard_of_and_done_once(
+    text: str, newer: bool, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # How long a query may not show what was just made is tested elsewhere.
+    monkeypatch.setattr(Mapping, "lag", 0.0)
+    stage.mapping("m", text)
+    for at in range(1, 100):
+        there(stage, 0 if text is UPSERT else 5)
+        (stage.folder / ".heatsync" / "ledger.db").unlink(missing_ok=True)
+        stage.accounts(plans(5))
+        with stage.house() as house:
+            planned(house, "m", "r")
+            death = Death(at)
+            with death.stalking(), suppress(Killed):
+                deliver_all(house)
+            due_now(house)
+            if not newer:
+                deliver_all(house)
+                assert len(done(stage)) == 1, f"killed at {at}"
+                assert house.ledger.outcome_counts("r", "m")["delivered"] == 5
+        if newer:
+            stage.accounts(plans(5, "newer"))
+            assert stage.sync().code == 0
+        assert seen(stage) == plans(5, "newer" if newer else "plan"), f"killed at {at}"
+        if not death.dead:
+            break
+    else:
+        raise AssertionError("it never ends")
+    assert at > 10
+
+
+def test_a_newer_run_waits_for_what_is_at_work_and_sends_what_differs_then(stage: Stage) -> None:
+    there(stage, 4)
+    stage.accounts(plans(4))
+    begun(stage)
+    stage.accounts(plans(4) | {"a0": "newer", "a1": "newer", "a2": "newer"})
+    ended = stage.sync()
+    assert (ended.outcomes, ended.only["planned"]["unchanged"]) == ({"delivered": 3}, 1)
+    assert seen(stage) == plans(4) | {"a0": "newer", "a1": "newer", "a2": "newer"}
+    assert [len(job.done) for job in done(stage)] == [4, 3]
+
+
+def test_what_a_run_that_gave_up_had_at_work_is_heard_out_by_the_next(stage: Stage) -> None:
+    there(stage, 4)
+    stage.accounts(plans(4))
+    begun(stage)
+    with stage.house() as house:
+        house.ledger.finish_run("r", "m", "it took too long")
+    stage.calls()
+    assert stage.sync().only["planned"]["unchanged"] == 4
+    assert len(jobs(stage)) == 1
+    assert stage.calls() == 4, "a login, two looks and a list"
+    with stage.house() as house:
+        assert house.ledger.outcome_counts("r", "m")["delivered"] == 4
+
+
+def test_what_is_at_work_for_too_long_is_not_overtaken(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    there(stage, 4)
+    stage.accounts(plans(4))
+    begun(stage)
+    stage.accounts(plans(4, "newer"))
+    monkeypatch.setattr("sandbox.salesforce_bulk.LOOKS", 10_000)
+    monkeypatch.setattr(planning, "PATIENCE", 0.3)
+    ended = stage.sync()
+    assert (ended.code, ended.only["state"]) == (3, "failed")
+    assert "an older run is still being delivered" in ended.only["cause"]
+    monkeypatch.undo()
+    monkeypatch.setattr(bulk, "FIRST_LOOK", 0.02)
+    assert stage.sync().code == 0
+    assert seen(stage) == plans(4, "newer")
+
+
+def test_a_file_that_gets_on_is_no_standstill(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    there(stage, 4)
+    stage.accounts(plans(4))
+    passed = [0.0]
+
+    class Clock:
+        """Five minutes between two looks."""
+
+        @staticmethod
+        def monotonic() -> float:
+            return passed[0]
+
+        @staticmethod
+        def time() -> float:
+            import time
+
+            return time.time()
+
+    real = delivery.deliver
+
+    def deliver(house: House, batch: str) -> delivery.Delivery:
+        passed[0] += 600.0
+        return real(house, batch)
+
+    look = bulk.Jobs._look
+
+    def getting_on(self: bulk.Jobs, job: bulk.Job) -> Any:
+        if job.done < 3:
+            return {"id": job.id, "state": "InProgress", "numberRecordsProcessed": job.done + 1}
+        return look(self, job)
+
+    monkeypatch.setattr(story, "time", Clock)
+    monkeypatch.setattr(delivery, "deliver", deliver)
+    monkeypatch.setattr(bulk.Jobs, "_look", getting_on)
+    monkeypatch.setattr("sandbox.salesforce_bulk.LOOKS", 1)
+    with stage.house() as house:
+        planned(house, "m", "r")
+        assert story.deliver_run(house, "r", house.mappings["m"]) is None
+    assert passed[0] > 2 * story.STANDSTILL
+
+
+def test_a_file_whose_every_upload_is_lost_is_not_tried_for_ever(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there(stage, 4)
+    stage.accounts(plans(4))
+    real = Session.call
+
+    def call(self: Session, ask: Any, safe: bool = True) -> Any:
+        if getattr(ask, "args", ("",))[0] == "PUT":
+            raise Unavailable("Salesforce cannot be reached")
+        return real(self, ask, safe)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "call", call)
+        assert stage.sync().code == 3
+    assert [job.state for job in jobs(stage)] == ["Open"]
+    with stage.house() as house:
+        due_now(house)
+    assert stage.sync().outcomes == {"delivered": 4}
+    assert sorted(job.state for job in jobs(stage)) == ["Aborted", "JobComplete"]
+
+
+@pytest.mark.parametrize("number", ["many", "0", "-1"])
+def test_a_threshold_is_a_whole_number(number: str, stage: Stage) -> None:
+    stage.heatsync = FILES.replace("bulk_above: 2", f"bulk_above: {number}")
+    with pytest.raises(ConfigurationError, match=f"expected a whole number such as 100, found `{number}`"):
+        stage.opened()
