@@ -99,8 +99,8 @@ def test_a_plain_repeat_after_a_crash_is_recognised_as_one(
     sent: list[Any] = []
     real = Ledger.claim
 
-    def noted(self: Ledger, *arguments: Any) -> Any:
-        claimed = real(self, *arguments)
+    def noted(self: Ledger, *arguments: Any, **options: Any) -> Any:
+        claimed = real(self, *arguments, **options)
         assert claimed is not None
         sent.append(
             [(p.change.version, dict(p.change.fields), dict(p.change.before)) for p in claimed.planned]
