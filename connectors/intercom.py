@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -173,8 +173,7 @@ class Intercom:
     ) -> Iterator[Found]:
         tagged = self._tags.reader()
         if object == "companies":
-            with ThreadPoolExecutor(CONCURRENCY) as pool:
-                yield from pool.map(lambda lookup: self._find_company(lookup, fields, tagged), lookups)
+            yield from self._find_companies(lookups, fields, tagged)
             return
         done = 0
         while done < len(lookups):
@@ -209,6 +208,19 @@ class Intercom:
             if not following:
                 return records.indexed(people)
             page = {"per_page": PER_PAGE, "starting_after": following.get("starting_after")}
+
+    def _find_companies(
+        self, lookups: Sequence[Lookup], fields: Mapping[str, FieldType], tagged: records.Tagged
+    ) -> Iterator[Found]:
+        """One by one, several at once. When one fails, what was found by those under way comes before its error."""
+        with futures.ThreadPoolExecutor(CONCURRENCY) as pool:
+            calls = [pool.submit(self._find_company, lookup, fields, tagged) for lookup in lookups]
+            try:
+                futures.wait(calls, return_when=futures.FIRST_EXCEPTION)
+            finally:
+                pool.shutdown(cancel_futures=True)
+        made = [call for call in calls if not call.cancelled()]
+        yield from (call.result() for call in sorted(made, key=lambda call: call.exception() is not None))
 
     def _find_company(self, lookup: Lookup, fields: Mapping[str, FieldType], tagged: records.Tagged) -> Found:
         if lookup.remote_id:

@@ -316,17 +316,28 @@ def _find(
     """Look for the candidates that are not known yet."""
     types = {f.name: f.type for f in rendered.fields}
     done, of = 0, comparison.candidates()
+
+    def take(asked: list[Lookup], answers: list[Found]) -> None:
+        matched = comparison.found(answers, mapping.mode == "upsert")
+        records = _learn(comparison, house, reached, asked, matched)
+        if keep:
+            house.ledger.remember_records(reached.bound, records)
+
     for chunk in comparison.lookups():
         step = max(reached.destination.limits.lookups, 1) * 4
         for start in range(0, len(chunk), step):
             house.rest()
             asked = chunk[start : start + step]
-            answers = list(reached.destination.find(mapping.object, asked, types))
+            answers: list[Found] = []
+            try:
+                for found in reached.destination.find(mapping.object, asked, types):
+                    answers.append(found)
+            except HeatsyncError:
+                # What was found before a call failed is not asked for again.
+                take(asked, answers)
+                raise
             _every_answer(asked, answers, mapping)
-            matched = comparison.found(answers, mapping.mode == "upsert")
-            records = _learn(comparison, house, reached, asked, matched)
-            if keep:
-                house.ledger.remember_records(reached.bound, records)
+            take(asked, answers)
             done += len(asked)
             progress(mapping.name, "looking up", done, of)
 

@@ -45,9 +45,7 @@ def test_under_all_faults_everybody_has_the_tags_of_their_audiences(
     seed: int, object: str, tmp_path: Path
 ) -> None:
     faults = Faults({ALL: 0.3, **OF_RECORDS}, seed=seed, slow=0.01)
-    # Companies are looked up one by one: where all are in doubt, all these calls must succeed in a row.
-    people = 12 if object == "contacts" else 6
-    tagged(tmp_path / "w", faults, object, seed=seed, days=3 if RUNS else 2, people=people)
+    tagged(tmp_path / "w", faults, object, seed=seed, days=3 if RUNS else 2, people=12)
 
 
 @pytest.mark.parametrize("kind", [kind for kind, each in KINDS.items() if "salesforce" in each.vendors])

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from stories import CONTACTS, DAY, HEATSYNC, USERS, Ended, Stage, numbered, planned, unattended
 
-from connectors.base import Batch, ConfigurationError, HeatsyncError, Lookup, Outcome, Unavailable
+from connectors.base import Batch, ConfigurationError, Found, HeatsyncError, Lookup, Outcome, Unavailable
 from connectors.hubspot import HubSpot
+from connectors.intercom import Intercom
 from connectors.segment import Segment
 from sandbox.server import Running
 from sync import alerts, planning, story
@@ -195,6 +196,41 @@ def test_requests_of_a_plan_that_failed_are_counted(stage: Stage, monkeypatch: p
     ended = stage.sync()
     assert ended.code == 3
     assert ended.only["calls"] == stage.calls() > 1
+
+
+def test_who_was_found_before_a_call_failed_is_not_looked_up_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping(
+        "m",
+        "destination: intercom\nobject: companies\nmatch: {company_id: account_id}\nfields: {plan: account.plan}\n",
+    )
+    stage.sandbox.seed(
+        {
+            "intercom": {
+                "companies": [{"id": f"o{n}", "company_id": f"a{n}", "name": "x"} for n in range(9)]
+            },
+            "fields": {"intercom": {"companies": {"plan": {"type": "string"}}}},
+        }
+    )
+    stage.accounts({f"a{n}": "pro" for n in range(9)})
+    asked: list[str] = []
+    failing, real = [True], Intercom._find_company
+
+    def find(self: Intercom, lookup: Lookup, *arguments: Any) -> Found:
+        asked.append(lookup.key)
+        if lookup.key == "a0" and failing:
+            raise Unavailable("Intercom answered 503")
+        return real(self, lookup, *arguments)
+
+    monkeypatch.setattr(Intercom, "_find_company", find)
+    assert stage.sync().code == 3
+    found = set(asked) - {"a0"}
+    asked.clear()
+    failing.clear()
+    assert stage.sync().outcomes == {"delivered": 9}
+    assert found
+    assert sorted(asked) == sorted({f"a{n}" for n in range(9)} - found)
 
 
 def test_who_rests_is_counted_where_he_rests(stage: Stage) -> None:
