@@ -13,7 +13,6 @@ from typing import Any
 from celery import Celery
 
 from connectors.base import Change, FieldType, Kind, Match
-from sandbox.quotas import Limits
 from sandbox.server import Running, running
 from sync import workspace
 from sync.house import House
@@ -22,9 +21,6 @@ from sync.ledger import Planned, Run
 CELERY = str(Path(sys.executable).with_name("celery"))
 RECORDS = 25
 """In a batch, where a batch is a call and where it is not."""
-
-
-LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +35,6 @@ class Case:
     seconds: float
     state: dict[str, Any]
     id: Callable[[str, int], str | None]
-    limits: Limits = LIMITS
     field: str = "role"
     calls_per_batch: int = 1
 
@@ -56,7 +51,7 @@ class Measured:
 def measure(case: Case, folder: Path, redis_url: str, seconds: float) -> Measured:
     """Let two workers deliver for so long, and see how many calls arrive."""
     batches = int((seconds + 8) * case.calls / case.seconds / case.calls_per_batch) + 10
-    with running(quotas=True, limits=case.limits) as sandbox:
+    with running(quotas=True) as sandbox:
         sandbox.seed(case.state)
         first = _filled(case, folder, sandbox.url, batches // 2 + 1)
         environ = os.environ | {
