@@ -249,7 +249,7 @@ slowly = settings(
 
 
 def test_every_world_is_scored_alike_from_files_and_from_postgresql(database: Stocked) -> None:
-    @settings(slowly, max_examples=examples(3))
+    @settings(slowly, max_examples=examples(2))
     @given(cases(count=3))
     def law(case: Case) -> None:
         world, trees, own = case

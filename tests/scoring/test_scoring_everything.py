@@ -102,7 +102,7 @@ slowly = settings(
 def test_every_column_is_what_the_definitions_say(model: str) -> None:
     compared = 0
 
-    @settings(slowly, max_examples=examples(3))
+    @settings(slowly, max_examples=examples(2))
     @given(cases([model]))
     def law(case: Case) -> None:
         nonlocal compared
