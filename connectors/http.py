@@ -54,7 +54,8 @@ def retry_after(answer: Answer) -> float | None:
         return None
 
 
-E_MAIL = re.compile(r"[\w.+%&'~-]+@[\w-]+(?:\.[\w-]+)+")
+# From where a word begins: from each of its letters on, a long text would take minutes.
+E_MAIL = re.compile(r"(?<![\w.+%&'~-])[\w.+%&'~-]+@[\w-]+(?:\.[\w-]+)+")
 
 
 def words(body: Any, *secrets: str) -> str:

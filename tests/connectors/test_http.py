@@ -3,7 +3,7 @@
 import pytest
 
 from connectors.base import Quota, Unauthorized, Unavailable
-from connectors.http import ATTEMPTS, PATIENCE, Answer, Line, Lost, retry_after
+from connectors.http import ATTEMPTS, PATIENCE, Answer, Line, Lost, retry_after, words
 
 
 class Recorder:
@@ -138,3 +138,9 @@ def test_what_the_vendor_says_of_its_quota_is_passed_on() -> None:
     line = Line("Vendor", throttle, lambda: None, quota=lambda a: Quota(a.status))
     line.call(Vendor(answer(200)))
     assert throttle.quotas == [Quota(200)]
+
+
+@pytest.mark.parametrize("said", ["x", "x@", "x.", "<"])
+def test_a_long_answer_is_shortened_without_going_through_it_from_each_of_its_letters(said: str) -> None:
+    assert words(f"{said * 500_000} a@b.com") == (said * 500_000)[:500]
+    assert words(f"{said * 10} a.b@c-d.example, e@f.org!") == f"{said * 10} (e-mail), (e-mail)!"
