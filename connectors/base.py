@@ -82,13 +82,17 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Changes that travel together. `id` is also the idempotency key. `note` is the last `Note` on it."""
+    """Changes that travel together. `id` is also the idempotency key. `note` is the last `Note` on it.
+
+    `late`: its run is over. What is at work on it is heard out, nothing else is begun.
+    """
 
     id: str
     destination: str
     object: str
     changes: tuple[Change, ...]
     note: str = ""
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

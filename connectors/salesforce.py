@@ -49,6 +49,9 @@ from connectors.salesforce_records import BATCH, Item
 from connectors.salesforce_session import API_VERSION, Session, codes, quota, wait
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
+AT_ONCE = 10
+"""Calls of one push. Of fifty thousand records that no file can take, the rest comes later: somebody may pause or stop
+in between."""
 LOCK_WAIT = 15
 """Seconds until a record is tried again that somebody else was writing."""
 NAME_LENGTH = 40
@@ -204,30 +207,38 @@ class Salesforce:
 
     def push(self, batch: Batch) -> Iterator[Outcome | Note]:
         _check_names(batch.object)
+        heard: set[str] = set()
+        if batch.note:
+            # Before anything else is asked that may fail: the job works whatever else there is.
+            job = bulk.read(batch.note)
+            made_ready = [_ready(change, {job.by.lower()} if job.by else set()) for change in batch.changes]
+            its = [item for item in made_ready if isinstance(item, Item)]
+            heard = yield from self._jobs.hear(job, batch, its)
         items: list[Item] = []
         external = self._external(batch)
         for change in batch.changes:
-            if change.kind is Kind.LEFT and change.remote_id is None:
-                cause = "there is no record to leave"
-                yield Outcome(change.key, Status.SKIPPED, code="not_found", cause=cause)
+            item = _ready(change, external)
+            if change.key in heard:
                 continue
-            item = records.item(change, _keyed(change, external))
             if isinstance(item, Outcome):
                 yield item
             else:
                 items.append(item)
-        if batch.note:
-            items = yield from self._jobs.hear(bulk.read(batch.note), batch, items)
+        yield from self._send(batch, items)
+
+    def _send(self, batch: Batch, items: list[Item]) -> Iterator[Outcome | Note]:
+        """Everybody by the fewest calls, and of those that go by call so many that one may stop in between."""
         least = self._least(batch, len(items))
+        room = iter(range(AT_ONCE))
         for ways in records.layers(items):
             by_job: list[Sequence[Item]] = []
             for way in ways:
                 small, large = _parted(way, least)
-                yield from self._write_all(batch.object, small)
+                yield from self._write_all(batch.object, small, room)
                 by_job += [large] if large else []
             for large in by_job:
                 yield from self._jobs.send(batch.object, large)
-                yield from self._write_all(batch.object, large)
+                yield from self._write_all(batch.object, large, room)
 
     def _least(self, batch: Batch, changes: int) -> int | None:
         """From how many records on a job is made for those that go the same way; None: for nobody."""
@@ -236,9 +247,14 @@ class Salesforce:
         above = min(self.limits.files.above, self.limits.files.records // 4)
         return min(above + 1, bulk.WORTH) if changes > above and self._jobs.take(batch) else None
 
-    def _write_all(self, object: str, items: Sequence[Item]) -> Iterator[Outcome]:
+    def _write_all(self, object: str, items: Sequence[Item], room: Iterator[int]) -> Iterator[Outcome]:
         for start in range(0, len(items), BATCH):
-            yield from self._write(object, items[start : start + BATCH])
+            part = items[start : start + BATCH]
+            if next(room, None) is None:
+                now = datetime.now(UTC)
+                yield from (Outcome(item.change.key, Status.DEFERRED, until=now) for item in part)
+            else:
+                yield from self._write(object, part)
 
     def _external(self, batch: Batch) -> set[str]:
         """The external id fields of the object, in lower case, when anybody is new."""
@@ -376,6 +392,13 @@ def _keyed(change: Change, external: set[str]) -> str | None:
     if change.remote_id is not None:
         return None
     return next((match.field for match in change.match if match.field.lower() in external), None)
+
+
+def _ready(change: Change, external: set[str]) -> Item | Outcome:
+    if change.kind is Kind.LEFT and change.remote_id is None:
+        cause = "there is no record to leave"
+        return Outcome(change.key, Status.SKIPPED, code="not_found", cause=cause)
+    return records.item(change, _keyed(change, external))
 
 
 def _parted(way: Sequence[Item], least: int | None) -> tuple[Sequence[Item], Sequence[Item]]:

@@ -45,10 +45,12 @@ UNTAKEN = 3600.0
 """Seconds without a job after Salesforce refused to make one."""
 NOTHING = "#N/A"
 """What empties a field: an empty cell leaves it as it is."""
+LONGEST = 131_072
+"""Characters of a cell: no field takes more, and Python's csv reads no more."""
 WORKING = ("UploadComplete", "InProgress")
 ENDED = ("JobComplete", "Failed", "Aborted")
-ERROR = re.compile(r"([A-Za-z][A-Za-z0-9_]*):(.*):([\w.,\s]*?)\s*--\s*", re.DOTALL)
-"""`CODE:message:fields --`, as it was seen; the guide only says "error code and message"."""
+CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+NAMES = re.compile(r"[\w.,\s]*")
 
 Told = Callable[[Item, Mapping[str, Any]], Outcome]
 """An item and the error that was said of it -> its outcome."""
@@ -85,7 +87,8 @@ OVER = Note("")
 def suits(item: Item) -> bool:
     """Whether a file can say it: what empties a field cannot be the value of one."""
     return not any(
-        isinstance(value, str) and (value.strip() == NOTHING or not _is_unicode(value))
+        isinstance(value, str)
+        and (value.strip() == NOTHING or len(value) > LONGEST or not _is_unicode(value))
         for value in item.values.values()
     )
 
@@ -139,7 +142,10 @@ def rows(text: str) -> list[dict[str, str]] | None:
     """The rows of a list of results by column, in lower case; None where the text is no such list, or not all of it."""
     if not text.strip():
         return []
-    header, *found = csv.reader(io.StringIO(text, newline=""))
+    try:
+        header, *found = csv.reader(io.StringIO(text, newline=""))
+    except csv.Error:
+        return None
     columns = [name.lower() for name in header]
     if "sf__id" not in columns or any(len(cells) != len(columns) for cells in found):
         return None
@@ -147,12 +153,15 @@ def rows(text: str) -> list[dict[str, str]] | None:
 
 
 def error(text: str) -> dict[str, Any]:
-    """What is said of a row that failed, in the form in which Collections say it."""
-    found = ERROR.fullmatch(text.strip())
-    if found is None:
+    """What is said of a row that failed, in the form in which Collections say it.
+
+    `CODE:message:fields --`, as it was seen; the guide only says "error code and message".
+    """
+    code, _, said = text.strip().partition(":")
+    message, colon, names = said.removesuffix("--").rpartition(":")
+    if not (said.endswith("--") and colon and CODE.fullmatch(code) and NAMES.fullmatch(names)):
         return {"message": text}
-    fields = [name for name in re.split(r"[,\s]+", found[3]) if name]
-    return {"statusCode": found[1], "message": found[2], "fields": fields}
+    return {"statusCode": code, "message": message, "fields": names.replace(",", " ").split()}
 
 
 class Jobs:
@@ -217,34 +226,38 @@ class Jobs:
             if info is not None and info["state"] == "Open":
                 self._misread(answer, "a closed file")
 
-    def _abort(self, job: Job) -> None:
+    def _abort(self, job: Job) -> Answer:
         """As far as that goes: a job that is open does nothing, one that has ended is not stopped."""
-        self._change(job, "Aborted")
+        return self._change(job, "Aborted")
 
     def _change(self, job: Job, state: str) -> Answer:
         path, body = f"jobs/ingest/{job.id}", {"state": state}
         return self._call(lambda client: client.restful(path, method="PATCH", json=body))
 
-    def hear(self, job: Job, batch: Batch, items: list[Item]) -> Generator[Outcome | Note, None, list[Item]]:
-        """What became of the items that a job is at work on; answers those that it was not, or left.
+    def hear(self, job: Job, batch: Batch, items: list[Item]) -> Generator[Outcome | Note, None, set[str]]:
+        """What became of the items that a job is at work on; answers the keys of those that have their outcome.
 
-        Raises Underway while it works.
+        Raises Underway while it works, and Unauthorized where somebody stopped it over there.
         """
         info = self._look(job)
         if info is None:
             yield OVER
-            return items
+            return set()
         if info["state"] == "Open":
-            if job.uploaded:
+            if job.uploaded and not batch.late:
                 self._close(job)
                 raise job.again()
-            self._abort(job)
+            if self._abort(job).status >= 400:
+                # Somebody may just have closed it.
+                raise job.again()
             yield OVER
-            return items
+            return set()
         if info["state"] in WORKING:
             if time.time() - job.at > PATIENCE:
                 self._abort(job)
-            done = int(info.get("numberRecordsProcessed") or 0)
+            done = info.get("numberRecordsProcessed") or 0
+            if not isinstance(done, int):
+                self._unread(job, f"{done!r} records processed")
             if done > job.done:
                 yield replace(job, done=done).note
             raise job.again(moved=done > job.done)
@@ -258,7 +271,12 @@ class Jobs:
                 self._failed.add(batch.id)
         yield from told.values()
         yield OVER
-        return [item for item in items if item.change.key not in told]
+        if info["state"] == "Aborted" and time.time() - job.at <= PATIENCE:
+            raise Unauthorized(
+                f"Somebody aborted bulk job {job.id} in Salesforce. What it had not written is not sent before the"
+                " mapping is resumed."
+            )
+        return set(told)
 
     def _results(self, job: Job, info: Mapping[str, Any], items: Sequence[Item]) -> dict[str, Outcome]:
         """What was said of the items, by our key. Raises Underway for lists that are not all there."""
@@ -325,7 +343,11 @@ class Jobs:
 
 
 def read(note: str) -> Job:
-    return Job(**json.loads(note))
+    """The job of a note. Raises Misunderstood for a note of another version, which is looked after by nobody."""
+    try:
+        return Job(**json.loads(note))
+    except (TypeError, ValueError):
+        raise Misunderstood("what was noted of a Salesforce bulk job cannot be read", note) from None
 
 
 def _goes(item: Item, job: Job) -> bool:

@@ -28,6 +28,9 @@ from sync.ledger import SCHEMA_CODES, Claimed, Run
 FLUSH = 1_000
 """Outcomes that are written together."""
 LONGEST_WAIT = 3600.0
+WAIT = 30.0
+"""Seconds until a batch that creates asks again whether another's records are in the making."""
+ORPHAN_WAIT = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,8 @@ class Delivery:
     """What became of a batch: `done`, `later` (at `until`), `stopped` (nobody should go on), or `gone`.
 
     A batch is gone when it was not to be had: done already, superseded, or somebody else's. `error` says why it
-    is not simply done. `ended` tells that the whole run of the mapping ended with it, `moved` that
-    what is at work on it over there got on.
+    is not simply done. `ended` tells that the whole run of the mapping ended with it, `moved` that a part of it is
+    done, or that what is at work on it over there got on. `underway` says what that is.
     """
 
     state: str
@@ -44,18 +47,21 @@ class Delivery:
     until: float = 0.0
     ended: bool = False
     moved: bool = False
+    underway: str = ""
 
 
-def deliver(house: House, batch_id: str, late: bool = False) -> Delivery:
+def deliver(house: House, batch_id: str, heir: Mapping | None = None) -> Delivery:
     """Claim a batch, push it, and believe only what was answered.
 
-    `late`: its run is over, and all that is wanted is what came of what is at work on it over there.
+    With an `heir` its run is over, and all that is wanted is what came of what is at work on it over there. The heir is
+    the mapping that waits for it: that of the batch may be gone.
     """
+    late = heir is not None
     claimed = house.ledger.claim(batch_id, owner(secrets.token_hex(4)), late=late)
     if claimed is None:
         return Delivery("gone")
     with house.keeper.keeping(lambda: house.ledger.extend(claimed)):
-        delivery = _safely(house, claimed, late)
+        delivery = _safely(house, claimed, heir)
     calls = house.calls(claimed.mapping).take()
     if calls:
         house.ledger.add_calls(claimed.run, claimed.mapping, calls, 0.0)
@@ -65,9 +71,13 @@ def deliver(house: House, batch_id: str, late: bool = False) -> Delivery:
     return delivery
 
 
-def _safely(house: House, claimed: Claimed, late: bool) -> Delivery:
+def _safely(house: House, claimed: Claimed, heir: Mapping | None) -> Delivery:
     book = house.ledger
-    mapping = house.mappings.get(claimed.mapping)
+    mapping = house.mappings.get(claimed.mapping) or heir
+    if mapping is None and claimed.note:
+        # What is at work on it may still write: it is heard out by whoever next writes to this object.
+        book.give_back(claimed, time.time() + ORPHAN_WAIT, burn=False, untouched=True)
+        return Delivery("stopped", ConfigurationError(f"the mapping {claimed.mapping} is no longer there"))
     if mapping is None:
         book.park_batch(claimed, f"the mapping {claimed.mapping} is no longer there")
         return Delivery("done", ended=book.finish_run(claimed.run, claimed.mapping))
@@ -81,11 +91,11 @@ def _safely(house: House, claimed: Claimed, late: bool) -> Delivery:
             return Delivery("stopped", error)
         _admit(house, mapping, reached, claimed)
         untouched = False
-        return _deliver(house, mapping, reached, claimed, late)
+        return _deliver(house, mapping, reached, claimed, late=heir is not None)
     except Underway as underway:
         until = time.time() + (underway.retry_after or 0.0)
         book.give_back(claimed, until, burn=False)
-        return Delivery("later", until=until, moved=underway.moved)
+        return Delivery("later", until=until, moved=underway.moved, underway=underway.told)
     except Paused as error:
         book.give_back(claimed, time.time() + 60, burn=False, untouched=True)
         return Delivery("stopped", error)
@@ -100,6 +110,9 @@ def _safely(house: House, claimed: Claimed, late: bool) -> Delivery:
         book.pause(mapping.name, str(error), house.credential(mapping))
         return Delivery("stopped", error)
     except (Misunderstood, ConfigurationError) as error:
+        if claimed.note and untouched:
+            book.give_back(claimed, time.time() + 60, burn=False, untouched=True)
+            return Delivery("stopped", error)
         evidence = getattr(error, "evidence", "")
         book.park_batch(claimed, f"{error.told}\n{evidence}".strip(), mapping.vendor.readable)
         return Delivery("done", error)
@@ -133,8 +146,14 @@ def _deliver(house: House, mapping: Mapping, reached: Reached, claimed: Claimed,
         lock = f"create {claimed.account} {claimed.object}"
         with house.creating[lock], alone(house, lock):
             # What is at work over there knows its records by what they had when it began.
-            looked_up = claimed if claimed.note else _with_known_ids(house, mapping, reached, claimed)
-            if not house.ledger.begin(claimed):
+            looked_up = claimed
+            if not claimed.note:
+                if house.ledger.at_work_beside(claimed):
+                    raise Underway(
+                        f"{claimed.id} waits: another mapping's records may be in the making", WAIT
+                    )
+                looked_up = _with_known_ids(house, mapping, reached, claimed)
+            if not house.ledger.begin(looked_up):
                 raise Unavailable(f"{claimed.id} was taken over by another process", 1)
             return _push(house, mapping, reached, looked_up)
     return _push(house, mapping, reached, claimed)
@@ -158,7 +177,8 @@ def _push(house: House, mapping: Mapping, reached: Reached, claimed: Claimed, la
             _note_fields(house, mapping, reached, batch)
 
     try:
-        for outcome in reached.destination.push(claimed.batch) if claimed.planned else ():
+        batch = replace(claimed.batch, late=late)
+        for outcome in reached.destination.push(batch) if claimed.planned else ():
             if isinstance(outcome, Note):
                 keep()
                 if not house.ledger.note(claimed, outcome.text):
@@ -184,8 +204,9 @@ def _push(house: House, mapping: Mapping, reached: Reached, claimed: Claimed, la
         )
     if due:
         keep()
-        house.ledger.give_back(claimed, max(due), burn=False)
-        return Delivery("later", until=max(due))
+        # What was put off was not begun, and whatever else there was has its outcome.
+        house.ledger.give_back(claimed, max(due), burn=False, untouched=True)
+        return Delivery("later", until=max(due), moved=len(due) < len(claimed.planned))
     calls = house.calls(mapping.name).take()
     ended = house.ledger.conclude(claimed, earned, recheck, calls)
     _note_fields(house, mapping, reached, earned)

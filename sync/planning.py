@@ -81,10 +81,10 @@ def plan(
                 f"{mapping.name}: run {pending} of all its records waits or is on its way. Approve or cancel it, or"
                 " let it end, before a few records are sent by themselves."
             )
-        _end_flights(house, reached)
+        lost = _end_flights(house, mapping, reached, progress)
         if schema_changed(house, mapping, reached):
             house.ledger.reconsider(reached.bound, ledger.SCHEMA_CODES)
-        return _plan(house, mapping, reached, run_id, as_of, scope, progress, True, show, offline)
+        return _plan(house, mapping, reached, run_id, as_of, scope, progress, True, show, offline, lost)
 
 
 def _own(house: House, mapping: Mapping, reached: Reached) -> None:
@@ -135,26 +135,32 @@ def schema_changed(house: House, mapping: Mapping, reached: Reached) -> bool:
     return schema != care.schema and not (care.schema is None and lacking)
 
 
-def _end_flights(house: House, reached: Reached) -> None:
+def _end_flights(house: House, mapping: Mapping, reached: Reached, progress: Progress) -> int:
     """Make older runs void: nobody may begin their batches any more, and whoever began is waited for.
 
-    So is what is at work over there: it would overwrite newer values whenever it gets to it. A batch that comes back
-    unfinished meanwhile is void as well: hence in turns.
+    So is what is at work over there: it would overwrite newer values whenever it gets to it, also that of mappings
+    which are no longer there. A batch that comes back unfinished meanwhile is void as well: hence in turns. Answers
+    how many records were heard of that were not delivered: their own run is over, and nobody else would tell.
     """
-    until = time.monotonic() + PATIENCE
-    while house.ledger.supersede(reached.bound):
+    began, until, lost = time.time(), time.monotonic() + PATIENCE, 0
+    still, why = f"{mapping.name}: an older run is still being delivered.", ""
+    while house.ledger.supersede(reached.bound, house.mappings):
         house.bury_the_dead()
-        still = f"{reached.bound.mapping}: an older run is still being delivered."
-        for batch, due in house.ledger.noted(reached.bound):
+        for batch, due in house.ledger.noted(reached.bound, house.mappings):
             wait = due - time.time()
             if wait > PATIENCE:
-                raise Unavailable(still, wait)
-            heard = delivery.deliver(house, batch, late=True) if wait <= 0 else None
+                raise Unavailable(f"{still} {why}".strip(), wait)
+            heard = delivery.deliver(house, batch, heir=mapping) if wait <= 0 else None
             if heard is not None and heard.error is not None and heard.state != "done":
                 raise heard.error
+            if heard is not None and heard.underway:
+                why = heard.underway
+            lost += house.ledger.lost(batch, began) if heard is not None and heard.state != "gone" else 0
         if time.monotonic() > until:
-            raise Unavailable(still, 60)
+            raise Unavailable(f"{still} {why}".strip(), 60)
+        progress(mapping.name, "waiting for an older run", 0, 0)
         house.rest(0.2)
+    return lost
 
 
 def _plan(
@@ -168,7 +174,9 @@ def _plan(
     keep: bool,
     show: int,
     offline: bool,
+    lost: int = 0,
 ) -> Plan:
+    """`lost` records of older runs turned out undelivered just before."""
     book, bound = house.ledger, reached.bound
     started = time.monotonic()
     create = mapping.mode == "upsert"
@@ -226,7 +234,7 @@ def _plan(
             plan.new_fields = _missing_fields(mapping, reached, rendered)
             if keep and not plan.new_fields:
                 book.remember_care(bound, fields_made=mapping.meaning)
-        planned = _planned(counts, total, calls, plan.new_fields) | {"partial": scope.partial}
+        planned = _planned(counts, total, calls, plan.new_fields) | {"partial": scope.partial, "lost": lost}
         state, ended = ("held", None) if total else ("done", time.time())
         plan.run = replace(run, planned=planned, cause="; ".join(plan.reasons), state=state, ended_at=ended)
         if keep:

@@ -202,9 +202,10 @@ def deliver_run(
     size = reached.destination.limits.cut(total)
     done = 0
     moved = [started]
+    underway = ""
 
     def one(batch_id: str) -> None:
-        nonlocal done
+        nonlocal done, underway
         if stopped:
             return
         try:
@@ -219,6 +220,7 @@ def deliver_run(
         reason = _reason(result)
         if reason is not None:
             stopped.append(reason)
+        underway = result.underway
         if result.state == "done" or result.moved:
             moved[0] = time.monotonic()
         if result.state != "later":
@@ -231,6 +233,7 @@ def deliver_run(
                 stopped.append(
                     Unavailable(
                         f"{mapping.name}: for {STANDSTILL:.0f} s no batch was done; the rest stays due."
+                        f" {underway}".rstrip()
                     )
                 )
             due = house.ledger.due_batches(run, mapping.name)
@@ -303,8 +306,13 @@ def exit_code(house: House, ending: Ending) -> int:
     rows = house.ledger.runs(ending.run)
     if any(row.state == "held" for row in rows):
         return 4
-    counts = [house.ledger.outcome_counts(ending.run, row.mapping) for row in rows]
-    return 1 if any(count["rejected"] or count["unknown"] for count in counts) else 0
+    return 1 if any(_lost(house, row) for row in rows) else 0
+
+
+def _lost(house: House, row: Run) -> int:
+    """Records that did not arrive, of a mapping's share of a run or of what it heard of older ones."""
+    counts = house.ledger.outcome_counts(row.run, row.mapping)
+    return counts["rejected"] + counts["unknown"] + int(row.planned.get("lost", 0))
 
 
 def alert(house: House, run: str, mapping: str | None = None) -> None:
@@ -313,8 +321,7 @@ def alert(house: House, run: str, mapping: str | None = None) -> None:
     for row in house.ledger.runs(run):
         if mapping is not None and row.mapping != mapping:
             continue
-        counts = house.ledger.outcome_counts(run, row.mapping)
-        lost = counts["rejected"] + counts["unknown"]
+        lost = _lost(house, row)
         if row.state in ("held", "failed") or lost:
             why = row.cause.partition("\n")[0]
             lines.append(f"{row.mapping}: {row.state}, {lost} not delivered. {why}".strip())

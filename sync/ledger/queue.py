@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,19 +30,21 @@ from sync.ledger.words import (
 class Queue(Leases):
     """Runs, batches and outcomes."""
 
-    def supersede(self, bound: Bound) -> bool:
+    def supersede(self, bound: Bound, mappings: Collection[str] = ()) -> bool:
         """A new run makes the pending batches of older ones void: a stale value never overwrites a newer one.
 
         Of a batch that somebody began, what has no outcome may have arrived all the same: that is looked up again.
         Answers whether an older batch is not void yet: somebody alive is still delivering it, or something is at work on
-        it over there (`noted`).
+        it over there (`noted`, which tells what `mappings` are).
         """
         c = t.batches.c
-        alive = sa.select(sa.func.count()).where(
+        delivering = sa.and_(
             c.mapping == bound.mapping,
             c.account == bound.account,
-            sa.or_(sa.and_(c.state == "claimed", c.lease_until > time.time()), _noted()),
+            c.state == "claimed",
+            c.lease_until > time.time(),
         )
+        alive = sa.select(sa.func.count()).where(sa.or_(delivering, _noted_before(bound, mappings)))
         with self.writing() as connection:
             self._void(bound, connection)
             flying = bool(connection.scalar(alive))
@@ -72,13 +74,33 @@ class Queue(Leases):
             changes = connection.scalar(sa.select(c.changes).where(c.id == id))
             self._doubt(bound, id, str(changes), connection)
 
-    def noted(self, bound: Bound) -> list[tuple[str, float]]:
-        """Batches of any run that something is at work on over there, and when each may be claimed."""
+    def noted(self, bound: Bound, mappings: Collection[str] = ()) -> list[tuple[str, float]]:
+        """Batches of any run that something is at work on over there, and when each may be claimed.
+
+        With the `mappings` that there are, also those of mappings to the same object that are no longer there.
+        """
         c = t.batches.c
-        mine = sa.and_(c.mapping == bound.mapping, c.account == bound.account, _noted())
         with self.reading() as connection:
+            mine = _noted_before(bound, mappings)
             rows = connection.execute(sa.select(c.id, _free_at()).where(mine).order_by(c.id))
             return [(row[0], row[1]) for row in rows]
+
+    def at_work_beside(self, claimed: Claimed) -> bool:
+        """Whether something is at work over there on the same object for another mapping or run."""
+        c, r = t.batches.c, t.runs.c
+        theirs = sa.not_(sa.and_(c.run == claimed.run, c.mapping == claimed.mapping))
+        same = sa.exists().where(r.run == c.run, r.mapping == c.mapping, r.object == claimed.object)
+        query = sa.select(c.id).where(_noted(), c.account == claimed.account, theirs, same).limit(1)
+        with self.reading() as connection:
+            return connection.execute(query).first() is not None
+
+    def lost(self, batch: str, since: float) -> int:
+        """How many records of a batch turned out not to have arrived since then."""
+        c = t.outcomes.c
+        undelivered = c.status.in_([Status.REJECTED.value, Status.UNKNOWN.value])
+        query = sa.select(sa.func.count()).where(c.batch == batch, undelivered, c.at >= since)
+        with self.reading() as connection:
+            return connection.scalar(query) or 0
 
     def _doubt(self, bound: Bound, batch: str, changes: str, connection: sa.Connection) -> None:
         """Forget what we knew of the fields that a batch may have written without our being told.
@@ -338,8 +360,21 @@ class Queue(Leases):
             return us == claimed.owner, self.resting(claimed.mapping, credential, connection)
 
     def begin(self, claimed: Claimed) -> bool:
-        """The batch takes effect over there from now on, and not since it was claimed. False when it was taken from us."""
-        return self._ours(claimed, begun=int(time.time()))
+        """The batch takes effect over there from now on, and not since it was claimed. False when it was taken from us.
+
+        Ids that were found for its records since the plan stay with it: whoever resumes it must go the same way.
+        """
+        ids = {p.change.key: p.change.remote_id for p in claimed.planned if p.change.remote_id is not None}
+        values: dict[str, object] = {"begun": int(time.time())}
+        with self.writing() as connection:
+            text = connection.scalar(sa.select(t.batches.c.changes).where(t.batches.c.id == claimed.id))
+            changes = json.loads(str(text))
+            found = [raw for raw in changes if raw["remote_id"] is None and raw["key"] in ids]
+            for raw in found:
+                raw["remote_id"] = ids[raw["key"]]
+            if found:
+                values["changes"] = json.dumps(changes, ensure_ascii=False)
+            return self._change(claimed, connection, **values)
 
     def note(self, claimed: Claimed, text: str) -> bool:
         """Remember what is at work on a claimed batch over there, or nothing; False when it was taken from us."""
@@ -648,6 +683,16 @@ def _noted() -> sa.ColumnElement[bool]:
     b = t.batches.c
     waiting = [sa.literal_column(f"'{state}'", sa.String) for state in ("ready", "claimed")]
     return sa.and_(b.state.in_(waiting), b.note.is_not(None))
+
+
+def _noted_before(bound: Bound, mappings: Collection[str]) -> sa.ColumnElement[bool]:
+    """Those of a mapping and, where `mappings` are given, of any other to the object that is not among them."""
+    b, r = t.batches.c, t.runs.c
+    whose: sa.ColumnElement[bool] = b.mapping == bound.mapping
+    if mappings:
+        same = sa.exists().where(r.run == b.run, r.mapping == b.mapping, r.object == bound.object)
+        whose = sa.or_(whose, sa.and_(b.mapping.not_in(list(mappings)), same))
+    return sa.and_(_noted(), b.account == bound.account, whose)
 
 
 def _free(now: float) -> sa.ColumnElement[bool]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from itertools import count
+from itertools import count, takewhile
 from typing import Any
 
 import pytest
@@ -30,6 +30,7 @@ from connectors.base import (
     Note,
     Outcome,
     Status,
+    Unauthorized,
     Underway,
     Value,
 )
@@ -266,7 +267,10 @@ def test_every_row_that_fails_is_told_by_its_reason(sandbox: Running) -> None:
             },
         ),
         ("Something else entirely", {"message": "Something else entirely"}),
+        # As long as what was refused: it is not gone through again from each of its letters.
+        (f"CODE:m:{' ' * 1_000_000}!", {"message": f"CODE:m:{' ' * 1_000_000}!"}),
     ],
+    ids=["fields", "no fields", "no code", "long"],
 )
 def test_what_is_said_of_a_row_is_taken_apart(said: str, error: Mapping[str, Any]) -> None:
     assert bulk.error(said) == error
@@ -293,7 +297,7 @@ def until(destination: Salesforce, pushing: Batch, uploaded: bool = True) -> str
     raise AssertionError("there was no job")
 
 
-def test_a_job_that_somebody_stopped_is_finished_by_two_hundred(sandbox: Running) -> None:
+def test_a_job_that_somebody_stopped_is_not_gone_on_with_unasked(sandbox: Running) -> None:
     seed(sandbox, 4)
     changes = [change(n, Score__c=n) for n in range(4)]
     with org(sandbox.url) as destination:
@@ -305,11 +309,21 @@ def test_a_job_that_somebody_stopped_is_finished_by_two_hundred(sandbox: Running
         destination._session.call(
             lambda client: client.restful(f"jobs/ingest/{job.id}", method="PATCH", json={"state": "Aborted"})
         )
-        filed = pushed(destination, batch(*changes, note=note))
-    assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
-    assert stored(sandbox, "Score__c") == {f"a{n}": n for n in range(4)}
+        told = destination.push(batch(*changes, note=note))
+        written = [each.key for each in takewhile(lambda each: each != bulk.OVER, told)]
+        with pytest.raises(Unauthorized, match=f"Somebody aborted bulk job {job.id} in Salesforce"):
+            next(told)
+    there = sandbox.state()["salesforce"]["Account"]
+    assert len(written) == sum("Score__c" in each for each in there) < 4
     made = calls(sandbox)
-    assert (made["POST jobs/ingest"], made["PATCH composite/sobjects"]) == (1, 1)
+    assert made["POST jobs/ingest"] == 1
+    assert "PATCH composite/sobjects" not in made
+
+
+def test_a_note_of_another_version_is_not_guessed_at() -> None:
+    for note in ("no JSON", '{"id": "750", "by": null, "rows": 1, "at": 0, "of a later version": 1}'):
+        with pytest.raises(Misunderstood, match="cannot be read"):
+            bulk.read(note)
 
 
 @pytest.mark.parametrize("uploaded", [False, True])

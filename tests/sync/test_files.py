@@ -6,31 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from examples import TIMES
-from stories import HEATSYNC, Killed, Stage, planned
+from filing import ACCOUNTS, FILES, UPSERT, begun, done, due_now, jobs, plans, seen, there
+from stories import Killed, Stage, planned
 
 from connectors import salesforce_bulk as bulk
 from connectors.base import ConfigurationError, Unavailable
 from connectors.salesforce_session import Session
-from sandbox.salesforce_bulk import Job
 from sandbox.server import Running
 from sync import delivery, planning, story
 from sync.fields import Mapping
 from sync.house import House
-from sync.ledger import Ledger, tables
-
-FILES = HEATSYNC.replace(
-    "requests_per_10s: 100000}\nguards", "requests_per_10s: 100000, bulk_above: 2}\nguards"
-)
-ACCOUNTS = (
-    "destination: salesforce\nobject: Account\nmatch: {Key__c: account_id}\nfields: {Plan__c: account.plan}\n"
-)
-UPSERT = ACCOUNTS.replace("fields: {", "mode: upsert\nfields: {Name: account.domain, ")
-FIELDS = {
-    "Key__c": {"type": "string", "length": 64, "externalId": True, "unique": True},
-    "Plan__c": {"type": "string", "length": 64},
-}
+from sync.ledger import Ledger
 
 
 @pytest.fixture
@@ -39,45 +26,6 @@ def stage(tmp_path: Path, sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> 
     stage = Stage(tmp_path / "w", sandbox, FILES)
     stage.mapping("m", ACCOUNTS)
     return stage
-
-
-def there(stage: Stage, number: int) -> None:
-    """Salesforce has these accounts."""
-    accounts = [{"Id": f"001{n:012}AAA", "Name": f"a{n}", "Key__c": f"a{n}"} for n in range(number)]
-    stage.sandbox.seed({"salesforce": {"Account": accounts}, "fields": {"salesforce": {"Account": FIELDS}}})
-
-
-def plans(number: int, of: str = "plan") -> dict[str, str | None]:
-    return {f"a{n}": f"{of} {n}" for n in range(number)}
-
-
-def seen(stage: Stage) -> dict[str, str | None]:
-    accounts = stage.sandbox.state()["salesforce"]["Account"]
-    return {each["Key__c"]: each.get("Plan__c") for each in accounts}
-
-
-def jobs(stage: Stage) -> list[Job]:
-    store: Any = stage.sandbox.sandbox._world.account("default")["salesforce"]
-    return list(store.jobs.values())
-
-
-def done(stage: Stage) -> list[Job]:
-    return [job for job in jobs(stage) if job.state == "JobComplete"]
-
-
-def notes(house: House) -> list[str | None]:
-    with house.ledger.reading() as connection:
-        return list(connection.scalars(sa.select(tables.batches.c.note).order_by(tables.batches.c.id)))
-
-
-def begun(stage: Stage, run: str = "r") -> str:
-    """A batch that is at work over there, and was not asked after yet."""
-    with stage.house() as house:
-        planned(house, "m", run)
-        (batch,) = house.ledger.due_batches(run)
-        assert delivery.deliver(house, batch).state == "later"
-        assert [job.state for job in jobs(stage)] == ["UploadComplete"]
-    return batch
 
 
 def test_many_go_in_one_file_and_few_by_call(stage: Stage) -> None:
@@ -147,12 +95,6 @@ class Death:
             return None if self.dead else real(of, *arguments, **more)
 
         return doing
-
-
-def due_now(house: House) -> None:
-    """What was to be waited for has passed."""
-    with house.ledger.writing() as connection:
-        connection.execute(tables.batches.update().values(lease_until=0.0, not_before=0.0))
 
 
 def deliver_all(house: House) -> None:
