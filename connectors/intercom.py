@@ -261,8 +261,31 @@ class Intercom:
                 if wanted and change.remote_id and not isinstance(records.body(batch.object, change), Outcome)
             ],
         )
-        missing: dict[str, Outcome] = {}
         made: dict[str, tags.Wanted] = {}
+        error: Unavailable | None = None
+        try:
+            yield from self._push_each(batch.object, apart, refused, made)
+        except Unavailable as unavailable:
+            # Those that were made before have their tags, and are told.
+            error = unavailable
+        refused = self._tags.write(batch.object, list(made.values()))
+        for key, (_, _, id) in made.items():
+            if key in refused:
+                yield replace(refused[key], partly=True)
+            else:
+                yield Outcome(key, Status.DELIVERED, remote_id=id)
+        if error is not None:
+            raise error
+
+    def _push_each(
+        self,
+        object: str,
+        apart: Sequence[tuple[Change, Mapping[str, bool]]],
+        refused: Mapping[str, Outcome],
+        made: dict[str, tags.Wanted],
+    ) -> Iterator[Outcome]:
+        """Write what is no tag. Records that were made and are to have tags go into `made` instead of being told."""
+        missing: dict[str, Outcome] = {}
         for change, wanted in apart:
             if change.key in refused:
                 yield refused[change.key]
@@ -271,19 +294,13 @@ class Intercom:
                 yield Outcome(change.key, Status.DELIVERED, remote_id=change.remote_id)
                 continue
             known = next((missing[name] for name in change.fields if name in missing), None)
-            outcome = replace(known, key=change.key) if known else self._push(batch.object, change)
+            outcome = replace(known, key=change.key) if known else self._push(object, change)
             if outcome.code == "field_missing" and outcome.field:
                 missing[outcome.field] = outcome
             if wanted and not change.remote_id and outcome.remote_id:
                 made[change.key] = (change, wanted, outcome.remote_id)
             else:
                 yield replace(outcome, partly=bool(wanted)) if outcome.status is Status.REJECTED else outcome
-        refused = self._tags.write(batch.object, list(made.values()))
-        for key, (_, _, id) in made.items():
-            if key in refused:
-                yield replace(refused[key], partly=True)
-            else:
-                yield Outcome(key, Status.DELIVERED, remote_id=id)
 
     def _push(self, object: str, change: Change) -> Outcome:
         body = records.body(object, change)

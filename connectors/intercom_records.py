@@ -134,12 +134,21 @@ def indexed(people: Iterable[Record]) -> Index:
 
 
 def chosen(lookup: Lookup, people: Index, fields: Mapping[str, FieldType], tagged: Tagged) -> Found:
-    """The first key with a single hit decides; without one, the first key with several."""
+    """The first key with a single hit decides; without one, the first key with several.
+
+    A single hit that is none of those contradicts them, and does not count.
+    """
     hits = [(field, people[field, value]) for field, value in keys(lookup) if (field, value) in people]
     if not hits:
         return Found(lookup.key, ())
-    field, records = next((hit for hit in hits if len(hit[1]) == 1), hits[0])
-    return found(lookup, records, field, "contacts", fields, tagged)
+    several: tuple[str, list[Record]] | None = None
+    for field, meant in hits:
+        if len(meant) > 1:
+            several = several or (field, meant)
+        elif several is None or meant[0] in several[1]:
+            return found(lookup, meant, field, "contacts", fields, tagged)
+    assert several is not None
+    return found(lookup, several[1], several[0], "contacts", fields, tagged)
 
 
 def found(

@@ -2,8 +2,8 @@
 
 What the description 2.14 leaves open is not relied on. `POST /tags` answers the tag and names nobody: who does not
 exist has the whole call refused, unnamed (description 2.14; intercom-node issue 263, 2020). Untagging contacts there is
-in the reference up to 1.4 and not in the description of 2.14, which has one call for each: so the first answer is
-checked by looking at one of those whom it was about.
+in the reference up to 1.4 and not in the description of 2.14, which has one call for each: so after
+the first call one of those who had the tag is looked at.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +20,8 @@ LISTS = {"contacts": "users", "companies": "companies"}
 """What `POST /tags` calls them."""
 GONE = (404, 410)
 """A contact that was merged into another is gone as well."""
+WITNESSES = 3
+"""Contacts that are looked at to find one that has a tag."""
 
 Wanted = tuple[Change, Mapping[str, bool], str]
 """A change, its tags, and the id of its record."""
@@ -94,34 +96,68 @@ class Tags:
         return outcomes
 
     def _mark(self, object: str, tag: str, on: bool, ids: Sequence[str]) -> Iterator[tuple[str, Answer]]:
-        """Tag or untag these, and answer who was refused: a call that is refused is halved until they stand alone."""
-        if not on and object == "contacts" and self._untags_together is False:
-            yield from self._untag_each(tag, ids)
+        """Tag or untag these, and answer who was refused."""
+        if on or object != "contacts" or self._untags_together:
+            yield from self._mark_together(object, tag, on, [ids])
             return
+        witness = self._holder(tag, ids) if self._untags_together is None else None
+        done = witness is not None and self._done(self._post(object, tag, on, ids))
+        # Where all are refused it may be because of one who is gone.
+        if witness is not None and self._seen_to_untag(tag, witness, done):
+            half = (len(ids) + 1) // 2
+            left = [] if done else [part for part in (ids[half:], ids[:half]) if part]
+            yield from self._mark_together(object, tag, on, left)
+        else:
+            yield from self._untag_each(tag, ids)
+
+    def _mark_together(
+        self, object: str, tag: str, on: bool, parts: list[Sequence[str]]
+    ) -> Iterator[tuple[str, Answer]]:
+        """A part that is refused is halved until who is refused stands alone."""
+        alone: list[Answer] = []
+        accepted = False
+        while parts:
+            part = parts.pop()
+            answer = self._post(object, tag, on, part)
+            if self._done(answer):
+                accepted = True
+                continue
+            if len(part) > 1:
+                half = len(part) // 2
+                parts += [part[half:], part[:half]]
+                continue
+            yield part[0], answer
+            alone.append(answer)
+            said = [(each.status, each.body) for each in alone]
+            if not accepted and len(said) > 1 and answer.status not in GONE and said[0] == said[-1]:
+                # It is the tag that is refused, and not who was to have it.
+                yield from ((id, answer) for part in parts for id in part)
+                return
+
+    def _post(self, object: str, tag: str, on: bool, ids: Sequence[str]) -> Answer:
         each = {} if on else {"untag": True}
         body = {"name": tag.removeprefix(TAG), LISTS[object]: [{"id": id, **each} for id in ids]}
-        answer = self._ask("POST", "tags", body)
-        if self._done(answer):
-            if not on and object == "contacts" and not self._seen_to_untag(tag, ids[-1]):
-                yield from self._untag_each(tag, ids)
-        elif not on and object == "contacts" and self._untags_together is None and answer.status not in GONE:
-            self._untags_together = False
-            yield from self._untag_each(tag, ids)
-        elif len(ids) == 1:
-            yield ids[0], answer
-        else:
-            half = len(ids) // 2
-            yield from self._mark(object, tag, on, ids[:half])
-            yield from self._mark(object, tag, on, ids[half:])
+        return self._ask("POST", "tags", body)
 
-    def _seen_to_untag(self, tag: str, id: str) -> bool:
-        """Whether this contact has the tag no more. It is looked at once: an API that does it does it always."""
-        if self._untags_together is None:
-            present = self._of_contact(id)
-            if present is None:
+    def _holder(self, tag: str, ids: Sequence[str]) -> str | None:
+        """A contact that has the tag, among the first few: only who had it can show that it was taken off."""
+        for id in ids[:WITNESSES]:
+            if records.folded(tag) in _names(self._of_contact(id) or ()):
+                return id
+        return None
+
+    def _seen_to_untag(self, tag: str, witness: str, done: bool) -> bool:
+        """Whether `POST /tags` takes the tag off this contact, who had it, and who was `done` together with others or is
+        tried alone. An API that does it does it always."""
+        if not done:
+            answer = self._post("contacts", tag, False, [witness])
+            if not self._done(answer):
+                self._untags_together = None if answer.status in GONE else False
                 return False
+        present = self._of_contact(witness)
+        if present is not None:
             self._untags_together = records.folded(tag) not in _names(present)
-        return self._untags_together
+        return self._untags_together is True
 
     def _untag_each(self, tag: str, ids: Sequence[str]) -> Iterator[tuple[str, Answer]]:
         tag_id = next((str(t["id"]) for t in self._all() if records.folded(tag) in _names([t])), None)

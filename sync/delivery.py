@@ -2,7 +2,8 @@
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from connectors.base import (
@@ -90,11 +91,12 @@ def _safely(house: House, claimed: Claimed, heir: Mapping | None) -> Delivery:
             book.give_back(claimed, time.time() + 60, burn=False, untouched=True)
             return Delivery("stopped", error)
         _admit(house, mapping, reached, claimed)
-        untouched = False
-        return _deliver(house, mapping, reached, claimed, late=heir is not None)
+        with _made_ready(house, mapping, reached, claimed, late=heir is not None) as ready:
+            untouched = False
+            return _push(house, mapping, reached, ready, late=heir is not None)
     except Underway as underway:
         until = time.time() + (underway.retry_after or 0.0)
-        book.give_back(claimed, until, burn=False)
+        book.give_back(claimed, until, burn=False, untouched=untouched)
         return Delivery("later", until=until, moved=underway.moved, underway=underway.told)
     except Paused as error:
         book.give_back(claimed, time.time() + 60, burn=False, untouched=True)
@@ -137,26 +139,27 @@ def _admit(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) -
     make_fields(house, claimed.run, mapping, reached)
 
 
-def _deliver(house: House, mapping: Mapping, reached: Reached, claimed: Claimed, late: bool) -> Delivery:
-    creating = any(_creates(p.change) for p in claimed.planned) and mapping.vendor.readable
-    if late:
-        return _push(house, mapping, reached, claimed, late=True)
-    if creating:
-        # One batch that creates after the other, over all mappings of the object: nobody is created twice.
-        lock = f"create {claimed.account} {claimed.object}"
-        with house.creating[lock], alone(house, lock):
-            # What is at work over there knows its records by what they had when it began.
-            looked_up = claimed
-            if not claimed.note:
-                if house.ledger.at_work_beside(claimed):
-                    raise Underway(
-                        f"{claimed.id} waits: another mapping's records may be in the making", WAIT
-                    )
-                looked_up = _with_known_ids(house, mapping, reached, claimed)
-            if not house.ledger.begin(looked_up):
-                raise Unavailable(f"{claimed.id} was taken over by another process", 1)
-            return _push(house, mapping, reached, looked_up)
-    return _push(house, mapping, reached, claimed)
+@contextmanager
+def _made_ready(
+    house: House, mapping: Mapping, reached: Reached, claimed: Claimed, late: bool
+) -> Iterator[Claimed]:
+    """A claimed batch as it is to be pushed: one that creates after the other, over all mappings of the object, and each
+    with the ids that are known by then. Nobody is created twice.
+    """
+    if late or not mapping.vendor.readable or not any(_creates(p.change) for p in claimed.planned):
+        yield claimed
+        return
+    lock = f"create {claimed.account} {claimed.object}"
+    with house.creating[lock], alone(house, lock):
+        ready = claimed
+        # What is at work over there knows its records by what they had when it began.
+        if not claimed.note:
+            if house.ledger.at_work_beside(claimed):
+                raise Underway(f"{claimed.id} waits: another mapping's records may be in the making", WAIT)
+            ready = _with_known_ids(house, mapping, reached, claimed)
+        if not house.ledger.begin(ready):
+            raise Unavailable(f"{claimed.id} was taken over by another process", 1)
+        yield ready
 
 
 def _push(house: House, mapping: Mapping, reached: Reached, claimed: Claimed, late: bool = False) -> Delivery:

@@ -444,6 +444,8 @@ class Diff:
             "SELECT l.key, l.state, k.remote_id, k.version, k.match_value, k.fields, k.via FROM leaving l"
             " LEFT JOIN known k ON l.key = k.entity ORDER BY l.key"
         )
+        # What may have been written and is not known to stand there: by a batch that broke off, or beside a refusal.
+        doubted = ("unknown", "rejected")
         for rows in self._rows(query):
             for key, state, remote_id, version, match_value, had_json, via in rows:
                 had = json.loads(had_json) if had_json else {}
@@ -451,7 +453,7 @@ class Diff:
                     c.name: c
                     for c in self.shape.columns
                     if (had.get(c.name) is True if c.tag else had.get(c.name) is not None)
-                    or (state == "unknown" and c.name not in had and not c.tag)
+                    or (state in doubted and c.name not in had)
                 }
                 reachable = remote_id is not None or not readable
                 if not (self.shape.clear_on_exit and held and reachable and state != "skipped"):

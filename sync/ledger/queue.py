@@ -119,15 +119,8 @@ class Queue(Leases):
             else:
                 kept = fields | {name: in_doubt(value) for name, value in written.items()}
                 version = max(version, doubtful[key]["version"])
-            connection.execute(
-                t.records.update()
-                .where(
-                    t.records.c.account == bound.account,
-                    t.records.c.object == bound.object,
-                    t.records.c.entity == key,
-                )
-                .values(fields=json.dumps(kept, ensure_ascii=False), version=version, updated_at=now)
-            )
+            values = {"fields": json.dumps(kept, ensure_ascii=False), "version": version, "updated_at": now}
+            self._update_record(bound, key, values, connection)
         standings = [standing_row(bound, Standing(key, None, "unknown"), now) for key in doubtful]
         self.upsert_standings(standings, connection)
 
@@ -463,7 +456,10 @@ class Queue(Leases):
         delivered = {o.key: o for o in final if o.status is Status.DELIVERED}
         if not self.embedded:
             self.lay_records(bound.account, bound.object, list(delivered), connection)
-        old = self._fields_of(bound, list(delivered), connection)
+        absent = [o.key for o in final if o.code == "not_found"]
+        partly = [o.key for o in final if o.partly and o.key not in delivered]
+        # All that are written below, locked in one order: opposite ones stop each other on PostgreSQL.
+        old = self._fields_of(bound, [*delivered, *absent, *partly], connection)
         rows = []
         for key, outcome in delivered.items():
             change = planned[key].change
@@ -484,8 +480,16 @@ class Queue(Leases):
         self.upsert(t.records, rows, connection)
         standings = [standing_after(planned[o.key], o, recheck_at) for o in final]
         self.upsert_standings([standing_row(bound, s, now) for s in standings], connection)
-        self._forget(bound, [o.key for o in final if o.code == "not_found"], connection, remote_id=None)
-        self._forget(bound, [o.key for o in final if o.partly], connection)
+        for key in old.keys() & {*absent, *partly}:
+            # What this change named may stand there or not, and is read again; the rest is other mappings' as well.
+            written = planned[key].change.fields
+            kept = {name: value for name, value in old[key][0].items() if name not in written}
+            values = (
+                {"fields": "{}", "remote_id": None}
+                if key in absent
+                else {"fields": json.dumps(kept, ensure_ascii=False)}
+            )
+            self._update_record(bound, key, values, connection)
         self._keep_outcomes(
             claimed.run,
             claimed.mapping,
@@ -495,13 +499,12 @@ class Queue(Leases):
             connection,
         )
 
-    def _forget(self, bound: Bound, entities: Sequence[str], connection: sa.Connection, **more: None) -> None:
-        """Take what is known to stand in these records for nothing: it is read again."""
-        if not entities:
-            return
+    def _update_record(
+        self, bound: Bound, entity: str, values: Mapping[str, Any], connection: sa.Connection
+    ) -> None:
         c = t.records.c
-        mine = sa.and_(c.account == bound.account, c.object == bound.object, c.entity.in_(list(entities)))
-        connection.execute(t.records.update().where(mine).values(fields="{}", **more))
+        mine = (c.account == bound.account, c.object == bound.object, c.entity == entity)
+        connection.execute(t.records.update().where(*mine).values(**values))
 
     def keep_outcomes(self, run: Run, outcomes: Iterable[Outcome]) -> None:
         """Keep outcomes that were earned without a call: refused before sending, or skipped."""

@@ -17,7 +17,7 @@ class _Waiting:
     work: Work
     done: bool = False
     answer: Any = None
-    error: BaseException | None = None
+    error: Exception | None = None
 
 
 class Together:
@@ -41,6 +41,8 @@ class Together:
         with self._turn:
             if not mine.done:
                 self._write_all()
+        if not mine.done:
+            raise RuntimeError("the transaction that this was to be written in was broken off")
         if mine.error is not None:
             raise mine.error
         answer: T = mine.answer
@@ -48,14 +50,14 @@ class Together:
 
     def _write_all(self) -> None:
         with self._coming:
-            all, self._waiting = self._waiting, []
+            some, self._waiting = self._waiting, []
         try:
-            self._write(all)
-        except BaseException:
-            for one in all:
+            self._write(some)
+        except Exception:
+            for one in some:
                 try:
                     self._write([one])
-                except BaseException as error:
+                except Exception as error:
                     one.error, one.done = error, True
 
     def _write(self, some: list[_Waiting]) -> None:

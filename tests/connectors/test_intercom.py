@@ -729,3 +729,22 @@ def test_a_value_that_is_already_right_is_recognised(type: FieldType, data: st.D
 def test_what_is_of_another_type_is_read_as_text(raw: Any, type: FieldType, value: Value) -> None:
     found = decode(raw, type)
     assert (found, found.__class__) == (value, value.__class__)
+
+
+def test_a_key_that_contradicts_an_earlier_one_is_no_match(sandbox: Running) -> None:
+    seed(
+        sandbox,
+        [
+            {"id": "c1", "external_id": "u1", "email": "same@x.com"},
+            {"id": "c2", "external_id": "u2", "email": "same@x.com"},
+            {"id": "c3", "external_id": "u3", "email": "other@x.com"},
+        ],
+    )
+    with workspace(sandbox.url) as destination:
+        found = find(
+            destination,
+            lookup("among", email="same@x.com", external_id="u2"),
+            lookup("beside", email="same@x.com", external_id="u3"),
+        )
+    assert found["among"].remote_ids == ("c2",)
+    assert sorted(found["beside"].remote_ids) == ["c1", "c2"]

@@ -7,7 +7,7 @@ from described import KNOWN, faults
 from scripted import Asked, Said, Watched, answering
 from test_intercom import SCORE, change, find, lookup, push, refusal, seed, workspace
 
-from connectors.base import Change, FieldType, Kind, Outcome, Status, Unauthorized
+from connectors.base import Batch, Change, FieldType, Kind, Outcome, Status, Unauthorized, Unavailable
 from sandbox.server import Running
 
 VIP, QUIET = "tag:VIP", "tag:Quiet ones"
@@ -28,8 +28,8 @@ def test_many_are_tagged_by_one_call_and_untagged_by_another(sandbox: Running) -
         outcomes = push(destination, *changes)
     assert set(outcomes.values()) == {Outcome(f"u{n}", Status.DELIVERED, f"c{n}") for n in range(40)}
     assert tags(sandbox) == {f"c{n}": ["vip"] for n in range(20, 40)}
-    # One tags, one untags, and one looks whether untagging did what it should.
-    assert watched.calls == 3
+    # One tags, one untags, and two look at somebody before and after: whether untagging did what it should.
+    assert watched.calls == 4
 
 
 def test_companies_are_tagged_and_untagged_as_many_at_a_time(sandbox: Running) -> None:
@@ -136,8 +136,8 @@ def test_one_who_is_gone_does_not_keep_the_others_from_their_tag(
     assert {key for key, each in outcomes.items() if each.status is not Status.DELIVERED} == {"u17"}
     assert (outcomes["u17"].code, outcomes["u17"].partly) == ("not_found", False)
     assert len(tags(sandbox, object)) == (49 if on else 0)
-    # Halves of halves; and once a look at who was untagged.
-    assert watched.calls <= 14
+    # Halves of halves; and once somebody who is looked at, untagged alone, and looked at again.
+    assert watched.calls <= 16
 
 
 def test_whose_attributes_are_refused_has_its_tag_and_is_read_again(sandbox: Running) -> None:
@@ -236,3 +236,39 @@ def test_whoever_leaves_with_attributes_to_clear_loses_tag_and_attribute(sandbox
     assert outcome.status is Status.DELIVERED
     state: dict[str, Any] = sandbox.state()["intercom"]["contacts"][0]
     assert (state.get("tags"), state["custom_attributes"]) == (None, {})
+
+
+def test_everybody_is_untagged_although_somebody_else_untagged_one() -> None:
+    elder = Elder(200)
+    elder.tagged["c3"].clear()
+    with answering(elder.answer) as vendor, workspace(vendor.url) as destination:
+        outcomes = push(destination, *(change(f"u{n}", {VIP: False}, id=f"c{n}") for n in range(4)))
+    assert {each.status for each in outcomes.values()} == {Status.DELIVERED}
+    assert not any(elder.tagged.values())
+
+
+def test_a_tag_that_is_refused_for_everybody_takes_few_calls() -> None:
+    said = Said(400, refusal("parameter_invalid", "tag name is too long"))
+    with answering(lambda _: said) as vendor, workspace(vendor.url) as destination:
+        outcomes = push(destination, *(change(f"u{n}", {VIP: True}, id=f"c{n}") for n in range(50)))
+    assert {each.status for each in outcomes.values()} == {Status.REJECTED}
+    assert len(vendor.asked) == 8
+
+
+def test_what_was_made_stays_earned_when_the_next_call_fails() -> None:
+    def answer(asked: Asked) -> Said:
+        if asked.path == "/contacts" and asked.body["external_id"] == "u3":
+            return Said(429, {}, {"retry-after": "300"})
+        return Said(200, {"type": "contact", "id": "c-" + asked.body.get("external_id", "x")})
+
+    changes = tuple(change(f"u{n}", {VIP: True}, external_id=f"u{n}") for n in range(4))
+    earned = []
+    with answering(answer) as vendor, workspace(vendor.url) as destination:
+        told = destination.push(Batch("b", "intercom", "contacts", changes))
+        for _ in range(3):
+            earned.append(next(told))
+        with pytest.raises(Unavailable):
+            next(told)
+    assert [(each.key, each.remote_id) for each in earned if isinstance(each, Outcome)] == [
+        ("u0", "c-u0"), ("u1", "c-u1"), ("u2", "c-u2"),
+    ]  # fmt: skip

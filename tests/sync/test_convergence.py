@@ -1,6 +1,6 @@
 """What stands over there is what is desired, whatever happened on the way."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -255,10 +255,10 @@ def test_a_batch_taken_while_a_new_run_begins_does_not_arrive_after_it(
         stage.users({"u1": "FRESH", "u2": "other"})
         real, taken = house.ledger.supersede, []
 
-        def a_worker_is_faster(bound: Bound) -> Any:
+        def a_worker_is_faster(bound: Bound, mappings: Collection[str]) -> Any:
             if not taken:
                 taken.append(house.ledger.claim(batch, "@worker:1"))
-            return real(bound)
+            return real(bound, mappings)
 
         def the_worker_gets_on(seconds: float = 0.0) -> None:
             if not seconds:

@@ -14,6 +14,7 @@ from stories import CONTACTS, USERS, Killed, Stage, numbered, planned
 
 from connectors.base import (
     Batch,
+    Found,
     HeatsyncError,
     Misunderstood,
     Outcome,
@@ -384,3 +385,37 @@ def test_only_a_process_that_is_known_to_be_dead_is_taken_for_dead(stage: Stage)
                 connection.execute(tables.batches.update().values(owner=holder))
             house.bury_the_dead()
             assert (house.ledger.claim(batch, "b") is not None) is free
+
+
+def test_nobody_is_made_again_at_once_because_a_look_up_failed_in_between(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", COMPANIES)
+    stage.sandbox.seed({"fields": {"hubspot": {"companies": {"plan": {"type": "string"}}}}})
+    stage.accounts({"a1": "pro"})
+    real = HubSpot.push
+
+    def push(self: HubSpot, batch: Batch) -> Iterator[Outcome]:
+        list(real(self, batch))
+        raise Killed
+        yield
+
+    def down(self: HubSpot, *_: Any) -> Iterator[Found]:
+        raise Unavailable("HubSpot answered 503", 0.0)
+        yield
+
+    def unseen(self: HubSpot, object: str, lookups: Any, fields: Any) -> Iterator[Found]:
+        """A search that does not show yet what was made a moment ago."""
+        yield from (Found(lookup.key, ()) for lookup in lookups)
+
+    with stage.house() as house:
+        planned(house, "m", "r")
+        (batch,) = house.ledger.due_batches("r")
+        with monkeypatch.context() as patch:
+            patch.setattr(HubSpot, "push", push)
+            with pytest.raises(Killed):
+                delivery.deliver(house, batch)
+        for find in (down, unseen):
+            monkeypatch.setattr(HubSpot, "find", find)
+            assert delivery.deliver(house, batch).state == "later"
+    assert len(stage.sandbox.state()["hubspot"]["companies"]) == 1

@@ -1,11 +1,12 @@
 """Many at once on one ledger, on both databases."""
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -177,3 +178,62 @@ def test_who_fails_in_a_shared_transaction_is_told_and_the_others_are_written(tm
         assert set(connection.scalars(sa.select(tables.secrets.c.name))) == {"0", "1", "2", "4", "5"}
     # The leader alone, then five at once, which fails; then each by itself.
     assert len(transactions) == 1 + 1 + 5
+
+
+def test_ctrl_c_in_a_shared_transaction_is_not_lost(tmp_path: Path) -> None:
+    book = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+
+    def work(_: sa.Connection) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        book.together(work)
+    assert book.together(lambda _: "written") == "written"
+
+
+def test_whose_leader_is_struck_down_is_told(tmp_path: Path) -> None:
+    book = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    leading, go = threading.Event(), threading.Event()
+
+    def struck(_: sa.Connection) -> None:
+        if leading.is_set():
+            raise KeyboardInterrupt
+        leading.set()
+        assert go.wait(10)
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(book.together, struck)
+        assert leading.wait(10)
+        others = [pool.submit(book.together, struck) for _ in range(2)]
+        while len(book._together) < 2:
+            time.sleep(0)  # until both wait; the leader holds the turn
+        go.set()
+        assert first.result(10) is None
+        told = {type(other.exception(10)) for other in others}
+    assert told == {KeyboardInterrupt, RuntimeError}
+
+
+def test_two_mappings_that_doubt_each_others_records_do_not_stop_each_other(
+    book: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = claimed(book, "r1", "one", "f_one", ["u1", "u2"])
+    two = claimed(book, "r2", "two", "f_two", ["u1", "u2"])
+    for batch in (one, two):
+        book.settle(batch, [Outcome(key, Status.DELIVERED, remote_id="1") for key in ("u1", "u2")], 0.0)
+    real, both = Ledger._update_record, threading.Barrier(2)
+
+    def update(*arguments: Any) -> None:
+        # Whoever has to wait for the other does not come here.
+        with suppress(threading.BrokenBarrierError):
+            both.wait(1)
+        real(*arguments)
+
+    monkeypatch.setattr(Ledger, "_update_record", update)
+
+    def conclude(batch: Claimed, good: str, bad: str) -> bool:
+        refused = Outcome(bad, Status.REJECTED, code="bad_value", partly=True)
+        return book.conclude(batch, [Outcome(good, Status.DELIVERED, remote_id="1"), refused], 0.0, 1)
+
+    at_once(lambda: conclude(one, "u1", "u2"), lambda: conclude(two, "u2", "u1"))
+    (rows,) = book.records(Bound("one", ACCOUNT, OBJECT), ["u1", "u2"])
+    assert {row[0]: json.loads(row[4]) for row in rows} == {"u1": {"f_one": "r1"}, "u2": {"f_two": "r2"}}

@@ -146,8 +146,8 @@ def test_people_are_tagged_as_they_enter_and_leave_and_a_second_sync_asks_nothin
     assert tags(stage) == {
         "u1": ["Quiet ones", "Theirs"], "u2": ["Theirs"], "u3": ["Quiet ones", "Theirs"], "u4": ["Theirs"],
     }  # fmt: skip
-    # Two tags are taken off and one is put on; and one look whether contacts can be untagged together.
-    assert stage.calls() == ended.only["calls"] == 4
+    # Two tags are taken off and one is put on; and two looks whether contacts can be untagged together.
+    assert stage.calls() == ended.only["calls"] == 5
 
 
 def test_companies_are_tagged_by_a_mapping_that_writes_nothing_else(stage: Stage) -> None:
@@ -290,3 +290,69 @@ def test_a_tag_is_planned_and_explained_like_a_field(stage: Stage) -> None:
         assert (change.fields["tag:Quiet ones"], change.before["tag:Quiet ones"]) == (True, False)
         (payload,) = explaining.payloads(house, "user", "u1", DAY)
         assert (payload.wants["tag:Quiet ones"], payload.wants["tag:New"]) == (True, False)
+
+
+def held(stage: Stage, name: str = "tier") -> dict[str, Any]:
+    """An attribute of every contact, by our key."""
+    contacts = stage.sandbox.state()["intercom"]["contacts"]
+    return {each["external_id"]: each["custom_attributes"].get(name) for each in contacts}
+
+
+def test_whoever_leaves_after_a_crash_loses_the_tag_as_well(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise Killed
+
+    stage.mapping("m", CONTACTS + "audience: all_active\non_exit: clear\n")
+    seed(stage, 2)
+    members(stage, u1=["all_active"], u2=["all_active"])
+    stage.sync()
+    members(stage, u1=["all_active", "quiet"], u2=["all_active"])
+    with monkeypatch.context() as patch:
+        for name in ("settle", "conclude"):
+            patch.setattr(Ledger, name, die)
+        with pytest.raises(Killed):
+            stage.sync()
+    assert tags(stage) == {"u1": ["Quiet ones"]}
+    members(stage, u1=["quiet"], u2=["all_active"])
+    stage.sync()
+    assert (held(stage)["u1"], tags(stage)) == (None, {})
+    stage.calls()
+    stage.sync()
+    assert stage.calls() == 0
+
+
+def refusing(stage: Stage) -> None:
+    """Two contacts, whose attribute `tier` takes only numbers."""
+    fields = {"tier": {"type": "integer"}, "mail": {"type": "string"}}
+    contacts = [{"id": f"c{n}", "external_id": f"u{n}"} for n in (1, 2)]
+    stage.sandbox.seed({"intercom": {"contacts": contacts}, "fields": {"intercom": {"contacts": fields}}})
+
+
+def test_whoever_leaves_after_a_refused_attribute_loses_what_stood_beside_it(stage: Stage) -> None:
+    stage.mapping("m", CONTACTS + "audience: all_active\non_exit: clear\n")
+    refusing(stage)
+    both = {"u1": ["all_active", "quiet"], "u2": ["all_active"]}
+    stage.users({"u1": "pro", "u2": None}, audiences=both)
+    assert stage.sync().outcomes == {"rejected": 1}
+    assert tags(stage) == {"u1": ["Quiet ones"]}
+    stage.users({"u1": "pro", "u2": None}, audiences={"u1": [], "u2": ["all_active"]})
+    stage.sync()
+    assert tags(stage) == {}
+
+
+def test_a_refusal_in_one_mapping_does_not_keep_another_from_clearing(stage: Stage) -> None:
+    other = "destination: intercom\nobject: contacts\nfields: {mail: user.email}\n"
+    stage.mapping("a", other + "audience: all_active\non_exit: clear\n")
+    stage.mapping("m", CONTACTS)
+    refusing(stage)
+    nobody = {"u1": None, "u2": None}
+    stage.users(nobody, audiences={"u1": ["all_active"], "u2": ["all_active"]})
+    stage.sync()
+    assert held(stage, "mail")["u1"] == "u1@x.com"
+    stage.users(nobody | {"u1": "pro"}, audiences={"u1": ["all_active", "quiet"], "u2": ["all_active"]})
+    assert stage.sync().mappings["m"]["outcomes"]["rejected"] == 1
+    stage.users(nobody | {"u1": "pro"}, audiences={"u1": ["quiet"], "u2": ["all_active"]})
+    stage.sync()
+    assert held(stage, "mail")["u1"] is None
