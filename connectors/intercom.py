@@ -261,6 +261,8 @@ class Intercom:
                 if wanted and change.remote_id and not isinstance(records.body(batch.object, change), Outcome)
             ],
         )
+        if batch.object == "contacts":
+            apart, refused = self._followed(apart, refused)
         made: dict[str, tags.Wanted] = {}
         error: Unavailable | None = None
         try:
@@ -276,6 +278,31 @@ class Intercom:
                 yield Outcome(key, Status.DELIVERED, remote_id=id)
         if error is not None:
             raise error
+
+    def _followed(
+        self, apart: list[tuple[Change, Mapping[str, bool]]], refused: Mapping[str, Outcome]
+    ) -> tuple[list[tuple[Change, Mapping[str, bool]]], Mapping[str, Outcome]]:
+        """Tag who was merged into another there: the call that tags many follows nobody. Answers whom to write instead."""
+        there = {}
+        for change, _ in apart:
+            gone = change.key in refused and refused[change.key].code == "not_found" and change.remote_id
+            survivor = self._became(change.remote_id) if gone and change.remote_id else None
+            if survivor:
+                there[change.key] = survivor
+        if not there:
+            return apart, refused
+        apart = [
+            (replace(change, remote_id=there.get(change.key, change.remote_id)), on) for change, on in apart
+        ]
+        again = [(change, on, there[change.key]) for change, on in apart if change.key in there]
+        left = {key: outcome for key, outcome in refused.items() if key not in there}
+        return apart, left | dict(self._tags.write("contacts", again))
+
+    def _became(self, id: str) -> str | None:
+        """Whom a contact was merged into, where Intercom tells; else it is looked up anew like whoever is gone."""
+        answer = self._direct("GET", f"contacts/{quote(id, safe='')}", None)
+        merged = CANONICAL.search(answer.headers.get("link", "")) if answer.status == 410 else None
+        return merged[1] if merged else None
 
     def _push_each(
         self,

@@ -10,9 +10,9 @@ from typing import Any
 from sandbox import hubspot_account, hubspot_schema, hubspot_search
 from sandbox.calls import Call, Handler, Refusal, Reply, Route, Service, account_of, is_refused
 from sandbox.hubspot_properties import CORRELATION, error, timestamp
-from sandbox.hubspot_store import OBJECTS, Store
+from sandbox.hubspot_store import OBJECTS, OWN_ID, Store
 from sandbox.quotas import DAY, Limits, Window
-from sandbox.state import Row, Table
+from sandbox.state import Row
 
 VERSIONS = ("2026-03", "2026-09")
 BATCH = 100
@@ -85,11 +85,15 @@ def _unique(store: Store, object: str, name: str, verb: str) -> None:
         raise Refusal(error(400, "VALIDATION_ERROR", f"{message} {name} in portal ID {store.portal}"))
 
 
-def _find(table: Table, id: str, property: Any) -> Row | None:
+def _find(store: Store, object: str, id: str, property: Any) -> Row | None:
+    table = store.tables[object]
     if not property:
-        return table.rows.get(id)
+        return table.rows.get(store.aliases[object].get((OWN_ID, id), id))
     found = table.having(str(property), id)
-    return found[0] if found else None
+    if found:
+        return found[0]
+    other = store.aliases[object].get((str(property), id))
+    return table.rows.get(other) if other else None
 
 
 def _batch(call: Call, status: int, results: list[Any], errors: list[Any], records: int) -> Reply:
@@ -115,8 +119,8 @@ def read_batch(call: Call, store: Store) -> Reply:
     if key:
         _unique(store, object, key, "read")
     wanted = body.get("properties") or DEFAULTS[object]
-    table, known = store.tables[object], store.properties[object]
-    found = [(id, _find(table, id, key)) for id in ids]
+    known = store.properties[object]
+    found = [(id, _find(store, object, id, key)) for id in ids]
     missing = [id for id, row in found if row is None]
     results = [shown(object, row, wanted, known) for _, row in found if row]
     return _batch(call, 200, results, [_gone(object, missing)] if missing else [], len(inputs))
@@ -131,7 +135,7 @@ def update_batch(call: Call, store: Store) -> Reply:
         key = each.get("idProperty")
         if key:
             _unique(store, object, key, "update")
-        row = _find(table, id, key)
+        row = _find(store, object, id, key)
         changes = store.checked(object, _values(each), row)
         _not_twice(store, object, changes, taken)
         if row:
@@ -169,7 +173,7 @@ def upsert_batch(call: Call, store: Store) -> Reply:
     for id, each in zip(_ids(inputs), inputs, strict=True):
         key = str(each.get("idProperty") or "hs_object_id")
         _unique(store, object, key, "upsert")
-        row = _find(table, id, key)
+        row = _find(store, object, id, key)
         own = {} if row else {key: each["id"]}
         changes = store.checked(object, {**own, **_values(each)}, row)
         _not_twice(store, object, changes, taken)
@@ -211,7 +215,7 @@ def _one(call: Call, store: Store) -> Row:
     object, key = _object(call), call.query.get("idProperty")
     if key:
         _unique(store, object, key, "read")
-    row = _find(store.tables[object], call.params["id"], key)
+    row = _find(store, object, call.params["id"], key)
     if row is None:
         raise Refusal(error(404, "OBJECT_NOT_FOUND", "resource not found"))
     return row

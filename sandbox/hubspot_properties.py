@@ -141,6 +141,8 @@ STANDARD: dict[str, dict[str, Property]] = {
         lifecyclestage="enumeration",
         hs_object_id="number!",
         hs_email_domain="string!",
+        hs_additional_emails="string!",
+        hs_merged_object_ids="string!",
         createdate="datetime!",
         lastmodifieddate="datetime!",
     ),

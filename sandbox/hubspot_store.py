@@ -25,6 +25,10 @@ OBJECTS = {"contacts": "0-1", "companies": "0-2"}
 REQUIRED = {"contacts": ("email", "firstname", "lastname"), "companies": ("name", "domain")}
 """A new record needs one of these."""
 FIRST_ID = 1001
+OWN_ID = "hs_object_id"
+ALIASES = {"email": "hs_additional_emails", OWN_ID: "hs_merged_object_ids"}
+"""Where a record has the further addresses of a contact, and the ids of those that were merged into it; a look-up by
+either leads to it (contacts guide, 2026-11)."""
 
 
 class Store:
@@ -34,6 +38,8 @@ class Store:
         self.tables = {name: Table() for name in OBJECTS}
         self.properties = {name: dict(each) for name, each in STANDARD.items()}
         self.groups = {name: {group: group} for name, group in GROUPS.items()}
+        self.aliases: dict[str, dict[tuple[str, str], str]] = {name: {} for name in OBJECTS}
+        """By object: a key field and another value of it that leads to a record, and the id of that."""
         self._next = dict.fromkeys(OBJECTS, FIRST_ID)
 
     def load(self, part: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
@@ -56,6 +62,9 @@ class Store:
                     table.add(Row(id, kept, now, now))
                 except ValueError as bad:
                     raise ValueError(f"{where}: {bad}") from bad
+                for field, others in ALIASES.items():
+                    for other in kept.get(others, "").replace(";", " ").split():
+                        self.aliases[object][field, other.lower()] = id
                 if id.isascii() and id.isdigit():
                     self._next[object] = max(self._next[object], int(id) + 1)
 

@@ -90,13 +90,6 @@ def me(_call: Call, store: Store) -> Reply:
     return Reply(200, body)
 
 
-def _contact(call: Call, store: Store) -> Row:
-    row = store.tables["contacts"].rows.get(call.params["id"])
-    if row is None:
-        raise no(404, "not_found", "User Not Found")
-    return row
-
-
 def _conflict(store: Store, changes: Mapping[str, Any], row: Row | None) -> None:
     """Refuse a contact that is there already.
 
@@ -133,11 +126,11 @@ def create_contact(call: Call, store: Store) -> Reply:
 
 
 def get_contact(call: Call, store: Store) -> Reply:
-    return Reply(200, contact_shown(store, _contact(call, store)), records=1)
+    return Reply(200, contact_shown(store, store.contact(call.params["id"])), records=1)
 
 
 def update_contact(call: Call, store: Store) -> Reply:
-    row = _contact(call, store)
+    row = store.contact(call.params["id"])
     changes = store.checked("contacts", call.object())
     if {"email", "external_id", "role"} & changes.keys():
         _conflict(store, changes, row)
@@ -246,7 +239,7 @@ def update_company(call: Call, store: Store) -> Reply:
 
 
 def attach(call: Call, store: Store) -> Reply:
-    row = _contact(call, store)
+    row = store.contact(call.params["id"])
     company = store.tables["companies"].rows.get(str(call.object().get("id")))
     if company is None:
         return error(404, "company_not_found", "Company Not Found")
@@ -259,7 +252,7 @@ def attach(call: Call, store: Store) -> Reply:
 
 
 def contact_companies(call: Call, store: Store) -> Reply:
-    row = _contact(call, store)
+    row = store.contact(call.params["id"])
     rows = [store.tables["companies"].rows[id] for id in store.companies_of.get(row.id, ())]
     shown = [company_shown(store, each) for each in rows]
     return Reply(200, _listed(shown, len(shown), PAGE, 0), records=len(shown))

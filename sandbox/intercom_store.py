@@ -7,7 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sandbox.calls import Refusal, Reply
@@ -49,9 +49,10 @@ STANDARD: dict[str, dict[str, str]] = {
         "monthly_spend": "float",
     },
 }
-# `companies` of a contact is ours: what it was attached to, as ids; so are `tags`, as names.
+# `companies` of a contact is ours: what it was attached to, as ids; so are `tags`, as names, and `merged_into`: all that
+# is left of a contact that became another.
 _EXTRA = {
-    "contacts": ("id", "custom_attributes", "companies", "tags"),
+    "contacts": ("id", "custom_attributes", "companies", "tags", "merged_into"),
     "companies": ("id", "custom_attributes", "tags"),
 }
 
@@ -136,6 +137,8 @@ class Store:
         """Tag id to name."""
         self.tags_of: dict[str, dict[str, dict[str, None]]] = {name: {} for name in MODELS}
         """By object: record id to the ids of its tags."""
+        self.merged: dict[str, str] = {}
+        """Ids of contacts to those of the contacts that they were merged into."""
         self._made = 0
         self._attributes_made = 0
 
@@ -157,6 +160,9 @@ class Store:
                 values |= {CUSTOM + name: value for name, value in custom.items()}
                 kept = {name: value for name, value in values.items() if value is not None}
                 id = str(each["id"]) if "id" in each else self.new_id()
+                if "merged_into" in each:
+                    self.merged[id] = str(each["merged_into"])
+                    continue
                 try:
                     table.add(Row(id, kept, now, now))
                 except ValueError as bad:
@@ -167,7 +173,9 @@ class Store:
                     self.set_tag(object, id, self.tag(str(tag)), True)
 
     def dump(self) -> dict[str, Any]:
-        return {object: [self._dumped(object, row) for row in table] for object, table in self.tables.items()}
+        body = {object: [self._dumped(object, row) for row in table] for object, table in self.tables.items()}
+        body["contacts"] += [{"id": id, "merged_into": other} for id, other in self.merged.items()]
+        return body
 
     def _dumped(self, object: str, row: Row) -> dict[str, Any]:
         plain = {name: value for name, value in row.values.items() if not name.startswith(CUSTOM)}
@@ -188,6 +196,20 @@ class Store:
         new = read(self._attributes_made, MODELS[object], name, raw)
         self.attributes[object][name] = new
         return new
+
+    def contact(self, id: str) -> Row:
+        """Raises Refusal; for one that was merged with the way to whom it became.
+
+        So the look-up by external id is described; the description of merging (2.14) says that the id is simply not found,
+        as that of any other who is gone.
+        """
+        row = self.tables["contacts"].rows.get(id)
+        if row is not None:
+            return row
+        if id not in self.merged:
+            raise no(404, "not_found", "User Not Found")
+        link = {"Link": f'</contacts/{self.merged[id]}>; rel="canonical"'}
+        raise Refusal(replace(error(410, "contact_merged", "The contact was merged"), headers=link))
 
     def attach(self, contact: str, company: str) -> None:
         companies = self.companies_of.setdefault(contact, {})

@@ -73,20 +73,13 @@ def _row(store: Store, object: str, each: dict[str, Any]) -> Row | None:
     return rows[0] if rows else None
 
 
-def _contact(call: Call, store: Store) -> Row:
-    row = store.tables["contacts"].rows.get(call.params["id"])
-    if row is None:
-        raise no(404, "not_found", "User Not Found")
-    return row
-
-
 def list_of_contact(call: Call, store: Store) -> Reply:
-    ids = store.tags_of["contacts"].get(_contact(call, store).id, ())
+    ids = store.tags_of["contacts"].get(store.contact(call.params["id"]).id, ())
     return Reply(200, {"type": "list", "data": [shown(store, id) for id in ids]})
 
 
 def add_to_contact(call: Call, store: Store) -> Reply:
-    row, id = _contact(call, store), str(call.object().get("id"))
+    row, id = store.contact(call.params["id"]), str(call.object().get("id"))
     if id not in store.tags:
         raise no(404, "not_found", "Resource Not Found")
     store.set_tag("contacts", row.id, id, True)
@@ -94,7 +87,7 @@ def add_to_contact(call: Call, store: Store) -> Reply:
 
 
 def remove_from_contact(call: Call, store: Store) -> Reply:
-    row, id = _contact(call, store), call.params["tag"]
+    row, id = store.contact(call.params["id"]), call.params["tag"]
     if id not in store.tags_of["contacts"].get(row.id, ()):
         raise no(404, "not_found", "Resource Not Found")
     store.set_tag("contacts", row.id, id, False)

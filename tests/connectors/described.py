@@ -156,7 +156,11 @@ def described(sandbox: Running) -> Iterator[tuple[Running, Seen]]:
         except urllib.error.HTTPError as refused:
             response = refused
         with response:
-            kept = {k: v for k, v in response.headers.items() if k.lower().startswith(("x-", "content-type"))}
+            kept = {
+                k: v
+                for k, v in response.headers.items()
+                if k.lower().startswith(("x-", "content-type", "link"))
+            }
             return Said(response.status, response.read().decode(), kept)
 
     with answering(answer) as proxy:

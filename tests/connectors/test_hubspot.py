@@ -410,6 +410,24 @@ def test_a_contact_is_found_by_another_of_its_addresses_and_after_a_merge_by_its
     assert found["u2"].values == {"score": 7}
 
 
+def test_who_was_merged_is_found_and_written_as_whom_it_became(sandbox: Running) -> None:
+    """HubSpot, contacts guide (2026); hs_merged_object_ids and hs_additional_emails as a merge leaves them."""
+    was = {"hs_merged_object_ids": "55;56", "hs_additional_emails": "ada@old.example.com"}
+    sandbox.seed(
+        {
+            "hubspot": {"contacts": [{"id": "101", "properties": {"email": "ada@example.com", **was}}]},
+            "fields": {"hubspot": {"contacts": {"score": {"type": "number"}}}},
+        }
+    )
+    with portal(sandbox.url) as destination:
+        found = find(destination, lookup("u1", email="ada@old.example.com"), lookup("u2", "56"))
+        outcomes = push(destination, Change(Kind.CHANGED, "u2", (), {"score": 7}, remote_id="56"))
+    assert {key: each.remote_ids for key, each in found.items()} == {"u1": ("101",), "u2": ("101",)}
+    assert outcomes["u2"] == Outcome("u2", Status.DELIVERED, "101")
+    (contact,) = sandbox.state()["hubspot"]["contacts"]
+    assert contact["properties"]["score"] == "7"
+
+
 def test_one_key_that_cannot_be_read_does_not_sink_the_others() -> None:
     def answer(asked: Asked) -> Said:
         ids = [each["id"] for each in asked.body["inputs"]]

@@ -80,6 +80,7 @@ def test_all_that_we_ask_intercom_for_is_among_what_was_held_against_the_descrip
         "GET /me",
         "GET /companies",
         "GET /companies/{company_id}",
+        "GET /contacts/{contact_id}",
         "GET /contacts/{contact_id}/tags",
         "GET /data_attributes",
         "GET /tags",

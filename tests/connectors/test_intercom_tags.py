@@ -136,8 +136,8 @@ def test_one_who_is_gone_does_not_keep_the_others_from_their_tag(
     assert {key for key, each in outcomes.items() if each.status is not Status.DELIVERED} == {"u17"}
     assert (outcomes["u17"].code, outcomes["u17"].partly) == ("not_found", False)
     assert len(tags(sandbox, object)) == (49 if on else 0)
-    # Halves of halves; and once somebody who is looked at, untagged alone, and looked at again.
-    assert watched.calls <= 16
+    # Halves of halves, and a look at whom they leave; once somebody is looked at, untagged alone, and looked at again.
+    assert watched.calls <= 17
 
 
 def test_whose_attributes_are_refused_has_its_tag_and_is_read_again(sandbox: Running) -> None:
@@ -272,3 +272,24 @@ def test_what_was_made_stays_earned_when_the_next_call_fails() -> None:
     assert [(each.key, each.remote_id) for each in earned if isinstance(each, Outcome)] == [
         ("u0", "c-u0"), ("u1", "c-u1"), ("u2", "c-u2"),
     ]  # fmt: skip
+
+
+def test_who_was_merged_into_another_is_written_and_tagged_there(sandbox: Running) -> None:
+    """OpenAPI description 2.14: 410 contact_merged, with the survivor in the Link header; a call that tags follows nobody."""
+    gone = [{"id": f"c{n}", "merged_into": "c9"} for n in (1, 2)]
+    seed(sandbox, [*gone, {"id": "c3"}, {"id": "c9", "tags": ["Quiet ones"]}])
+    with workspace(sandbox.url) as destination:
+        outcomes = push(
+            destination,
+            change("u1", {VIP: True, QUIET: False, SCORE: 5}, id="c1"),
+            change("u3", {VIP: True}, id="c3"),
+            change("u4", {VIP: True, SCORE: 5}, id="c4"),
+        )
+        left = push(destination, Change(Kind.LEFT, "u2", (), {VIP: False, SCORE: None}, remote_id="c2"))
+    assert outcomes["u1"] == Outcome("u1", Status.DELIVERED, "c9")
+    assert outcomes["u3"].status is Status.DELIVERED
+    assert (outcomes["u4"].status, outcomes["u4"].code) == (Status.REJECTED, "not_found")
+    assert left["u2"] == Outcome("u2", Status.DELIVERED, "c9")
+    assert tags(sandbox) == {"c3": ["VIP"]}
+    (survivor,) = [each for each in sandbox.state()["intercom"]["contacts"] if each["id"] == "c9"]
+    assert survivor["custom_attributes"] == {}
