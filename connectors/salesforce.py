@@ -215,11 +215,10 @@ class Salesforce:
             its = [item for item in made_ready if isinstance(item, Item)]
             heard = yield from self._jobs.hear(job, batch, its)
         items: list[Item] = []
-        external = self._external(batch)
-        for change in batch.changes:
+        left = [change for change in batch.changes if change.key not in heard]
+        external = self._external(batch.object, left)
+        for change in left:
             item = _ready(change, external)
-            if change.key in heard:
-                continue
             if isinstance(item, Outcome):
                 yield item
             else:
@@ -256,11 +255,11 @@ class Salesforce:
             else:
                 yield from self._write(object, part)
 
-    def _external(self, batch: Batch) -> set[str]:
+    def _external(self, object: str, changes: Sequence[Change]) -> set[str]:
         """The external id fields of the object, in lower case, when anybody is new."""
-        if all(change.remote_id or change.kind is Kind.LEFT for change in batch.changes):
+        if all(change.remote_id or change.kind is Kind.LEFT for change in changes):
             return set()
-        return {str(each["name"]).lower() for each in self._describe(batch.object) if each.get("externalId")}
+        return {str(each["name"]).lower() for each in self._describe(object) if each.get("externalId")}
 
     def _write(self, object: str, items: Sequence[Item]) -> Iterator[Outcome]:
         """Write items that go the same way. What sinks the call is taken out of it, or found by halves."""

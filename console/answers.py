@@ -142,6 +142,7 @@ def _bare(told: story.Told, state: str, cause: str) -> dict[str, Any]:
         "records": 0,
         "planned": dict.fromkeys(("entered", "changed", "left", "unchanged"), 0),
         "outcomes": dict.fromkeys(("delivered", "rejected", "skipped", "deferred", "unknown"), 0),
+        "lost_earlier": 0,
         "calls": 0,
         "seconds": 0.0,
     }
@@ -326,6 +327,11 @@ def print_ended(answer: dict[str, Any]) -> None:
     for mapping in answer["mappings"]:
         if mapping["cause"]:
             screen.show(f"{mapping['mapping']}: {mapping['state']}: {mapping['cause']}")
+        if mapping["lost_earlier"]:
+            screen.show(
+                f"{mapping['mapping']}: {mapping['lost_earlier']} records that an earlier run had at work did not arrive:"
+                " `heatsync failures` names the causes and the cures."
+            )
     if answer["state"] == "held":
         screen.show(f"`heatsync show {answer['run']}` shows it, `heatsync approve {answer['run']}` sends it.")
     if any(m["outcomes"]["rejected"] for m in answer["mappings"]):

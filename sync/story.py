@@ -289,6 +289,7 @@ def answer(house: House, run: str) -> list[dict[str, Any]]:
                 "ambiguous": planned.get("ambiguous", 0),
                 "created": planned.get("created", 0),
                 "outcomes": house.ledger.outcome_counts(run, row.mapping),
+                "lost_earlier": planned.get("lost", 0),
                 "calls": row.calls,
                 "seconds": round(row.seconds, 3),
             }

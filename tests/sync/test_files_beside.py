@@ -164,7 +164,7 @@ def test_a_file_is_asked_after_before_anything_that_may_fail(
         due_now(house)
         while (heard := delivery.deliver(house, batch)).state == "later":
             due_now(house)
-        assert heard.state == "done"
+        assert (heard.state, heard.error) == ("done", None)
         assert house.ledger.outcome_counts("r", "m")["delivered"] == 4
 
 
@@ -192,7 +192,8 @@ def test_who_is_refused_in_what_an_older_run_had_at_work_is_told_by_the_next(
     begun(stage)
     with stage.house() as house:
         house.ledger.finish_run("r", "m", "for 900 s no batch was done; the rest stays due.")
-    assert stage.sync().code == 1
+    ended = stage.sync()
+    assert (ended.code, ended.only["lost_earlier"]) == (1, 1)
     assert "m: done, 1 not delivered" in posted[0]
     assert stage.sync().code == 0
     assert len(posted) == 1
