@@ -113,26 +113,27 @@ class Tags:
     def _mark_together(
         self, object: str, tag: str, on: bool, parts: list[Sequence[str]]
     ) -> Iterator[tuple[str, Answer]]:
-        """A part that is refused is halved until who is refused stands alone."""
-        alone: list[Answer] = []
-        accepted = False
+        """A part that is refused is halved until who is refused stands alone.
+
+        The first who does may stand for all: a tag that cannot be made has everybody refused.
+        """
+        unsure = on
         while parts:
             part = parts.pop()
             answer = self._post(object, tag, on, part)
             if self._done(answer):
-                accepted = True
+                unsure = False
                 continue
             if len(part) > 1:
                 half = len(part) // 2
                 parts += [part[half:], part[:half]]
                 continue
             yield part[0], answer
-            alone.append(answer)
-            said = [(each.status, each.body) for each in alone]
-            if not accepted and len(said) > 1 and answer.status not in GONE and said[0] == said[-1]:
-                # It is the tag that is refused, and not who was to have it.
-                yield from ((id, answer) for part in parts for id in part)
-                return
+            if unsure and answer.status not in GONE:
+                if not self._done(self._ask("POST", "tags", {"name": tag.removeprefix(TAG)})):
+                    yield from ((id, answer) for part in parts for id in part)
+                    return
+                unsure = False
 
     def _post(self, object: str, tag: str, on: bool, ids: Sequence[str]) -> Answer:
         each = {} if on else {"untag": True}
