@@ -154,8 +154,12 @@ def _made_ready(
         ready = claimed
         # What is at work over there knows its records by what they had when it began.
         if not claimed.note:
-            if house.ledger.at_work_beside(claimed):
-                raise Underway(f"{claimed.id} waits: another mapping's records may be in the making", WAIT)
+            if (other := house.ledger.at_work_beside(claimed)) is not None:
+                raise Underway(
+                    f"What {mapping.name} is to make waits for {other}, which has {claimed.object} in the making. Resume"
+                    f" {other} if it is paused, or sync it.",
+                    WAIT,
+                )
             ready = _with_known_ids(house, mapping, reached, claimed)
         if not house.ledger.begin(ready):
             raise Unavailable(f"{claimed.id} was taken over by another process", 1)

@@ -85,14 +85,15 @@ class Queue(Leases):
             rows = connection.execute(sa.select(c.id, _free_at()).where(mine).order_by(c.id))
             return [(row[0], row[1]) for row in rows]
 
-    def at_work_beside(self, claimed: Claimed) -> bool:
-        """Whether something is at work over there on the same object for another mapping or run."""
+    def at_work_beside(self, claimed: Claimed) -> str | None:
+        """The mapping that something is at work for over there on the same object, if it is of another mapping or run."""
         c, r = t.batches.c, t.runs.c
         theirs = sa.not_(sa.and_(c.run == claimed.run, c.mapping == claimed.mapping))
         same = sa.exists().where(r.run == c.run, r.mapping == c.mapping, r.object == claimed.object)
-        query = sa.select(c.id).where(_noted(), c.account == claimed.account, theirs, same).limit(1)
+        query = sa.select(c.mapping).where(_noted(), c.account == claimed.account, theirs, same).limit(1)
         with self.reading() as connection:
-            return connection.execute(query).first() is not None
+            found: str | None = connection.scalar(query)
+        return found
 
     def lost(self, batch: str, since: float) -> int:
         """How many records of a batch turned out not to have arrived since then."""

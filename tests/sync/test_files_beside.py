@@ -111,6 +111,29 @@ def test_nobody_is_made_beside_a_file_that_may_be_making_them(stage: Stage, text
     assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(5)), 1)
 
 
+def test_who_makes_nobody_beside_a_file_is_told_whose_it_is(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody(stage)
+    stage.mapping("m", UPSERT)
+    stage.mapping("n", BY_NAME.replace("Plan__c", "Other__c"))
+    stage.accounts(plans(5))
+    begun(stage)
+    with stage.house() as house:
+        house.ledger.pause("m", story.BY_HAND, None)
+        planned(house, "n", "s")
+        with monkeypatch.context() as patch:
+            patch.setattr(story, "STANDSTILL", 0.3)
+            error = story.deliver_run(house, "s", house.mappings["n"])
+        assert error is not None
+        assert "waits for m, which has Account in the making. Resume m if it is paused" in error.told
+        house.ledger.resume("m")
+        due_now(house)
+        deliver(house, "r", "m")
+    assert stage.sync().code == 0
+    assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(5)), 1)
+
+
 def test_a_file_of_a_mapping_that_was_renamed_writes_nothing_over_newer_values(stage: Stage) -> None:
     there(stage, 4)
     stage.mapping("m", ACCOUNTS)
