@@ -5,6 +5,8 @@ known     records over there, and where each of ours stands
 queue     runs, batches, outcomes
 history   what was done
 paces     the quotas of the destinations
+
+and, below them: `database`, `together` (many writers in one transaction), `tables`, `statements`, `words`.
 """
 
 from sync.ledger.history import History

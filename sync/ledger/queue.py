@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from connectors.base import Change, FieldType, Kind, Outcome, Status
+from sync.ledger import statements
 from sync.ledger import tables as t
 from sync.ledger.leases import LEASE, Leases
 from sync.ledger.words import (
@@ -44,7 +45,7 @@ class Queue(Leases):
             c.state == "claimed",
             c.lease_until > time.time(),
         )
-        alive = sa.select(sa.func.count()).where(sa.or_(delivering, _noted_before(bound, mappings)))
+        alive = sa.select(sa.func.count()).where(sa.or_(delivering, statements.noted_before(bound, mappings)))
         with self.writing() as connection:
             self._void(bound, connection)
             flying = bool(connection.scalar(alive))
@@ -67,7 +68,9 @@ class Queue(Leases):
         pending = sa.or_(
             c.state.in_(["held", "ready"]), sa.and_(c.state == "claimed", c.lease_until <= time.time())
         )
-        mine = sa.and_(c.mapping == bound.mapping, c.account == bound.account, pending, sa.not_(_noted()))
+        mine = sa.and_(
+            c.mapping == bound.mapping, c.account == bound.account, pending, sa.not_(statements.noted())
+        )
         void = t.batches.update().where(mine).values(state="superseded")
         voided = connection.execute(void.returning(c.id, c.begun)).all()
         for id in (row.id for row in voided if row.begun):
@@ -81,8 +84,8 @@ class Queue(Leases):
         """
         c = t.batches.c
         with self.reading() as connection:
-            mine = _noted_before(bound, mappings)
-            rows = connection.execute(sa.select(c.id, _free_at()).where(mine).order_by(c.id))
+            mine = statements.noted_before(bound, mappings)
+            rows = connection.execute(sa.select(c.id, statements.free_at()).where(mine).order_by(c.id))
             return [(row[0], row[1]) for row in rows]
 
     def at_work_beside(self, claimed: Claimed) -> str | None:
@@ -90,7 +93,11 @@ class Queue(Leases):
         c, r = t.batches.c, t.runs.c
         theirs = sa.not_(sa.and_(c.run == claimed.run, c.mapping == claimed.mapping))
         same = sa.exists().where(r.run == c.run, r.mapping == c.mapping, r.object == claimed.object)
-        query = sa.select(c.mapping).where(_noted(), c.account == claimed.account, theirs, same).limit(1)
+        query = (
+            sa.select(c.mapping)
+            .where(statements.noted(), c.account == claimed.account, theirs, same)
+            .limit(1)
+        )
         with self.reading() as connection:
             found: str | None = connection.scalar(query)
         return found
@@ -243,7 +250,7 @@ class Queue(Leases):
     ) -> list[str]:
         """Batches that may be claimed now; `unrung`: only those nobody rang for since that many seconds."""
         c, now = t.batches.c, time.time()
-        query = sa.select(c.id).where(_free(now), c.rung_at <= now - unrung).order_by(c.id)
+        query = sa.select(c.id).where(statements.free(now), c.rung_at <= now - unrung).order_by(c.id)
         if run is not None:
             query = query.where(c.run == run)
         if mapping is not None:
@@ -254,8 +261,8 @@ class Queue(Leases):
     def next_due(self, run: str, mapping: str) -> float | None:
         """When the next batch of a run may be claimed; None when none is left, or the run is void."""
         c = t.batches.c
-        query = sa.select(sa.func.min(_free_at())).where(
-            c.run == run, c.mapping == mapping, c.state.in_(["ready", "claimed"]), _released()
+        query = sa.select(sa.func.min(statements.free_at())).where(
+            c.run == run, c.mapping == mapping, c.state.in_(["ready", "claimed"]), statements.released()
         )
         with self.reading() as connection:
             when: float | None = connection.scalar(query)
@@ -277,7 +284,7 @@ class Queue(Leases):
         query = (
             sa.select(b.id)
             .join(t.runs, same)
-            .where(b.account == account, r.object == object, r.state == "ready", _due(time.time()))
+            .where(b.account == account, r.object == object, r.state == "ready", statements.due(time.time()))
             .order_by(b.rung_at, b.id)
             .limit(1)
         )
@@ -317,13 +324,13 @@ class Queue(Leases):
 
         def work(connection: sa.Connection) -> tuple[sa.Row[Any], set[str]] | None:
             now = time.time()
-            free = ("late", _one_noted) if late else ("free", _one_free)
+            free = ("late", statements.one_noted) if late else ("free", statements.one_free)
             row = self.one(free[0], {"id": id, "now": now}, connection, free[1]).first()
             if row is None:
                 return None
             ours = {"our_id": id, "owner": owner, "lease_until": now + lease, "begun": int(now)}
-            self.one("claim", ours, connection, _claim)
-            return row, set(self.one("answered", {"id": id}, connection, _answered).scalars())
+            self.one("claim", ours, connection, statements.claim)
+            return row, set(self.one("answered", {"id": id}, connection, statements.answered).scalars())
 
         won = self.together(work)
         if won is None:
@@ -350,7 +357,7 @@ class Queue(Leases):
     def admit(self, claimed: Claimed, credential: str) -> tuple[bool, str | None]:
         """Whether a claimed batch is still ours, and why its mapping rests, if it does."""
         with self.reading() as connection:
-            us = self.one("owner", {"id": claimed.id}, connection, _owner).scalar()
+            us = self.one("owner", {"id": claimed.id}, connection, statements.owner).scalar()
             return us == claimed.owner, self.resting(claimed.mapping, credential, connection)
 
     def begin(self, claimed: Claimed) -> bool:
@@ -426,7 +433,9 @@ class Queue(Leases):
     def _change(self, claimed: Claimed, connection: sa.Connection, **values: object) -> bool:
         mine = {"our_id": claimed.id, "us": claimed.owner}
         name = f"change {','.join(values)}"
-        return self.one(name, values | mine, connection, lambda: _change(list(values))).rowcount == 1
+        return (
+            self.one(name, values | mine, connection, lambda: statements.change(list(values))).rowcount == 1
+        )
 
     def settle(self, claimed: Claimed, outcomes: Sequence[Outcome], recheck_at: float) -> None:
         """Move delivered values, and keep every outcome. Nothing else ever writes delivered values."""
@@ -575,7 +584,7 @@ class Queue(Leases):
         self, run: str, mapping: str, calls: int, seconds: float, connection: sa.Connection
     ) -> None:
         of = {"of": run, "its": mapping, "made": calls, "took": seconds}
-        self.one("add calls", of, connection, _add_calls)
+        self.one("add calls", of, connection, statements.add_calls)
 
     def finish_run(self, run: str, mapping: str, cause: str = "") -> bool:
         """End a run whose batches have all ended: `done`, or `failed` with the cause. False: not yet, or not ours."""
@@ -584,9 +593,9 @@ class Queue(Leases):
 
     def _finish_run(self, run: str, mapping: str, cause: str, connection: sa.Connection) -> bool:
         of = {"of": run, "its": mapping}
-        if not cause and self.one("open", of, connection, _open).first() is not None:
+        if not cause and self.one("open", of, connection, statements.unended).first() is not None:
             return False
-        evidence = self.one("parked", of, connection, _parked).scalar()
+        evidence = self.one("parked", of, connection, statements.parked).scalar()
         # The first line says what happened; the rest is what was answered, and may hold personal data.
         why = cause or (evidence or "").partition("\n")[0]
         c = t.runs.c
@@ -598,122 +607,8 @@ class Queue(Leases):
         return ended.rowcount == 1
 
 
-# The statements of every batch, written out once (`Database.one`).
-
-
-def _one_due(also: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    b, r = t.batches.c, t.runs.c
-    same = sa.and_(r.run == b.run, r.mapping == b.mapping)
-    return (
-        sa.select(t.batches, r.object, r.destination)
-        .join(t.runs, same)
-        .where(b.id == sa.bindparam("id"), _due(sa.bindparam("now")), also)
-        .with_for_update(of=t.batches)
-    )
-
-
-def _one_free() -> sa.Select[Any]:
-    return _one_due(t.runs.c.state == "ready")
-
-
-def _one_noted() -> sa.Select[Any]:
-    return _one_due(_noted())
-
-
-def _claim() -> sa.Update:
-    c = t.batches.c
-    new: dict[str, Any] = {name: sa.bindparam(name) for name in ("owner", "lease_until", "begun")}
-    return (
-        t.batches.update()
-        .where(c.id == sa.bindparam("our_id"))
-        .values(state="claimed", attempts=c.attempts + 1, **new)
-    )
-
-
-def _owner() -> sa.Select[Any]:
-    c = t.batches.c
-    return sa.select(c.owner).where(c.id == sa.bindparam("id"), c.state == "claimed")
-
-
-def _answered() -> sa.Select[Any]:
-    return sa.select(t.outcomes.c.entity).where(t.outcomes.c.batch == sa.bindparam("id"))
-
-
-def _change(columns: Sequence[str]) -> sa.Update:
-    c = t.batches.c
-    mine = (c.id == sa.bindparam("our_id"), c.state == "claimed", c.owner == sa.bindparam("us"))
-    return t.batches.update().where(*mine).values({name: sa.bindparam(name) for name in columns})
-
-
-def _open() -> sa.Select[Any]:
-    unended = t.batches.c.state.in_(
-        [sa.literal_column(f"'{state}'") for state in ("held", "ready", "claimed")]
-    )
-    return _of_its_run(sa.select(t.batches.c.id)).where(unended).limit(sa.literal_column("1"))
-
-
-def _parked() -> sa.Select[Any]:
-    return _of_its_run(sa.select(t.batches.c.evidence)).where(t.batches.c.state == "parked")
-
-
-def _of_its_run(query: sa.Select[Any]) -> sa.Select[Any]:
-    return query.where(t.batches.c.run == sa.bindparam("of"), t.batches.c.mapping == sa.bindparam("its"))
-
-
-def _add_calls() -> sa.Update:
-    c = t.runs.c
-    return (
-        t.runs.update()
-        .where(c.run == sa.bindparam("of"), c.mapping == sa.bindparam("its"))
-        .values(calls=c.calls + sa.bindparam("made"), seconds=c.seconds + sa.bindparam("took"))
-    )
-
-
 def _standing_there(claimed: Claimed, change: Change, fields: Mapping[str, Any]) -> dict[str, Any]:
     """What a record holds once a change is delivered; of one that was made, also what was left empty is known."""
     made = change.remote_id is None and change.kind is not Kind.LEFT
     empty: dict[str, Any] = dict.fromkeys(claimed.types) if made else {}
     return empty | dict(fields) | dict(change.fields)
-
-
-def _free_at() -> sa.ColumnElement[float]:
-    """When a batch may be claimed that is not at its end."""
-    b = t.batches.c
-    return sa.case((b.state == "ready", b.not_before), else_=b.lease_until)
-
-
-def _noted() -> sa.ColumnElement[bool]:
-    """Batches that something is at work on over there."""
-    b = t.batches.c
-    waiting = [sa.literal_column(f"'{state}'", sa.String) for state in ("ready", "claimed")]
-    return sa.and_(b.state.in_(waiting), b.note.is_not(None))
-
-
-def _noted_before(bound: Bound, mappings: Collection[str]) -> sa.ColumnElement[bool]:
-    """Those of a mapping and, where `mappings` are given, of any other to the object that is not among them."""
-    b, r = t.batches.c, t.runs.c
-    whose: sa.ColumnElement[bool] = b.mapping == bound.mapping
-    if mappings:
-        same = sa.exists().where(r.run == b.run, r.mapping == b.mapping, r.object == bound.object)
-        whose = sa.or_(whose, sa.and_(b.mapping.not_in(list(mappings)), same))
-    return sa.and_(_noted(), b.account == bound.account, whose)
-
-
-def _free(now: float) -> sa.ColumnElement[bool]:
-    """Batches that may be claimed: of a released run, and due."""
-    return sa.and_(_due(now), _released())
-
-
-def _due(now: "float | sa.BindParameter[float]") -> sa.ColumnElement[bool]:
-    """Batches that are nobody's, or of somebody whose lease ran out."""
-    b = t.batches.c
-    return sa.or_(
-        sa.and_(b.state == "ready", b.not_before <= now),
-        sa.and_(b.state == "claimed", b.lease_until <= now),
-    )
-
-
-def _released() -> sa.ColumnElement[bool]:
-    """Whether a batch's run was let go, and did not end."""
-    b, r = t.batches.c, t.runs.c
-    return sa.exists().where(r.run == b.run, r.mapping == b.mapping, r.state == "ready")
