@@ -409,10 +409,6 @@ class Queue(Leases):
             **values,
         )
 
-    def finish_batch(self, claimed: Claimed) -> bool:
-        """Every change of a batch has its outcome."""
-        return self._ours(claimed, state="done", owner=None, lease_until=None)
-
     def park_batch(self, claimed: Claimed, evidence: str, readable: bool = True) -> bool:
         """Put a batch aside whose answer cannot be read; what it may have written is looked up again."""
         bound = Bound(claimed.mapping, claimed.account, claimed.object, readable)

@@ -267,8 +267,7 @@ def test_a_batch_taken_while_a_new_run_begins_does_not_arrive_after_it(
             assert claimed is not None
             assert stage.roles()["u1"] != "FRESH"
             pushed = list(house.reach(house.mappings["m"]).destination.push(claimed.batch))
-            house.ledger.settle(claimed, pushed, 0.0)
-            house.ledger.finish_batch(claimed)
+            house.ledger.conclude(claimed, pushed, 0.0, 0)
 
         monkeypatch.setattr(house.ledger, "supersede", a_worker_is_faster)
         with monkeypatch.context() as patch:

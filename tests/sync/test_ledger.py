@@ -178,9 +178,7 @@ def test_delivered_values_move_and_nothing_else_does(book: Ledger) -> None:
         Outcome("u2", Status.DELIVERED, remote_id="8"),
         Outcome("u3", Status.REJECTED, code="bad_value", cause="no", field="score", answer="INVALID"),
     ]
-    book.settle(claimed, outcomes, RECHECK)
-    assert book.finish_batch(claimed)
-    assert book.finish_run("r1", "contacts")
+    assert book.conclude(claimed, outcomes, RECHECK, 0)
     held = records(book)
     assert held["u1"] == ("7", 4, '{"score": 5, "plan": "pro", "seen": "2026-01-02"}')
     assert held["u2"][:2] == ("8", 1)
@@ -411,7 +409,7 @@ def test_what_a_begun_batch_may_have_written_is_looked_up_again(book: Ledger) ->
     assert records(book)["u1"] == ("7", 3, '{"plan": "pro"}')
     assert standings(book)["u1"] == (None, "unknown")
     assert standings(book)["u2"][1] == "settled"
-    assert not book.finish_batch(claimed)
+    assert not book.extend(claimed)
 
 
 def test_a_look_up_does_not_undo_what_was_delivered_meanwhile(book: Ledger) -> None:
@@ -432,8 +430,8 @@ def test_a_batch_taken_over_is_no_longer_ours(book: Ledger) -> None:
     assert not book.extend(first)
     assert not book.begin(first)
     assert not book.give_back(first, 0.0)
-    assert not book.finish_batch(first)
-    assert book.finish_batch(second)
+    assert not book.conclude(first, [], RECHECK, 0)
+    assert book.conclude(second, [], RECHECK, 0)
 
 
 def test_rejected_records_are_reconsidered_by_code_and_by_run(book: Ledger) -> None:
@@ -468,9 +466,7 @@ def ended(book: Ledger, name: str, *outcomes: Outcome, **changes: object) -> Non
     """A run of 1000 seconds after 1970 with these outcomes, over since then."""
     claimed = book.claim(released(book, *(a_change(o.key) for o in outcomes), name=name), "w")
     assert claimed is not None
-    book.settle(claimed, outcomes, RECHECK)
-    assert book.finish_batch(claimed)
-    assert book.finish_run(name, BOUND.mapping)
+    assert book.conclude(claimed, outcomes, RECHECK, 0)
     (run,) = book.runs(name)
     book.begin_run(replace(run, created_at=1000.0, ended_at=1000.0, **changes))  # type: ignore[arg-type]
 
@@ -528,6 +524,6 @@ def test_a_void_run_is_kept_while_a_batch_of_it_is_in_somebodys_hands(book: Ledg
     book.begin_run(replace(run, created_at=1000.0, ended_at=1000.0))
     book.forget(2000.0)
     assert len(book.planned_changes("r1", BOUND.mapping)) == 1
-    assert book.finish_batch(claimed)
+    book.conclude(claimed, [], RECHECK, 0)
     book.forget(2000.0)
     assert book.runs() == []

@@ -135,7 +135,7 @@ def test_of_a_new_run_and_a_claim_at_once_one_knows_of_the_other(book: Ledger) -
         flying, taken = at_once(lambda: book.supersede(bound), lambda: book.claim(first.id, "w"))  # noqa: B023
         assert flying is (taken is not None)
         if taken is not None:
-            assert book.finish_batch(taken)
+            book.conclude(taken, [], 0.0, 0)
 
 
 def test_who_fails_in_a_shared_transaction_is_told_and_the_others_are_written(tmp_path: Path) -> None:
