@@ -165,7 +165,8 @@ class Account:
 class RemoteField:
     """A field as it exists over there; `type` is the vendor's own word, `takes` are ours that it has room for.
 
-    `length` is in characters. Whoever has `options` takes these values only.
+    `length` is in characters. Whoever has `options` takes these values only; `several` of them at once, with semicolons
+    in between, where it says so.
     """
 
     name: str
@@ -174,6 +175,7 @@ class RemoteField:
     unique: bool = False
     length: int | None = None
     options: tuple[str, ...] = ()
+    several: bool = False
     takes: tuple[FieldType, ...] = tuple(FieldType)
 
 

@@ -139,6 +139,7 @@ def described(listed: Sequence[Mapping[str, Any]]) -> dict[str, RemoteField]:
                 unique=bool(each.get("hasUniqueValue")) or each["name"] in ("email", OWN_ID),
                 length=TEXT_LENGTH if type == "string" else None,
                 options=tuple(str(option["value"]) for option in each.get("options") or ()),
+                several=each.get("fieldType") == "checkbox",
                 takes=TAKES.get(type, tuple(FieldType)),
             )
     return fields

@@ -155,6 +155,7 @@ def described(listed: Sequence[Mapping[str, Any]]) -> dict[str, RemoteField]:
             )
             if each.get("restrictedPicklist")
             else (),
+            several=each.get("type") == "multipicklist",
             takes=TAKES.get(str(each.get("type")), tuple(FieldType)),
         )
         for each in listed

@@ -42,6 +42,8 @@ class Field:
     standard: bool = False
     tag: bool = False
     """Whether it is no field over there but a tag, for the members of an audience."""
+    source: str = dataclasses.field(default="", compare=False)
+    """What it is taken from, as the file says it."""
     where: str = dataclasses.field(default="", compare=False)
 
     @property

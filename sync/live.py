@@ -3,11 +3,9 @@
 Reads only. Where a snapshot of the mapping's profile is there, its values are held against lengths and options, too.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import date
-
-import duckdb
 
 from connectors.base import (
     ConfigurationError,
@@ -17,12 +15,13 @@ from connectors.base import (
     Lookup,
     Match,
     RemoteField,
-    Vendor,
 )
-from sync import rendering, values
+from sync import measuring, values
 from sync.fields import Field, MatchKey
 from sync.fields import Mapping as FieldMapping
 from sync.house import House
+from sync.measuring import Sent
+from sync.rendering import NotScored
 from sync.strict_yaml import nearest
 
 NOBODY = {"email": "heatsync-check@nobody.invalid"}
@@ -37,16 +36,15 @@ KINDS = {
     FieldType.DATETIME: "a date and time",
     FieldType.LIST: "a list",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """What a mapping sends to one field, as far as that is known without sending: the type, the longest text, and of
-    a field with options every value (nothing where no snapshot is there)."""
-
-    type: FieldType | None = None
-    longest: int = 0
-    values: tuple[str, ...] = ()
+SURE = {
+    FieldType.INTEGER: {FieldType.TEXT, FieldType.NUMBER},
+    FieldType.NUMBER: {FieldType.TEXT},
+    FieldType.BOOLEAN: {FieldType.TEXT, FieldType.INTEGER, FieldType.NUMBER},
+    FieldType.DATE: {FieldType.TEXT, FieldType.DATETIME},
+    FieldType.DATETIME: {FieldType.TEXT, FieldType.DATE},
+    FieldType.LIST: {FieldType.TEXT},
+}
+"""The casts that every value survives, whatever the data are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +110,7 @@ class _Look:
         self.at = at
         self.title = mapping.vendor.title
         self.notes: list[str] = []
+        self.day = measuring.newest(house.workspace, mapping)
         self._folded = {name.casefold(): name for name in present}
 
     def problems(self) -> Iterator[str]:
@@ -123,19 +122,31 @@ class _Look:
                 f"{self.mapping.match[0].where}: {keys} need not be unique in {self.title}: whoever is there twice is"
                 " reported as ambiguous and not written. A field with unique values is safer"
             )
-        sent = self._sent()
-        missing: list[Field] = []
+        if self.day is None:
+            self.notes.append(
+                f"{self.at}: there is no snapshot yet, so that no values were held against lengths and options:"
+                " run `heatsync score`, and check again"
+            )
+        missing: dict[Field, FieldType | None] = {}
         for field in self.mapping.fields:
             if field.tag:
                 continue  # it is made by the first call that names it
             remote = self._remote(field.name)
-            if remote is None:
-                missing.append(field)
-            else:
-                yield from (
-                    f"{field.where}: {said}" for said in self._faults(field, remote, sent[field.name])
-                )
-        yield from self._missing(missing, sent)
+            try:
+                sent = self._sent(field, remote)
+            except NotScored as error:
+                self.notes.append(f"{self.at}: the values were not looked at: {error}")
+                sent = None
+            except ConfigurationError as error:
+                yield from str(error).splitlines()
+                continue
+            if remote is not None:
+                yield from (f"{field.where}: {said}" for said in self._faults(field, remote, sent))
+                continue
+            missing[field] = sent.type if sent is not None else _declared(field)
+            if sent is not None and sent.unsendable:
+                yield f"{field.where}: {_lost(field, sent)}: map it as it is, or mend it at its source"
+        yield from self._missing(missing)
 
     def _remote(self, name: str) -> RemoteField | None:
         """A field by its name. One that differs in case is another for some vendors, and told as missing then."""
@@ -166,9 +177,9 @@ class _Look:
 
     def _near(self, name: str) -> str:
         close = nearest(name, [each.name for each in self.present.values()])
-        return f"; did you mean `{close}`?" if close is not None else ""
+        return f" (did you mean `{close}`?)" if close is not None else ""
 
-    def _faults(self, field: Field, remote: RemoteField, sent: Sent) -> Iterator[str]:
+    def _faults(self, field: Field, remote: RemoteField, sent: Sent | None) -> Iterator[str]:
         there = f"`{field.name}` ({remote.type}) in {self.title}"
         if not remote.writable:
             yield (
@@ -176,44 +187,26 @@ class _Look:
                 " Map another field, or grant the right to edit it"
             )
             return
-        if sent.type is not None and sent.type not in remote.takes:
-            yield f"{there} does not take {KINDS[sent.type]}: {_mend(field, sent.type, remote, self.mapping.vendor)}"
-            return
-        if remote.length is not None and sent.longest > remote.length:
-            yield (
-                f"{there} has room for {remote.length:,} characters, and the longest value has {sent.longest:,}:"
-                f" shorten it, e.g. with `sql: left(..., {remote.length})`"
-            )
-        if remote.options:
-            yield from self._strangers(field, remote, sent, there)
+        type = sent.type if sent is not None else _declared(field)
+        if type is not None and type not in remote.takes:
+            yield f"{there} does not take {KINDS[type]}: {self._mend(field, type, remote)}"
+        elif sent is None:
+            yield from _strangers(field, remote, (), there)
+        elif sent.unsendable:
+            yield f"{there}: {_lost(field, sent)}: {self._mend(field, sent.type, remote)}"
+        else:
+            if remote.length is not None and sent.longest > remote.length:
+                yield (
+                    f"{there} has room for {remote.length:,} characters, and the longest value has {sent.longest:,}:"
+                    f" {self._shortened(field, remote)}"
+                )
+            yield from _strangers(field, remote, sent.strangers, there)
 
-    def _strangers(self, field: Field, remote: RemoteField, sent: Sent, there: str) -> Iterator[str]:
-        several = FieldType.LIST in remote.takes
-        known = {*remote.options}
-        wanted = dict.fromkeys([*sent.values, *(theirs for _, theirs in field.map)])
-        if field.default:
-            wanted[field.default] = None
-        strange = [
-            value
-            for value in wanted
-            if value not in known and not (several and all(each in known for each in value.split(";")))
-        ]
-        if strange:
-            shown = ", ".join(f"`{value}`" for value in strange[:SHOWN]) + (
-                ", ..." if len(strange) > SHOWN else ""
-            )
-            options = ", ".join(remote.options[:20]) + (", ..." if len(remote.options) > 20 else "")
-            yield (
-                f"{there} has no option {shown}; it has: {options}. Add it there, or say which one is meant with"
-                f" `map: {{{strange[0]}: {remote.options[0]}}}`"
-            )
-
-    def _missing(self, missing: list[Field], sent: Mapping[str, Sent]) -> Iterator[str]:
+    def _missing(self, missing: Mapping[Field, FieldType | None]) -> Iterator[str]:
         if not missing:
             return
         if not self.mapping.create_fields:
-            for field in missing:
-                kind = sent[field.name].type
+            for field, kind in missing.items():
                 made = f" as {KINDS[kind]}" if kind is not None else ""
                 yield (
                     f"{field.where}: {self.title} has no field `{field.name}` on {self.mapping.object}, or hides it"
@@ -225,59 +218,105 @@ class _Look:
         try:
             room = self.destination.room(self.mapping.object)
         except ConfigurationError as error:
-            yield f"{missing[0].where}: {error}"
+            yield f"{next(iter(missing)).where}: {error}"
             return
         if room is not None and room < len(missing):
             yield (
-                f"{missing[room].where}: {self.title} has room for {room} more fields of your own, and {len(missing)}"
+                f"{[*missing][room].where}: {self.title} has room for {room} more fields of your own, and {len(missing)}"
                 " are to be made: delete some that nobody uses there, or map fewer"
             )
             return
         self.notes.append(f"{self.at}: the first sync makes {names} in {self.title} (`create_fields: true`)")
 
-    def _sent(self) -> Mapping[str, Sent]:
-        """What would be sent, by field: from the newest snapshot, else as far as the file itself tells."""
-        day = self._newest()
-        if day is not None:
-            try:
-                return self._measured(day)
-            except ConfigurationError as error:
-                self.notes.append(f"{self.at}: the values were not looked at: {error}")
-        else:
-            self.notes.append(
-                f"{self.at}: there is no snapshot yet, so that no values were held against lengths and options:"
-                " run `heatsync score`, and check again"
-            )
-        return {field.name: Sent(_declared(field)) for field in self.mapping.fields}
+    def _sent(self, field: Field, remote: RemoteField | None) -> Sent | None:
+        """What would be sent to a field; None where no snapshot is there. Raises ConfigurationError as measuring does."""
+        if self.day is None:
+            return None
+        options, several = (remote.options, remote.several) if remote is not None else ((), False)
+        return measuring.measure(self.house.workspace, self.mapping, field, self.day, options, several)
 
-    def _newest(self) -> date | None:
-        mapping = self.mapping
-        folder = self.house.workspace.snapshot(mapping.profile, mapping.entity.value, date.min).parent
-        days = sorted(path.stem for path in folder.glob("????-??-??.parquet"))
-        return date.fromisoformat(days[-1]) if days else None
+    def _mend(self, field: Field, sent: FieldType, remote: RemoteField) -> str:
+        """The change of the mapping, or over there, that makes them fit. A cast only where it is known to bear fruit."""
+        if field.standard:
+            return "delete or rename that field there, or map this trait by hand to another one"
+        plain = replace(field, as_=None)
+        kind = self._kind(plain) or sent
+        # A whole number last: it is the one that rounds.
+        wants = sorted(remote.takes, key=lambda wanted: wanted is FieldType.INTEGER)
+        for wanted in wants if field.bare else ():
+            cast = replace(field, as_=wanted)
+            wrong = wanted in (FieldType.LIST, field.as_) or values.fault(cast, kind, self.mapping.vendor)
+            if not wrong and self._fits(cast, kind, remote):
+                return f"write `as: {wanted.value}`, or map to a field of another type"
+        if field.as_ is not None and self._fits(plain, kind, remote):
+            return f"take out `as: {field.as_.value}`"
+        return f"map to a field that takes {KINDS[kind]}"
 
-    def _measured(self, day: date) -> Mapping[str, Sent]:
-        con = duckdb.connect(":memory:")
+    def _kind(self, field: Field) -> FieldType | None:
+        """The type of a field; None where it cannot be made, or hangs on data that are not there."""
         try:
-            rendered = rendering.render(self.mapping, self.house.workspace, con, day)
-            sent: dict[str, Sent] = {}
-            for position, field in enumerate(rendered.fields):
-                remote = self._remote(field.name)
-                text = f"SELECT f{position} AS v FROM ({rendered.sql}) WHERE f{position} IS NOT NULL"
-                longest = 0
-                several: tuple[str, ...] = ()
-                if field.type is FieldType.TEXT and remote is not None:
-                    row = con.execute(f"SELECT max(length(v)) FROM ({text})").fetchone()
-                    longest = int(row[0] or 0) if row else 0
-                if remote is not None and remote.options and field.type is not FieldType.LIST:
-                    found = con.execute(
-                        f"SELECT DISTINCT CAST(v AS VARCHAR) FROM ({text}) ORDER BY 1 LIMIT 1000"
-                    )
-                    several = tuple(str(value) for (value,) in found.fetchall())
-                sent[field.name] = Sent(field.type, longest, several)
-            return sent
-        finally:
-            con.close()
+            sent = self._sent(field, None)
+        except ConfigurationError:
+            return None
+        return sent.type if sent is not None else _declared(field)
+
+    def _fits(self, field: Field, kind: FieldType, remote: RemoteField) -> bool:
+        """Whether all values go into the field over there; where there are none, whether a cast from `kind` cannot fail."""
+        try:
+            sent = self._sent(field, remote)
+        except ConfigurationError:
+            return False
+        if sent is None or not (sent.filled or sent.unsendable):
+            return not remote.options and field.as_ in SURE.get(kind, ())
+        room = remote.length or sent.longest
+        return sent.type in remote.takes and not (sent.unsendable or sent.strangers) and sent.longest <= room
+
+    def _shortened(self, field: Field, remote: RemoteField) -> str:
+        """How to make the values of a field fit its length."""
+        if field.map or not field.source:
+            return "send something shorter, or give it more room there"
+        separator = field.join if field.join is not None else ";"
+        joined = f"array_to_string({{}}, {values.literal(separator)})"
+        for form in ("{}", "CAST({} AS VARCHAR)", joined):
+            sql = f"left({form}, {remote.length})"
+            cut = replace(field, sql=sql.format(field.sql), bare=False, as_=None, join=None)
+            if self._fits(cut, FieldType.TEXT, remote):
+                return f"shorten it: `sql: {_quoted(sql.format(field.source))}` in place of its source"
+        return "shorten it, or give it more room there"
+
+
+def _lost(field: Field, sent: Sent) -> str:
+    """How many records hold what cannot be sent, and such a value."""
+    many = f"{sent.unsendable:,} of {sent.records:,} records"
+    if not (field.bare or sent.example):
+        return f"`sql` fails on {many}"
+    return f"{many} hold what cannot be sent as {KINDS[sent.type]}, such as `{sent.example}`"
+
+
+def _strangers(field: Field, remote: RemoteField, found: tuple[str, ...], there: str) -> Iterator[str]:
+    """What is sent or may be sent, and is no option over there."""
+    if not remote.options:
+        return
+    known = set(remote.options)
+    said = [*(theirs for _, theirs in field.map), *([field.default] if field.default else [])]
+    wanted = [each for text in said for each in (text.split(";") if remote.several else [text])]
+    strange = [value for value in dict.fromkeys([*found, *wanted]) if value not in known]
+    if not strange:
+        return
+    shown = ", ".join(f"`{value}`" for value in strange[:SHOWN]) + (", ..." if len(strange) > SHOWN else "")
+    options = ", ".join(remote.options[:20]) + (", ..." if len(remote.options) > 20 else "")
+    folded = {option.casefold(): option for option in remote.options}
+    meant = {value: folded.get(value.casefold(), "...") for value in strange[:SHOWN]}
+    pairs = ", ".join(f"{_quoted(ours)}: {_quoted(theirs)}" for ours, theirs in meant.items())
+    yield (
+        f"{there} has no option {shown}; it has: {options}. Add it there, or say which one is meant with `map: {{{pairs}}}`"
+    )
+
+
+def _quoted(text: str) -> str:
+    """A text as YAML takes it anywhere."""
+    plain = text == "..." or re.fullmatch(r"\w[\w ()-]*", text) is not None
+    return text if plain else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _declared(field: Field) -> FieldType | None:
@@ -286,15 +325,3 @@ def _declared(field: Field) -> FieldType | None:
         return field.as_
     first = field.references[0].type if field.bare else None
     return FieldType.TEXT if field.map or first is FieldType.LIST else first
-
-
-def _mend(field: Field, sent: FieldType, remote: RemoteField, vendor: Vendor) -> str:
-    """The change of the mapping, or over there, that makes them fit."""
-    if field.standard:
-        return "delete or rename that field there, or map this trait by hand to another one"
-    source = field.references[0].type if field.bare else None
-    for wanted in remote.takes if field.bare else ():
-        cast = replace(field, as_=wanted)
-        if wanted is not FieldType.LIST and values.fault(cast, source or sent, vendor) is None:
-            return f"write `as: {wanted.value}`, or map to a field of another type"
-    return f"map to a field that takes {KINDS[sent]}"

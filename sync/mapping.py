@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from connectors.base import ConfigurationError, Vendor
-from sync import profiles, workspace
+from sync import measuring, profiles, workspace
 from sync.fields import Field, Mapping, MatchKey, Rendered, RenderedField
 from sync.grammar import MappingFile
 from sync.reader import Reader
@@ -50,15 +50,20 @@ def load(of: Workspace) -> dict[str, Mapping]:
 def check(
     folder: Path | str, config: str = "heatsync.yml", vendors: Dict[str, Vendor] | None = None
 ) -> Checked:
-    """Every problem in every file of a workspace at once, as `file:line:column: sentence`."""
+    """Every problem in every file of a workspace at once, as `file:line:column: sentence`. Where a snapshot is there, the
+    mappings are held against the columns of its day, too."""
     try:
         reading = workspace.look(folder, config, vendors)
     except ConfigurationError as error:
         return Checked((str(error),), ())
-    _read_all(reading, Path(folder).absolute())
+    mappings = _read_all(reading, Path(folder).absolute())
     problems = [str(problem) for problem in reading.problems]
     if reading.workspace is None:
         return Checked(tuple(problems), ())
+    if not problems:
+        problems = [
+            fault for mapping in mappings.values() for fault in measuring.misfits(reading.workspace, mapping)
+        ]
     return Checked((*problems, *reading.workspace.late_faults()), reading.workspace.warnings)
 
 

@@ -322,6 +322,7 @@ class Reader:
             when_null=written.when_null or self.written.when_null or ("clear" if own else "keep"),
             write=written.write,
             tolerance=written.tolerance,
+            source=written.sql or written.from_ or "",
             where=self.document.mark(source),
         )
         if written.write == "if_empty" and not self.vendor.readable:

@@ -22,11 +22,16 @@ from sync.values import literal, quoted
 from sync.workspace import Workspace
 
 
+class NotScored(ConfigurationError):
+    """Something is not among the files of the day that a scoring makes."""
+
+
 def render(
     mapping: Mapping, workspace: Workspace, connection: duckdb.DuckDBPyConnection, as_of: date
 ) -> Rendered:
-    """The query over the files of a day. Raises ConfigurationError: a file is missing, a column does not exist
-    (with the nearest name), a field's type and what the mapping wants of it do not go together."""
+    """The query over the files of a day. Raises NotScored: a file is missing, or older than what is asked of it; and
+    ConfigurationError: a column does not exist (with the nearest name), a field's type and what the mapping wants of it
+    do not go together."""
     files = _Files(mapping, workspace, connection, as_of)
     base = files.query()
     sources, types = _sources(mapping, connection, base)
@@ -196,9 +201,7 @@ class _Files:
             references |= {reference.alias: reference for reference in field.references}
         needed = [*references.values(), *(key.column for key in self.mapping.match)]
         joins, names = self._joins(needed)
-        faults = list(self._faults(names))
-        if faults:
-            raise ConfigurationError("\n".join(dict.fromkeys(faults)))
+        self._complain(names)
         grouped = not self.mapping.vendor.readable and self.mapping.entity is Entity.ACCOUNT
         chosen = [
             f"s.{key_column(self.mapping.entity)} AS key",
@@ -232,26 +235,34 @@ class _Files:
             joins.append(f"LEFT JOIN {_scan(path)} {alias} ON {alias}.{key} = s.{key}")
         return " ".join(joins), names
 
-    def _faults(self, names: dict[tuple[str, Entity], tuple[str, dict[str, str]]]) -> Iterable[str]:
+    def _complain(self, names: dict[tuple[str, Entity], tuple[str, dict[str, str]]]) -> None:
         uses = [(reference, field.where) for field in self.mapping.fields for reference in field.references]
         uses += [(key.column, key.where) for key in self.mapping.match]
+        stale: list[str] = []
+        faults: list[str] = []
         for reference, where in uses:
             columns = names[(reference.profile, reference.entity)][1]
             wanted = "audiences" if reference.origin is Origin.AUDIENCE else reference.name
             if wanted.lower() in columns:
                 continue
             if reference.own:
-                yield f"{where}: the snapshot of {self.as_of} has no `{wanted}`: make it anew with `heatsync score`"
-            else:
-                yield (
-                    f"{where}: the {reference.entity.value}s table has no column"
-                    f" `{wanted}`{suggest(wanted, columns.values())}"
+                stale.append(
+                    f"{where}: the snapshot of {self.as_of} has no `{wanted}`: make it anew with `heatsync score`"
                 )
+            else:
+                faults.append(
+                    f"{where}: the {reference.entity.value}s table has no column `{wanted}`, as copied for {self.as_of}"
+                    f" (`heatsync score` copies it anew){suggest(wanted, columns.values())}"
+                )
+        if faults:
+            raise ConfigurationError("\n".join(dict.fromkeys([*faults, *stale])))
+        if stale:
+            raise NotScored("\n".join(dict.fromkeys(stale)))
 
     def _snapshot(self, profile: str, entity: Entity) -> Path:
         path = self.workspace.snapshot(profile, entity.value, self.as_of)
         if not path.is_file():
-            raise ConfigurationError(
+            raise NotScored(
                 f"mappings/{self.mapping.path.name}: there is no snapshot of profile `{profile}` for"
                 f" {entity.value}s on {self.as_of}: make it with `heatsync score --date {self.as_of}`"
             )
@@ -260,7 +271,7 @@ class _Files:
     def _table(self, entity: Entity) -> Path:
         path = self.workspace.traits(entity.value, self.as_of)
         if not path.is_file():
-            raise ConfigurationError(
+            raise NotScored(
                 f"mappings/{self.mapping.path.name}: there is no copy of the {entity.value}s table for {self.as_of}:"
                 f" make it with `heatsync score --date {self.as_of}`"
             )

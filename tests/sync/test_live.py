@@ -1,14 +1,18 @@
 """The mappings held against the fields over there: every complaint at its place, with what mends it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+import file_workspaces as files
+import pyarrow as pa
 import pytest
-from stories import Stage, numbered
+from stories import DAY, Stage, numbered
 
 from connectors.base import Unauthorized
 from sandbox.server import Running
 from sync.live import Inspected, inspect
+from sync.mapping import check
 
 HUBSPOT = """\
 destination: hubspot
@@ -81,31 +85,110 @@ def test_the_nearest_name_over_there_is_offered(stage: Stage) -> None:
     assert "did you mean `engagement`?" in problem
 
 
+NUMBERS = {"u1": "37", "u2": "-4"}
+WORDS = {"u1": "37", "u2": "High"}
+
+
 @pytest.mark.parametrize(
-    ("vendor", "source", "type", "mend"),
+    ("vendor", "source", "roles", "type", "mend"),
     [
-        ("hubspot", "user.role", "number", "as: integer"),
-        ("intercom", "user.role", "integer", "as: integer"),
-        ("salesforce", "user.role", "double", "as: integer"),
-        ("hubspot", "last_active", "date", "as: date"),
-        ("salesforce", "last_active", "date", "as: date"),
-        ("hubspot", "score", "bool", "as: boolean"),
-        ("intercom", "score", "boolean", "as: boolean"),
-        ("salesforce", "score", "boolean", "as: boolean"),
-        ("intercom", "activation", "integer", "as: integer"),
-        ("salesforce", "activation", "int", "as: integer"),
-        ("intercom", "activation", "string", "as: text"),
+        ("hubspot", "user.role", NUMBERS, "number", "write `as: number`"),
+        ("intercom", "user.role", NUMBERS, "integer", "write `as: integer`"),
+        ("salesforce", "user.role", {"u1": "0.5"}, "double", "write `as: number`"),
+        ("hubspot", "last_active", NUMBERS, "date", "write `as: date`"),
+        ("salesforce", "last_active", NUMBERS, "date", "write `as: date`"),
+        ("hubspot", "user.role", {"u1": "yes", "u2": None}, "bool", "write `as: boolean`"),
+        ("intercom", "activation", NUMBERS, "integer", "write `as: integer`"),
+        ("salesforce", "activation", NUMBERS, "int", "write `as: integer`"),
+        ("intercom", "activation", NUMBERS, "string", "write `as: text`"),
+        ("hubspot", "user.role", WORDS, "number", ": map to a field that takes text"),
+        ("intercom", "user.role", WORDS, "integer", ": map to a field that takes text"),
+        ("salesforce", "user.role", WORDS, "double", ": map to a field that takes text"),
+        ("hubspot", "user.role", {"u1": None}, "number", ": map to a field that takes text"),
+        ("hubspot", "score", NUMBERS, "bool", ": map to a field that takes a whole number"),
+        ("intercom", "score", NUMBERS, "boolean", ": map to a field that takes a whole number"),
     ],
 )
-def test_a_type_that_does_not_fit_is_told_with_the_cast_that_mends_it(
-    stage: Stage, vendor: str, source: str, type: str, mend: str
+def test_a_type_that_does_not_fit_is_told_with_the_cast_that_every_value_survives(
+    stage: Stage, vendor: str, source: str, roles: dict[str, str | None], type: str, mend: str
 ) -> None:
     stage.mapping("m", READABLE[vendor].replace("user.role", source))
-    stage.users(numbered(1))
+    stage.users(roles, score={"u1": 37, "u2": 4}, activation={"u1": 0.5, "u2": 1.0})
     seed(stage, vendor, {"type": type})
     (problem,) = look(stage).problems
     assert "does not take" in problem
     assert mend in problem
+    advised = re.search("as: [a-z]+", problem)
+    if advised is not None:
+        stage.mapping("m", READABLE[vendor].replace("user.role", f"{{from: {source}, {advised[0]}}}"))
+        assert look(stage).problems == ()
+
+
+@pytest.mark.parametrize("vendor", READABLE)
+def test_values_that_do_not_survive_their_cast_are_counted_and_shown(stage: Stage, vendor: str) -> None:
+    stage.mapping("m", READABLE[vendor].replace("user.role", "{from: user.role, as: integer}"))
+    stage.users(WORDS)
+    seed(
+        stage, vendor, {"type": {"hubspot": "number", "intercom": "integer", "salesforce": "double"}[vendor]}
+    )
+    (problem,) = look(stage).problems
+    assert "1 of 2 records hold what cannot be sent as a whole number, such as `High`" in problem
+    assert problem.endswith(": map to a field that takes text")
+
+
+def test_values_that_cannot_be_sent_are_told_of_a_field_that_is_yet_to_be_made(stage: Stage) -> None:
+    text = READABLE["hubspot"].replace("user.role", "{from: user.role, as: date}")
+    stage.mapping("m", text + "create_fields: true\n")
+    stage.users(WORDS)
+    seed(stage, "hubspot", None)
+    (problem,) = look(stage).problems
+    assert "2 of 2 records hold what cannot be sent as a date, such as `37`" in problem
+
+
+def test_an_expression_that_fails_on_some_records_is_told(stage: Stage) -> None:
+    stage.mapping("m", HUBSPOT + '  mine: {sql: "CAST(user.role AS INT)"}\n')
+    stage.users(WORDS)
+    seed(stage, "hubspot", {"type": "number"})
+    (problem,) = look(stage).problems
+    assert "`sql` fails on 1 of 2 records" in problem
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("{from: user.score, default: none}", "expected a whole number such as 5, found `none`"),
+        ('{sql: "left(audiences, 10)"}', "DuckDB does not understand this `sql`"),
+        ("user.roel", "the users table has no column `roel`"),
+    ],
+)
+def test_a_mapping_that_no_sync_could_begin_with_is_a_problem_with_and_without_asking_over_there(
+    stage: Stage, written: str, said: str
+) -> None:
+    stage.mapping("m", HUBSPOT + f"  mine: {written}\n")
+    stage.users(numbered(2))
+    files.traits(
+        stage.opened(),
+        "user",
+        pa.table({"user_id": ["u1"], "email": ["u1@x.com"], "role": ["r"], "score": pa.array([5])}),
+    )
+    seed(stage, "hubspot", {"type": "string"})
+    (problem,) = look(stage).problems
+    assert re.match(r"mappings/m.yml:7:\d+: ", problem)
+    assert said in problem
+    assert check(stage.opened().folder).problems == (problem,)
+
+
+def test_what_only_a_scoring_would_bring_is_no_problem_of_the_files(stage: Stage) -> None:
+    stage.mapping("m", HUBSPOT + "  mine: user.role\n")
+    assert check(stage.opened().folder).problems == ()
+    stage.users(numbered(2))
+    traits = stage.opened().traits("user", DAY)
+    traits.unlink()
+    assert check(stage.opened().folder).problems == ()
+    seed(stage, "hubspot", {"type": "string"})
+    looked = look(stage)
+    assert looked.problems == ()
+    assert any("the values were not looked at" in note and "heatsync score" in note for note in looked.notes)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +221,21 @@ def test_text_that_is_too_long_for_its_field_is_told_with_both_lengths(
     seed(stage, vendor, definition)
     (problem,) = look(stage).problems
     assert "room for 255 characters, and the longest value has 300" in problem
-    assert "left(..., 255)" in problem
+    advised = re.search(r"`(sql: .*)` in place of its source", problem)
+    assert advised is not None
+    stage.mapping("m", READABLE[vendor].replace("user.role", f"{{{advised[1]}}}"))
+    assert look(stage).problems == ()
+
+
+def test_a_list_that_is_too_long_is_shortened_as_the_text_that_it_becomes(stage: Stage) -> None:
+    stage.mapping("m", READABLE["salesforce"].replace("user.role", '{from: audiences, join: ", "}'))
+    stage.users(numbered(2), segments={"u1": ["One", "Two", "Three"]})
+    seed(stage, "salesforce", {"type": "string", "length": 10})
+    (problem,) = look(stage).problems
+    advised = re.search(r"`(sql: .*)` in place of its source", problem)
+    assert advised is not None
+    stage.mapping("m", READABLE["salesforce"].replace("user.role", f"{{{advised[1]}}}"))
+    assert look(stage).problems == ()
 
 
 @pytest.mark.parametrize(
@@ -159,14 +256,41 @@ def test_a_value_that_is_no_option_is_told_with_the_map_that_mends_it(
     stage.users({"u1": "one", "u2": "Three"})
     (problem,) = look(stage).problems
     assert "no option `Three`; it has: one, two" in problem
-    assert "map: {Three: one}" in problem
+    assert "map: {Three: ...}" in problem
+    stage.users({"u1": "one", "u2": "Two", "u3": "ONE"})
+    (problem,) = look(stage).problems
+    assert "map: {ONE: one, Two: two}" in problem
 
 
-def test_a_list_of_options_is_held_against_them_one_by_one(stage: Stage) -> None:
-    stage.mapping("m", READABLE["hubspot"])
-    seed(stage, "hubspot", {"type": "enumeration", "fieldType": "checkbox", "options": ["a", "b", "c"]})
-    stage.users({"u1": "a;c"})
+@pytest.mark.parametrize(
+    ("vendor", "one", "several"),
+    [
+        (
+            "hubspot",
+            {"type": "enumeration", "fieldType": "select", "options": ["a", "b"]},
+            {"type": "enumeration", "fieldType": "checkbox", "options": ["a", "b"]},
+        ),
+        (
+            "salesforce",
+            {"type": "picklist", "restrictedPicklist": True, "picklistValues": ["a", "b"]},
+            {"type": "multipicklist", "restrictedPicklist": True, "picklistValues": ["a", "b"]},
+        ),
+    ],
+)
+def test_a_list_of_options_is_held_against_them_one_by_one_where_several_may_be_chosen(
+    stage: Stage, vendor: str, one: dict[str, Any], several: dict[str, Any]
+) -> None:
+    stage.mapping("m", READABLE[vendor])
+    seed(stage, vendor, several)
+    stage.users({"u1": "b;a"})
     assert look(stage).problems == ()
+    stage.users({"u1": "a;c", "u2": "c;b;d"})
+    (problem,) = look(stage).problems
+    assert "no option `c`, `d`;" in problem
+    seed(stage, vendor, one)
+    stage.users({"u1": "b;a"})
+    (problem,) = look(stage).problems
+    assert "no option `b;a`" in problem
 
 
 def test_what_a_map_may_send_is_held_against_the_options_before_anybody_has_it(stage: Stage) -> None:
