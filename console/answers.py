@@ -51,7 +51,9 @@ def where(house: House, plan: Plan) -> str:
     name = f" ({reached.account.name})" if reached is not None and reached.account.name else ""
     config = house.workspace.destinations[run.destination]
     host = reached.destination.host if reached is not None else "?"
-    size = f"{plan.counts.entered} new, {plan.counts.changed} changed, {plan.counts.left} left"
+    counts = plan.counts
+    made = f"{counts.created} to create, " if counts.created else ""
+    size = f"{made}{counts.entered + counts.changed - counts.created} to update, {counts.left} left"
     fields = f"; makes {len(plan.new_fields)} fields" if plan.new_fields else ""
     return f"{run.mapping} -> {config.vendor.title} {run.label}{name} at {host}: {size}{fields}"
 
@@ -82,9 +84,14 @@ def planned(house: House, plan: Plan, with_changes: bool) -> dict[str, Any]:
         "refused": counts.refused,
         "skipped": counts.skipped,
         "created": counts.created,
+        "parked": counts.parked,
         "calls": plan.calls,
         "seconds": round(plan.calls * limits.seconds / limits.calls, 1),
-        "quota": {"calls": limits.calls, "per_seconds": limits.seconds},
+        "quota": {
+            "calls": limits.calls,
+            "per_seconds": limits.seconds,
+            "per_day": house.calls_per_day(mapping),
+        },
         "new_fields": [new.name for new in plan.new_fields],
         "predictive": predictive(house.workspace, mapping.profile, mapping.entity.value),
     }
@@ -93,6 +100,12 @@ def planned(house: House, plan: Plan, with_changes: bool) -> dict[str, Any]:
     if with_changes:
         answer["changes"] = [_change(Planned(row.change, row.digest, row.level)) for row in plan.shown]
     return answer
+
+
+def _split(planned: dict[str, Any]) -> tuple[int, int]:
+    """How many records are created, and how many updated; of Segment, which does not tell, all are updates."""
+    written = planned["planned"]["entered"] + planned["planned"]["changed"]
+    return planned["created"], written - planned["created"]
 
 
 def _change(planned: Planned) -> dict[str, Any]:
@@ -142,6 +155,7 @@ def _bare(told: story.Told, state: str, cause: str) -> dict[str, Any]:
         "records": 0,
         "planned": dict.fromkeys(("entered", "changed", "left", "unchanged"), 0),
         "outcomes": dict.fromkeys(("delivered", "rejected", "skipped", "deferred", "unknown"), 0),
+        "parked": 0,
         "lost_earlier": 0,
         "calls": 0,
         "seconds": 0.0,
@@ -259,26 +273,31 @@ def print_plans(plans: list[dict[str, Any]], as_of: date) -> None:
         [
             "mapping",
             "records",
-            "new",
-            "changed",
+            "create",
+            "update",
             "left",
             "same",
             "unmatched",
             "ambiguous",
+            "refused",
+            "skipped",
             "calls",
+            "of the day",
             "s",
         ],
         [
             [
                 p["mapping"],
                 p["records"],
-                p["planned"]["entered"],
-                p["planned"]["changed"],
+                *_split(p),
                 p["planned"]["left"],
                 p["planned"]["unchanged"],
                 p["unmatched"],
                 p["ambiguous"],
+                p["refused"],
+                p["skipped"],
                 p["calls"],
+                f"{p['calls'] / p['quota']['per_day']:.0%}" if p["quota"]["per_day"] else "-",
                 p["seconds"],
             ]
             for p in made
@@ -303,7 +322,9 @@ def print_ended(answer: dict[str, Any]) -> None:
             "same",
             "sent",
             "rejected",
+            "unknown",
             "skipped",
+            "parked",
             "due",
             "calls",
             "s",
@@ -315,8 +336,10 @@ def print_ended(answer: dict[str, Any]) -> None:
                 m["records"],
                 m["planned"]["unchanged"],
                 m["outcomes"]["delivered"],
-                m["outcomes"]["rejected"] + m["outcomes"]["unknown"],
+                m["outcomes"]["rejected"],
+                m["outcomes"]["unknown"],
                 m["outcomes"]["skipped"],
+                m["parked"],
                 m["outcomes"]["deferred"],
                 m["calls"],
                 round(m["seconds"], 1),
@@ -334,7 +357,7 @@ def print_ended(answer: dict[str, Any]) -> None:
             )
     if answer["state"] == "held":
         screen.show(f"`heatsync show {answer['run']}` shows it, `heatsync approve {answer['run']}` sends it.")
-    if any(m["outcomes"]["rejected"] for m in answer["mappings"]):
+    if any(m["outcomes"]["rejected"] or m["outcomes"]["unknown"] for m in answer["mappings"]):
         screen.show(f"`heatsync failures {answer['run']}` names the causes and the cures.")
 
 
@@ -350,7 +373,11 @@ def print_in_full(shown: dict[str, Any]) -> None:
         if mapping["cause"]:
             screen.show(f"  because: {mapping['cause']}")
         screen.show(f"  planned: {mapping['records']} records: {counts}")
-        screen.show(f"  unmatched: {mapping['unmatched']}, ambiguous: {mapping['ambiguous']}")
+        screen.show(f"  to be created: {mapping['created']}")
+        aside = ", ".join(
+            f"{mapping[word]} {word}" for word in ("unmatched", "ambiguous", "refused", "skipped")
+        )
+        screen.show(f"  not sent: {aside}; {mapping['parked']} of them parked since an older run")
         screen.show(
             f"  outcomes: {outcomes or 'none yet'}; calls: {mapping['calls']}; seconds: {mapping['seconds']}"
         )

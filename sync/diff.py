@@ -83,6 +83,8 @@ class Counts:
     created: int = 0
     refused: int = 0
     skipped: int = 0
+    parked: int = 0
+    """Who is among the unmatched, ambiguous, refused or skipped since an older run, and rests until something changes."""
     cleared: int = 0
     """Records of which a field would be emptied."""
 
@@ -236,6 +238,9 @@ class Diff:
                 self.counts.refused += number
             elif state == "skipped":
                 self.counts.skipped += number
+            else:
+                continue
+            self.counts.parked += number
 
     def candidates(self) -> int:
         return self._count("candidate")
@@ -380,7 +385,7 @@ class Diff:
         )
         counts = self.con.execute(
             "SELECT count(*) FILTER (dirty AND is_new), count(*) FILTER (dirty AND NOT is_new),"
-            " count(*) FILTER (dirty AND remote_id IS NULL) FROM compared"
+            f" count(*) FILTER (dirty AND {'remote_id IS NULL' if create else 'FALSE'}) FROM compared"
         ).fetchone()
         assert counts is not None
         self.counts.entered, self.counts.changed, self.counts.created = counts

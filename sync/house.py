@@ -231,6 +231,13 @@ class House(AbstractContextManager["House"]):
         named = [settings.get(name, "") for name in ("url", *vendor.account_settings)]
         return self.ledger.credential(vendor.type, named)
 
+    def calls_per_day(self, mapping: FieldMapping) -> int | None:
+        """The most calls a day that heatsync.yml allows for the mapping's destination."""
+        most = (
+            self.workspace.destinations[mapping.destination].settings(self._environ).get("requests_per_day")
+        )
+        return int(most) if most else None
+
     def reach(self, mapping: FieldMapping) -> Reached:
         """The mapping's destination and whose account it is, asked once per credential.
 
@@ -249,8 +256,8 @@ class House(AbstractContextManager["House"]):
             throttle = self._throttles[credential]
             destination = config.vendor.connect(settings, throttle, calls.made)
             if throttle.real is None:
-                limits, most = destination.limits, settings.get("requests_per_day")
-                budget = Budget(int(most), self._today) if most else None
+                limits, most = destination.limits, self.calls_per_day(mapping)
+                budget = Budget(most, self._today) if most else None
                 throttle.real = Pace(limits.calls, limits.seconds, self._book, credential, budget)
             known = self.ledger.known_account(credential)
             if known is None:

@@ -179,8 +179,8 @@ def _plan(
     """`lost` records of older runs turned out undelivered just before."""
     book, bound = house.ledger, reached.bound
     started = time.monotonic()
-    create = mapping.mode == "upsert"
     readable = mapping.vendor.readable
+    create = _creates(mapping)
     with _workbench(house.workspace.state) as con:
         rendered = rendering.render(mapping, house.workspace, con, as_of)
         comparison = Diff(con, shape(mapping, rendered))
@@ -217,7 +217,7 @@ def _plan(
                 if keep:
                     book.keep_outcomes(run, doubtful)
             refuse.take(comparison.unfound(create))
-        comparison.compare(create and readable, scope.everything)
+        comparison.compare(create, scope.everything)
         if keep:
             book.settle_standings(
                 bound,
@@ -253,6 +253,11 @@ def _workbench(state: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield con
     finally:
         con.close()
+
+
+def _creates(mapping: Mapping) -> bool:
+    """Whether records are made over there that are not there, as far as that can be told apart."""
+    return mapping.vendor.readable and mapping.mode == "upsert"
 
 
 def shape(mapping: Mapping, rendered: Rendered) -> Shape:
@@ -448,7 +453,7 @@ def _cut(
     if keep:
         house.ledger.settle_standings(reached.bound, gone)
     calls = limits.foretold(written) + sum(-(-count // size) for count in tagged.values())
-    return shown, total, creates if mapping.vendor.readable else 0, calls
+    return shown, total, creates if _creates(mapping) else 0, calls
 
 
 def _all_changes(comparison: Diff, readable: bool) -> Iterator[Row | str]:
@@ -519,6 +524,7 @@ def _planned(counts: Counts, total: int, calls: int, new_fields: list[NewField])
         "created": counts.created,
         "refused": counts.refused,
         "skipped": counts.skipped,
+        "parked": counts.parked,
         "writes": total,
         "calls": calls,
         "new_fields": [[f.name, f.type.value, f.label] for f in new_fields],

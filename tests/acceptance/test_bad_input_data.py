@@ -1,6 +1,7 @@
 """What is wrong in the tables: the real command says what, where, and what to do, and loses nothing."""
 
 import csv
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -306,6 +307,45 @@ def test_nan_infinity_and_words_are_rejected_one_by_one_and_arrive_once_mended(l
     assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(bad)
     assert set(contacts(live, "heatsync_number").values()) == {"12.5"}
     assert failures(live) == {}
+
+
+def table(printed: str) -> dict[str, str]:
+    """The only row of a table, by the names of its columns."""
+    head, row = (line for line in printed.splitlines() if line.startswith(("mapping ", "hubspot-contacts ")))
+    names = re.split(r"  +", head.strip())
+    return dict(zip(names, re.split(r"  +", row.strip()), strict=True))
+
+
+def test_a_plan_and_a_run_show_whom_they_do_not_send(live: Warmed) -> None:
+    live.write(FIELDS, MAPPING.replace("user.role", "{from: user.role, as: number}"))
+    live.replace(
+        "heatsync.yml", "token: ${HUBSPOT_TOKEN}", "token: ${HUBSPOT_TOKEN}\n    requests_per_day: 1000"
+    )
+    people = rows(live)
+    for user in people[1:]:
+        user["role"] = "4"
+    people[0]["role"], people[1]["email"] = "a dozen", ""
+    write_rows(live, people)
+    strangers = (
+        live.run("plan", "--date", END.isoformat(), "--json").mapping("hubspot-contacts")["skipped"] - 1
+    )
+    planned = table(live.run("plan", "--date", END.isoformat()).out)
+    numbers = {
+        name: planned[name] for name in ("create", "update", "same", "unmatched", "refused", "skipped")
+    }
+    assert numbers == {
+        "create": "0",
+        "update": str(len(people) - 2),
+        "same": "0",
+        "unmatched": "0",
+        "refused": "1",
+        "skipped": str(strangers + 1),
+    }
+    assert planned["of the day"].endswith("%")
+    first = table(live.run("sync", "--date", END.isoformat(), "--yes").out)
+    assert (first["sent"], first["rejected"], first["parked"]) == (str(len(people) - 2), "1", "0")
+    second = table(live.run("sync", "--date", END.isoformat(), "--yes").out)
+    assert (second["same"], second["sent"], second["parked"]) == (first["sent"], "0", str(strangers + 2))
 
 
 def test_one_address_in_two_spellings_and_none_at_all_stop_only_their_own(live: Warmed) -> None:

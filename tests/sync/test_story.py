@@ -250,6 +250,41 @@ def test_who_rests_is_counted_where_he_rests(stage: Stage) -> None:
     assert counts(nobody) == (0, 0, 0)
 
 
+def test_the_counts_of_every_run_add_up_to_its_records(stage: Stage) -> None:
+    stage.mapping("m", CONTACTS)
+    stage.contacts("u1", "u2")
+    stage.users(numbered(6), email={"u3": "", "u4": "u5@x.com"} | {"u5": "u5@x.com"})
+
+    def told(ended: Ended) -> tuple[int, int]:
+        answer = ended.only
+        outcomes = sum(answer["outcomes"].values())
+        assert answer["records"] == answer["planned"]["unchanged"] + outcomes + answer["parked"]
+        return outcomes, answer["parked"]
+
+    assert told(stage.sync()) == (6, 0)
+    assert told(stage.sync()) == (0, 4)
+    stage.users({**numbered(6), "u1": "other"}, email={"u3": "u3@x.com", "u4": "u5@x.com"})
+    assert told(stage.sync()) == (2, 3)
+
+
+def test_what_is_to_be_created_is_counted_only_where_records_are_created(stage: Stage) -> None:
+    stage.contacts("u1")
+    stage.users(numbered(3))
+    stage.mapping("m", CONTACTS)
+    with stage.house() as house:
+        (mapping,) = house.chosen([])
+        for offline in (False, True):
+            made = planning.plan(
+                house, mapping, "p", DAY, Scope(), lambda *_: None, keep=False, offline=offline
+            )
+            assert made.counts.created == 0
+    stage.mapping("m", CONTACTS + "mode: upsert\n")
+    with stage.house() as house:
+        (mapping,) = house.chosen([])
+        made = planning.plan(house, mapping, "p", DAY, Scope(), lambda *_: None, keep=False)
+        assert (made.counts.created, made.counts.entered) == (2, 3)
+
+
 # -- who is not held up ---------------------------------------------------------------------------------------
 
 
