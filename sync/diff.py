@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from connectors.base import Change, FieldType, Found, Kind, Lookup, Match, Outcome, Status, Value
+from sync.values import cause_of, taken_apart
 
 CHUNK = 10_000
 """Rows that become Python objects at a time."""
@@ -29,13 +30,6 @@ _SQL_TYPE = {
     FieldType.DATE: "VARCHAR",
     FieldType.DATETIME: "VARCHAR",
     FieldType.LIST: "VARCHAR[]",
-}
-
-_CAUSES = {
-    "duplicate_key": "has the same key as another of our records",
-    "not_a_number": "holds a value that is not a finite number",
-    "bad_value": "holds a value that is not of the field's type",
-    "out_of_range": "holds a number of more than 64 bits",
 }
 
 
@@ -591,11 +585,11 @@ def _or_text(raw: str, parse: Any) -> Value:
 
 def _unsendable(key: str, problem: str | None, keyless: bool) -> Outcome:
     if problem is not None:
-        code, name, value = [*problem.split("|", 2), "", ""][:3]
+        code, name, value = taken_apart(problem)
         if code == "duplicate_key":
             cause = f"{key} has the same key as {value}: neither is sent. Make the key unique in the source."
             return Outcome(key, Status.REJECTED, code=code, cause=cause, answer=value)
-        cause = f"{key}: {name} {_CAUSES.get(code, code)} ({value!r})."
+        cause = f"{key}: {cause_of(problem)}."
         return Outcome(key, Status.REJECTED, code=code, cause=cause, field=name, answer=value)
     if keyless:
         return Outcome(key, Status.SKIPPED, code="no_key", cause=f"{key} has no value for the mapping's key.")

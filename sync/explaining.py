@@ -12,7 +12,7 @@ from scoring import explaining
 from scoring.calendar import EPOCH
 from scoring.explaining import Change, Part, Standing
 from scoring.profile import Profile
-from sync import rendering, snapshots, verdicts
+from sync import rendering, snapshots, values, verdicts
 from sync.fields import Mapping as FieldMapping
 from sync.house import House
 from sync.ledger import Told
@@ -291,9 +291,9 @@ def _payload(house: House, mapping: FieldMapping, key: str, as_of: date) -> Payl
         except ConfigurationError as error:
             return Payload(mapping.name, mapping.destination, mapping.object, False, {}, error.told, ())
     if row is not None:
-        values = dict(zip(names, row, strict=True))
-        covered, problem = True, values["problem"] or ""
-        wants = {each.name: _plain(values[f"f{place}"]) for place, each in enumerate(rendered.fields)}
+        found = dict(zip(names, row, strict=True))
+        covered, problem = True, values.cause_of(found["problem"]) if found["problem"] else ""
+        wants = {each.name: _plain(found[f"f{place}"]) for place, each in enumerate(rendered.fields)}
     told = tuple(house.ledger.told(mapping.name, mapping.object, key))
     return Payload(mapping.name, mapping.destination, mapping.object, covered, wants, problem, told)
 

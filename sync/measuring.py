@@ -7,7 +7,7 @@ from datetime import date
 import duckdb
 
 from connectors.base import ConfigurationError, FieldType
-from sync import rendering
+from sync import rendering, values
 from sync.fields import Field, Mapping
 from sync.workspace import Workspace
 
@@ -18,15 +18,14 @@ STRANGERS = 20
 @dataclass(frozen=True, slots=True)
 class Sent:
     """What goes to one field. `filled` of `records` have a value; `longest` is in characters, of text only. `unsendable`
-    records hold what the field's type has no room for, such as `example` (a `code` of `sync.values`); `strangers` are
-    values, the first few, that are none of the options asked about."""
+    records hold what the field's type has no room for, such as `example`; `strangers` are values, the first few, that
+    are none of the options asked about."""
 
     type: FieldType
     records: int
     filled: int
     longest: int
     unsendable: int = 0
-    code: str = ""
     example: str = ""
     strangers: tuple[str, ...] = ()
 
@@ -60,8 +59,7 @@ def measure(
             f"SELECT count(*), count(f0), coalesce({length}, 0), count(problem), min(problem) FROM ({rendered.sql})"
         ).fetchone()
         assert row is not None
-        code, _, example = [*str(row[4] or "").split("|", 2), "", ""][:3]
-        sent = Sent(type, row[0], row[1], row[2], row[3], code, example)
+        sent = Sent(type, row[0], row[1], row[2], row[3], values.taken_apart(row[4] or "")[2])
         if not options or type is FieldType.LIST:
             return sent
         text = "CAST(f0 AS VARCHAR)"

@@ -26,6 +26,12 @@ _DATETIME_FORMAT = "'%Y-%m-%dT%H:%M:%SZ'"
 SHOWN = 200
 """Characters of a value that a problem repeats."""
 
+_CAUSES = {
+    "not_a_number": "holds a value that is not a finite number",
+    "bad_value": "holds a value that is not of the field's type",
+    "out_of_range": "holds a number of more than 64 bits",
+}
+
 Checks = list[tuple[str, str]]
 """Conditions under which a value cannot be sent, and the code."""
 
@@ -185,6 +191,19 @@ def convert(
     if field.default is not None:
         sql = f"coalesce({sql}, {default(field.default, target)})"
     return Value(target, sql, _problem(field.name, raw, making.checks), making.step, making.day)
+
+
+def taken_apart(problem: str) -> tuple[str, str, str]:
+    """A problem's code, field and value."""
+    code, _, rest = problem.partition("|")
+    name, _, value = rest.partition("|")
+    return code, name, value
+
+
+def cause_of(problem: str) -> str:
+    """A problem in words."""
+    code, name, value = taken_apart(problem)
+    return f"{name} {_CAUSES.get(code, code)} ({value!r})"
 
 
 def _problem(name: str, raw: str, checks: Checks) -> str | None:

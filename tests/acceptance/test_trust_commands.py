@@ -54,6 +54,16 @@ def test_explain_tells_what_was_sent_and_answered(live: Warmed) -> None:
     assert "delivered" in said.out
 
 
+def test_explain_says_in_words_why_a_record_cannot_be_sent(paper: Warmed) -> None:
+    paper.replace("mappings/hubspot-contacts.yml", "user.role", "{from: user.role, as: number}")
+    user = rows(paper)[0]
+    said = paper.run("explain", user["user_id"])
+    why = f"heatsync_role holds a value that is not of the field's type ('{user['role']}')"
+    assert f"cannot be sent: {why}" in said.out
+    (told,) = paper.run("explain", user["user_id"], "--json").json["destinations"]
+    assert told["problem"] == why
+
+
 def test_explain_needs_no_secret_and_no_destination(paper: Warmed) -> None:
     user = rows(paper)[0]["user_id"]
     answer = paper.run("explain", user, "--json", HUBSPOT_TOKEN="")
