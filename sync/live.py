@@ -116,10 +116,11 @@ class _Look:
     def problems(self) -> Iterator[str]:
         for key in self.mapping.match:
             yield from self._key(key)
-        if not any(self._unique(key.field) for key in self.mapping.match):
-            keys = " nor ".join(f"`{key.field}`" for key in self.mapping.match)
+        there = [key for key in self.mapping.match if self._remote(key.field) is not None]
+        if there and not any(self._unique(key.field) for key in self.mapping.match):
+            keys = " nor ".join(f"`{key.field}`" for key in there)
             self.notes.append(
-                f"{self.mapping.match[0].where}: {keys} need not be unique in {self.title}: whoever is there twice is"
+                f"{there[0].where}: {keys} need not be unique in {self.title}: whoever is there twice is"
                 " reported as ambiguous and not written. A field with unique values is safer"
             )
         if self.day is None:

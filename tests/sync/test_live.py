@@ -324,8 +324,10 @@ def test_a_key_that_is_not_there_is_a_problem_and_one_that_is_not_unique_a_note(
     stage.mapping("m", READABLE["salesforce"].replace("Uid__c", "Nowhere__c"))
     stage.users(numbered(1))
     seed(stage, "salesforce", {"type": "string"})
-    (problem,) = look(stage).problems
+    looked = look(stage)
+    (problem,) = looked.problems
     assert "no field `Nowhere__c`" in problem
+    assert not any("unique" in note for note in looked.notes)
     stage.mapping("m", READABLE["salesforce"].replace("Uid__c: user_id", "Email: email"))
     looked = look(stage)
     assert looked.problems == ()
