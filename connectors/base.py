@@ -280,6 +280,10 @@ class Destination(Protocol):
         Raises ConfigurationError where heatsync may make none.
         """
 
+    def lacking(self, object: str, fields_too: bool) -> Sequence[str]:
+        """The rights, in the vendor's words, that the credential has not and that writing records needs, or making
+        `fields_too`; none where the vendor does not tell."""
+
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
         """Make the fields that are missing. Raises ConfigurationError with the vendor's reason."""
 

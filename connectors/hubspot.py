@@ -47,6 +47,7 @@ ALIASES = {"email": "hs_additional_emails", OWN_ID: "hs_merged_object_ids"}
 """Where else a record may have what it was asked by: its other addresses, the ids of what was merged into it."""
 SEARCH_LAG = 60.0
 """Seconds. A search shows a new record "a few moments" later (search guide, 2026); how many is not said."""
+RIGHTS = "/oauth/v2/private-apps/get/access-token-info"
 SEARCHED = frozenset({("companies", "domain")})
 """Keys that are no unique property."""
 
@@ -99,6 +100,23 @@ class HubSpot:
             self._misread(answer, "GET /crm/limits")
         return max(0, limit - used)
 
+    def lacking(self, object: str, fields_too: bool) -> tuple[str, ...]:
+        """The scopes, where HubSpot knows them: of the token of a private app and of a service key (private apps guide,
+        2026; seen live by others), not of an OAuth app."""
+        if self._wire.token.renewable:
+            return ()
+        try:
+            answer = self._wire.post(RIGHTS, {"tokenKey": self._token})
+        except Unauthorized:
+            # What is asked of the objects themselves tells whether the token is good; this only knows some kinds.
+            return ()
+        held = answer.body.get("scopes") if isinstance(answer.body, dict) else None
+        if answer.status != 200 or not isinstance(held, list):
+            return ()
+        needed = [f"crm.objects.{object}.read", f"crm.objects.{object}.write"]
+        needed += [f"crm.schemas.{object}.write"] if fields_too else []
+        return tuple(scope for scope in needed if scope not in held)
+
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
         if not fields:
             return
@@ -134,9 +152,10 @@ class HubSpot:
 
     def _unmade(self, answer: Answer, what: str, error: Any) -> NoReturn:
         said = error.get("message") if isinstance(error, dict) else None
+        scope = " or ".join(records.scopes_lacking(error)) or "crm.schemas.*.write"
         raise ConfigurationError(
             f"HubSpot does not make {what} ({answer.status}): {words(said or error, self._token)} "
-            "Make it there by hand, grant the token crm.schemas.*.write, or leave create_fields out of the mapping."
+            f"Make it there by hand, grant the token {scope}, or leave create_fields out of the mapping."
         )
 
     def find(
@@ -316,10 +335,13 @@ class HubSpot:
     def _ask(self, call: Callable[[], Answer]) -> Answer:
         answer = call()
         if answer.status == 403:
-            raise Unauthorized(
-                f"HubSpot does not let the token do this (403): {words(answer.body, self._token)} "
-                "Grant the scopes crm.objects.* and crm.schemas.*, or use another token."
+            scopes = records.scopes_lacking(answer.body)
+            said = (
+                f"Grant the scope {' or '.join(scopes)}"
+                if scopes
+                else f"{words(answer.body, self._token)} Grant the scopes crm.objects.* and crm.schemas.*"
             )
+            raise Unauthorized(f"HubSpot does not let the token do this (403). {said}, or use another token.")
         return answer
 
     def _results(self, answer: Answer, call: str) -> list[Any]:

@@ -126,6 +126,19 @@ def _decoded(text: str, type: FieldType) -> Value:
     return text
 
 
+def scopes_lacking(body: Any) -> list[str]:
+    """The scopes that a refusal asks for, one of which is enough (hubspot-api-nodejs 268, 2022; error guide, 2026)."""
+    errors = body.get("errors") if isinstance(body, dict) else None
+    contexts = [each.get("context") for each in errors or () if isinstance(each, dict)]
+    return [
+        str(scope)
+        for context in contexts
+        if isinstance(context, dict)
+        for name in ("requiredGranularScopes", "requiredScopes")
+        for scope in context.get(name) or ()
+    ]
+
+
 def described(listed: Sequence[Mapping[str, Any]]) -> dict[str, RemoteField]:
     fields = {}
     for each in listed:

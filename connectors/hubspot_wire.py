@@ -122,6 +122,15 @@ class Wire:
         """A path that the SDK has no method for."""
         return self.call(lambda: self._client.call_api(path, "GET", auth_settings=["oauth2"], **RAW))
 
+    def post(self, path: str, body: Mapping[str, Any]) -> Answer:
+        """A question that is asked with a body, and that the SDK has no method for."""
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        return self.call(
+            lambda: self._client.call_api(
+                path, "POST", header_params=dict(headers), body=body, auth_settings=["oauth2"], **RAW
+            )
+        )
+
     def close(self) -> None:
         """Close idle connections; the next call opens them again."""
         if "_client" in self.__dict__:

@@ -102,6 +102,9 @@ class Salesforce:
             raise by_hand(object, ())
         return None
 
+    def lacking(self, object: str, fields_too: bool) -> tuple[str, ...]:  # noqa: ARG002 (each field tells whether it may be written)
+        return ()
+
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
         if not fields:
             return

@@ -121,6 +121,9 @@ class Segment:
     def room(self, object: str) -> None:  # noqa: ARG002 (nothing can be asked)
         return None
 
+    def lacking(self, object: str, fields_too: bool) -> tuple[str, ...]:  # noqa: ARG002 (nothing can be asked)
+        return ()
+
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
         """Nothing to do: a trait is there as soon as it is sent."""
 

@@ -265,6 +265,18 @@ def _owner(call: Call) -> str:
             "find more details at https://developers.hubspot.com/docs/methods/auth/oauth-overview"
         )
         raise Refusal(error(401, "INVALID_AUTHENTICATION", message))
+    scopes = hubspot_account.lacking(call)
+    if scopes:
+        # The body is that of hubspot-api-nodejs 268 (2022-11), the name of the list that of the error guide (2026).
+        message = (
+            "This app hasn't been granted all required scopes to make this call. Read more about required scopes "
+            "here: https://developers.hubspot.com/scopes."
+        )
+        which = {
+            "message": "One or more of the following scopes are required.",
+            "context": {"requiredGranularScopes": scopes},
+        }
+        raise Refusal(error(403, "MISSING_SCOPES", message, errors=[which]))
     return account_of(token)
 
 
@@ -356,6 +368,10 @@ def _routes() -> list[Route]:
         if dated:
             path, label = f"/oauth/{version}/token", "POST oauth/token"
             routes.append(Route("POST", path, label, hubspot_account.token, (), open=True))
+    label = "POST private-apps/access-token-info"
+    routes.append(
+        Route("POST", "/oauth/v2/private-apps/get/access-token-info", label, hubspot_account.scopes, QUOTA)
+    )
     return routes
 
 

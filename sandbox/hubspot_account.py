@@ -12,12 +12,58 @@ from sandbox.quotas import DAY
 LIFETIME = 1800
 """Seconds that an OAuth access token is good for (ToolJet 17192, airbyte 74726, 2026)."""
 _ISSUED = re.compile(r"(?:.*:)?oauth\.([0-9]+)")
+_LACKING = re.compile(r"(?:.*:)?lacks\.(.+)")
+_SCOPED = re.compile(r"/crm/(?:v3/)?(objects|properties)/(?:[0-9]{4}-[0-9]{2}/)?([a-z]+)(/.*)?")
+_READING = ("/batch/read", "/search")
 
 
 def issued(token: str) -> float | None:
     """When an OAuth access token was given out, in unix seconds; None for any other token."""
     found = _ISSUED.fullmatch(token)
     return float(found[1]) if found else None
+
+
+def lacking(call: Call) -> list[str]:
+    """The scopes, any one of which the call needs, when its token has none of them: `lacks.SCOPE,SCOPE` has all but those.
+
+    Which call needs which: HubSpot's scopes reference, 2026; properties are read with either scope for reading, and the
+    limits with any of the objects' (observed live, 2026-09).
+    """
+    needed = _needed(call)
+    return needed if needed and set(needed) <= _without(call.token()) else []
+
+
+def _without(token: str) -> set[str]:
+    found = _LACKING.fullmatch(token)
+    return set(found[1].split(",")) if found else set()
+
+
+def scopes(call: Call, store: Store) -> Reply:
+    """What a private app's token may do (private apps guide, 2026)."""
+    token = str(call.object().get("tokenKey") or "")
+    every = [
+        f"crm.{area}.{object}.{right}"
+        for area in ("objects", "schemas")
+        for object in OBJECTS
+        for right in ("read", "write")
+    ]
+    held = [scope for scope in every if scope not in _without(token)]
+    return Reply(200, {"userId": 1, "hubId": store.portal, "appId": 1, "scopes": held})
+
+
+def _needed(call: Call) -> list[str]:
+    if call.path.startswith("/crm/limits") or call.path.startswith("/crm/v3/limits"):
+        return [f"crm.objects.{object}.{right}" for object in OBJECTS for right in ("read", "write")]
+    found = _SCOPED.fullmatch(call.path)
+    if found is None:
+        return []
+    area, object, rest = found.groups()
+    reading = call.method == "GET" or rest in _READING
+    if area == "objects":
+        return [f"crm.objects.{object}.{'read' if reading else 'write'}"]
+    if reading:
+        return [f"crm.schemas.{object}.read", f"crm.objects.{object}.read"]
+    return [f"crm.schemas.{object}.write"]
 
 
 def token(call: Call, _store: Store) -> Reply:

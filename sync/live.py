@@ -148,6 +148,9 @@ class _Look:
             if sent is not None and sent.unsendable:
                 yield f"{field.where}: {_lost(field, sent)}: map it as it is, or mend it at its source"
         yield from self._missing(missing)
+        lacking = self.destination.lacking(self.mapping.object, bool(missing and self.mapping.create_fields))
+        if lacking:
+            yield f"{self.at}: the credential lacks {' and '.join(lacking)} in {self.title}: grant it, or use another one"
 
     def _remote(self, name: str) -> RemoteField | None:
         """A field by its name. One that differs in case is another for some vendors, and told as missing then."""

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -51,9 +52,9 @@ FIELDS = {
 
 
 @contextmanager
-def portal(url: str, watched: Watched | None = None) -> Iterator[HubSpot]:
+def portal(url: str, watched: Watched | None = None, token: str = TOKEN) -> Iterator[HubSpot]:
     watched = watched or Watched()
-    destination = HubSpot({"token": TOKEN, "url": url}, watched, watched.made)
+    destination = HubSpot({"token": token, "url": url}, watched, watched.made)
     yield destination
     destination.close()
 
@@ -533,6 +534,39 @@ def test_a_missing_scope_is_named() -> None:
             push(destination, change("u1", {"score": 1}, "101"))
         with pytest.raises(ConfigurationError, match="create_fields"):
             destination.create_fields("contacts", [NewField("a", FieldType.TEXT, "A")])
+
+
+@pytest.mark.parametrize(
+    ("scope", "said"),
+    [
+        ("crm.objects.contacts.write", "crm.objects.contacts.write"),
+        ("crm.objects.contacts.read,crm.schemas.contacts.read", "crm.objects.contacts.read"),
+    ],
+)
+def test_a_token_without_a_scope_is_refused_with_its_name(sandbox: Running, scope: str, said: str) -> None:
+    def look_and_write(destination: HubSpot) -> None:
+        list(destination.find("contacts", [Lookup("u1", (Match("email", "ada@example.com"),))], {}))
+        push(destination, change("u1", {"firstname": "Ada"}, "101"))
+
+    with portal(sandbox.url, token=f"default:lacks.{scope}") as destination:
+        assert destination.lacking("contacts", True) == (said,)
+        assert destination.lacking("companies", True) == ()
+        with pytest.raises(Unauthorized, match=re.escape(f"Grant the scope {said}, or use another token")):
+            look_and_write(destination)
+
+
+def test_without_its_scope_no_property_is_made(sandbox: Running) -> None:
+    with portal(sandbox.url, token="default:lacks.crm.schemas.contacts.write") as destination:
+        assert destination.lacking("contacts", False) == ()
+        assert destination.lacking("contacts", True) == ("crm.schemas.contacts.write",)
+        with pytest.raises(ConfigurationError, match=r"grant the token crm\.schemas\.contacts\.write"):
+            destination.create_fields("contacts", [NewField("a", FieldType.TEXT, "A")])
+
+
+@pytest.mark.parametrize("said", [Said(401, {}), Said(403, {}), Said(404, "no"), Said(200, ["what"])])
+def test_a_token_of_another_kind_whose_scopes_hubspot_does_not_tell_lacks_none(said: Said) -> None:
+    with answering(lambda asked: said) as vendor, portal(vendor.url) as destination:
+        assert destination.lacking("contacts", True) == ()
 
 
 def test_a_portal_that_is_being_moved_says_when_to_come_back() -> None:

@@ -387,6 +387,19 @@ def test_refused_credentials_are_an_error_of_the_mapping_alone(stage: Stage) -> 
     assert isinstance(looked.error, Unauthorized)
 
 
+def test_a_right_that_the_credential_lacks_is_a_problem(stage: Stage) -> None:
+    stage.mapping("m", READABLE["hubspot"])
+    stage.users(numbered(1))
+    seed(stage, "hubspot", {"type": "string"})
+    (problem,) = look(stage, token="default:lacks.crm.objects.contacts.write").problems
+    assert "mappings/m.yml: the credential lacks crm.objects.contacts.write in HubSpot" in problem
+    assert look(stage, token="default:lacks.crm.schemas.contacts.write").problems == ()
+    stage.mapping("m", READABLE["hubspot"] + "create_fields: true\n")
+    seed(stage, "hubspot", None)
+    (problem,) = look(stage, token="default:lacks.crm.schemas.contacts.write").problems
+    assert "lacks crm.schemas.contacts.write" in problem
+
+
 def test_checking_changes_nothing_over_there(stage: Stage) -> None:
     stage.mapping("m", READABLE["hubspot"] + "create_fields: true\n")
     stage.users(numbered(2))
