@@ -70,6 +70,7 @@ def check(
 def _read_all(reading: Reading, folder: Path) -> dict[str, Mapping]:
     mappings: dict[str, Mapping] = {}
     owners: dict[tuple[str, str, str], tuple[str, Field]] = {}
+    spelled: dict[tuple[str, str], tuple[str, str]] = {}
     for path in profiles.yaml_files(folder, "mappings", reading.problems):
         file = f"mappings/{path.name}"
         document = read(path, file, reading.problems)
@@ -78,6 +79,13 @@ def _read_all(reading: Reading, folder: Path) -> dict[str, Mapping]:
             continue
         mapping = Reader(document, written, path, reading, reading.workspace).read()
         if mapping is not None:
+            # What is known of an object over there, and who is at work on it, is kept under its name.
+            other, object = spelled.setdefault(
+                (mapping.destination, mapping.object.casefold()), (file, mapping.object)
+            )
+            if object != mapping.object:
+                sentence = f"{other} calls it `{object}`: spell it the same in both"
+                reading.problems.add(document.problem(("object",), sentence))
             mappings[mapping.name] = mapping
             _own(mapping, file, owners, reading.problems)
     return mappings

@@ -285,6 +285,16 @@ def test_names_that_end_up_alike_are_refused(tmp_path: Path) -> None:
     assert any("among the standard traits already" in problem for problem in found)
 
 
+def test_one_object_has_one_spelling_in_all_mappings_of_a_destination(tmp_path: Path) -> None:
+    head = "version: 1\ndestination: salesforce\nobject: {}\nprofile: health\nentity: account\nmatch: {{Id__c: domain}}\n"
+    files = {
+        "mappings/a.yml": head.format("Account") + "fields: {A__c: score}\n",
+        "mappings/b.yml": head.format("account") + "fields: {B__c: score}\n",
+    }
+    (found,) = problems(tmp_path, files)
+    assert found == "mappings/b.yml:3:9: mappings/a.yml calls it `Account`: spell it the same in both"
+
+
 def test_the_meaning_is_what_is_sent_and_nothing_else(tmp_path: Path) -> None:
     text = "fields: {a: score, b: {sql: score + 1}}\n"
     meaning = mapped(tmp_path / "0", text).meaning
