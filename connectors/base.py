@@ -284,6 +284,9 @@ class Destination(Protocol):
         """The rights, in the vendor's words, that the credential has not and that writing records needs, or making
         `fields_too`; none where the vendor does not tell."""
 
+    def archived(self, object: str) -> Mapping[str, RemoteField]:
+        """Fields that somebody put away over there, by name: `create_fields` brings one back if it `takes` the type."""
+
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
         """Make the fields that are missing. Raises ConfigurationError with the vendor's reason."""
 

@@ -85,12 +85,19 @@ class HubSpot:
         )
 
     def fields(self, object: str) -> Mapping[str, RemoteField]:
+        return records.described(self._properties(object))
+
+    def archived(self, object: str) -> Mapping[str, RemoteField]:
+        # The SDK would write True, as Python does (12.0.0).
+        return records.archived(self._properties(object, archived="true"))
+
+    def _properties(self, object: str, **which: str) -> list[Mapping[str, Any]]:
         properties = self._wire.properties.core_api
-        answer = self._ask(lambda: self._wire.call(lambda: properties.get_all(object, **RAW)))
+        answer = self._ask(lambda: self._wire.call(lambda: properties.get_all(object, **which, **RAW)))
         listed = answer.body.get("results") if isinstance(answer.body, dict) else None
         if answer.status != 200 or not isinstance(listed, list):
             self._misread(answer, "GET /crm/properties")
-        return records.described(listed)
+        return listed
 
     def room(self, object: str) -> int | None:  # noqa: ARG002 (one limit for all objects)
         answer = self._ask(lambda: self._wire.get(f"/crm/limits/{API_VERSION}/custom-properties"))

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -140,22 +140,31 @@ def scopes_lacking(body: Any) -> list[str]:
 
 
 def described(listed: Sequence[Mapping[str, Any]]) -> dict[str, RemoteField]:
-    fields = {}
-    for each in listed:
-        metadata = each.get("modificationMetadata") or {}
-        type = str(each.get("type"))
-        if not each.get("archived"):
-            fields[str(each["name"])] = RemoteField(
-                str(each["name"]),
-                type,
-                writable=not (metadata.get("readOnlyValue") or each.get("calculated")),
-                unique=bool(each.get("hasUniqueValue")) or each["name"] in ("email", OWN_ID),
-                length=TEXT_LENGTH if type == "string" else None,
-                options=tuple(str(option["value"]) for option in each.get("options") or ()),
-                several=each.get("fieldType") == "checkbox",
-                takes=TAKES.get(type, tuple(FieldType)),
-            )
-    return fields
+    return {str(each["name"]): _field(each) for each in listed if not each.get("archived")}
+
+
+def archived(listed: Sequence[Mapping[str, Any]]) -> dict[str, RemoteField]:
+    """What comes back when a field is made by its name: just as it was, and good for those that are made so."""
+    fields = [_field(each) for each in listed]
+    return {
+        field.name: replace(field, takes=tuple(type for type in FieldType if TYPES[type][0] == field.type))
+        for field in fields
+    }
+
+
+def _field(each: Mapping[str, Any]) -> RemoteField:
+    metadata = each.get("modificationMetadata") or {}
+    type = str(each.get("type"))
+    return RemoteField(
+        str(each["name"]),
+        type,
+        writable=not (metadata.get("readOnlyValue") or each.get("calculated")),
+        unique=bool(each.get("hasUniqueValue")) or each["name"] in ("email", OWN_ID),
+        length=TEXT_LENGTH if type == "string" else None,
+        options=tuple(str(option["value"]) for option in each.get("options") or ()),
+        several=each.get("fieldType") == "checkbox",
+        takes=TAKES.get(type, tuple(FieldType)),
+    )
 
 
 def definition(field: NewField) -> dict[str, Any]:

@@ -135,16 +135,45 @@ class Intercom:
 
     def room(self, object: str) -> int | None:  # noqa: ARG002 (one limit for both)
         """What is left for contacts and companies together."""
-        answer = self._typed(lambda sdk: sdk.data_attributes.list(include_archived=True))
+        answer = self._typed(lambda sdk: sdk.data_attributes.list())
         listed = self._listed(answer, "GET /data_attributes", "name")
         return max(0, records.ATTRIBUTES - sum(bool(each.get("custom")) for each in listed))
 
     def lacking(self, object: str, fields_too: bool) -> tuple[str, ...]:  # noqa: ARG002 (not told by any call)
         return ()
 
+    def archived(self, object: str) -> Mapping[str, RemoteField]:
+        return {name: records.attribute(name, each) for name, each in self._archived(object).items()}
+
+    def _archived(self, object: str) -> Mapping[str, records.Record]:
+        model = records.MODELS[object]
+        answer = self._typed(lambda sdk: sdk.data_attributes.list(model=model, include_archived=True))
+        listed = self._listed(answer, "GET /data_attributes", "name")
+        return {each["name"]: each for each in listed if each.get("archived")}
+
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
+        if not fields:
+            return
+        model, archived = records.MODELS[object], self._archived(object)
         for each in fields:
-            self._create_field(records.MODELS[object], each)
+            if each.name in archived:
+                _check_archived(model, each, records.attribute(each.name, archived[each.name]))
+        for each in fields:
+            if each.name in archived:
+                self._bring_back(model, each.name, archived[each.name].get("id"))
+            else:
+                self._create_field(model, each)
+
+    def _bring_back(self, model: str, name: str, id: Any) -> None:
+        answer = self._typed(lambda sdk: sdk.data_attributes.update(id, request={"archived": False}))
+        if self._is_record(answer) and not answer.body.get("archived"):
+            return
+        if not 200 <= answer.status < 300 and not _errors(answer):
+            self._misread(answer, "PUT /data_attributes")
+        raise ConfigurationError(
+            f"Intercom does not unarchive the {model} attribute {name!r}: {self._words(answer).rstrip('.')}. Unarchive "
+            "it there (Settings, Data), or rename the field in the mapping."
+        )
 
     def _create_field(self, model: str, field: NewField) -> None:
         asked = {
@@ -460,6 +489,16 @@ class Intercom:
         from intercom import Intercom as Sdk
 
         return Sdk(token=self._token, base_url=self._url, httpx_client=self._http)
+
+
+def _check_archived(model: str, field: NewField, there: RemoteField) -> None:
+    """Raises ConfigurationError: an archived attribute keeps its name and its type (OpenAPI description 2.14)."""
+    if not there.writable or field.type not in there.takes:
+        wrong = f"of the type {there.type}" if there.writable else "not writable by the API"
+        raise ConfigurationError(
+            f"Intercom has an archived {model} attribute {field.name!r}, which is {wrong}: it cannot be brought back for "
+            "this mapping. Give the field another name in the mapping."
+        )
 
 
 def _errors(answer: Answer) -> list[records.Record]:

@@ -74,7 +74,7 @@ TAKES: Mapping[str, tuple[FieldType, ...]] = {
 }
 """What each type of attribute has room for."""
 ATTRIBUTES = 250
-"""Attributes of one's own that a workspace may have (help centre, undated)."""
+"""Attributes of one's own that a workspace may have; archived ones free their places (help centre, undated)."""
 
 
 def encode(value: Value) -> str | int | float | bool | None:
@@ -229,6 +229,18 @@ def _blamed(error: Mapping[str, Any], change: Change) -> str | None:
     return next((name for name in (named, *quoted) if name in change.fields), None)
 
 
+def attribute(name: str, each: Record) -> RemoteField:
+    own, type = bool(each.get("custom")), str(each.get("data_type"))
+    return RemoteField(
+        name,
+        type,
+        writable=own and each.get("api_writable") is not False,
+        length=TEXT_LENGTH if own and type == "string" else None,
+        options=tuple(map(str, each.get("options") or ())),
+        takes=TAKES.get(type, tuple(FieldType)),
+    )
+
+
 def described(object: str, listed: Sequence[Record]) -> dict[str, RemoteField]:
     """Data attributes as fields; Intercom's own ones as its requests have room for them."""
     fields = {}
@@ -236,14 +248,7 @@ def described(object: str, listed: Sequence[Record]) -> dict[str, RemoteField]:
         own = bool(each.get("custom"))
         name = each["name"] if own else each.get("full_name") or each["name"]
         if not each.get("archived"):
-            fields[name] = RemoteField(
-                name,
-                str(each.get("data_type")),
-                writable=own and each.get("api_writable") is not False,
-                length=TEXT_LENGTH if own and each.get("data_type") == "string" else None,
-                options=tuple(map(str, each.get("options") or ())),
-                takes=TAKES.get(str(each.get("data_type")), tuple(FieldType)),
-            )
+            fields[name] = attribute(name, each)
     for name, type in STANDARD[object].items():
         unique = name in ("external_id", "company_id")
         fields[name] = RemoteField(

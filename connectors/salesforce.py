@@ -105,6 +105,10 @@ class Salesforce:
     def lacking(self, object: str, fields_too: bool) -> tuple[str, ...]:  # noqa: ARG002 (each field tells whether it may be written)
         return ()
 
+    def archived(self, object: str) -> Mapping[str, RemoteField]:  # noqa: ARG002
+        """None that stands in the way: a deleted field has its name changed (Salesforce help, 2026)."""
+        return {}
+
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
         if not fields:
             return

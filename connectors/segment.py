@@ -34,6 +34,7 @@ from connectors.base import (
     NewField,
     ObjectKind,
     Outcome,
+    RemoteField,
     Setting,
     Status,
     Throttle,
@@ -123,6 +124,9 @@ class Segment:
 
     def lacking(self, object: str, fields_too: bool) -> tuple[str, ...]:  # noqa: ARG002 (nothing can be asked)
         return ()
+
+    def archived(self, object: str) -> Mapping[str, RemoteField]:  # noqa: ARG002
+        return {}
 
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
         """Nothing to do: a trait is there as soon as it is sent."""

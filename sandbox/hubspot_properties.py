@@ -94,6 +94,7 @@ def read(name: str, raw: Mapping[str, Any]) -> Property:
         options=options,
         unique=bool(raw.get("hasUniqueValue", False)),
         read_only=bool(raw.get("calculated") or raw.get("readOnlyValue") or metadata.get("readOnlyValue")),
+        archived=bool(raw.get("archived", False)),
         raw=dict(raw),
     )
 

@@ -54,7 +54,7 @@ def _define(call: Call, store: Any, body: Mapping[str, Any]) -> Property:
         )
     if old:
         # Seen live on 2026-09-29: creating an archived name brings the old property back, definition and all.
-        return store.define(object, read(name, old.raw))  # type: ignore[no-any-return]
+        return store.define(object, read(name, {**old.raw, "archived": False}))  # type: ignore[no-any-return]
     if not NAME.fullmatch(name):
         raise Refusal(error(400, "VALIDATION_ERROR", f"Property name '{name}' is not valid"))
     if body["groupName"] not in store.groups[object]:

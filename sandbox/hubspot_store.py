@@ -76,11 +76,7 @@ class Store:
 
     def dump_fields(self) -> dict[str, Any]:
         return {
-            object: {
-                name: dict(each.raw)
-                for name, each in properties.items()
-                if not each.standard and not each.archived
-            }
+            object: {name: dict(each.raw) for name, each in properties.items() if not each.standard}
             for object, properties in self.properties.items()
         }
 
@@ -90,7 +86,7 @@ class Store:
         return new
 
     def archive(self, object: str, old: Property) -> None:
-        self.properties[object][old.name] = replace(old, archived=True)
+        self.properties[object][old.name] = replace(old, archived=True, raw={**old.raw, "archived": True})
 
     def new_id(self, object: str) -> str:
         self._next[object] += 1

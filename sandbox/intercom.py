@@ -9,7 +9,7 @@ from typing import Any
 
 from sandbox import intercom_search, intercom_tags
 from sandbox.calls import Call, Handler, Reply, Route, Service, account_of, is_refused
-from sandbox.intercom_store import ATTRIBUTES, MODELS, NAME, STANDARD, Store, custom_of, error, no
+from sandbox.intercom_store import MODELS, NAME, STANDARD, Store, custom_of, error, no, read
 from sandbox.quotas import Window
 from sandbox.state import Row
 
@@ -304,14 +304,41 @@ def create_attribute(call: Call, store: Store) -> Reply:
                 f"To save this as new {words[object]} data, use a different name."
             )
             raise no(400, "parameter_invalid", message)
-    if sum(map(len, store.attributes.values())) >= ATTRIBUTES:
-        raise no(400, "parameter_invalid", f"You have reached the limit of {ATTRIBUTES} custom attributes")
+    store.room()
     raw = {key: value for key, value in body.items() if key not in ("name", "model", "data_type")}
     try:
         made = store.define(object, name, {"type": str(body.get("data_type")), **raw})
     except ValueError as bad:
         raise no(400, "parameter_invalid", str(bad)) from bad
     return Reply(200, made.shown())
+
+
+def update_attribute(call: Call, store: Store) -> Reply:
+    """The type stays what it is. Intercom describes `archived: false` as an example of its own."""
+    found = next(
+        (
+            (attributes, each)
+            for attributes in store.attributes.values()
+            for each in attributes.values()
+            if str(each.id) == call.params["id"]
+        ),
+        None,
+    )
+    if found is None:
+        return error(404, "field_not_found", "We couldn't find that data attribute to update")
+    attributes, old = found
+    body = call.object()
+    changed: dict[str, Any] = {
+        key: body[key] for key in ("archived", "description", "options", "messenger_writable") if key in body
+    }
+    if old.archived and changed.get("archived") is False:
+        store.room()
+    try:
+        new = read(old.id, old.model, old.name, {**old.raw, **changed})
+    except ValueError as bad:
+        raise no(400, "parameter_invalid", str(bad)) from bad
+    attributes[old.name] = new
+    return Reply(200, new.shown())
 
 
 def _owner(call: Call) -> str:
@@ -350,6 +377,7 @@ _PATHS: tuple[tuple[str, str, Handler], ...] = (
     ("PUT", "/companies/{id}", update_company),
     ("GET", "/data_attributes", list_attributes),
     ("POST", "/data_attributes", create_attribute),
+    ("PUT", "/data_attributes/{id}", update_attribute),
     *intercom_tags.PATHS,
 )
 

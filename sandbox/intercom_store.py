@@ -16,7 +16,7 @@ from sandbox.state import Row, Table, listed, mapped, number_of, only
 MODELS = {"contacts": "contact", "companies": "company"}
 CUSTOM = "custom_attributes."
 ATTRIBUTES = 250
-"""Custom attributes per workspace (help page, undated; some text says per model)."""
+"""Custom attributes per workspace (help page, undated; some text says per model). Archiving one frees its place."""
 TEXT_LENGTH = 255
 # The message lists alphanumeric characters, currency symbols and hyphens; underscores work in practice. Names
 # with `.` or `$` are refused by old documentation.
@@ -196,6 +196,13 @@ class Store:
         new = read(self._attributes_made, MODELS[object], name, raw)
         self.attributes[object][name] = new
         return new
+
+    def room(self) -> None:
+        """Raises Refusal when no attribute can be added."""
+        own = [each for attributes in self.attributes.values() for each in attributes.values()]
+        if sum(not each.archived for each in own) >= ATTRIBUTES:
+            message = f"You have reached the limit of {ATTRIBUTES} custom attributes"
+            raise no(400, "parameter_invalid", message)
 
     def contact(self, id: str) -> Row:
         """Raises Refusal; for one that was merged with the way to whom it became.

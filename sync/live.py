@@ -6,6 +6,7 @@ Reads only. Where a snapshot of the mapping's profile is there, its values are h
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from connectors.base import (
     ConfigurationError,
@@ -132,7 +133,8 @@ class _Look:
         for field in self.mapping.fields:
             if field.tag:
                 continue  # it is made by the first call that names it
-            remote = self._remote(field.name)
+            present = self._remote(field.name)
+            remote = present or self._put_away(field.name)
             try:
                 sent = self._sent(field, remote)
             except NotScored as error:
@@ -141,16 +143,25 @@ class _Look:
             except ConfigurationError as error:
                 yield from str(error).splitlines()
                 continue
-            if remote is not None:
-                yield from (f"{field.where}: {said}" for said in self._faults(field, remote, sent))
-                continue
-            missing[field] = sent.type if sent is not None else _declared(field)
-            if sent is not None and sent.unsendable:
+            faults = list(self._faults(field, remote, sent)) if remote is not None else []
+            yield from (f"{field.where}: {said}" for said in faults)
+            if present is None and not faults:
+                missing[field] = sent.type if sent is not None else _declared(field)
+            if remote is None and sent is not None and sent.unsendable:
                 yield f"{field.where}: {_lost(field, sent)}: map it as it is, or mend it at its source"
         yield from self._missing(missing)
         lacking = self.destination.lacking(self.mapping.object, bool(missing and self.mapping.create_fields))
         if lacking:
             yield f"{self.at}: the credential lacks {' and '.join(lacking)} in {self.title}: grant it, or use another one"
+
+    def _put_away(self, name: str) -> RemoteField | None:
+        archived = self._archived.get(name)
+        return replace(archived, type=f"archived {archived.type}") if archived is not None else None
+
+    @cached_property
+    def _archived(self) -> Mapping[str, RemoteField]:
+        """What is missing and can be brought back; asked only where something is missing."""
+        return self.destination.archived(self.mapping.object)
 
     def _remote(self, name: str) -> RemoteField | None:
         """A field by its name. One that differs in case is another for some vendors, and told as missing then."""
@@ -209,8 +220,15 @@ class _Look:
     def _missing(self, missing: Mapping[Field, FieldType | None]) -> Iterator[str]:
         if not missing:
             return
+        back = [field for field in missing if field.name in self._archived]
         if not self.mapping.create_fields:
             for field, kind in missing.items():
+                if field in back:
+                    yield (
+                        f"{field.where}: `{field.name}` is archived in {self.title}: unarchive it there, or let"
+                        " heatsync bring it back: `create_fields: true`"
+                    )
+                    continue
                 made = f" as {KINDS[kind]}" if kind is not None else ""
                 yield (
                     f"{field.where}: {self.title} has no field `{field.name}` on {self.mapping.object}, or hides it"
@@ -218,7 +236,6 @@ class _Look:
                     " `create_fields: true`"
                 )
             return
-        names = ", ".join(f"`{field.name}`" for field in missing)
         try:
             room = self.destination.room(self.mapping.object)
         except ConfigurationError as error:
@@ -230,7 +247,13 @@ class _Look:
                 " are to be made: delete some that nobody uses there, or map fewer"
             )
             return
-        self.notes.append(f"{self.at}: the first sync makes {names} in {self.title} (`create_fields: true`)")
+        new = [field for field in missing if field not in back]
+        for verb, some in ("makes", new), ("unarchives", back):
+            if some:
+                names = ", ".join(f"`{field.name}`" for field in some)
+                self.notes.append(
+                    f"{self.at}: the first sync {verb} {names} in {self.title} (`create_fields: true`)"
+                )
 
     def _sent(self, field: Field, remote: RemoteField | None) -> Sent | None:
         """What would be sent to a field; None where no snapshot is there. Raises ConfigurationError as measuring does."""

@@ -144,7 +144,7 @@ def test_every_call_asks_for_the_version_that_we_know() -> None:
         find(destination, lookup("a1", id="c1"), object="companies")
         push(destination, change("u1", {SCORE: 1}, id="5f1"), change("u2", {SCORE: 1}, external_id="u2"))
         push(destination, change("a1", {SCORE: 1}, id="5f1"), object="companies")
-    assert len(vendor.asked) == watched.calls == watched.acquired == 8
+    assert len(vendor.asked) == watched.calls == watched.acquired == 9
     assert {asked.headers["intercom-version"] for asked in vendor.asked} == {"2.14"}
     assert {asked.headers["authorization"] for asked in vendor.asked} == {f"Bearer {TOKEN}"}
 
@@ -506,6 +506,49 @@ def test_an_attribute_that_somebody_made_meanwhile_is_fine(sandbox: Running) -> 
     with workspace(sandbox.url) as destination:
         for _ in range(2):
             destination.create_fields("contacts", [NewField("score", FieldType.INTEGER, "Score")])
+
+
+def test_an_archived_attribute_is_brought_back_with_what_it_holds(sandbox: Running) -> None:
+    """Intercom OpenAPI 2.14: PUT /data_attributes/{id} with `archived: false`; a name is taken all the same."""
+    put_away = {"share": {"type": "float", "archived": True}, "mood": {"type": "string"}}
+    sandbox.seed({"intercom": {"contacts": [{"id": "5f1"}]}, "fields": {"intercom": {"contacts": put_away}}})
+    with workspace(sandbox.url) as destination:
+        assert "share" not in destination.fields("contacts")
+        assert list(destination.archived("contacts")) == ["share"]
+        destination.create_fields("contacts", [NewField("share", FieldType.NUMBER, "Share")])
+        assert destination.fields("contacts")["share"].type == "float"
+        assert destination.archived("contacts") == {}
+        assert push(destination, change("u1", {"share": 66.5}, id="5f1"))["u1"].status is Status.DELIVERED
+
+
+@pytest.mark.parametrize("definition", [{"type": "string"}, {"type": "integer", "api_writable": False}])
+def test_an_archived_attribute_that_does_not_fit_is_named_before_any_is_made(
+    sandbox: Running, definition: dict[str, Any]
+) -> None:
+    before = {"score": {**definition, "archived": True}}
+    sandbox.seed({"fields": {"intercom": {"contacts": before}}})
+    new = [NewField("fresh", FieldType.TEXT, "Fresh"), NewField("score", FieldType.INTEGER, "Score")]
+    refusal = pytest.raises(ConfigurationError, match=r"archived contact attribute 'score'.*another name")
+    with workspace(sandbox.url) as destination, refusal:
+        destination.create_fields("contacts", new)
+    assert sandbox.state()["fields"]["intercom"]["contacts"] == before
+
+
+def test_an_attribute_that_stays_archived_is_not_taken_for_made() -> None:
+    old = {"id": 37, "name": "score", "data_type": "integer", "custom": True, "archived": True}
+
+    def answer(asked: Asked) -> Said:
+        return Said(200, {"type": "list", "data": [old]} if asked.method == "GET" else old)
+
+    refusal = pytest.raises(ConfigurationError, match=r"does not unarchive .* 'score'")
+    with answering(answer) as vendor, workspace(vendor.url) as destination, refusal:
+        destination.create_fields("contacts", [NewField("score", FieldType.INTEGER, "Score")])
+
+
+def test_archived_attributes_take_no_room(sandbox: Running) -> None:
+    sandbox.seed({"fields": {"intercom": {"contacts": {"a": {"archived": True}, "b": {}}}}})
+    with workspace(sandbox.url) as destination:
+        assert destination.room("contacts") == 249
 
 
 def test_a_name_that_companies_have_is_refused_with_the_cure(sandbox: Running) -> None:

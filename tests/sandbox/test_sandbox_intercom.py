@@ -335,6 +335,23 @@ def test_a_datetime_attribute_reads_back_as_date_and_options_as_a_list(app):
     assert (answer["data_type"], answer["options"]) == ("string", ["a", "b"])
 
 
+def test_an_archived_attribute_keeps_its_name_is_not_written_and_can_be_brought_back(app):
+    id = attribute(app, name="mood").json()["id"]
+    path, write = f"/data_attributes/{id}", {"custom_attributes": {"mood": "x"}}
+    assert app("PUT", path, {"archived": True}).json()["archived"] is True
+    assert "mood" not in {each["name"] for each in app("GET", "/data_attributes").json()["data"]}
+    listed = app("GET", "/data_attributes?include_archived=true").json()["data"]
+    assert [each["name"] for each in listed if each["archived"]] == ["mood"]
+    assert (attribute(app, name="mood").status_code, app("PUT", "/contacts/5f1", write).status_code) == (
+        400,
+        400,
+    )
+    assert app("PUT", path, {"archived": False}).json()["archived"] is False
+    assert app("PUT", "/contacts/5f1", write).status_code == 200
+    gone = app("PUT", "/data_attributes/4711", {"archived": False})
+    assert (gone.status_code, code(gone)) == (404, "field_not_found")
+
+
 def test_the_number_of_attributes_is_limited(app):
     app.seed(fields={"intercom": {"contacts": {f"a{i}": {"type": "string"} for i in range(250)}}})
     assert attribute(app, name="one_more").status_code == 400

@@ -352,6 +352,54 @@ def test_fields_that_are_to_be_made_are_noted_and_held_against_the_quota(
     assert "room for 0 more fields" in problem
 
 
+ARCHIVED = {
+    "hubspot": {"type": "string", "archived": True},
+    "intercom": {"type": "string", "archived": True},
+}
+
+
+@pytest.mark.parametrize("vendor", ARCHIVED)
+def test_an_archived_field_is_said_to_come_back_and_comes_back_with_the_first_sync(
+    stage: Stage, vendor: str
+) -> None:
+    stage.users(numbered(1))
+    seed(stage, vendor, ARCHIVED[vendor])
+    stage.mapping("m", READABLE[vendor])
+    (problem,) = look(stage).problems
+    assert problem.startswith(f"mappings/m.yml:{7 if vendor == 'hubspot' else 6}:")
+    assert "`mine` is archived" in problem
+    assert "`create_fields: true`" in problem
+    stage.mapping("m", READABLE[vendor] + "create_fields: true\n")
+    looked = look(stage)
+    assert looked.problems == ()
+    assert any("unarchives `mine`" in note for note in looked.notes)
+    assert not any("makes" in note for note in looked.notes)
+    state = stage.sandbox.state()
+    person = (
+        {"external_id": "u1", "role": "user"}
+        if vendor == "intercom"
+        else {"properties": {"email": "u1@x.com"}}
+    )
+    state[vendor]["contacts"] = [person]
+    stage.sandbox.seed(state)
+    ended = stage.sync()
+    assert (ended.code, ended.outcomes) == (0, {"delivered": 1})
+
+
+@pytest.mark.parametrize("vendor", ARCHIVED)
+def test_an_archived_field_of_another_type_is_told_before_anything_is_sent(stage: Stage, vendor: str) -> None:
+    stage.mapping("m", READABLE[vendor].replace("user.role", "score") + "create_fields: true\n")
+    stage.users(numbered(1), score={"u1": 7})
+    seed(stage, vendor, ARCHIVED[vendor])
+    looked = look(stage)
+    (problem,) = looked.problems
+    assert looked.notes == ()
+    assert problem.startswith(f"mappings/m.yml:{7 if vendor == 'hubspot' else 6}:")
+    assert "`mine` (archived string)" in problem
+    assert "does not take a whole number" in problem
+    assert "as: text" in problem
+
+
 def test_fields_are_made_in_salesforce_only_where_a_permission_set_is_named(stage: Stage) -> None:
     stage.mapping("m", READABLE["salesforce"] + "create_fields: true\n")
     stage.users(numbered(1))
