@@ -301,11 +301,12 @@ class Destination(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A key of a destination in heatsync.yml."""
+    """A key of a destination in heatsync.yml; whoever has `options` takes these only."""
 
     required: bool = False
     secret: bool = False
     default: str | None = None
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -538,7 +538,7 @@ VENDOR = Vendor(
     title="Intercom",
     settings={
         "token": Setting(required=True, secret=True),
-        "region": Setting(default="us"),
+        "region": Setting(default="us", options=tuple(HOSTS)),
         "url": Setting(),
         "requests_per_10s": Setting(default=REQUESTS_PER_10S),
     },

@@ -46,7 +46,7 @@ from connectors.http import Answer, Line, Lost, words
 from connectors.rounds import Hit
 from connectors.salesforce_fields import Maker, by_hand
 from connectors.salesforce_records import BATCH, Item
-from connectors.salesforce_session import API_VERSION, Session, codes, quota, wait
+from connectors.salesforce_session import API_VERSION, WAYS_IN, Session, codes, quota, wait
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
 AT_ONCE = 10
@@ -468,6 +468,7 @@ VENDOR = Vendor(
     any_object=True,
     lag=COMMITTED,
     field_name=NAME.pattern,
+    either=WAYS_IN,
     account_settings=(
         "domain",
         "consumer_key",

@@ -27,6 +27,12 @@ SPENT = 3600.0
 """Seconds until it is worth asking again when the calls of the last 24 hours are used up."""
 CROWDED = 15.0
 """Seconds to stay away when too many long calls run at once."""
+WAYS_IN = (
+    ("consumer_key", "consumer_secret"),
+    ("username", "private_key", "consumer_key"),
+    ("session_id", "instance_url"),
+)
+"""The settings that let somebody in: client credentials, the JWT bearer flow, or a session of one's own."""
 PASSING = frozenset({"unknown_error", "server_error", "temporarily_unavailable"})
 """What the token endpoint says when it is not about the credentials."""
 

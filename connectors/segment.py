@@ -273,7 +273,7 @@ VENDOR = Vendor(
     title="Segment",
     settings={
         "write_key": Setting(required=True, secret=True),
-        "region": Setting(default="us"),
+        "region": Setting(default="us", options=tuple(HOSTS)),
         "url": Setting(),
         "requests_per_10s": Setting(default=REQUESTS_PER_10S),
     },

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from connectors.base import ConfigurationError, Vendor
-from sync.strict_yaml import Document, Problems, Route, Tree
+from sync.strict_yaml import Document, Problems, Route, Tree, suggest
 
 COMMON = ("url", "requests_per_10s", "requests_per_day")
 """Settings that every destination has."""
@@ -133,8 +133,11 @@ def url_variable(destination: str) -> str:
     return f"HEATSYNC_{re.sub('[^A-Za-z0-9]', '_', destination).upper()}_URL"
 
 
-def setting_fault(key: str, value: str) -> str | None:
+def setting_fault(key: str, value: str, vendor: Vendor) -> str | None:
     """Why a resolved setting cannot be used, if so."""
+    setting = vendor.settings.get(key)
+    if setting is not None and setting.options and value not in ("", *setting.options):
+        return f"`{value}` is not a {key} of {vendor.title}{suggest(value, setting.options)}"
     if key == "url":
         return url_fault(value)
     if key in _NUMBERS and (re.fullmatch(r"[0-9]{1,9}", value) is None or int(value) == 0):
@@ -178,7 +181,7 @@ def destination_settings(
         except ConfigurationError as error:
             faults.append(str(error))
             continue
-        fault = setting_fault(key, value)
+        fault = setting_fault(key, value, vendor)
         setting = vendor.settings.get(key)
         if value == "":
             wanted = not whole and any(key in group for group in vendor.either)

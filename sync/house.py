@@ -254,7 +254,10 @@ class House(AbstractContextManager["House"]):
                 # The limits are the destination's own data: they are known once it is opened.
                 self._throttles[credential] = _Late()
             throttle = self._throttles[credential]
-            destination = config.vendor.connect(settings, throttle, calls.made)
+            try:
+                destination = config.vendor.connect(settings, throttle, calls.made)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{config.where}: {error}") from None
             if throttle.real is None:
                 limits, most = destination.limits, self.calls_per_day(mapping)
                 budget = Budget(most, self._today) if most else None

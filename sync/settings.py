@@ -127,7 +127,7 @@ class DestinationFile(Section):
                     here, f"`{key}` is not a setting of {vendor.title}{suggest(key, known)}", key=True
                 )
             ]
-        fault = setting_fault(key, template.plain) if template.plain is not None else None
+        fault = setting_fault(key, template.plain, vendor) if template.plain is not None else None
         return [document.problem(here, fault)] if fault is not None else []
 
 

@@ -55,7 +55,7 @@ SEGMENT = Vendor(
 SALESFORCE = Vendor(
     type="salesforce",
     title="Salesforce",
-    settings={"domain": Setting(), "consumer_secret": Setting(secret=True)},
+    settings={"domain": Setting(), "consumer_key": Setting(), "consumer_secret": Setting(secret=True)},
     objects={"Account": ObjectKind(ACCOUNT, (("Heatsync_Id__c", "account_id"),))},
     connect=_connect,
     spell=_spell,
@@ -73,7 +73,7 @@ source:
 destinations:
   hubspot: {token: "${HUBSPOT_TOKEN}"}
   segment: {write_key: "${SEGMENT_WRITE_KEY}"}
-  salesforce: {domain: acme.my, consumer_secret: "${SF_CONSUMER_SECRET}"}
+  salesforce: {domain: acme.my, consumer_key: key, consumer_secret: "${SF_CONSUMER_SECRET}"}
 """
 
 PROFILE = """\

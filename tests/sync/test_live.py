@@ -448,6 +448,17 @@ def test_a_right_that_the_credential_lacks_is_a_problem(stage: Stage) -> None:
     assert "lacks crm.schemas.contacts.write" in problem
 
 
+def test_credentials_that_cannot_be_used_are_told_at_their_destination(stage: Stage) -> None:
+    stage.mapping("m", READABLE["salesforce"])
+    stage.heatsync = stage.heatsync.replace(
+        'consumer_secret: "${SF_CONSUMER_SECRET}"', "username: u, private_key: p"
+    )
+    line = next(n for n, text in enumerate(stage.heatsync.splitlines(), 1) if "salesforce:" in text)
+    assert str(look(stage).error).startswith(
+        f"heatsync.yml:{line}:3: Salesforce's private_key cannot be used"
+    )
+
+
 def test_checking_changes_nothing_over_there(stage: Stage) -> None:
     stage.mapping("m", READABLE["hubspot"] + "create_fields: true\n")
     stage.users(numbered(2))

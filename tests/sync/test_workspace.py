@@ -161,6 +161,35 @@ def test_one_of_several_credentials_must_be_whole(tmp_path: Path) -> None:
         assert not any("credentials" in each for each in checked(settings))
 
 
+@pytest.mark.parametrize(
+    ("destination", "where", "said"),
+    [
+        ("segment: {write_key: k, region: mars}", "4:35", "`mars` is not a region of Segment; known: eu, us"),
+        ("intercom: {token: t, region: uss}", "4:32", "not a region of Intercom; did you mean `us`?"),
+        (
+            "salesforce: {domain: acme.my, consumer_key: k, private_key: p}",
+            "4:3",
+            "`username`, `private_key`",
+        ),
+        ("salesforce: {domain: acme.my}", "4:3", "Salesforce needs `consumer_key`, `consumer_secret`; or"),
+    ],
+)
+def test_a_destination_that_can_never_be_opened_is_told_by_the_check(
+    tmp_path: Path, destination: str, where: str, said: str
+) -> None:
+    source = "version: 1\nsource: {events: {table: e.csv}}\ndestinations:\n"
+    path = write(tmp_path, heatsync=f"{source}  {destination}\n")
+    found = [str(problem) for problem in workspace.look(path).problems]
+    assert any(each.startswith(f"heatsync.yml:{where}: ") and said in each for each in found), found
+
+
+def test_a_setting_from_the_environment_is_held_against_its_options_when_it_is_known(tmp_path: Path) -> None:
+    heatsync = HEATSYNC.replace("  hubspot:", '  intercom: {token: t, region: "${REGION:-us}"}\n  hubspot:')
+    settings = workspace.load(write(tmp_path, heatsync=heatsync)).destinations["intercom"].settings
+    assert settings({"REGION": "eu"})["region"] == "eu"
+    assert "heatsync.yml:8:32: `mars` is not a region" in refusal(lambda: settings({"REGION": "mars"}))
+
+
 def test_a_credential_that_is_set_to_nothing_is_named_unless_another_is_whole(tmp_path: Path) -> None:
     both = 'token: "${T:-}", client_id: a, client_secret: "${S}", refresh_token: "${R:-}"'
     of = workspace.load(write(tmp_path, heatsync=oauth(HEATSYNC, both)))
