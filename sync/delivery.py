@@ -23,6 +23,7 @@ from connectors.base import (
     Underway,
 )
 from sync.fields import Mapping
+from sync.holders import told_apart
 from sync.house import House, Paused, Reached, alone, owner
 from sync.ledger import SCHEMA_CODES, Claimed, Run
 
@@ -180,6 +181,7 @@ def _push(house: House, mapping: Mapping, reached: Reached, claimed: Claimed, la
         nonlocal earned
         batch, earned = earned, []
         if batch:
+            batch = told_apart(house, mapping, claimed, batch)
             house.ledger.settle(claimed, batch, recheck)
             _note_fields(house, mapping, reached, batch)
 
@@ -215,6 +217,7 @@ def _push(house: House, mapping: Mapping, reached: Reached, claimed: Claimed, la
         house.ledger.give_back(claimed, max(due), burn=False, untouched=True)
         return Delivery("later", until=max(due), moved=len(due) < len(claimed.planned))
     calls = house.calls(mapping.name).take()
+    earned = told_apart(house, mapping, claimed, earned)
     ended = house.ledger.conclude(claimed, earned, recheck, calls)
     _note_fields(house, mapping, reached, earned)
     return Delivery("done", ended=ended)

@@ -201,7 +201,11 @@ class Diff:
             " WHERE s.state <> 'left' AND NOT (s.state = 'rejected' AND s.digest IS NULL)"
             + (" AND FALSE" if scope.partial else "")
         )
-        self.con.execute("DROP VIEW standing; DROP TABLE settled; DROP TABLE unsettled; DROP TABLE desired")
+        self.con.execute(
+            "CREATE OR REPLACE TABLE resting AS SELECT key FROM desired ANTI JOIN candidate USING (key);"
+            "CREATE OR REPLACE TABLE holding (remote_id VARCHAR, key VARCHAR);"
+            "DROP VIEW standing; DROP TABLE settled; DROP TABLE unsettled; DROP TABLE desired"
+        )
         empty = " AND ".join(f"m{i} IS NULL" for i in range(len(self.shape.match)))
         via = " OR via IS NULL" if self.shape.needs_via else ""
         self.con.execute(
@@ -308,14 +312,44 @@ class Diff:
         self.con.execute("DELETE FROM known WHERE entity IN (SELECT entity FROM learnt)")
         self.con.execute("INSERT INTO known SELECT * FROM learnt")
 
+    def claimed(self) -> Iterator[list[str]]:
+        """The ids over there of the candidates."""
+        query = (
+            "SELECT DISTINCT k.remote_id FROM candidate c JOIN known k ON c.key = k.entity"
+            " WHERE k.remote_id IS NOT NULL ORDER BY k.remote_id"
+        )
+        for rows in self._rows(query):
+            yield [remote_id for (remote_id,) in rows]
+
+    def here(self, keys: Iterable[str]) -> dict[str, str]:
+        """Which of these are in the desired state, and whether each `waits` to be sent or `rests`."""
+        self.con.execute("CREATE OR REPLACE TABLE asked (key VARCHAR)")
+        self._fill("asked", [[(key,) for key in keys]])
+        found = self.con.execute(
+            "SELECT key, 'waits' FROM asked SEMI JOIN candidate USING (key) UNION ALL"
+            " SELECT key, 'rests' FROM asked SEMI JOIN resting USING (key)"
+        )
+        return {str(key): str(how) for key, how in found.fetchall()}
+
+    def hold(self, holding: Sequence[tuple[str, str]]) -> None:
+        """Others of ours that hold a record: (remote id, key)."""
+        self._fill("holding", [holding])
+
+    def release(self, keys: Sequence[str]) -> None:
+        """Who is gone and holds no record any more: nothing of it is cleared."""
+        self.con.execute(
+            "UPDATE known SET remote_id = NULL, fields = '{}' WHERE list_contains(?, entity)", [list(keys)]
+        )
+
     def shared(self) -> Iterator[tuple[Outcome, int]]:
         """Outcomes of candidates that are one record over there with another of ours, each with its digest."""
         self.con.execute(
-            "CREATE OR REPLACE TABLE clashing AS SELECT c.key, k.remote_id, c.key_digest,"
-            " CASE WHEN o.one = c.key THEN o.other ELSE o.one END AS other"
-            " FROM candidate c JOIN known k ON c.key = k.entity JOIN ("
-            "SELECT remote_id, min(entity) AS one, max(entity) AS other FROM known WHERE remote_id IS NOT NULL"
-            " GROUP BY remote_id HAVING count(*) > 1) o USING (remote_id)"
+            "CREATE OR REPLACE TABLE clashing AS WITH claims AS ("
+            "SELECT c.key, k.remote_id FROM candidate c JOIN known k ON c.key = k.entity WHERE k.remote_id IS NOT NULL"
+            " UNION SELECT key, remote_id FROM holding), several AS (SELECT remote_id, min(key) AS one, max(key) AS other"
+            " FROM claims GROUP BY remote_id HAVING count(*) > 1) SELECT c.key, remote_id, c.key_digest,"
+            " CASE WHEN s.one = c.key THEN s.other ELSE s.one END AS other"
+            " FROM candidate c JOIN claims USING (key) JOIN several s USING (remote_id)"
         )
         self.con.execute("DELETE FROM candidate WHERE key IN (SELECT key FROM clashing)")
         for rows in self._rows("SELECT key, other, remote_id, key_digest FROM clashing ORDER BY key"):

@@ -24,7 +24,7 @@ from connectors.base import (
     Status,
     Unavailable,
 )
-from sync import delivery, guards, health, ledger, rendering
+from sync import delivery, guards, health, holders, ledger, rendering
 from sync.diff import Column, Counts, Diff, Row, Scope, Shape
 from sync.fields import Mapping, Rendered
 from sync.house import House, Reached, alone
@@ -211,6 +211,7 @@ def _plan(
         refuse.take(comparison.refused())
         if readable and not offline:
             _find(comparison, house, mapping, reached, rendered, keep, progress)
+            holders.claim(comparison, house, mapping, bound, keep)
             _refuse_clashes(comparison, book, bound, refuse, keep)
             if create and mapping.lag:
                 doubtful = list(comparison.hesitant(time.time() - mapping.lag))
@@ -379,7 +380,6 @@ def _every_answer(asked: list[Lookup], answers: list[Found], mapping: Mapping) -
 def _learn(
     comparison: Diff, house: House, reached: Reached, asked: list[Lookup], matched: list[Found]
 ) -> list[Record]:
-    holders = house.ledger.holders(reached.bound, [found.remote_ids[0] for found in matched])
     values = {lookup.key: lookup.match[0].value if lookup.match else None for lookup in asked}
     had = {
         row[0]: (row[3], json.loads(row[4]))
@@ -393,10 +393,7 @@ def _learn(
         version, fields = had.get(found.key, (0, {}))
         present = fields | {name: ledger.write_value(value) for name, value in found.values.items()}
         rows.append((found.key, remote_id, values[found.key], version, json.dumps(present), None))
-        others = holders.get(remote_id, set()) - {found.key}
-        rows += [(other, remote_id, None, 0, "{}", None) for other in others]
-        if not others:
-            records.append(Record(found.key, remote_id, values[found.key], found.values, version))
+        records.append(Record(found.key, remote_id, values[found.key], found.values, version))
     comparison.learn(rows)
     return records
 

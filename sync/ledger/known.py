@@ -94,24 +94,46 @@ class Known(Database):
                 ]
                 self.upsert(t.records, rows, connection)
 
-    def holders(self, bound: Bound, remote_ids: Sequence[str]) -> dict[str, set[str]]:
-        """Which of our entities these records over there are known to be: remote id -> entities."""
-        c = t.records.c
-        found: dict[str, set[str]] = {}
+    def holders(
+        self, bound: Bound, remote_ids: Sequence[str], mappings: Sequence[str]
+    ) -> dict[str, dict[str, set[str]]]:
+        """Which of our entities these records over there are known to be, and with which of the mappings they stand
+        there: remote id -> entity -> mappings. Who left, or is passed over, stands with none."""
+        c, s = t.records.c, t.standings.c
+        stands = sa.and_(
+            s.account == c.account,
+            s.entity == c.entity,
+            s.mapping.in_(list(mappings)),
+            s.state.not_in(("left", "skipped")),
+        )
+        found: dict[str, dict[str, set[str]]] = {}
         for start in range(0, len(remote_ids), CHUNK):
-            query = sa.select(c.remote_id, c.entity).where(
-                c.account == bound.account,
-                c.object == bound.object,
-                c.remote_id.in_(remote_ids[start : start + CHUNK]),
+            query = (
+                sa.select(c.remote_id, c.entity, s.mapping)
+                .select_from(t.records.outerjoin(t.standings, stands))
+                .where(
+                    c.account == bound.account,
+                    c.object == bound.object,
+                    c.remote_id.in_(remote_ids[start : start + CHUNK]),
+                )
             )
             with self.reading() as connection:
-                for remote_id, entity in connection.execute(query):
-                    found.setdefault(remote_id, set()).add(entity)
+                for remote_id, entity, mapping in connection.execute(query):
+                    held = found.setdefault(remote_id, {}).setdefault(entity, set())
+                    if mapping is not None:
+                        held.add(mapping)
         return found
 
     def dispute_records(self, bound: Bound, entities: Sequence[str]) -> None:
         """Forget what stands in the records that several of ours were found to be. Which record it is stays known,
         so that nobody else is taken for its only holder."""
+        self._forget(bound, entities, fields="{}")
+
+    def release_records(self, bound: Bound, entities: Sequence[str]) -> None:
+        """Forget which records somebody was who is gone."""
+        self._forget(bound, entities, fields="{}", remote_id=None)
+
+    def _forget(self, bound: Bound, entities: Sequence[str], **values: str | None) -> None:
         c = t.records.c
         for start in range(0, len(entities), CHUNK):
             mine = c.entity.in_(entities[start : start + CHUNK])
@@ -119,7 +141,19 @@ class Known(Database):
                 connection.execute(
                     t.records.update()
                     .where(c.account == bound.account, c.object == bound.object, mine)
-                    .values(fields="{}")
+                    .values(**values)
+                )
+
+    def dispute_standings(self, bound: Bound, entities: Sequence[str]) -> None:
+        """Have those looked up again that stand with the mapping, and turned out to be the record of another of ours."""
+        c = t.standings.c
+        for start in range(0, len(entities), CHUNK):
+            mine = c.entity.in_(entities[start : start + CHUNK])
+            with self.writing() as connection:
+                connection.execute(
+                    t.standings.update()
+                    .where(c.account == bound.account, c.mapping == bound.mapping, mine, c.state != "left")
+                    .values(state="unknown", digest=None, code="same_record")
                 )
 
     def settle_standings(self, bound: Bound, standings: Iterable[Standing]) -> None:

@@ -320,8 +320,20 @@ def test_standings_and_records_of_another_account_are_not_seen(book: Ledger) -> 
     assert list(book.records(other)) == []
     assert list(book.settled(other)) == []
     assert list(book.unsettled(other)) == []
-    assert book.holders(BOUND, ["7"]) == {"7": {"u1"}}
-    assert book.holders(other, ["7"]) == {}
+    assert book.holders(BOUND, ["7"], ["contacts"]) == {"7": {"u1": {"contacts"}}}
+    assert book.holders(other, ["7"], ["contacts"]) == {}
+
+
+def test_who_left_or_is_passed_over_holds_no_record(book: Ledger) -> None:
+    book.remember_records(BOUND, [Record(f"u{n}", "7", None, {}, 0) for n in range(4)])
+    states = {"u0": "left", "u1": "skipped", "u2": "rejected"}
+    book.settle_standings(BOUND, [Standing(key, 1, state) for key, state in states.items()])
+    nobody: set[str] = set()
+    assert book.holders(BOUND, ["7"], ["contacts"]) == {
+        "7": {"u0": nobody, "u1": nobody, "u2": {"contacts"}, "u3": nobody}
+    }
+    book.release_records(BOUND, ["u0", "u1", "u3"])
+    assert book.holders(BOUND, ["7"], ["another"]) == {"7": {"u2": nobody}}
 
 
 def test_nothing_is_waiting_in_a_finished_run(book: Ledger) -> None:
