@@ -32,6 +32,13 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
 def book(url: str) -> Iterator[Ledger]:
     ledger = Ledger(url)
     yield ledger
@@ -138,15 +145,14 @@ def test_of_a_new_run_and_a_claim_at_once_one_knows_of_the_other(book: Ledger) -
             book.conclude(taken, [], 0.0, 0)
 
 
-def test_who_fails_in_a_shared_transaction_is_told_and_the_others_are_written(tmp_path: Path) -> None:
-    book = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+def test_who_fails_in_a_shared_transaction_is_told_and_the_others_are_written(embedded: Ledger) -> None:
     first, go = threading.Event(), threading.Event()
     transactions: list[int] = []
 
     @contextmanager
     def writing() -> Iterator[sa.Connection]:
         transactions.append(1)
-        with book.writing() as connection:
+        with embedded.writing() as connection:
             yield connection
 
     together = Together(writing)
@@ -174,25 +180,23 @@ def test_who_fails_in_a_shared_transaction_is_told_and_the_others_are_written(tm
         told = {n: other.exception(10) or other.result() for n, other in enumerate(others, 1)}
     assert isinstance(told.pop(3), ValueError)
     assert told == {1: 1, 2: 2, 4: 4, 5: 5}
-    with book.reading() as connection:
+    with embedded.reading() as connection:
         assert set(connection.scalars(sa.select(tables.secrets.c.name))) == {"0", "1", "2", "4", "5"}
     # The leader alone, then five at once, which fails; then each by itself.
     assert len(transactions) == 1 + 1 + 5
 
 
-def test_ctrl_c_in_a_shared_transaction_is_not_lost(tmp_path: Path) -> None:
-    book = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+def test_ctrl_c_in_a_shared_transaction_is_not_lost(embedded: Ledger) -> None:
 
     def work(_: sa.Connection) -> None:
         signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        book.together(work)
-    assert book.together(lambda _: "written") == "written"
+        embedded.together(work)
+    assert embedded.together(lambda _: "written") == "written"
 
 
-def test_whose_leader_is_struck_down_is_told(tmp_path: Path) -> None:
-    book = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+def test_whose_leader_is_struck_down_is_told(embedded: Ledger) -> None:
     leading, go = threading.Event(), threading.Event()
 
     def struck(_: sa.Connection) -> None:
@@ -202,10 +206,10 @@ def test_whose_leader_is_struck_down_is_told(tmp_path: Path) -> None:
         assert go.wait(10)
 
     with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(book.together, struck)
+        first = pool.submit(embedded.together, struck)
         assert leading.wait(10)
-        others = [pool.submit(book.together, struck) for _ in range(2)]
-        while len(book._together) < 2:
+        others = [pool.submit(embedded.together, struck) for _ in range(2)]
+        while len(embedded._together) < 2:
             time.sleep(0)  # until both wait; the leader holds the turn
         go.set()
         assert first.result(10) is None
