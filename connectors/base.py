@@ -352,6 +352,8 @@ class Vendor:
     """The settings that decide which account it is; their keyed hash remembers it."""
     tags: bool = False
     """Has tags for many records at a time; a field whose name begins with `TAG` is one of them."""
+    fields_need: str = ""
+    """The setting of a destination without which it makes no fields."""
 
 
 TAG = "tag:"
@@ -387,7 +389,11 @@ class HeatsyncError(Exception):
 
 
 class ConfigurationError(HeatsyncError):
-    """Mend the file."""
+    """Mend the file. `setting` is the key of the destination that it is about, where it is about one."""
+
+    def __init__(self, message: str, setting: str = "") -> None:
+        super().__init__(message)
+        self.setting = setting
 
 
 class Unavailable(HeatsyncError):

@@ -70,6 +70,7 @@ class Salesforce:
         own = settings.get("instance_url") or f"https://{settings.get('domain', 'login')}.salesforce.com"
         self.host = (settings.get("url") or own).partition("://")[2].rstrip("/")
         self._permission_set = settings.get("permission_set") or ""
+        self._maker = Maker(self._permission_set, self._session.call, self._words)
         self._describes: dict[str, Sequence[Mapping[str, Any]]] = {}
         self._lock = threading.Lock()
         self.limits = Limits(
@@ -100,6 +101,7 @@ class Salesforce:
         """Not told by any call: it hangs on the edition."""
         if not self._permission_set:
             raise by_hand(object, ())
+        self._maker.holder()
         return None
 
     def lacking(self, object: str, fields_too: bool) -> tuple[str, ...]:  # noqa: ARG002 (each field tells whether it may be written)
@@ -115,7 +117,7 @@ class Salesforce:
         _check_names(object, *(field.name for field in fields))
         if not self._permission_set:
             raise by_hand(object, fields)
-        Maker(self._permission_set, self._session.call, self._words).make(object, fields)
+        self._maker.make(object, fields)
         known = {name.lower() for name in self.fields(object)}
         unseen = [field.name for field in fields if field.name.lower() not in known]
         if unseen:
@@ -469,6 +471,7 @@ VENDOR = Vendor(
     lag=COMMITTED,
     field_name=NAME.pattern,
     either=WAYS_IN,
+    fields_need="permission_set",
     account_settings=(
         "domain",
         "consumer_key",

@@ -42,10 +42,13 @@ Call = Callable[[Callable[[Any], Any]], Answer]
 def by_hand(object: str, fields: Sequence[NewField]) -> ConfigurationError:
     """What to do where heatsync may make none."""
     wanted = ", ".join(f"{field.name} ({MADE_AS[field.type]})" for field in fields)
+    these = (
+        f"these on {object} in Setup, Object Manager: {wanted}" if fields else "them in Setup, Object Manager"
+    )
     return ConfigurationError(
-        f"heatsync makes fields in Salesforce only where the destination names a `permission_set` to grant them to."
-        f" Name one that the app's user has, or make these on {object} in Setup, Object Manager: {wanted}. Then let the"
-        " app's user edit them (a permission set with field permissions), and leave create_fields out of the mapping."
+        "heatsync makes fields in Salesforce only where the destination names a `permission_set` to grant them to."
+        f" Name one that the app's user has, or make {these}. Then let the app's user edit them (a permission set with"
+        " field permissions), and leave create_fields out of the mapping."
     )
 
 
@@ -65,7 +68,7 @@ class Maker:
                     f"{field.name} of {object} is not there, and the name of a field that is made in Salesforce ends in"
                     " __c: rename it in the mapping."
                 )
-        holder = self._holder()
+        holder = self.holder()
         for field in fields:
             made = {"label": field.label[:LABEL_LENGTH], "required": False, **TYPES[field.type]}
             body = {"FullName": f"{object}.{field.name}", "Metadata": made}
@@ -81,7 +84,8 @@ class Maker:
             what = f"a field permission for {field.name} on {object}"
             self._post("sobjects/FieldPermissions", granted, what)
 
-    def _holder(self) -> str:
+    def holder(self) -> str:
+        """The id of the permission set. Raises ConfigurationError when there is none."""
         query = f"SELECT Id FROM PermissionSet WHERE Name = {quoted(self._permission_set)}"
         answer = self._call(lambda client: client.query(query))
         found = answer.body.get("records") if isinstance(answer.body, dict) else None
@@ -90,7 +94,8 @@ class Maker:
         if len(found) != 1:
             raise ConfigurationError(
                 f"Salesforce has no permission set with the API name {self._permission_set!r}, or hides it from the"
-                " app's user. Make it, assign it to the app's user, or mend `permission_set` in heatsync.yml."
+                " app's user. Make it, assign it to the app's user, or mend `permission_set`.",
+                "permission_set",
             )
         return str(found[0]["Id"])
 

@@ -281,7 +281,10 @@ def make_fields(house: House, run_id: str, mapping: Mapping, reached: Reached) -
         present = reached.destination.fields(mapping.object) or {}
         missing = [new for new in wanted if new.name not in present]
         if missing:
-            reached.destination.create_fields(mapping.object, missing)
+            try:
+                reached.destination.create_fields(mapping.object, missing)
+            except ConfigurationError as error:
+                raise house.placed(mapping, error) from None
         house.ledger.update_planned(replace(run, planned={**run.planned, "new_fields": []}))
         house.ledger.remember_care(reached.bound, fields_made=mapping.meaning)
 

@@ -278,6 +278,11 @@ class House(AbstractContextManager["House"]):
             self._reached[mapping.name] = reached
             return reached
 
+    def placed(self, mapping: FieldMapping, error: ConfigurationError) -> ConfigurationError:
+        """The error at the place of what it is about, where that stands in a file."""
+        written = self.workspace.destinations[mapping.destination].written.get(error.setting)
+        return ConfigurationError(f"{written.where}: {error}") if written is not None else error
+
     def reached(self, mapping: str) -> Reached | None:
         """The destination of a mapping if it was opened already."""
         return self._reached.get(mapping)

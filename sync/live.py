@@ -233,13 +233,16 @@ class _Look:
                 yield (
                     f"{field.where}: {self.title} has no field `{field.name}` on {self.mapping.object}, or hides it"
                     f" from this credential{self._near(field.name)}. Make it there{made}, or let heatsync make it:"
-                    " `create_fields: true`"
+                    f" `create_fields: true`{self._need()}"
                 )
             return
         try:
             room = self.destination.room(self.mapping.object)
         except ConfigurationError as error:
-            yield f"{next(iter(missing)).where}: {error}"
+            placed = self.house.placed(self.mapping, error)
+            names = ", ".join(f"`{field.name}`" for field in missing)
+            lacking = f"{next(iter(missing)).where}: {self.title} has no {names} on {self.mapping.object}"
+            yield f"{lacking}: {error}" if placed is error else str(placed)
             return
         if room is not None and room < len(missing):
             yield (
@@ -254,6 +257,14 @@ class _Look:
                 self.notes.append(
                     f"{self.at}: the first sync {verb} {names} in {self.title} (`create_fields: true`)"
                 )
+
+    def _need(self) -> str:
+        """What else is wanted before heatsync makes a field."""
+        key = self.mapping.vendor.fields_need
+        config = self.house.workspace.destinations[self.mapping.destination]
+        return (
+            f", and `{key}` for {config.name} ({config.where})" if key and key not in config.written else ""
+        )
 
     def _sent(self, field: Field, remote: RemoteField | None) -> Sent | None:
         """What would be sent to a field; None where no snapshot is there. Raises ConfigurationError as measuring does."""

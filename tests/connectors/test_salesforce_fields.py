@@ -85,8 +85,10 @@ def test_a_field_that_was_made_and_never_granted_is_granted(seeded: Running) -> 
 
 def test_a_permission_set_that_is_not_there_is_named_before_anything_is_made(seeded: Running) -> None:
     with org(seeded.url, permission_set="Nobodys") as destination:
-        with pytest.raises(ConfigurationError, match=r"'Nobodys'.*`permission_set`"):
-            destination.create_fields("Account", NEW)
+        for ask in (lambda: destination.room("Account"), lambda: destination.create_fields("Account", NEW)):
+            with pytest.raises(ConfigurationError, match=r"'Nobodys'.*`permission_set`") as caught:
+                ask()
+            assert caught.value.setting == "permission_set"
         assert "POST tooling/sobjects/CustomField" not in seeded.stats()["salesforce"]["endpoints"]
 
 

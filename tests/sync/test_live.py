@@ -406,18 +406,37 @@ def test_fields_are_made_in_salesforce_only_where_a_permission_set_is_named(stag
     seed(stage, "salesforce", None)
     (problem,) = look(stage).problems
     assert problem.startswith("mappings/m.yml:6:")
-    assert "`permission_set`" in problem
+    assert "no `Mine__c` on Contact" in problem
+    assert "or make them in Setup, Object Manager. Then" in problem
     stage.heatsync = stage.heatsync.replace("domain: acme.my,", "domain: acme.my, permission_set: Heatsync,")
+    (problem,) = look(stage).problems
+    line, text = next((n, t) for n, t in enumerate(stage.heatsync.splitlines(), 1) if "Heatsync," in t)
+    assert problem.startswith(f"heatsync.yml:{line}:{text.index('Heatsync,') + 1}: ")
+    assert "no permission set with the API name 'Heatsync'" in problem
+    state = stage.sandbox.state()
+    state["salesforce"] |= {"PermissionSet": [{"Name": "Heatsync"}]}
+    stage.sandbox.seed(state)
     looked = look(stage)
     assert looked.problems == ()
     assert any("makes `Mine__c`" in note for note in looked.notes)
     state = stage.sandbox.state()
     people = [{"LastName": "One", "Uid__c": "u1"}]
-    state["salesforce"] |= {"PermissionSet": [{"Name": "Heatsync"}], "Contact": people}
+    state["salesforce"] |= {"Contact": people}
     stage.sandbox.seed(state)
     assert stage.sync().code == 0
     (person,) = stage.sandbox.state()["salesforce"]["Contact"]
     assert person["Mine__c"] == "role1"
+
+
+def test_who_is_told_to_let_salesforce_fields_be_made_is_told_of_the_permission_set(stage: Stage) -> None:
+    stage.mapping("m", READABLE["salesforce"])
+    stage.users(numbered(1))
+    seed(stage, "salesforce", None)
+    (problem,) = look(stage).problems
+    assert "`create_fields: true`, and `permission_set` for salesforce (heatsync.yml:" in problem
+    stage.heatsync = stage.heatsync.replace("domain: acme.my,", "domain: acme.my, permission_set: Heatsync,")
+    (problem,) = look(stage).problems
+    assert problem.endswith("`create_fields: true`")
 
 
 def test_segment_cannot_be_read_and_says_so(stage: Stage) -> None:
