@@ -166,13 +166,14 @@ class RemoteField:
     """A field as it exists over there; `type` is the vendor's own word, `takes` are ours that it has room for.
 
     `length` is in characters. Whoever has `options` takes these values only; `several` of them at once, with semicolons
-    in between, where it says so.
+    in between, where it says so. No record is made without a `required` one.
     """
 
     name: str
     type: str
     writable: bool = True
     unique: bool = False
+    required: bool = False
     length: int | None = None
     options: tuple[str, ...] = ()
     several: bool = False
@@ -322,6 +323,8 @@ class ObjectKind:
     keys: frozenset[str] | None = None
     lag: float = 0.0
     """Seconds within which a look-up may not find a record that was just made, and nothing else keeps it single."""
+    named_by: str = ""
+    """The field by which people know a record, where one is made without it all the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -416,7 +416,7 @@ VENDOR = Vendor(
     },
     objects={
         "contacts": ObjectKind(Entity.USER, (("email", "email"),)),
-        "companies": ObjectKind(Entity.ACCOUNT, (("domain", "domain"),), lag=SEARCH_LAG),
+        "companies": ObjectKind(Entity.ACCOUNT, (("domain", "domain"),), lag=SEARCH_LAG, named_by="name"),
     },
     connect=HubSpot,
     spell=spell,

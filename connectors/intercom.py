@@ -548,7 +548,9 @@ VENDOR = Vendor(
             (("external_id", "user_id"), ("email", "email")),
             frozenset({"external_id", "email"}),
         ),
-        "companies": ObjectKind(Entity.ACCOUNT, (("company_id", "account_id"),), frozenset({"company_id"})),
+        "companies": ObjectKind(
+            Entity.ACCOUNT, (("company_id", "account_id"),), frozenset({"company_id"}), named_by="name"
+        ),
     },
     connect=Intercom,
     spell=spell,

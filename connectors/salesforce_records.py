@@ -148,6 +148,9 @@ def described(listed: Sequence[Mapping[str, Any]]) -> dict[str, RemoteField]:
             str(each.get("type")),
             writable=bool(each.get("updateable")),
             unique=bool(each.get("unique")) or each.get("type") == "id",
+            required=bool(each.get("createable"))
+            and each.get("nillable") is False
+            and each.get("defaultedOnCreate") is False,
             length=int(each["length"]) if each.get("length") else None,
             # Others take values that nobody has listed.
             options=tuple(

@@ -76,6 +76,8 @@ class Mapping:
     anonymous: bool
     schedule: str | None
     meaning: str
+    where: str = dataclasses.field(default="", compare=False)
+    """`file:line:column` of its `object`."""
 
     @property
     def lag(self) -> float:

@@ -217,7 +217,30 @@ class _Look:
                 )
             yield from _strangers(field, remote, sent.strangers, there)
 
+    def _unfilled(self) -> Iterator[str]:
+        """What nobody new can do without and the mapping does not give them."""
+        mapping = self.mapping
+        if mapping.mode != "upsert":
+            return
+        given = {each.name.casefold() for each in mapping.fields} | {
+            key.field.casefold() for key in mapping.match
+        }
+        for remote in self.present.values():
+            if remote.required and remote.name.casefold() not in given:
+                yield (
+                    f"{mapping.where}: {self.title} makes no {mapping.object} without `{remote.name}`, and this mapping"
+                    f" makes new ones (`mode: upsert`) and does not fill it: map `{remote.name}` under `fields:`, or"
+                    " take `mode: upsert` out"
+                )
+        kind = mapping.vendor.objects.get(mapping.object)
+        if kind is not None and kind.named_by and kind.named_by not in given:
+            self.notes.append(
+                f"{mapping.where}: new {mapping.object} are made in {self.title} without a `{kind.named_by}`"
+                f" (`mode: upsert`): map `{kind.named_by}` as well, so that people know them"
+            )
+
     def _missing(self, missing: Mapping[Field, FieldType | None]) -> Iterator[str]:
+        yield from self._unfilled()
         if not missing:
             return
         back = [field for field in missing if field.name in self._archived]

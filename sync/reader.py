@@ -78,6 +78,7 @@ class Reader:
             anonymous=self.written.anonymous,
             schedule=self.written.schedule,
             meaning="",
+            where=self.document.mark(("object",)),
         )
         if len(self.reading.problems.found) > before and not fields:
             return None

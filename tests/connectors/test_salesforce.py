@@ -29,7 +29,7 @@ from connectors.base import (
     Value,
 )
 from connectors.salesforce import METRICS, NAME_LENGTH, VENDOR, Salesforce
-from connectors.salesforce_records import QUERY_LENGTH, decode, encode, queries, quoted, whole_id
+from connectors.salesforce_records import QUERY_LENGTH, decode, described, encode, queries, quoted, whole_id
 from sandbox import soql
 from sandbox.server import Running
 
@@ -251,6 +251,23 @@ def test_a_later_key_that_contradicts_an_earlier_one_is_no_match(sandbox: Runnin
         )
     assert found["among"].remote_ids == (TWO,)
     assert sorted(found["beside"].remote_ids) == [ONE, TWO]
+
+
+@pytest.mark.parametrize(
+    ("name", "nillable", "defaulted", "createable", "required"),
+    [
+        ("LastName", False, False, True, True),
+        ("OwnerId", False, True, True, False),
+        ("Phone", True, False, True, False),
+        ("CreatedDate", False, False, False, False),
+    ],
+)
+def test_what_a_new_record_needs_is_what_salesforce_does_not_fill_itself(
+    name: str, nillable: bool, defaulted: bool, createable: bool, required: bool
+) -> None:
+    """Salesforce, describe: nillable, defaultedOnCreate, createable (SOAP guide, Field, 2026)."""
+    flags = {"nillable": nillable, "defaultedOnCreate": defaulted, "createable": createable}
+    assert described([{"name": name, "type": "string", **flags}])[name].required is required
 
 
 def test_case_makes_a_difference_where_the_org_says_so() -> None:

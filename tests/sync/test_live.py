@@ -428,6 +428,32 @@ def test_fields_are_made_in_salesforce_only_where_a_permission_set_is_named(stag
     assert person["Mine__c"] == "role1"
 
 
+ACCOUNTS = "destination: salesforce\nobject: Account\nmatch: {Website: domain}\nmode: upsert\nfields: {Description: score"
+
+
+def test_a_field_that_no_new_record_can_do_without_is_missed(stage: Stage) -> None:
+    stage.mapping("m", ACCOUNTS + "}\n")
+    (problem,) = look(stage).problems
+    assert problem.startswith("mappings/m.yml:4:9: Salesforce makes no Account without `Name`")
+    assert "map `Name` under `fields:`" in problem
+    for mended in (ACCOUNTS + ", Name: account.plan}\n", ACCOUNTS.replace("upsert", "update") + "}\n"):
+        stage.mapping("m", mended)
+        assert look(stage).problems == ()
+
+
+@pytest.mark.parametrize("vendor", ["hubspot", "intercom"])
+def test_companies_that_are_made_without_a_name_are_noted(stage: Stage, vendor: str) -> None:
+    key = {"hubspot": "domain: domain", "intercom": "company_id: account_id"}[vendor]
+    start = f"destination: {vendor}\nobject: companies\nmatch: {{{key}}}\nfields: {{industry: account.plan"
+    stage.mapping("m", start + "}\nmode: upsert\n")
+    looked = look(stage)
+    assert looked.problems == ()
+    assert any("without a `name`" in note for note in looked.notes)
+    for quiet in (start + ", name: account.plan}\nmode: upsert\n", start + "}\n"):
+        stage.mapping("m", quiet)
+        assert not any("without a `name`" in note for note in look(stage).notes)
+
+
 def test_who_is_told_to_let_salesforce_fields_be_made_is_told_of_the_permission_set(stage: Stage) -> None:
     stage.mapping("m", READABLE["salesforce"])
     stage.users(numbered(1))
