@@ -392,11 +392,11 @@ class HeatsyncError(Exception):
 
 
 class ConfigurationError(HeatsyncError):
-    """Mend the file. `setting` is the key of the destination that it is about, where it is about one."""
+    """Mend the file. `about` is a setting of the destination, or the mapping's `object`, where it is about one."""
 
-    def __init__(self, message: str, setting: str = "") -> None:
+    def __init__(self, message: str, about: str = "") -> None:
         super().__init__(message)
-        self.setting = setting
+        self.about = about
 
 
 class Unavailable(HeatsyncError):

@@ -5,6 +5,7 @@ id where the object has one, so that a repeat makes nobody twice. A call that na
 refused as a whole, whoever carries it; anything else is answered record by record, in order.
 """
 
+import difflib
 import re
 import threading
 import zlib
@@ -89,7 +90,7 @@ class Salesforce:
         self._session.close()
 
     def account(self) -> Account:
-        found, _ = self._query("SELECT Id, Name FROM Organization")
+        found, _ = self._query("SELECT Id, Name FROM Organization", "Organization")
         if len(found) != 1 or not found[0].get("Id"):
             raise Misunderstood("Salesforce does not say which org this is", str(len(found)))
         return Account("org", records.whole_id(str(found[0]["Id"])), str(found[0].get("Name") or ""))
@@ -165,7 +166,7 @@ class Salesforce:
             wanted = {**columns, key.lower(): key, "id": "Id"}
             found: list[dict[str, Any]] = []
             for query in records.queries(object, list(wanted.values()), key, values):
-                part, missing = self._query(query)
+                part, missing = self._query(query, object)
                 if missing is not None:
                     break
                 found += part
@@ -178,7 +179,7 @@ class Salesforce:
                 )
             del columns[missing.lower()]
 
-    def _query(self, query: str) -> tuple[list[dict[str, Any]], str | None]:
+    def _query(self, query: str, object: str) -> tuple[list[dict[str, Any]], str | None]:
         """All pages of a query, and the column that it names in vain."""
         found: list[dict[str, Any]] = []
         answer = self._ask(lambda client: client.query(query))
@@ -187,7 +188,7 @@ class Salesforce:
             if answer.status == 400:
                 missing = records.no_column(body)
                 if missing is None:
-                    self._unasked(answer)
+                    self._unasked(answer, object)
                 return [], missing
             if (
                 answer.status != 200
@@ -204,10 +205,12 @@ class Salesforce:
     def _more(self, url: str) -> Answer:
         return self._ask(lambda client: client.query_more(url, identifier_is_url=True))
 
-    def _unasked(self, answer: Answer) -> NoReturn:
+    def _unasked(self, answer: Answer, object: str) -> NoReturn:
         if TOO_SLOW & set(codes(answer.body)):
             raise Unavailable("Salesforce took too long over a query", 60.0)
-        if {"INVALID_TYPE", "INVALID_FIELD"} & set(codes(answer.body)):
+        if "INVALID_TYPE" in codes(answer.body):
+            raise _no_object(object)
+        if "INVALID_FIELD" in codes(answer.body):
             raise ConfigurationError(
                 f"Salesforce cannot look this up: {self._words(answer)} Match by a text field of an object that the "
                 "app's user may see."
@@ -354,7 +357,10 @@ class Salesforce:
         _check_names(object)
         with self._lock:
             if object not in self._describes or afresh:
-                answer = self._ask(lambda client: client.restful(f"sobjects/{object}/describe"))
+                answer = self._session.call(lambda client: client.restful(f"sobjects/{object}/describe"))
+                if answer.status == 404:
+                    raise _no_object(object)
+                self._admitted(answer)
                 listed = answer.body.get("fields") if isinstance(answer.body, dict) else None
                 if answer.status != 200 or not isinstance(listed, list):
                     self._misread(answer, "a description")
@@ -363,17 +369,20 @@ class Salesforce:
 
     def _ask(self, ask: Callable[[Any], Any], safe: bool = True) -> Answer:
         answer = self._session.call(ask, safe)
-        if answer.status == 403:
-            raise Unauthorized(
-                f"Salesforce does not let the app's user do this (403): {self._words(answer)} Check the edition, the "
-                "user's profile and its permission sets."
-            )
+        self._admitted(answer)
         if answer.status == 404:
             raise ConfigurationError(
                 f"Salesforce knows no such object or field, or hides it from the app's user: {self._words(answer)} "
                 "Check the mapping's object and match, the API version, and the user's permissions."
             )
         return answer
+
+    def _admitted(self, answer: Answer) -> None:
+        if answer.status == 403:
+            raise Unauthorized(
+                f"Salesforce does not let the app's user do this (403): {self._words(answer)} Check the edition, the "
+                "user's profile and its permission sets."
+            )
 
     def _misread(self, answer: Answer, call: str) -> NoReturn:
         raise Misunderstood(
@@ -393,6 +402,16 @@ def _check_names(*names: str) -> None:
                 f"{name!r} cannot be the name of an object or field of Salesforce: take its API name, as in Account "
                 "or Heatsync_Id__c."
             )
+
+
+def _no_object(object: str) -> ConfigurationError:
+    near = difflib.get_close_matches(object, VENDOR.objects, 1)
+    meant = f" Did you mean {near[0]}?" if near and near[0] != object else ""
+    return ConfigurationError(
+        f"Salesforce has no object {object!r}, or hides it from the app's user.{meant} Take its API name, as in Account"
+        " or Invoice__c, and give the user the right to read it.",
+        "object",
+    )
 
 
 def _keyed(change: Change, external: set[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -99,7 +100,10 @@ def check(
     inspected: list[Inspected] = []
     if live and not checked.problems:
         with options.house(folder, config, quiet=True) as house:
-            inspected = [inspect(house, mapping) for mapping in house.chosen([])]
+            for mapping in house.chosen([]):
+                found = inspect(house, mapping)
+                error = house.placed(mapping, found.error) if found.error is not None else None
+                inspected.append(replace(found, error=error))
     answer = checks.answer(checked, inspected, live)
     if as_json:
         screen.data(answer)

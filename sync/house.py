@@ -278,10 +278,13 @@ class House(AbstractContextManager["House"]):
             self._reached[mapping.name] = reached
             return reached
 
-    def placed(self, mapping: FieldMapping, error: ConfigurationError) -> ConfigurationError:
+    def placed(self, mapping: FieldMapping, error: HeatsyncError) -> HeatsyncError:
         """The error at the place of what it is about, where that stands in a file."""
-        written = self.workspace.destinations[mapping.destination].written.get(error.setting)
-        return ConfigurationError(f"{written.where}: {error}") if written is not None else error
+        if not isinstance(error, ConfigurationError):
+            return error
+        written = self.workspace.destinations[mapping.destination].written.get(error.about)
+        where = written.where if written is not None else mapping.where if error.about == "object" else ""
+        return ConfigurationError(f"{where}: {error}") if where else error
 
     def reached(self, mapping: str) -> Reached | None:
         """The destination of a mapping if it was opened already."""

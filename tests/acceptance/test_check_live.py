@@ -31,6 +31,18 @@ def test_a_field_that_is_not_there_ends_with_2_and_names_file_line_and_column(li
     assert "live" not in live.run("check", "--json").json
 
 
+def test_an_object_that_salesforce_lacks_is_named_at_its_place(live: Warmed) -> None:
+    live.only()
+    live.write(
+        "mappings/salesforce-accounts.yml",
+        "version: 1\nprofile: health\ndestination: salesforce\nobject: Acount\nentity: account\n"
+        "match: {Name: account.name}\nfields: {Score__c: score}\n",
+    )
+    place = "mappings/salesforce-accounts.yml:4:9: Salesforce has no object 'Acount'"
+    for said in (live.run("check", "--live"), live.sync_with()):
+        refused(said, 2, place, "Did you mean Account?")
+
+
 def test_a_destination_that_cannot_be_asked_ends_with_3(live: Warmed) -> None:
     away = live.run("check", "--live", HEATSYNC_HUBSPOT_URL="http://127.0.0.1:9")
     refused(away, 3, "hubspot-contacts was not compared", "cannot be reached", "check the network")

@@ -88,7 +88,7 @@ def test_a_permission_set_that_is_not_there_is_named_before_anything_is_made(see
         for ask in (lambda: destination.room("Account"), lambda: destination.create_fields("Account", NEW)):
             with pytest.raises(ConfigurationError, match=r"'Nobodys'.*`permission_set`") as caught:
                 ask()
-            assert caught.value.setting == "permission_set"
+            assert caught.value.about == "permission_set"
         assert "POST tooling/sobjects/CustomField" not in seeded.stats()["salesforce"]["endpoints"]
 
 
