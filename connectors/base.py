@@ -349,6 +349,8 @@ class Vendor:
     """Takes lists as values; elsewhere they are joined."""
     field_name: str = r".+"
     """What the whole name of a field must match."""
+    field_names: str = ""
+    """The same, in words."""
     either: tuple[tuple[str, ...], ...] = ()
     """Groups of settings of which one must be whole; there is no more to say where this is empty."""
     account_settings: tuple[str, ...] = ()

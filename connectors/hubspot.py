@@ -421,6 +421,7 @@ VENDOR = Vendor(
     connect=HubSpot,
     spell=spell,
     field_name=r"[a-z][a-z0-9_]{0,99}",
+    field_names="up to 100 lower-case letters, digits and _, a letter first",
     either=(("token",), OAUTH),
     account_settings=("token", "client_id", "refresh_token", "url"),
 )

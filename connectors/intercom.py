@@ -555,6 +555,7 @@ VENDOR = Vendor(
     connect=Intercom,
     spell=spell,
     field_name=r"[^.$]{1,190}",
+    field_names="up to 190 characters, and neither . nor $",
     account_settings=("token", "region", "url"),
     tags=True,
 )

@@ -489,6 +489,7 @@ VENDOR = Vendor(
     any_object=True,
     lag=COMMITTED,
     field_name=NAME.pattern,
+    field_names="an API name: up to 80 letters, digits and _, a letter first",
     either=WAYS_IN,
     fields_need="permission_set",
     account_settings=(

@@ -287,8 +287,17 @@ class Reader:
                 key=True,
             )
             return
-        if re.fullmatch(self.vendor.field_name, name) is None or "|" in name or not name.isprintable():
-            self._wrong(route, f"`{name}` cannot be the name of a field of {self.vendor.title}", key=True)
+        if not self._can_be_named(name):
+            wanted = f": expected {self.vendor.field_names}" if self.vendor.field_names else ""
+            meant = f"; write `{name.lower()}`" if self._can_be_named(name.lower()) else ""
+            self._wrong(
+                route,
+                f"`{name}` cannot be the name of a field of {self.vendor.title}{wanted}{meant}",
+                key=True,
+            )
+
+    def _can_be_named(self, name: str) -> bool:
+        return bool(re.fullmatch(self.vendor.field_name, name)) and "|" not in name and name.isprintable()
 
     def _field(self, name: str, written: FieldFile, route: Route) -> Field | None:
         if (written.from_ is None) == (written.sql is None):

@@ -558,4 +558,5 @@ def test_the_registry_knows_each_vendor_by_its_type() -> None:
         assert vendor.modes[0] in ("update", "upsert")
         assert all(setting in vendor.settings for setting in vendor.account_settings)
         assert "url" in vendor.settings
+        assert (vendor.field_name == ".+") == (vendor.field_names == "")
         json.dumps(sorted(vendor.objects))

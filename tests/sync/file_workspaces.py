@@ -37,6 +37,7 @@ HUBSPOT = Vendor(
     connect=_connect,
     spell=_spell,
     field_name=r"[a-z][a-z0-9_]*",
+    field_names="lower-case letters",
 )
 SEGMENT = Vendor(
     type="segment",

@@ -169,7 +169,12 @@ def test_an_object_nobody_knows_wants_its_entity_and_its_match(tmp_path: Path) -
         ("fields: {a: user.health.score}", "5:13", "`health.score`"),
         ("fields: {a: user.}", "5:13", "a part of it is missing"),
         ("fields: {a: health}", "5:13", "`health` is a profile"),
-        ("fields: {A: score}", "5:10", "cannot be the name of a field of HubSpot"),
+        (
+            "fields: {Heat: score}",
+            "5:10",
+            "cannot be the name of a field of HubSpot: expected lower-case letters; write `heat`",
+        ),
+        ("fields: {'H t': score}", "5:10", "a field of HubSpot: expected lower-case letters"),
         ("fields: {a: {form: score}}", "5:14", "`form` is not a key here; did you mean `from`?"),
         ("fields: {a: {join: ','}}", "5:10", "needs either `from` or `sql`"),
         ("fields: {a: {from: score, sql: score}}", "5:10", "needs either `from` or `sql`"),
