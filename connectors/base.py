@@ -5,6 +5,7 @@
       Unavailable(retry_after)  come back later
         Underway                they are at work on it
       Unauthorized              a person must look; the mapping pauses
+        Aborted                 a person has stopped it over there
       Misunderstood             our bug or their change; the batch is parked with the evidence
 
 A bad *record* is never an exception: it is an `Outcome`.
@@ -354,7 +355,7 @@ class Vendor:
     either: tuple[tuple[str, ...], ...] = ()
     """Groups of settings of which one must be whole; there is no more to say where this is empty."""
     account_settings: tuple[str, ...] = ()
-    """The settings that decide which account it is; their keyed hash remembers it."""
+    """The settings that make up a credential and decide which account it is; their keyed hash remembers it."""
     tags: bool = False
     """Has tags for many records at a time; a field whose name begins with `TAG` is one of them."""
     fields_need: str = ""
@@ -425,7 +426,11 @@ class Underway(Unavailable):
 
 
 class Unauthorized(HeatsyncError):
-    """The credentials are refused; a person must look."""
+    """The credentials are refused, or do not suffice; a person must look."""
+
+
+class Aborted(Unauthorized):
+    """Somebody stopped it over there: with the credentials nothing is wrong."""
 
 
 class Misunderstood(HeatsyncError):

@@ -80,7 +80,7 @@ class Line:
     """The one way from a connector to its vendor.
 
     `wait` reads from a 429 how many seconds to stay away (None: not said), `quota` from any answer what is left.
-    `made` is told of every request.
+    `made` is told of every request. `credential` is what the vendor calls that which a 401 refuses.
     """
 
     def __init__(
@@ -92,8 +92,10 @@ class Line:
         unsaid: float = 10.0,
         backoff: float = 0.5,
         quota: Callable[[Answer], Quota | None] = lambda _: None,
+        credential: str = "token",
     ) -> None:
         self.title = title
+        self._credential = credential
         self._throttle = throttle
         self._made = made
         self._wait = wait
@@ -139,9 +141,7 @@ class Line:
             # A date that is past, or 0, is no licence to ask again at once.
             raise Limited(self._unsaid if said is None else max(1.0, said))
         if answer.status == 401:
-            raise Unauthorized(
-                f"{self.title} refused the credentials (401). Check the token in heatsync.yml's environment."
-            )
+            raise Unauthorized(f"{self.title} refused the credentials (401). Check the {self._credential}.")
         if answer.status == 408 or answer.status >= 500:
             raise Unavailable(f"{self.title} answered {answer.status}", retry_after(answer))
         return answer

@@ -423,5 +423,5 @@ VENDOR = Vendor(
     field_name=r"[a-z][a-z0-9_]{0,99}",
     field_names="up to 100 lower-case letters, digits and _, a letter first",
     either=(("token",), OAUTH),
-    account_settings=("token", "client_id", "refresh_token", "url"),
+    account_settings=("token", "client_id", "client_secret", "refresh_token", "url"),
 )

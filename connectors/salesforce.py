@@ -47,7 +47,7 @@ from connectors.http import Answer, Line, Lost, words
 from connectors.rounds import Hit
 from connectors.salesforce_fields import Maker, by_hand
 from connectors.salesforce_records import BATCH, Item
-from connectors.salesforce_session import API_VERSION, WAYS_IN, Session, codes, quota, wait
+from connectors.salesforce_session import API_VERSION, CREDENTIALS, WAYS_IN, Session, codes, kind, quota, wait
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
 AT_ONCE = 10
@@ -67,7 +67,9 @@ class Salesforce:
     """One org, as the user sees it that the app runs as."""
 
     def __init__(self, settings: Mapping[str, str], throttle: Throttle, made: Callable[[], None]) -> None:
-        self._session = Session(settings, Line("Salesforce", throttle, made, wait=wait, quota=quota))
+        credential = CREDENTIALS[kind(settings)]
+        line = Line("Salesforce", throttle, made, wait=wait, quota=quota, credential=credential)
+        self._session = Session(settings, line)
         own = settings.get("instance_url") or f"https://{settings.get('domain', 'login')}.salesforce.com"
         self.host = (settings.get("url") or own).partition("://")[2].rstrip("/")
         self._permission_set = settings.get("permission_set") or ""
@@ -497,6 +499,7 @@ VENDOR = Vendor(
         "consumer_key",
         "consumer_secret",
         "username",
+        "private_key",
         "session_id",
         "instance_url",
         "url",

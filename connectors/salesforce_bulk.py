@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from connectors import salesforce_records as records
-from connectors.base import Batch, Misunderstood, Note, Outcome, Status, Unauthorized, Underway
+from connectors.base import Aborted, Batch, Misunderstood, Note, Outcome, Status, Unauthorized, Underway
 from connectors.http import Answer, words
 from connectors.salesforce_records import Item
 from connectors.salesforce_session import Session
@@ -237,7 +237,7 @@ class Jobs:
     def hear(self, job: Job, batch: Batch, items: list[Item]) -> Generator[Outcome | Note, None, set[str]]:
         """What became of the items that a job is at work on; answers the keys of those that have their outcome.
 
-        Raises Underway while it works, and Unauthorized where somebody stopped it over there.
+        Raises Underway while it works, and Aborted where somebody stopped it over there.
         """
         info = self._look(job)
         if info is None:
@@ -272,7 +272,7 @@ class Jobs:
         yield from told.values()
         yield OVER
         if info["state"] == "Aborted" and time.time() - job.at <= PATIENCE:
-            raise Unauthorized(
+            raise Aborted(
                 f"Somebody aborted bulk job {job.id} in Salesforce. What it had not written is not sent before the"
                 " mapping is resumed."
             )

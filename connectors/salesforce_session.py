@@ -33,6 +33,11 @@ WAYS_IN = (
     ("session_id", "instance_url"),
 )
 """The settings that let somebody in: client credentials, the JWT bearer flow, or a session of one's own."""
+CREDENTIALS = {
+    "secret": "External Client App's consumer key and secret, and the user it runs as",
+    "key": "External Client App's consumer key, and the username and private key",
+    "session": "session id",
+}
 PASSING = frozenset({"unknown_error", "server_error", "temporarily_unavailable"})
 """What the token endpoint says when it is not about the credentials."""
 
@@ -70,7 +75,7 @@ class Session:
         self._client: Any = None
         self._heard = threading.local()
         self._http: requests.Session | None = None
-        self._kind = _kind(settings)
+        self._kind = kind(settings)
         self._key = _private_key(settings["private_key"]) if self._kind == "key" else None
         self.secrets = [settings.get(name, "") for name in ("consumer_secret", "session_id", "private_key")]
 
@@ -201,7 +206,7 @@ class Session:
         return Answer(status, {name.lower(): value for name, value in response.headers.items()}, body)
 
 
-def _kind(settings: Mapping[str, str]) -> str:
+def kind(settings: Mapping[str, str]) -> str:
     """Which way in the settings describe. Raises ConfigurationError."""
     given = {name for name, value in settings.items() if value}
     if {"session_id", "instance_url"} <= given:

@@ -94,7 +94,7 @@ class Segment:
         self.host = self._host.partition("://")[2]
         self._key = settings["write_key"]
         self._source = hashlib.sha256(self._key.encode()).hexdigest()[:12]
-        self._line = Line("Segment", throttle, made, wait=wait)
+        self._line = Line("Segment", throttle, made, wait=wait, credential="source's write key")
         self.limits = Limits(
             records=MESSAGES,
             lookups=MESSAGES,

@@ -11,7 +11,7 @@ from connectors.base import ConfigurationError
 from console import screen
 from console.cures import cure
 from sync import story, verdicts
-from sync.house import House
+from sync.house import House, going_on
 from sync.ledger import Planned, Run, write_value
 from sync.planning import Plan
 from sync.snapshots import Scored
@@ -126,8 +126,10 @@ def ended(house: House, ending: story.Ending) -> dict[str, Any]:
     for told in ending.told:
         name = told.mapping.name
         if told.paused is not None:
-            cause = f"{told.paused} `heatsync resume {name}` ends the pause."
-            answers[name] = _bare(told, "paused", told.paused if told.paused == story.BY_HAND else cause)
+            everything = house.ledger.paused("*") is not None
+            by_hand = f"{told.paused}: `heatsync resume{'' if everything else f' {name}'}` ends the pause"
+            cause = by_hand if told.paused == story.BY_HAND else f"{told.paused} {going_on(name)}"
+            answers[name] = _bare(told, "paused", cause)
         elif told.error is not None and name not in answers:
             answers[name] = _bare(told, "failed", told.error.told)
         elif told.error is not None:

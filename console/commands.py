@@ -170,7 +170,8 @@ def plan(
                 plans.append(answers.planned(house, made, bool(show)))
             except HeatsyncError as error:
                 errors.append(error)
-                plans.append({"mapping": mapping.name, "state": "failed", "cause": error.told})
+                cause = house.placed(mapping, error).told
+                plans.append({"mapping": mapping.name, "state": "failed", "cause": cause})
     if as_json:
         screen.data({"run": None, "state": "planned", "as_of": as_of.isoformat(), "mappings": plans})
     else:

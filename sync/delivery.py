@@ -110,8 +110,7 @@ def _safely(house: House, claimed: Claimed, heir: Mapping | None) -> Delivery:
         return Delivery("later", error, until)
     except Unauthorized as error:
         book.give_back(claimed, time.time() + 60, untouched=untouched)
-        book.pause(mapping.name, str(error), house.credential(mapping))
-        return Delivery("stopped", error)
+        return Delivery("stopped", house.shut_out(mapping, error))
     except (Misunderstood, ConfigurationError) as error:
         if claimed.note and untouched:
             book.give_back(claimed, time.time() + 60, burn=False, untouched=True)

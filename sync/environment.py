@@ -31,6 +31,14 @@ class Template:
         return None if "${" in self.text else self.text
 
     @property
+    def origin(self) -> str:
+        """Where the value comes from: the environment variables, and the place in the file."""
+        variables = " and ".join(name for name, _ in _REFERENCE.findall(self.text))
+        return (
+            f"`{self.key}` from {variables} ({self.where})" if variables else f"`{self.key}` ({self.where})"
+        )
+
+    @property
     def fault(self) -> str | None:
         """Why the text cannot be resolved in any environment, if so."""
         if "${" in _REFERENCE.sub("", self.text):

@@ -17,12 +17,14 @@ from types import TracebackType
 from typing import Self
 
 from connectors.base import (
+    Aborted,
     Account,
     ConfigurationError,
     Destination,
     HeatsyncError,
     Quota,
     Throttle,
+    Unauthorized,
     Unavailable,
 )
 from connectors.pace import Book, Budget, Pace
@@ -94,6 +96,11 @@ def _alive(name: str) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def going_on(mapping: str) -> str:
+    """How a pause for refused credentials ends."""
+    return f"`heatsync resume {mapping}` ends the pause; another credential does so by itself."
 
 
 class Stopped(HeatsyncError):
@@ -280,11 +287,19 @@ class House(AbstractContextManager["House"]):
 
     def placed(self, mapping: FieldMapping, error: HeatsyncError) -> HeatsyncError:
         """The error at the place of what it is about, where that stands in a file."""
+        if isinstance(error, Unauthorized) and not isinstance(error, Aborted):
+            return Unauthorized(f"{error} {self.workspace.destinations[mapping.destination].credentials}")
         if not isinstance(error, ConfigurationError):
             return error
         written = self.workspace.destinations[mapping.destination].written.get(error.about)
         where = written.where if written is not None else mapping.where if error.about == "object" else ""
         return ConfigurationError(f"{where}: {error}") if where else error
+
+    def shut_out(self, mapping: FieldMapping, error: Unauthorized) -> HeatsyncError:
+        """Pause a mapping whose credentials were refused; answers what to tell."""
+        placed = self.placed(mapping, error)
+        self.ledger.pause(mapping.name, str(placed), self.credential(mapping))
+        return Unauthorized(f"{placed} {mapping.name} is paused now: {going_on(mapping.name)}")
 
     def reached(self, mapping: str) -> Reached | None:
         """The destination of a mapping if it was opened already."""

@@ -346,10 +346,10 @@ def _find(
             try:
                 for found in reached.destination.find(mapping.object, asked, types):
                     answers.append(found)
-            except HeatsyncError as error:
+            except HeatsyncError:
                 # What was found before a call failed is not asked for again.
                 take(asked, answers)
-                raise house.placed(mapping, error) from None
+                raise
             _every_answer(asked, answers, mapping)
             take(asked, answers)
             done += len(asked)

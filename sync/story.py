@@ -75,10 +75,9 @@ def plan_one(house: House, mapping: Mapping, run: str, as_of: date, scope: Scope
         told.plan = planning.plan(house, mapping, run, as_of, scope, progress)
         told.run = told.plan.run
     except Unauthorized as error:
-        house.ledger.pause(mapping.name, str(error), house.credential(mapping))
-        told.error = error
+        told.error = house.shut_out(mapping, error)
     except HeatsyncError as error:
-        told.error = error
+        told.error = house.placed(mapping, error)
     except Exception as error:  # one mapping's surprise must not hold up the others
         told.error = _surprise(house, mapping, error)
     if told.error is not None:

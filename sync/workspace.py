@@ -74,6 +74,17 @@ class DestinationConfig:
     written: Mapping[str, Template]
     where: str
 
+    @property
+    def credentials(self) -> str:
+        """Where the credentials are read from, as a sentence."""
+        settings = self.vendor.settings
+        secrets = [
+            written.origin
+            for key, written in self.written.items()
+            if key in settings and settings[key].secret
+        ]
+        return f"{self.name} reads {', '.join(secrets)}."
+
     def settings(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
         """Every setting, resolved. Raises ConfigurationError that names file, line and variable."""
         return destination_settings(self.name, self.vendor, self.written, self.where, environ)

@@ -77,9 +77,21 @@ def test_a_destination_that_is_away_is_named_and_everything_stays_due(live: Warm
 
 def test_refused_credentials_are_named_and_everything_stays_due(live: Warmed) -> None:
     no = live.sync_with(HUBSPOT_TOKEN="refused")
-    refused(no, 3, "HubSpot refused the credentials", "Check the token")
+    refused(no, 3, "HubSpot refused the credentials", "Check the token", "from HUBSPOT_TOKEN (heatsync.yml:")
+    how = ("`heatsync resume hubspot-contacts` ends the pause", "another credential does so by itself")
+    refused(no, 3, "hubspot-contacts is paused now", *how)
     again = live.sync_with(HUBSPOT_TOKEN="refused")
-    refused(again, 3, "refused the credentials", "`heatsync resume hubspot-contacts`")
+    refused(again, 3, "refused the credentials", *how)
+    assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(rows(live))
+
+
+def test_a_pause_by_hand_says_how_it_ends(live: Warmed) -> None:
+    live.run("pause", "hubspot-contacts")
+    paused = live.sync_with().mapping("hubspot-contacts")
+    assert paused["cause"] == "paused by hand: `heatsync resume hubspot-contacts` ends the pause"
+    live.run("pause")
+    assert "`heatsync resume` ends" in live.sync_with().mapping("hubspot-contacts")["cause"]
+    live.run("resume")
     assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(rows(live))
 
 

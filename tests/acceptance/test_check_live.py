@@ -49,6 +49,7 @@ def test_a_destination_that_cannot_be_asked_ends_with_3(live: Warmed) -> None:
     no = live.run("check", "--live", "--json", HUBSPOT_TOKEN="refused")
     assert no.code == 3
     assert "refused the credentials" in no.json["live"][0]["error"]
+    assert "from HUBSPOT_TOKEN (heatsync.yml:" in no.json["live"][0]["error"]
 
 
 def test_files_are_mended_before_anybody_is_asked(live: Warmed) -> None:

@@ -254,6 +254,27 @@ def test_a_later_key_that_contradicts_an_earlier_one_is_no_match(sandbox: Runnin
 
 
 @pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "consumer key and secret"),
+        ({"session_id": "s3ss10n", "instance_url": "https://a.b"}, "session id"),
+    ],
+)
+def test_refused_credentials_are_called_what_salesforce_calls_them(
+    settings: dict[str, str], said: str
+) -> None:
+    def answer(asked: Asked) -> Said:
+        return (
+            token() if is_login(asked) else Said(401, [{"errorCode": "INVALID_SESSION_ID", "message": "no"}])
+        )
+
+    refusal = pytest.raises(Unauthorized, match=said)
+    with answering(answer) as vendor, org(vendor.url, **settings) as destination, refusal as caught:
+        destination.account()
+    assert "token" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("name", "nillable", "defaulted", "createable", "required"),
     [
         ("LastName", False, False, True, True),
