@@ -237,11 +237,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What a vendor says of its quota beside an answer: `calls` in `seconds`, and how long to `wait` if none is left."""
+    """What a vendor says of its quota beside an answer: `calls` in `seconds`, and how long to `wait` if none is left.
+
+    `spent` says which one is used up and when there is room again, where that is not a matter of seconds.
+    """
 
     calls: int | None = None
     seconds: float = 10.0
     wait: float = 0.0
+    spent: str = field(default="", compare=False)
 
 
 class Throttle(Protocol):

@@ -15,7 +15,7 @@ from typing import Any
 import tenacity
 
 from connectors.base import Quota, Throttle, Unauthorized, Unavailable
-from connectors.pace import PATIENCE
+from connectors.pace import PATIENCE, later
 
 ATTEMPTS = 4
 
@@ -38,7 +38,7 @@ class Lost(Exception):
 
 
 class Limited(Exception):
-    """The vendor said: not now."""
+    """The vendor said: not now. Its arguments are the seconds to wait, and which quota is used up."""
 
 
 def retry_after(answer: Answer) -> float | None:
@@ -121,11 +121,11 @@ class Line:
             try:
                 return attempts(self._once, send, part)
             except Limited as limited:
-                seconds = float(limited.args[0])
+                seconds, spent = limited.args
                 (part if part is not None and seconds <= PATIENCE else self._throttle).pause(seconds)
                 waited += seconds
                 if waited > PATIENCE:
-                    raise Unavailable(f"{self.title} asks to wait {seconds:.0f} s", seconds) from None
+                    raise later(spent or f"{self.title} asks to wait {seconds:.0f} s.", seconds) from None
 
     def _once(self, send: Callable[[], Answer], part: Throttle | None) -> Answer:
         if part is not None:
@@ -139,7 +139,7 @@ class Line:
         if answer.status == 429:
             said = self._wait(answer)
             # A date that is past, or 0, is no licence to ask again at once.
-            raise Limited(self._unsaid if said is None else max(1.0, said))
+            raise Limited(self._unsaid if said is None else max(1.0, said), quota.spent if quota else "")
         if answer.status == 401:
             raise Unauthorized(f"{self.title} refused the credentials (401). Check the {self._credential}.")
         if answer.status == 408 or answer.status >= 500:

@@ -35,7 +35,7 @@ Ask = Callable[[], Any]
 
 def wait(answer: Answer) -> float | None:
     """How long a 429 asks to stay away. HubSpot names the quota that is spent and promises no Retry-After."""
-    policy = answer.body.get("policyName") if isinstance(answer.body, dict) else None
+    policy = _policy(answer)
     if policy == "DAILY":
         return DAY_SPENT
     said = retry_after(answer)
@@ -51,14 +51,22 @@ def quota(answer: Answer) -> Quota | None:
     """What HubSpot says of its quotas, but for searches (usage guidelines, 2026). What is used up is left alone."""
     headers = answer.headers
     calls = _number(headers, "x-hubspot-ratelimit-max")
+    seconds = (_number(headers, "x-hubspot-ratelimit-interval-milliseconds") or 10_000) / 1000
+    if _policy(answer) == "DAILY" or (calls and _number(headers, "x-hubspot-ratelimit-daily-remaining") == 0):
+        daily = _number(headers, "x-hubspot-ratelimit-daily")
+        all_of = f"All {daily:,} calls" if daily else "All calls"
+        said = f"{all_of} that HubSpot allows in a day are made, over all apps: it allows more from midnight on, in the"
+        return Quota(calls, seconds, DAY_SPENT, f"{said} time zone of the portal.")
     if not calls:
         return None
-    seconds = (_number(headers, "x-hubspot-ratelimit-interval-milliseconds") or 10_000) / 1000
-    if _number(headers, "x-hubspot-ratelimit-daily-remaining") == 0:
-        return Quota(calls, seconds, DAY_SPENT)
     # The window rolls: a tenth of it later there is room again.
     spent = _number(headers, "x-hubspot-ratelimit-remaining") == 0
     return Quota(calls, seconds, seconds / 10 if spent else 0.0)
+
+
+def _policy(answer: Answer) -> object:
+    """Which quota a 429 is about."""
+    return answer.body.get("policyName") if isinstance(answer.body, dict) else None
 
 
 def _number(headers: Mapping[str, str], name: str) -> int | None:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from connectors.base import Quota, Throttle, Unavailable
@@ -125,6 +125,12 @@ class Memory:
             self._pages.setdefault(name, Page()).gap = gap
 
 
+def later(why: str, seconds: float) -> Unavailable:
+    """What to say when nobody may call for so long. `why` is a sentence."""
+    at = datetime.now(UTC) + timedelta(seconds=seconds)
+    return Unavailable(f"{why} It is asked again from {at:%Y-%m-%d %H:%M} UTC on.", seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """The most calls a day. `today` names the day and tells when it ends."""
@@ -150,6 +156,7 @@ class Pace:
         self._seconds = seconds
         self._gap = seconds * (1 + MARGIN) / calls
         self._told: Quota | None = None
+        self._spent = ""
         self._slots = Slots(0.0, 0, 0.0)
         self._lock = threading.Lock()
 
@@ -179,6 +186,7 @@ class Pace:
             self._told = quota
             self._book.slow(self._name, theirs if theirs > self._gap else 0.0)
         if quota.wait > 0:
+            self._spent = quota.spent
             self.pause(quota.wait)
 
     def _next(self) -> float:
@@ -207,5 +215,5 @@ class Pace:
                 max(1.0, seconds),
             )
         if not slots.calls:
-            raise Unavailable(f"the quota is used up for another {slots.wait:.0f} s", slots.wait)
+            raise later(self._spent or "The quota is used up, or the vendor asked to wait.", slots.wait)
         return replace(slots, wait=time.monotonic() + slots.wait)

@@ -60,9 +60,12 @@ def wait(answer: Answer) -> float | None:
 def quota(answer: Answer) -> Quota | None:
     """The calls of the last 24 hours, of all there may be: `Sforce-Limit-Info: api-usage=18/5000` (REST guide, 2026)."""
     used = USAGE.search(answer.headers.get("sforce-limit-info", ""))
-    if used is None:
-        return None
-    return Quota(wait=SPENT if int(used[1]) >= int(used[2]) else 0.0)
+    all_made = int(used[1]) >= int(used[2]) if used else False
+    if all_made or (answer.status == 429 and wait(answer) == SPENT):
+        all_of = f"All {int(used[2]):,} calls" if used else "All calls"
+        said = f"{all_of} that the Salesforce org has in 24 hours are made, over all its integrations: there is room again"
+        return Quota(wait=SPENT, spent=f"{said} as the oldest of them are longer ago than that.")
+    return Quota() if used else None
 
 
 class Session:

@@ -2,19 +2,22 @@
 
 import time
 from email.utils import formatdate
+from typing import Any
 
 import pytest
 from scripted import Watched
 
 from connectors import hubspot_wire, intercom, salesforce_session
-from connectors.base import Lookup, Match, Quota
+from connectors.base import Lookup, Match, Quota, Unavailable
 from connectors.http import Answer
 from connectors.hubspot import HubSpot
 from connectors.pace import Memory, Pace
+from connectors.salesforce import Salesforce
 from sandbox.quotas import Limits
 from sandbox.server import Running, running
 
 DAY_SPENT = 3600.0
+SESSION = {"session_id": "default:s3ss10n", "instance_url": "https://acme.my.salesforce.com"}
 
 
 def answer(**headers: str) -> Answer:
@@ -63,6 +66,39 @@ def test_salesforce_tells_how_much_of_the_last_day_is_used(said: str, wait: floa
     assert salesforce_session.quota(answer()) is None
 
 
+ASKED_AGAIN = r" It is asked again from 20\d\d-\d\d-\d\d \d\d:\d\d UTC on\.$"
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_day_that_is_used_up_is_named_with_when_there_is_room_again(knows: bool) -> None:
+    """`knows`: the vendor has said that nothing is left; else it refuses a call."""
+    limits = Limits(hubspot_daily=1, salesforce_daily=1)
+    with running(quotas=True, limits=limits) as sandbox:
+        portal, org = _opened(HubSpot, sandbox, token="t"), _opened(Salesforce, sandbox, **SESSION)
+        portal.account()
+        org.account()
+        again = portal, org
+        if not knows:
+            again = _opened(HubSpot, sandbox, token="t"), _opened(Salesforce, sandbox, **SESSION)
+        for destination, said in zip(
+            again, (r"HubSpot .* midnight", r"Salesforce org .* 24 hours"), strict=True
+        ):
+            with pytest.raises(
+                Unavailable, match=r"^All 1 calls that .*" + said + ".*" + ASKED_AGAIN
+            ) as caught:
+                destination.account()
+            assert 3500 < (caught.value.retry_after or 0) <= 3600
+
+
+def test_a_quota_that_another_process_found_used_up_is_told_without_its_name() -> None:
+    book = Memory()
+    Pace(10, 1.0, book, "one").pause(3600)
+    with pytest.raises(
+        Unavailable, match="^The quota is used up, or the vendor asked to wait." + ASKED_AGAIN
+    ):
+        Pace(10, 1.0, book, "one").acquire()
+
+
 def test_whoever_was_told_a_smaller_quota_keeps_to_it() -> None:
     with running(quotas=True, limits=Limits(hubspot=20)) as sandbox:
         watched = Watched()
@@ -85,6 +121,10 @@ def test_hubspots_searches_take_from_a_quota_of_their_own_that_two_portals_share
         searches = sandbox.stats()["hubspot"]["endpoints"]["POST companies/search"]
         assert (searches["calls"], searches["refused"]) == (8, {})
         assert searches["peak_window"] <= 5
+
+
+def _opened(vendor: Any, sandbox: Running, **settings: str) -> Any:
+    return vendor({**settings, "url": sandbox.url}, Pace(1000, 1.0), lambda: None)
 
 
 def _portal(sandbox: Running, book: Memory, watched: Watched) -> HubSpot:
