@@ -497,7 +497,7 @@ def _check_archived(model: str, field: NewField, there: RemoteField) -> None:
         wrong = f"of the type {there.type}" if there.writable else "not writable by the API"
         raise ConfigurationError(
             f"Intercom has an archived {model} attribute {field.name!r}, which is {wrong}: it cannot be brought back for "
-            "this mapping. Give the field another name in the mapping."
+            "this mapping. Give the field another name in the mapping, or a type that fits with `as`."
         )
 
 
