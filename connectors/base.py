@@ -252,7 +252,7 @@ class Throttle(Protocol):
     """The quota of one destination and credential, shared by whoever uses it."""
 
     def acquire(self) -> None:
-        """Wait for the right to make one call."""
+        """Wait for the right to make one call. Raises what is to end the work when nothing is to be begun any more."""
 
     def pause(self, seconds: float) -> None:
         """Nobody calls for so long."""

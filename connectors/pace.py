@@ -140,7 +140,10 @@ class Budget:
 
 
 class Pace:
-    """A throttle: never more than `calls` in any `seconds`, over all who share the book under this name."""
+    """A throttle: never more than `calls` in any `seconds`, over all who share the book under this name.
+
+    Every call rests before it is made, if only for no time at all: whatever `rest` raises keeps it from being made.
+    """
 
     def __init__(
         self,
@@ -149,10 +152,12 @@ class Pace:
         book: Book | None = None,
         name: str = "",
         budget: Budget | None = None,
+        rest: Callable[[float], object] = time.sleep,
     ) -> None:
         self._name = name
         self._book: Book = book or Memory()
         self._budget = budget
+        self._rest = rest
         self._seconds = seconds
         self._gap = seconds * (1 + MARGIN) / calls
         self._told: Quota | None = None
@@ -161,17 +166,15 @@ class Pace:
         self._lock = threading.Lock()
 
     def part(self, name: str, calls: int, seconds: float) -> Throttle:
-        return Pace(calls, seconds, self._book, f"{self._name} {name}")
+        return Pace(calls, seconds, self._book, f"{self._name} {name}", rest=self._rest)
 
     def acquire(self) -> None:
         while True:
             with self._lock:
                 wait = self._next()
-            if wait <= 0:
-                return
-            time.sleep(wait)
+            self._rest(max(0.0, wait))
             # Whoever waited may have slept into a pause.
-            if self._book.held(self._name) <= 0:
+            if wait <= 0 or self._book.held(self._name) <= 0:
                 return
 
     def pause(self, seconds: float) -> None:

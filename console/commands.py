@@ -1,7 +1,10 @@
 """The command line. Each command is a thin skin over a function of the same name below it."""
 
+import select
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -41,6 +44,9 @@ Day = Annotated[
     typer.Option("--date", metavar="DAY", help="The day to score. Default: the last complete one."),
 ]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="As `heatsync runs` shows it.")]
+STOPS = (signal.SIGINT, signal.SIGTERM)
+STOPPED = 130
+"""The exit code of whoever was asked to stop, as shells have it."""
 
 
 @app.command()
@@ -464,32 +470,62 @@ def _decide(house: House, yes: bool, as_json: bool) -> story.Decide:
                 screen.say(f"  held: {reason}")
         if yes or not made.reasons:
             return True
-        return _asks(yes) and typer.confirm("  Send it?", default=False, err=True)
+        return _asks(yes) and _confirmed(house)
 
     return decide
+
+
+def _confirmed(house: House) -> bool:
+    """Ask on the terminal. A thread that reads cannot be stopped: it reads when there is something to be read."""
+    screen.talk.print("  Send it? [y/N]: ", end="", markup=False)
+    while not select.select([sys.stdin], [], [], 0.0)[0]:
+        house.rest(0.1)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _code(error: HeatsyncError) -> int:
     return 3 if isinstance(error, Unavailable | Unauthorized | Misunderstood) else 2
 
 
-def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Tell an interrupt, whatever it was made into on its way here: typer makes an exit of it, and DuckDB an error.
+
+    A block that comes to its end all the same, as the sandbox does, has come to its end.
+    """
+    asked = False
+
+    def stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+        nonlocal asked
+        asked = True
+        # Who asks twice does not want to wait for answers: the next sync looks up what may have arrived.
+        for each in STOPS:
+            signal.signal(each, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    for each in STOPS:
+        # Whoever was started to ignore it, like a job in the background, does.
+        if signal.getsignal(each) is not signal.SIG_IGN:
+            signal.signal(each, stop)
+    try:
+        yield
+    except BaseException as error:
+        if not asked or (isinstance(error, SystemExit) and not error.code):
+            raise
+        screen.say("Stopped. What was sent is noted, the rest stays due: the next `heatsync sync` sends it.")
+        sys.exit(STOPPED)
 
 
 def main() -> None:
     """The entry point: every error becomes a sentence and an exit code, never a traceback."""
-    signal.signal(signal.SIGTERM, _stop)
     try:
-        app()
+        with _stoppable():
+            app()
     except HeatsyncError as error:
         screen.say(f"error: {error.told}")
         sys.exit(_code(error))
     except OSError as error:
         sys.exit(_unusable(error) if error.filename else _unexpected())
-    except KeyboardInterrupt:
-        screen.say("Stopped. What was not sent stays due; run `heatsync sync` again.")
-        sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
     except Exception:

@@ -24,7 +24,7 @@ from connectors.base import (
 )
 from sync.fields import Mapping
 from sync.holders import told_apart
-from sync.house import House, Paused, Reached, alone, owner
+from sync.house import House, Paused, Reached, Stopped, alone, owner
 from sync.ledger import SCHEMA_CODES, Claimed, Run
 
 FLUSH = 1_000
@@ -101,6 +101,10 @@ def _safely(house: House, claimed: Claimed, heir: Mapping | None) -> Delivery:
         return Delivery("later", until=until, moved=underway.moved, underway=underway.told)
     except Paused as error:
         book.give_back(claimed, time.time() + 60, burn=False, untouched=True)
+        return Delivery("stopped", error)
+    except Stopped as error:
+        # What was made without an outcome yet, like a contact that waits for its tags, is looked up.
+        book.give_back(claimed, 0.0, burn=False, interrupted=not untouched, untouched=untouched)
         return Delivery("stopped", error)
     except Unavailable as error:
         backoff = min(LONGEST_WAIT, 15 * 2 ** (claimed.attempts - 1))

@@ -211,7 +211,7 @@ class House(AbstractContextManager["House"]):
         self.ledger.close()
 
     def stop(self) -> None:
-        """Ask every thread at work to end as soon as nothing is half done."""
+        """Ask every thread at work to end: no call is made any more, and those under way are waited for."""
         self._stopping.set()
 
     def rest(self, seconds: float = 0.0) -> None:
@@ -268,7 +268,7 @@ class House(AbstractContextManager["House"]):
             if throttle.real is None:
                 limits, most = destination.limits, self.calls_per_day(mapping)
                 budget = Budget(most, self._today) if most else None
-                throttle.real = Pace(limits.calls, limits.seconds, self._book, credential, budget)
+                throttle.real = Pace(limits.calls, limits.seconds, self._book, credential, budget, self.rest)
             known = self.ledger.known_account(credential)
             if known is None:
                 account = destination.account()

@@ -142,7 +142,7 @@ def sync(
 ) -> Ending:
     """Plan and deliver, here and now. A slow destination never holds up the others.
 
-    Whatever interrupts this lets the threads at work finish the batch in their hands, and nothing more.
+    Whatever interrupts this lets the threads at work hear the answers to the calls that they made, and nothing more.
     """
     ending = Ending(new_run(as_of), as_of)
     groups: dict[str, list[Mapping]] = defaultdict(list)

@@ -1,13 +1,16 @@
 """A process that dies in the middle of a delivery: nothing lost, nothing doubled."""
 
+import os
+import pty
 import signal
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from test_daily_job import plain, users
-from workshop import END, Workshop, calls, workshop
+from workshop import END, HEATSYNC, Workshop, calls, workshop
 
 from sandbox.server import Running, running
 
@@ -35,6 +38,13 @@ def wait_for(condition: object, process: object, patience: float = 120.0) -> Non
         assert process.poll() is None, process.communicate()  # type: ignore[attr-defined]
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+def noted(shop: Workshop) -> dict[str, int]:
+    """What the ledger has of the newest run, of the only mapping."""
+    (run, *_) = shop.run("runs", "--json").json
+    outcomes = shop.run("show", run["run"], "--json").mapping(run["mapping"])["outcomes"]
+    return {status: outcomes[status] for status in ("delivered", "deferred", "unknown")}
 
 
 def delivered(shop: Workshop) -> int:
@@ -72,6 +82,46 @@ def test_a_stopped_sync_is_completed_by_the_next_one(shop: Workshop, how: signal
     shop.sandbox.reset_stats()
     assert shop.sync().code == 0
     assert calls(shop.sandbox) == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_sync_waits_for_the_calls_under_way_and_says_what_becomes_of_the_rest(
+    shop: Workshop, how: signal.Signals
+) -> None:
+    plain(shop)
+    shop.only("intercom-contacts")
+    people = len(users(shop))
+    with shop.start("sync", "--date", END.isoformat(), "--yes") as process:
+        wait_for(lambda: delivered(shop) >= 10, process)
+        process.send_signal(how)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Stopped. What was sent is noted, the rest stays due" in said
+    assert "Traceback" not in said
+    cut = delivered(shop)
+    # There is a thread for each fifty, and each has much left to do.
+    assert cut < people / 2
+    assert noted(shop) == {"delivered": cut, "deferred": people - cut, "unknown": 0}
+    assert shop.sync("--yes").code == 0
+    assert noted(shop) == {"delivered": people - cut, "deferred": 0, "unknown": 0}
+
+
+def test_an_interrupt_ends_a_sync_that_asks_whether_it_may_send(shop: Workshop) -> None:
+    plain(shop)
+    shop.only("segment-users")
+    ours, theirs = pty.openpty()
+    command = [HEATSYNC, "sync", "--date", END.isoformat()]
+    with (
+        open(ours, "rb", buffering=0) as screen,
+        subprocess.Popen(command, env=shop.environ, stdin=theirs, stdout=theirs, stderr=theirs) as process,
+    ):
+        os.close(theirs)
+        said = b""
+        while b"Send it?" not in said:
+            said += screen.read(4096)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert not shop.sandbox.state()["segment"]["users"]
 
 
 def test_records_that_a_killed_sync_made_are_not_made_twice(shop: Workshop) -> None:

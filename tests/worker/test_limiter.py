@@ -184,6 +184,21 @@ def test_a_pace_never_lets_more_calls_through_than_the_window_holds() -> None:
     assert sum(gaps) >= 0.05 * 11 - 0.02
 
 
+@pytest.mark.parametrize("waits", [False, True], ids=["at once", "after a wait"])
+def test_nobody_is_let_through_who_is_not_to_begin_anything(waits: bool) -> None:
+    def stop(seconds: float) -> None:
+        assert (seconds > 0) is waits
+        raise InterruptedError
+
+    pace = Pace(10, 1.0, rest=stop)
+    pace.pause(5.0 if waits else 0.0)
+    for each in (pace, pace.part("search", 10, 1.0)):
+        if each is not pace:
+            each.pause(5.0 if waits else 0.0)
+        with pytest.raises(InterruptedError):
+            each.acquire()
+
+
 def test_a_page_never_holds_more_slots_than_the_window_whatever_is_asked_when() -> None:
     import random
 
