@@ -41,6 +41,16 @@ class Limited(Exception):
     """The vendor said: not now. Its arguments are the seconds to wait, and which quota is used up."""
 
 
+def garbled(answer: Answer) -> bool:
+    """Whether this is what came of a good answer on its way: a page of a proxy, or JSON that was cut short.
+
+    Files of a bulk job are no JSON by nature.
+    """
+    good = 200 <= answer.status < 300
+    text = isinstance(answer.body, str) and bool(answer.body.strip())
+    return good and text and "csv" not in answer.headers.get("content-type", "")
+
+
 def retry_after(answer: Answer) -> float | None:
     """Seconds to wait according to `Retry-After` (RFC 9110: seconds or a date), None if it is not there."""
     text = answer.headers.get("retry-after", "").strip()
@@ -76,6 +86,13 @@ def _worth_repeating(error: BaseException, safe: bool) -> bool:
     return False
 
 
+def _as_it_came(state: tenacity.RetryCallState) -> Answer:
+    """The last attempt's answer or error, in place of tenacity's own."""
+    assert state.outcome is not None
+    answer: Answer = state.outcome.result()
+    return answer
+
+
 class Line:
     """The one way from a connector to its vendor.
 
@@ -107,14 +124,16 @@ class Line:
         """The answer, whatever its status below 500 except 401, 408 and 429.
 
         Being limited pauses everyone who shares the throttle and burns no attempt. A call that is not `safe`
-        to repeat is not repeated once it may have taken effect. `part` is a quota of its own that it takes from as
+        to repeat is not repeated once it may have taken effect; of one that is, an answer that stays garbled is given as
+        it came. `part` is a quota of its own that it takes from as
         well, and that is meant when it is limited. Raises Unauthorized, Unavailable, Lost.
         """
         attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda e: _worth_repeating(e, safe)),
+            retry=tenacity.retry_if_exception(lambda e: _worth_repeating(e, safe))
+            | tenacity.retry_if_result(lambda answer: safe and garbled(answer)),
             stop=tenacity.stop_after_attempt(ATTEMPTS),
             wait=tenacity.wait_random_exponential(self._backoff, max=8),
-            reraise=True,
+            retry_error_callback=_as_it_came,
         )
         waited = 0.0
         while True:

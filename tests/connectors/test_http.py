@@ -104,6 +104,18 @@ def test_a_call_that_may_have_taken_effect_is_repeated_only_where_that_is_safe(
     assert vendor.asked == 1
 
 
+@pytest.mark.parametrize("body", ["<html>Please log in</html>", '{"results": ['])
+def test_an_answer_spoilt_on_its_way_is_asked_for_again_where_that_is_safe(body: str) -> None:
+    spoilt = Answer(200, {"content-type": "application/json"}, body)
+    vendor = Vendor(spoilt, answer(200))
+    assert line(Recorder(), []).call(vendor).body == {}
+    vendor = Vendor(*[spoilt] * ATTEMPTS)
+    assert line(Recorder(), []).call(vendor) is spoilt
+    for patient, once in (True, Answer(200, {"content-type": "text/csv"}, "Id")), (False, spoilt):
+        vendor = Vendor(once)
+        assert line(Recorder(), []).call(vendor, safe=patient) is once
+
+
 def test_a_call_that_never_left_is_always_repeated() -> None:
     vendor = Vendor(Lost("refused", sent=False), answer(201))
     assert line(Recorder(), []).call(vendor, safe=False).status == 201
