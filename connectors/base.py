@@ -393,9 +393,14 @@ class HeatsyncError(Exception):
     """A sentence for the person who must act: what, where, what was expected, what to do."""
 
     @property
-    def told(self) -> str:
-        """The whole of it, as a person reads it."""
+    def said(self) -> str:
+        """What happened, and what to do."""
         return str(self)
+
+    @property
+    def told(self) -> str:
+        """The same for who was sending: besides, what becomes of what was to be sent."""
+        return self.said
 
 
 class ConfigurationError(HeatsyncError):
@@ -414,8 +419,12 @@ class Unavailable(HeatsyncError):
         self.retry_after = retry_after
 
     @property
+    def said(self) -> str:
+        return ended(str(self))
+
+    @property
     def told(self) -> str:
-        return f"{_ended(str(self))} What was not sent stays due: the next sync sends it."
+        return f"{self.said} What was not sent stays due: the next sync sends it."
 
 
 class Underway(Unavailable):
@@ -445,17 +454,22 @@ class Misunderstood(HeatsyncError):
         self.evidence = evidence[:2000]
 
     @property
-    def told(self) -> str:
+    def said(self) -> str:
         """Without the evidence, which may hold personal data."""
-        start = self.evidence[:200].lower()
+        start = self.evidence[:500].lower()
         page = "<html" in start or "<!doctype" in start
         found = (
             "It is a web page: is there a proxy or a login in between, or is `url` wrong?"
             if page
-            else ("Is there a newer version of heatsync?")
+            else "Was it cut short on its way, or is there a newer version of heatsync?"
         )
-        return f"{_ended(str(self))} {found} Nothing of it counts as delivered: the next sync looks and sends again."
+        return f"{ended(str(self))} {found}"
+
+    @property
+    def told(self) -> str:
+        return f"{self.said} Nothing of it counts as delivered: the next sync looks and sends again."
 
 
-def _ended(sentence: str) -> str:
+def ended(sentence: str) -> str:
+    """A sentence with its full stop, which a vendor's words often lack."""
     return sentence if sentence.endswith((".", "?")) else f"{sentence}."

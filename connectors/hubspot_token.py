@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NoReturn
 
-from connectors.base import ConfigurationError, Misunderstood, Unauthorized
+from connectors.base import ConfigurationError, Misunderstood, Unauthorized, ended
 from connectors.http import Answer, words
 
 PATH = "/oauth/2026-03/token"
@@ -69,7 +69,7 @@ class Token:
         if 400 <= answer.status < 500 and isinstance(answer.body, dict):
             said = words(str(answer.body.get("message") or answer.body), *self.secrets)
             raise Unauthorized(
-                f"HubSpot gives no token for this OAuth app ({answer.status}): {said} Check its client id and secret;"
+                f"HubSpot gives no token for this OAuth app ({answer.status}): {ended(said)} Check its client id and secret;"
                 " a refresh token ends when the app is removed from the account: install it anew then."
             )
         raise Misunderstood(

@@ -54,7 +54,8 @@ def where(house: House, plan: Plan) -> str:
     counts = plan.counts
     made = f"{counts.created} to create, " if counts.created else ""
     size = f"{made}{counts.entered + counts.changed - counts.created} to update, {counts.left} left"
-    fields = f"; makes {len(plan.new_fields)} fields" if plan.new_fields else ""
+    new = len(plan.new_fields)
+    fields = f"; makes {new} field{'s' if new > 1 else ''}" if new else ""
     return f"{run.mapping} -> {config.vendor.title} {run.label}{name} at {host}: {size}{fields}"
 
 
@@ -265,7 +266,8 @@ def print_failures(grouped: list[dict[str, Any]]) -> None:
         for example in group["examples"]:
             value = f" = {example['value']!r}" if example["value"] is not None else ""
             field = f" {example['field']}{value}" if example["field"] else ""
-            screen.show(f"    {example['key']}{field}: {example['answer'] or '-'}")
+            answer = f": {example['answer']}" if example["answer"] else ""
+            screen.show(f"    {example['key']}{field}{answer}")
 
 
 def print_plans(plans: list[dict[str, Any]], as_of: date) -> None:

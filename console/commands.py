@@ -402,10 +402,10 @@ def resume(
 
 @app.command(epilog=wrong.told())
 def sandbox(
-    port: Annotated[int, typer.Option("--port", help="On loopback.")] = 8100,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="On loopback.")] = 8100,
     quotas: Annotated[str, typer.Option("--quotas", help="on or off: whether windows are enforced.")] = "on",
     latency: Annotated[
-        float, typer.Option("--latency", metavar="MS", help="Milliseconds that each call takes.")
+        float, typer.Option("--latency", min=0, metavar="MS", help="Milliseconds that each call takes.")
     ] = 0.0,
     faults: Annotated[
         str,
@@ -417,11 +417,17 @@ def sandbox(
 
     if quotas not in ("on", "off"):
         raise ConfigurationError(f"--quotas is on or off, not {quotas!r}.")
-    screen.say(
-        f"The sandbox answers at http://127.0.0.1:{port}; what it holds: /_state, what it was asked: /_stats."
-    )
+    place = f"http://127.0.0.1:{port}"
     try:
-        server.serve(port, quotas=quotas == "on", latency_ms=latency, faults=faults or None)
+        server.serve(
+            port,
+            lambda: screen.say(
+                f"The sandbox answers at {place}; what it holds: /_state, what it was asked: /_stats."
+            ),
+            quotas=quotas == "on",
+            latency_ms=latency,
+            faults=faults or None,
+        )
     except ValueError as error:
         raise ConfigurationError(f"--faults: {error}") from error
     except OSError as error:

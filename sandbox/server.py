@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -84,12 +84,18 @@ def _listen(port: int) -> socket.socket:
     return sock
 
 
-def serve(port: int = 8100, **options: Any) -> None:
-    """Serve until interrupted. `options` are those of `app.create`. Raises OSError when the port is taken."""
+def serve(port: int = 8100, ready: Callable[[], None] | None = None, **options: Any) -> None:
+    """Serve until interrupted; `ready` is called once clients may connect. `options` are those of `app.create`.
+
+    Raises OSError when the port is taken, ValueError for faults that there are not.
+    """
     server = uvicorn.Server(_config(app.create(**options)))
+    sock = _listen(port)
+    if ready is not None:
+        ready()
     # uvicorn shuts down in order and then interrupts once more.
     with suppress(KeyboardInterrupt):
-        server.run(sockets=[_listen(port)])
+        server.run(sockets=[sock])
 
 
 @contextmanager

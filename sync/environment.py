@@ -149,7 +149,7 @@ def setting_fault(key: str, value: str, vendor: Vendor) -> str | None:
     if key == "url":
         return url_fault(value)
     if key in _NUMBERS and (re.fullmatch(r"[0-9]{1,9}", value) is None or int(value) == 0):
-        return f"expected a whole number such as 100, found `{value}`"
+        return f"expected a whole number from 1, such as 100, found `{value}`"
     return None
 
 

@@ -289,7 +289,7 @@ def _payload(house: House, mapping: FieldMapping, key: str, as_of: date) -> Payl
             names = [column[0] for column in result.description or ()]
             row = result.fetchone()
         except ConfigurationError as error:
-            return Payload(mapping.name, mapping.destination, mapping.object, False, {}, error.told, ())
+            return Payload(mapping.name, mapping.destination, mapping.object, False, {}, error.said, ())
     if row is not None:
         found = dict(zip(names, row, strict=True))
         covered, problem = True, values.cause_of(found["problem"]) if found["problem"] else ""

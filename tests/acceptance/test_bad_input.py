@@ -1,6 +1,7 @@
 """What is wrong in files, options and settings: the real command says what, where, and what to do, and loses nothing."""
 
 import shutil
+import socket
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,9 @@ OPTIONS_WRONG = {
     "failures unknown": (("failures", "nope"), ("no run nope", "heatsync runs")),
     "another file": (("check", "--config", "heatsync.prod.yml"), ("heatsync.prod.yml", "--workspace")),
     "no workspace": (("sync", "-w", "/nowhere/at/all"), ("/nowhere/at/all", "--workspace", "heatsync init")),
+    "no such port": (("sandbox", "--port", "99999"), ("--port", "65535")),
+    "no such fault": (("sandbox", "--faults", "sever=0.1"), ("no fault 'sever'", "server")),
+    "no share": (("sandbox", "--faults", "server=2"), ("share between 0 and 1",)),
     "no place to init": (("init", "/proc/workspace"), ("/proc/workspace", "cannot be made", "another")),
 }
 
@@ -154,6 +158,13 @@ OPTIONS_WRONG = {
 def test_an_option_that_cannot_be_is_told_with_what_can(paper: Warmed, case: str) -> None:
     command, sentence = OPTIONS_WRONG[case]
     refused(paper.run(*command), 2, *sentence)
+
+
+def test_a_sandbox_without_its_port_promises_nothing(paper: Warmed) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        answer = paper.run("sandbox", "--port", str(taken.getsockname()[1]))
+    refused(answer, 2, "is not free", "--port")
+    assert "answers at" not in answer.out + answer.err
 
 
 def test_init_writes_over_no_workspace(paper: Warmed) -> None:

@@ -247,5 +247,7 @@ def test_a_file_whose_every_upload_is_lost_is_not_tried_for_ever(
 @pytest.mark.parametrize("number", ["many", "0", "-1"])
 def test_a_threshold_is_a_whole_number(number: str, stage: Stage) -> None:
     stage.heatsync = FILES.replace("bulk_above: 2", f"bulk_above: {number}")
-    with pytest.raises(ConfigurationError, match=f"expected a whole number such as 100, found `{number}`"):
+    with pytest.raises(
+        ConfigurationError, match=f"expected a whole number from 1, such as 100, found `{number}`"
+    ):
         stage.opened()
