@@ -222,17 +222,21 @@ class Limits:
         """Changes that one `push` is given."""
         return self.batch or self.records
 
+    def filed(self, changes: int) -> bool:
+        """Whether a run of so many changes goes in files."""
+        return self.files is not None and changes > self.files.above
+
     def cut(self, changes: int) -> int:
         """Changes that one `push` is given in a run of so many; those of a file are cut evenly."""
-        if self.files is None or changes <= self.files.above:
+        if self.files is None or not self.filed(changes):
             return self.handed_over
         return -(-changes // -(-changes // self.files.records))
 
-    def foretold(self, changes: int) -> int:
-        """Calls that so many changes take."""
-        if self.files is None or changes <= self.files.above:
-            return -(-changes // self.records)
-        return -(-changes // self.files.records) * self.files.calls
+    def foretold(self, changes: int, filed: bool) -> int:
+        """Calls that so many changes of one kind in one `push`, or their file, take where nothing goes wrong."""
+        if filed and self.files is not None and changes:
+            return self.files.calls
+        return -(-changes // self.records)
 
 
 @dataclass(frozen=True, slots=True)

@@ -433,15 +433,15 @@ class Diff:
         return self.counts.entered + self.counts.changed + leaving
 
     def changes(self) -> Iterator[Row]:
-        """The changes, in the order of our ids; of each only the fields that differ. Those that enter or leave the same
-        tags stand together: a batch then writes few tags, each for many."""
+        """The changes; of each only the fields that differ. Whom we know comes first, and those that enter or leave the
+        same tags stand together: a batch then takes few calls, each for many. Else they are in the order of our ids."""
         size = len(self.shape.columns)
         tags = "".join(f"d{i}, d{i} AND f{i}, " for i, c in enumerate(self.shape.columns) if c.tag)
         matches = "".join(f", m{i}" for i in range(len(self.shape.match)))
         columns = "".join(f", f{i}, d{i}" for i in range(size))
         query = (
             "SELECT key, is_new, remote_id, version, via, digest, level, had_json"
-            f"{matches}{columns} FROM compared WHERE dirty ORDER BY {tags}key"
+            f"{matches}{columns} FROM compared WHERE dirty ORDER BY remote_id IS NULL, {tags}key"
         )
         base = 8 + len(self.shape.match)
         for rows in self._rows(query):

@@ -14,10 +14,12 @@ from typing import Any
 import duckdb
 
 from connectors.base import (
+    Change,
     ConfigurationError,
     Found,
     HeatsyncError,
     Kind,
+    Limits,
     Lookup,
     NewField,
     Outcome,
@@ -414,15 +416,16 @@ def _cut(
     types = {f.name: f.type for f in rendered.fields}
     tags = {f.name for f in rendered.fields if f.tag}
     limits = reached.destination.limits
-    size = limits.cut(comparison.most_writes())
+    most = comparison.most_writes()
+    size = limits.cut(most)
     shown: list[Row] = []
     waiting: list[Planned] = []
-    number = total = creates = written = 0
-    tagged: Counter[tuple[str, bool]] = Counter()
+    number = total = creates = calls = 0
     gone: list[Standing] = []
 
     def write() -> None:
-        nonlocal number, waiting
+        nonlocal number, waiting, calls
+        calls += _foretold(limits, [planned.change for planned in waiting], tags, limits.filed(most))
         if waiting and keep:
             number += 1
             house.ledger.add_batch(run, number, waiting, types)
@@ -434,11 +437,6 @@ def _cut(
             continue
         total += 1
         creates += row.change.remote_id is None and row.change.kind is not Kind.LEFT
-        fields = row.change.fields
-        marks = fields.keys() & tags if tags else ()
-        written += row.change.remote_id is None or len(marks) < len(fields)
-        for name in marks:
-            tagged[name, bool(fields[name])] += 1
         if len(shown) < show:
             shown.append(row)
         waiting.append(Planned(row.change, row.digest, row.level))
@@ -449,8 +447,20 @@ def _cut(
     write()
     if keep:
         house.ledger.settle_standings(reached.bound, gone)
-    calls = limits.foretold(written) + sum(-(-count // size) for count in tagged.values())
     return shown, total, creates if _creates(mapping) else 0, calls
+
+
+def _foretold(limits: Limits, changes: list[Change], tags: set[str], filed: bool) -> int:
+    """Calls that one batch takes where nothing goes wrong. What is there and what is made never go together, nor do two
+    tags."""
+    written: Counter[bool] = Counter()
+    tagged: Counter[tuple[bool, str, bool]] = Counter()
+    for change in changes:
+        new = change.remote_id is None
+        marks = change.fields.keys() & tags
+        written[new] += new or len(marks) < len(change.fields)
+        tagged.update((new, name, bool(change.fields[name])) for name in marks)
+    return sum(limits.foretold(count, filed) for count in written.values()) + len(tagged)
 
 
 def _all_changes(comparison: Diff, readable: bool) -> Iterator[Row | str]:

@@ -183,7 +183,8 @@ def test_a_run_is_cut_into_files_of_one_size() -> None:
     assert [limits.cut(n) for n in (1, 10_000, 10_001, 50_000, 50_001, 120_000)] == [
         200, 200, 10_001, 50_000, 25_001, 40_000,
     ]  # fmt: skip
-    assert [limits.foretold(n) for n in (0, 201, 10_000, 10_001, 50_001)] == [0, 2, 50, 7, 14]
+    assert [limits.foretold(n, filed=False) for n in (0, 201, 10_000)] == [0, 2, 50]
+    assert [limits.foretold(n, filed=True) for n in (0, 1, 50_000)] == [0, 7, 7]
 
 
 def test_who_is_known_and_who_is_new_go_in_a_file_each_and_who_cannot_be_repeated_in_a_call(

@@ -61,6 +61,20 @@ def counted(monkeypatch: pytest.MonkeyPatch, vendor: type, name: str) -> list[in
     return asked
 
 
+def test_who_is_there_and_who_is_made_share_no_call_and_both_are_foretold(stage: Stage) -> None:
+    stage.mapping("m", UPSERT)
+    stage.users(numbered(400))
+    there = [{"properties": {"email": f"u{n}@x.com"}} for n in range(1, 401, 2)]
+    fields = {"hubspot": {"contacts": {"role": {"type": "string"}}}}
+    stage.sandbox.seed({"hubspot": {"contacts": there}, "fields": fields})
+    with stage.house() as house:
+        foretold = planned(house, "m", "r1").calls
+        stage.calls()
+        assert story.deliver_run(house, "r1", house.mappings["m"]) is None
+    assert foretold == stage.calls() == 4
+    assert len(stage.sandbox.state()["hubspot"]["contacts"]) == 400
+
+
 def small_batches(house: House, size: int, concurrency: int = 1) -> None:
     destination: Any = house.reach(house.mappings["m"]).destination
     destination.limits = replace(destination.limits, batch=size, concurrency=concurrency)

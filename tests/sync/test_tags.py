@@ -189,6 +189,23 @@ def test_a_thousand_changes_of_tags_take_as_many_calls_as_there_are_fifties(stag
     assert stage.calls() == 4
 
 
+def test_the_calls_for_fields_and_tags_are_foretold(stage: Stage) -> None:
+    stage.mapping("m", CONTACTS)
+    seed(stage, 120)
+    nobody: dict[str, list[str]] = {f"u{n}": [] for n in range(1, 121)}
+    members(stage, **nobody)
+    stage.sync()
+    # A tag is asked for again in each batch of fifty.
+    some = {f"u{n}": [["quiet"], ["new"], ["quiet", "new"]][n % 3] for n in range(1, 101)}
+    stage.users(dict.fromkeys(nobody, "free"), audiences=nobody | some)
+    with stage.house() as house:
+        foretold = planned(house, "m", "r1").calls
+        stage.calls()
+        assert story.deliver_run(house, "r1", house.mappings["m"]) is None
+    assert foretold == stage.calls()
+    assert foretold > 120 + 4
+
+
 def test_what_entered_before_a_crash_and_left_after_it_has_no_tag(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
