@@ -1,6 +1,7 @@
 """The doorbells. A task carries an id or a name; what is to be done stands in the ledger."""
 
 import functools
+import hashlib
 import logging
 import os
 import secrets
@@ -79,7 +80,7 @@ def score() -> None:
     here = house()
     as_of = snapshots.last_complete_day(here.workspace)
     with _once(here, _scoring(as_of)) as first:
-        if not first or here.ledger.scored(as_of.isoformat()):
+        if not first or here.ledger.scored(as_of.isoformat()) is not None:
             return
         try:
             scored = snapshots.score(here.workspace, [as_of])
@@ -94,15 +95,12 @@ def score() -> None:
     story.forget(here, as_of)
     rows = {f"{s.profile} {s.entity}": s.rows for s in scored.snapshots if s.date == as_of}
     log.info("scored %s: %s", as_of, rows)
-    _ring_due(here, as_of, story.new_run(as_of))
+    _ring_due(here, as_of)
 
 
 @doorbell("heatsync.plan")
-def plan(mapping: str, run: str | None = None) -> None:
-    """Plan a mapping for the last complete day, if that is scored and not planned yet; ring for its batches.
-
-    `run` is the name of the morning's run, so that one approval does for all of its mappings.
-    """
+def plan(mapping: str) -> None:
+    """Plan a mapping for the last complete day, if that is scored and not planned yet; ring for its batches."""
     here = house()
     as_of = snapshots.last_complete_day(here.workspace)
     chosen = here.mappings.get(mapping)
@@ -111,7 +109,7 @@ def plan(mapping: str, run: str | None = None) -> None:
     with _once(here, f"task plan {mapping}") as first:
         if not first or not _to_plan(here, chosen, as_of):
             return
-        told = story.plan_one(here, chosen, run or story.new_run(as_of), as_of, Scope(), story.silent)
+        told = story.plan_one(here, chosen, _run(here, mapping, as_of), as_of, Scope(), story.silent)
     if told.error is not None:
         log.error("%s: %s", mapping, told.error.told)
     if told.plan is not None and told.plan.run.state == "held":
@@ -158,7 +156,7 @@ def sweep() -> None:
         if run.state == "held" and not run.cause and time.time() - run.created_at > SOON:
             _let_go(here, run)
     _ring(here, _one_each(here.ledger.due_batches(unrung=4 * SWEEP_SECONDS)))
-    if here.ledger.scored(as_of.isoformat()):
+    if here.ledger.scored(as_of.isoformat()) is not None:
         _ring_due(here, as_of)
     elif _hour_has_come(here, here.workspace.score_cron) and not any(
         here.ledger.locked(name) for name in (_scoring(as_of), _failed(as_of))
@@ -199,12 +197,20 @@ def _ring(here: House, batches: list[str]) -> None:
         deliver.delay(batch)
 
 
-def _ring_due(here: House, as_of: date, run: str | None = None) -> None:
+def _run(here: House, mapping: str, as_of: date) -> str:
+    """The name of a mapping's run. That of a morning is one for all, whoever rings, so that one approval does for them."""
+    scored = repr(here.ledger.scored(as_of.isoformat()))
+    morning = f"{as_of:%Y%m%d}-{hashlib.sha256(scored.encode()).hexdigest()[:6]}"
+    tried = any(run.mapping == mapping for run in here.ledger.runs(morning))
+    return story.new_run(as_of) if tried else morning
+
+
+def _ring_due(here: House, as_of: date) -> None:
     for mapping in here.mappings.values():
         if _hour_has_come(here, mapping.schedule or here.workspace.score_cron) and _to_plan(
             here, mapping, as_of
         ):
-            plan.delay(mapping.name, run)
+            plan.delay(mapping.name)
 
 
 def _scoring(as_of: date) -> str:
@@ -224,7 +230,7 @@ def _hour_has_come(here: House, cron: str) -> bool:
 
 
 def _to_plan(here: House, mapping: Mapping, as_of: date) -> bool:
-    if not here.ledger.scored(as_of.isoformat()):
+    if here.ledger.scored(as_of.isoformat()) is None:
         return False
     if here.ledger.locked(f"plan {mapping.name}"):
         return False

@@ -97,11 +97,12 @@ class Leases(Database):
                 .values(lease_until=0.0)
             )
 
-    def scored(self, as_of: str) -> bool:
-        """Whether the workers have scored a day."""
+    def scored(self, as_of: str) -> float | None:
+        """When the workers had scored a day; None: not yet."""
         with self.reading() as connection:
-            query = sa.select(t.scorings.c.as_of).where(t.scorings.c.as_of == as_of)
-            return connection.scalar(query) is not None
+            query = sa.select(t.scorings.c.finished_at).where(t.scorings.c.as_of == as_of)
+            finished_at: float | None = connection.scalar(query)
+        return finished_at
 
     def mark_scored(self, as_of: str) -> None:
         with self.writing() as connection:

@@ -1,6 +1,7 @@
 """When a mapping is due, what the sweep lets go, and who is told: the tasks, called without a broker."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +32,7 @@ def rung(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """The doorbells that were rung."""
     bells: list[tuple[str, ...]] = []
     monkeypatch.setattr(tasks.deliver, "delay", lambda batch: bells.append(("deliver", batch)))
-    monkeypatch.setattr(tasks.plan, "delay", lambda mapping, _run=None: bells.append(("plan", mapping)))
+    monkeypatch.setattr(tasks.plan, "delay", lambda mapping: bells.append(("plan", mapping)))
     monkeypatch.setattr(tasks.score, "delay", lambda: bells.append(("score",)))
     return bells
 
@@ -129,6 +130,30 @@ def test_two_messages_for_one_mapping_make_one_plan(
     tasks.plan("m")
     tasks.plan("m")
     assert [run.state for run in at_work.ledger.runs()] == ["held"]
+
+
+def test_the_mappings_of_a_morning_are_one_run_whoever_rings_for_them_and_a_second_try_is_another(
+    at_work: House,
+    stage: Stage,
+    rung: list[tuple[str, ...]],
+    posted: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "_hour_has_come", lambda *_: True)
+    stage.mapping("n", CONTACTS.replace("role: user.role", "place: user.role"))
+    with stage.house() as house:
+        monkeypatch.setattr(tasks, "house", lambda: house)
+        tasks.sweep()
+        tasks.plan("m")
+        tasks.sweep()
+        tasks.plan("n")
+        assert rung == [("plan", "m"), ("plan", "n"), ("plan", "n")]
+        (morning,) = {run.run for run in house.ledger.runs()}
+        for run in house.ledger.runs():
+            house.ledger.update_run(replace(run, state="failed", ended_at=0.0))
+        tasks.plan("m")
+        (again,) = {run.run for run in house.ledger.runs()} - {morning}
+        assert [run.state for run in house.ledger.runs(again)] == ["held"]
 
 
 def test_a_plan_that_could_not_begin_is_not_tried_again_at_once(
