@@ -252,6 +252,15 @@ class Quota:
     spent: str = field(default="", compare=False)
 
 
+def there_already(key: str, title: str, id: str) -> Outcome:
+    """What becomes of somebody who could not be made, being there, and to whom there is nothing to write: what stands
+    there is not known, and is looked at."""
+    cause = (
+        f"{title} has it already ({id}), and showed it to no search: the next sync looks at what stands there"
+    )
+    return Outcome(key, Status.UNKNOWN, code="there_already", cause=cause)
+
+
 class Throttle(Protocol):
     """The quota of one destination and credential, shared by whoever uses it."""
 

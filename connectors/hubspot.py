@@ -32,6 +32,7 @@ from connectors.base import (
     Throttle,
     Unauthorized,
     Vendor,
+    there_already,
     trait_name,
 )
 from connectors.http import Answer, Line, Lost, words
@@ -333,7 +334,10 @@ class HubSpot:
                 change = replace(item.change, remote_id=known[1])
                 again = records.item(item.trace, change)
                 assert isinstance(again, Item)
-                existing.append(again)
+                if again.properties:
+                    existing.append(again)
+                else:
+                    yield there_already(item.change.key, "HubSpot", known[1])
             else:
                 yield records.refusal(item, error, self._token)
         for part in records.distinct(existing):

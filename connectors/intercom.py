@@ -42,6 +42,7 @@ from connectors.base import (
     Unauthorized,
     Unavailable,
     Vendor,
+    there_already,
     trait_name,
 )
 from connectors.http import Answer, Line, Lost, retry_after, words
@@ -370,6 +371,11 @@ class Intercom:
                 answer = self._update(object, change.remote_id, body)
             else:
                 answer = self._create(object, change, body)
+                existing = self._existing(answer)
+                if existing and not body:
+                    return there_already(change.key, "Intercom", existing)
+                if existing:
+                    answer = self._update(object, existing, body)
         except Lost as lost:
             cause = f"Intercom's answer was lost ({lost}): the {records.MODELS[object]} may have been made"
             return Outcome(change.key, Status.UNKNOWN, code="no_answer", cause=cause)
@@ -392,12 +398,13 @@ class Intercom:
             # Intercom looks for the company_id itself: repeating this makes nothing twice.
             return self._typed(lambda sdk: sdk.companies.create_or_update(request=new))
         # Only a user can carry an external_id.
-        answer = self._direct("POST", "contacts", {"role": "user", **new}, safe=False)
-        said = self._words(answer)
-        existing = EXISTING.search(said) if answer.status == 409 else None
-        if not existing or records.ARCHIVED.search(said):
-            return answer
-        return self._update(object, existing[1], body)
+        return self._direct("POST", "contacts", {"role": "user", **new}, safe=False)
+
+    def _existing(self, answer: Answer) -> str | None:
+        """Who is there already, where a contact could not be made for that reason."""
+        said = self._words(answer) if answer.status == 409 else ""
+        existing = EXISTING.search(said)
+        return existing[1] if existing and not records.ARCHIVED.search(said) else None
 
     def _refusal(self, change: Change, answer: Answer) -> Outcome:
         errors = _errors(answer)

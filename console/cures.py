@@ -19,6 +19,7 @@ CURES = {
     "read_only": "The field cannot be written over there: map another one.",
     "refused": "Read the vendor's answer; it names what it wants.",
     "same_record": "Two of our records are one over there: make their keys differ, or merge them in the source.",
+    "there_already": "Nothing: the next sync looks at what stands there.",
     "too_large": "The record is larger than the vendor takes: map fewer or shorter fields.",
     "too_long": "The text is longer than the field: shorten it in the mapping, e.g. with `sql: left(...)`.",
     "unanswered": "The vendor did not say what became of it; the next sync sends it again.",

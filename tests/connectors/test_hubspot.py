@@ -346,6 +346,14 @@ def test_a_contact_who_exists_already_is_updated_and_not_made_twice(sandbox: Run
     assert len(sandbox.state()["hubspot"]["contacts"]) == 2
 
 
+def test_a_contact_who_exists_already_is_looked_at_where_there_is_nothing_to_write(sandbox: Running) -> None:
+    seed(sandbox, {"101": {"email": "ada@example.com", "score": "5"}})
+    with portal(sandbox.url) as destination:
+        outcome = push(destination, change("u1", {}, email="ada@example.com"))["u1"]
+    assert (outcome.status, outcome.code) == (Status.UNKNOWN, "there_already")
+    assert "101" in str(outcome.cause)
+
+
 def test_a_new_record_can_be_found_again_by_every_key(sandbox: Running) -> None:
     seed(sandbox)
     with portal(sandbox.url) as destination:

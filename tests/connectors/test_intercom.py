@@ -348,6 +348,16 @@ def test_a_contact_that_search_did_not_show_is_updated_instead_of_made_twice(san
     assert contact(sandbox, "5f1")["custom_attributes"] == {SCORE: 7}
 
 
+def test_a_contact_that_search_did_not_show_is_looked_at_where_there_is_nothing_to_write(
+    sandbox: Running,
+) -> None:
+    seed(sandbox, [{"id": "5f1", "external_id": "u1", "email": "first@example.com"}])
+    with workspace(sandbox.url) as destination:
+        outcome = push(destination, change("u1", {}, external_id="u1", email="ada@example.com"))["u1"]
+    assert (outcome.status, outcome.code) == (Status.UNKNOWN, "there_already")
+    assert "5f1" in str(outcome.cause)
+
+
 def test_an_archived_contact_is_left_alone_and_said_to_be_archived() -> None:
     """python-intercom pull request 543: an archived contact is a 409 with another message."""
     words = "An archived contact matching those details already exists with id=5ff25dc6"
