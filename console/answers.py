@@ -312,7 +312,8 @@ def print_plans(plans: list[dict[str, Any]], as_of: date) -> None:
             word = "held" if plan["state"] == "held" else plan["state"]
             screen.show(f"{plan['mapping']}: {word}: {plan['cause']}")
         if plan.get("new_fields"):
-            screen.show(f"{plan['mapping']}: makes the fields {', '.join(plan['new_fields'])}")
+            names = ", ".join(f"`{name}`" for name in plan["new_fields"])
+            screen.show(f"{plan['mapping']}: makes {names}")
         _print_changes(plan)
 
 
