@@ -201,11 +201,6 @@ class Diff:
             " WHERE s.state <> 'left' AND NOT (s.state = 'rejected' AND s.digest IS NULL)"
             + (" AND FALSE" if scope.partial else "")
         )
-        self.con.execute(
-            "CREATE OR REPLACE TABLE resting AS SELECT key FROM desired ANTI JOIN candidate USING (key);"
-            "CREATE OR REPLACE TABLE holding (remote_id VARCHAR, key VARCHAR);"
-            "DROP VIEW standing; DROP TABLE settled; DROP TABLE unsettled; DROP TABLE desired"
-        )
         empty = " AND ".join(f"m{i} IS NULL" for i in range(len(self.shape.match)))
         via = " OR via IS NULL" if self.shape.needs_via else ""
         self.con.execute(
@@ -213,6 +208,12 @@ class Diff:
             f" ({empty}) AS keyless FROM candidate WHERE problem IS NOT NULL OR ({empty}){via}"
         )
         self.con.execute("DELETE FROM candidate WHERE key IN (SELECT key FROM unsendable)")
+        self.con.execute(
+            "CREATE OR REPLACE TABLE resting AS SELECT key FROM desired ANTI JOIN candidate USING (key)"
+            " WHERE key NOT IN (SELECT key FROM unsendable WHERE keyless);"
+            "CREATE OR REPLACE TABLE holding (remote_id VARCHAR, key VARCHAR);"
+            "DROP VIEW standing; DROP TABLE settled; DROP TABLE unsettled; DROP TABLE desired"
+        )
         self.con.execute(
             "CREATE OR REPLACE TABLE known (entity VARCHAR, remote_id VARCHAR, match_value VARCHAR,"
             " version INTEGER, fields VARCHAR, via VARCHAR);"
