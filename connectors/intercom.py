@@ -393,7 +393,7 @@ class Intercom:
 
     def _create(self, object: str, change: Change, body: records.Record) -> Answer:
         """Raises Lost when a contact may have been made without an answer."""
-        new = {**{match.field: match.value for match in change.match}, **body}
+        new = {**{match.field: match.value for match in change.match}, **records.filled(body)}
         if object == "companies":
             # Intercom looks for the company_id itself: repeating this makes nothing twice.
             return self._typed(lambda sdk: sdk.companies.create_or_update(request=new))

@@ -207,6 +207,13 @@ def body(object: str, change: Change) -> Record | Outcome:
     return {**plain, "custom_attributes": custom} if custom else plain
 
 
+def filled(body: Record) -> Record:
+    """The fields of a request that makes a record: what is to be empty is left out."""
+    custom = {name: sent for name, sent in body.get("custom_attributes", {}).items() if sent is not None}
+    plain = {name: sent for name, sent in body.items() if sent is not None and name != "custom_attributes"}
+    return {**plain, "custom_attributes": custom} if custom else plain
+
+
 def refused(change: Change, status: int, error: Mapping[str, Any], words: str) -> Outcome:
     """What a refusal says of a record; `words` are Intercom's own."""
     unknown = UNKNOWN_ATTRIBUTE.search(words)

@@ -398,7 +398,7 @@ class Diff:
         )
         texts = _text(json.dumps({c.name: "VARCHAR" for c in self.shape.columns}, ensure_ascii=False))
         # A value over there that is not of the field's type (text in a number) is a difference, not an error.
-        tests = [self._differs(i, column, everything) for i, column in enumerate(self.shape.columns)]
+        tests = [self._differs(i, column, everything, create) for i, column in enumerate(self.shape.columns)]
         flags = "".join(f", {test} AS d{i}" for i, test in enumerate(tests))
         self.con.execute(
             "CREATE OR REPLACE TABLE compared AS SELECT c.*, k.remote_id, k.version, k.fields AS had_json"
@@ -419,7 +419,8 @@ class Diff:
         assert counts is not None
         self.counts.entered, self.counts.changed, self.counts.created = counts
         cleared = " OR ".join(f"(d{i} AND f{i} IS NULL)" for i in range(len(tests)))
-        self.counts.cleared = self._count("compared", cleared or "FALSE")
+        there = " AND remote_id IS NOT NULL" if create else ""
+        self.counts.cleared = self._count("compared", f"({cleared or 'FALSE'}){there}")
 
     def settled(self) -> Iterator[tuple[str, int, str | None, bool]]:
         """Candidates that need no write: (key, digest, level, whether the level is that of a write)."""
@@ -513,7 +514,7 @@ class Diff:
 
     # -- how ----------------------------------------------------------------------------------------------
 
-    def _differs(self, i: int, column: Column, everything: bool) -> str:
+    def _differs(self, i: int, column: Column, everything: bool, create: bool) -> str:
         want, name = f"c.f{i}", '"' + column.name.replace('"', '""') + '"'
         have = f"k.had.{name}"
         raw = f"k.raw.{name}"
@@ -536,6 +537,9 @@ class Diff:
                 f"({differs} AND NOT coalesce(abs({want} - {have}) < {column.tolerance!r}"
                 " AND c.level IS NOT DISTINCT FROM c.level_before, FALSE))"
             )
+        if create and column.clear and not column.if_empty:
+            # Who turns out to be there after all is to hold nothing else.
+            differs = f"({differs} OR k.remote_id IS NULL)"
         return f"coalesce({differs}, FALSE)"
 
     def _match(self, values: Sequence[str | None]) -> tuple[Match, ...]:

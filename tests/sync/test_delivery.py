@@ -22,6 +22,7 @@ from connectors.base import (
     Unavailable,
 )
 from connectors.hubspot import HubSpot
+from connectors.intercom import Intercom
 from connectors.salesforce import Salesforce
 from connectors.segment import Segment
 from sandbox.server import Running
@@ -34,6 +35,10 @@ from sync.ledger import Ledger, tables
 
 UPSERT = CONTACTS + "mode: upsert\n"
 ACCOUNTS = "destination: salesforce\nobject: Account\nmatch: {Website: domain}\nmode: upsert\nfields: {Name: account.plan}\n"
+HIDDEN = (
+    "destination: intercom\nobject: contacts\nmatch: {external_id: user_id}\nmode: upsert\n"
+    "fields: {tier: {from: user.role, when_null: clear}}\n"
+)
 COMPANIES = "destination: hubspot\nobject: companies\nmatch: {domain: domain}\nmode: upsert\nfields: {plan: account.plan}\n"
 
 
@@ -73,6 +78,27 @@ def test_who_is_there_and_who_is_made_share_no_call_and_both_are_foretold(stage:
         assert story.deliver_run(house, "r1", house.mappings["m"]) is None
     assert foretold == stage.calls() == 4
     assert len(stage.sandbox.state()["hubspot"]["contacts"]) == 400
+
+
+def test_who_turns_out_to_be_there_after_all_is_emptied_too(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", HIDDEN)
+    there = {"id": "5f1", "external_id": "u1", "custom_attributes": {"tier": "old"}}
+    fields = {"intercom": {"contacts": {"tier": {"type": "string"}}}}
+    stage.sandbox.seed({"intercom": {"contacts": [there]}, "fields": fields})
+    stage.users({"u1": None, "u2": None})
+    # No search shows a contact for a while.
+    monkeypatch.setattr(
+        Intercom, "find", lambda _self, _object, asked, _types: [Found(e.key, ()) for e in asked]
+    )
+    assert stage.sync().outcomes == {"delivered": 2}
+    seen = {each["external_id"]: each for each in stage.sandbox.state()["intercom"]["contacts"]}
+    assert {key: each["custom_attributes"].get("tier") for key, each in seen.items()} == {
+        "u1": None,
+        "u2": None,
+    }
+    assert stage.sync().outcomes == {}
 
 
 def small_batches(house: House, size: int, concurrency: int = 1) -> None:
