@@ -2,11 +2,9 @@ FROM python:3.13-slim AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY connectors connectors
-COPY console console
+COPY heatsync heatsync
+COPY heatsync.yml heatsync.yml
 COPY mappings mappings
-COPY sandbox sandbox
-COPY scoring scoring
-COPY sync sync
 COPY worker worker
 RUN python -m venv /opt/heatsync \
     && /opt/heatsync/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt .

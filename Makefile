@@ -51,7 +51,7 @@ bench: $(VENV)/.test  ## how fast, and with how much memory
 	@$(VENV)/bin/python -m bench
 
 data: $(VENV)/.runtime  ## invented data in data/, up to yesterday or to DAY=2026-11-21
-	@$(VENV)/bin/python -c "import datetime, pathlib, sandbox.product as product; \
+	@$(VENV)/bin/python -c "import datetime, pathlib; from heatsync.sandbox.demo_data import product; \
 	product.write(pathlib.Path('data'), end=datetime.date.fromisoformat('$(DAY)'))"
 
 clean:  ## takes away what was installed and computed; data and files stay

@@ -22,11 +22,13 @@ import requests
 
 from bench import bare
 from bench.engine import DAY, write_snapshot
-from connectors.base import Batch, Change, Kind, Match, Status
-from sync import planning, story, workspace
-from sync.diff import Scope
-from sync.fields import Mapping
-from sync.house import House
+from connectors.types import Batch, Change, Kind, Match, Status
+from heatsync.sync import plan as planning
+from heatsync.sync import run as sync_run
+from heatsync.sync.compare.types import Scope
+from heatsync.sync.context import House
+from heatsync.sync.mapping.model import Mapping
+from heatsync.workspace import config
 
 SIZES = {"hubspot": 10_000, "salesforce": 10_000, "segment": 10_000, "intercom": 2_000}
 OBJECTS = {
@@ -118,22 +120,22 @@ def _measure(home: Path, url: str, name: str, size: int, connector: bool = True)
     (home / "mappings/people.yml").write_text(
         f"version: 1\ndestination: {name}\nprofile: health\n{OBJECTS[name]}\nfields: {fields}\n"
     )
-    of = workspace.load(home)
+    of = config.load(home)
     write_snapshot(of, size, changed=False)
     _until_it_answers(url)
     requests.put(f"{url}/_state", json=_state(size), timeout=600).raise_for_status()
     with House(of, environ=os.environ | {f"HEATSYNC_{name.upper()}_URL": url}) as house:
         mapping = house.mappings["people"]
-        plan = planning.plan(house, mapping, "bench", DAY, Scope(), story.silent)
+        plan = planning.plan(house, mapping, "bench", DAY, Scope(), sync_run.silent)
         house.ledger.release(plan.run)
         before = requests.get(f"{url}/_stats", timeout=60).json()[name]["calls"]
         started, busy = time.perf_counter(), time.process_time()
-        error = story.deliver_run(house, "bench", mapping)
+        error = sync_run.deliver_run(house, "bench", mapping)
         seconds, delivery = time.perf_counter() - started, time.process_time() - busy
         if error is not None:
             raise error
         calls = requests.get(f"{url}/_stats", timeout=60).json()[name]["calls"] - before
-        (answer,) = story.answer(house, "bench")
+        (answer,) = sync_run.answer(house, "bench")
         assert answer["outcomes"]["delivered"] == size, answer
         if not connector:
             return Measured(seconds, calls, delivery, 0.0, 0.0)

@@ -19,12 +19,14 @@ from typing import Any
 
 import duckdb
 
-from connectors.base import Match
-from sync import mapping as mapping_files
-from sync import rendering, workspace
-from sync.diff import Diff, Row, Scope
-from sync.ledger import Bound, Ledger, Record, Standing
-from sync.planning import CHANGED_FEW, MEMORY, know, shape
+from connectors.types import Match
+from heatsync.ledger import Bound, Ledger, Record, Standing
+from heatsync.sync.compare.diff import Diff
+from heatsync.sync.compare.types import Row, Scope
+from heatsync.sync.mapping import files as mapping_files
+from heatsync.sync.mapping import query
+from heatsync.sync.plan import CHANGED_FEW, MEMORY, know, shape
+from heatsync.workspace import config
 
 DAY = date(2026, 1, 31)
 SIZES = (10_000, 100_000, 1_000_000)
@@ -85,7 +87,7 @@ def measure(records: int) -> list[dict[str, Any]]:
                 ":memory:", config={"memory_limit": MEMORY, "temp_directory": f"{home}/tmp"}
             ) as con:
                 con.execute("SET preserve_insertion_order = false")
-                rendered = rendering.render(mapping, of, con, DAY)
+                rendered = query.render(mapping, of, con, DAY)
                 diff = Diff(con, shape(mapping, rendered))
                 diff.desire(rendered.sql)
                 diff.stand(ledger.settled(bound), ledger.unsettled(bound), time.time(), scope)
@@ -140,7 +142,7 @@ def _first(match: tuple[Match, ...]) -> str | None:
     return match[0].value if match else None
 
 
-def _workspace(home: Path, records: int) -> workspace.Workspace:
+def _workspace(home: Path, records: int) -> config.Workspace:
     (home / "mappings/profiles").mkdir(parents=True)
     (home / "tmp").mkdir()
     (home / "heatsync.yml").write_text(
@@ -152,12 +154,12 @@ def _workspace(home: Path, records: int) -> workspace.Workspace:
         + "".join(f"  - {{event: E{n}, weight: {n}}}\n" for n in range(1, 7))
     )
     (home / "mappings/contacts.yml").write_text(MAPPING)
-    of = workspace.load(home)
+    of = config.load(home)
     write_snapshot(of, records, changed=False)
     return of
 
 
-def write_snapshot(of: workspace.Workspace, records: int, changed: bool) -> None:
+def write_snapshot(of: config.Workspace, records: int, changed: bool) -> None:
     snapshot, traits = of.snapshot("health", "user", DAY), of.traits("user", DAY)
     snapshot.parent.mkdir(parents=True, exist_ok=True)
     traits.parent.mkdir(parents=True, exist_ok=True)

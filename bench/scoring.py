@@ -22,8 +22,9 @@ from pathlib import Path
 import duckdb
 
 from bench import handwritten, product_log
-from sync import snapshots, workspace
-from sync.opening import MEMORY
+from heatsync.snapshots import run as snapshot_run
+from heatsync.source.tables import MEMORY
+from heatsync.workspace import config
 
 SIZES = (2_000_000, 20_000_000)
 REPEAT = 3
@@ -94,12 +95,12 @@ def prepare(folder: Path, events: int) -> product_log.Made:
 def run(name: str, folder: Path) -> Run:
     """One of the three, in this process."""
     steps: Mapping[str, tuple[float, float]] = {}
-    made = workspace.load(folder)
+    made = config.load(folder)
     clock, processors = time.perf_counter(), time.process_time()
     if name == "by hand":
         steps = handwritten.write(folder, DAY, MEMORY)
     else:
-        snapshots.score(made, [DAY if name == "full" else product_log.LAST])
+        snapshot_run.score(made, [DAY if name == "full" else product_log.LAST])
     seconds, used = time.perf_counter() - clock, time.process_time() - processors
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return Run(seconds, used, max(resource.getrusage(kind).ru_maxrss for kind in kinds) / 1024, steps)
@@ -107,7 +108,7 @@ def run(name: str, folder: Path) -> Run:
 
 def differing(folder: Path) -> dict[str, tuple[int, int]]:
     """Of users and of accounts: the rows, and how many of them are not the same or stand in another place."""
-    made = workspace.load(folder)
+    made = config.load(folder)
     found = {}
     for entity in ("user", "account"):
         ours, theirs = made.snapshot("health", entity, DAY), handwritten.path(folder, entity)

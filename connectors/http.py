@@ -14,8 +14,9 @@ from typing import Any
 
 import tenacity
 
-from connectors.base import Quota, Throttle, Unauthorized, Unavailable
-from connectors.pace import PATIENCE, later
+from connectors.destination import Quota, Throttle
+from connectors.errors import Unauthorized, Unavailable
+from connectors.rate_limit import PATIENCE, later
 
 ATTEMPTS = 4
 

@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 
-from connectors import hubspot, intercom, salesforce, segment
-from connectors.base import Vendor
+from connectors import segment
+from connectors.destination import Vendor
+from connectors.hubspot import destination as hubspot
+from connectors.intercom import destination as intercom
+from connectors.salesforce import destination as salesforce
 
 VENDORS: Mapping[str, Vendor] = {
     each.type: each for each in (segment.VENDOR, intercom.VENDOR, hubspot.VENDOR, salesforce.VENDOR)

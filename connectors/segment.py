@@ -20,31 +20,23 @@ from datetime import date, datetime
 from functools import cache
 from typing import Any
 
-from connectors.base import (
+from connectors.destination import Limits, ObjectKind, Setting, Throttle, Vendor, trait_name
+from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, Unavailable
+from connectors.http import Answer, Line, Lost, retry_after, words
+from connectors.types import (
     Account,
     Batch,
     Change,
-    ConfigurationError,
     Entity,
     FieldType,
     Found,
-    Limits,
     Lookup,
-    Misunderstood,
     NewField,
-    ObjectKind,
     Outcome,
     RemoteField,
-    Setting,
     Status,
-    Throttle,
-    Unauthorized,
-    Unavailable,
     Value,
-    Vendor,
-    trait_name,
 )
-from connectors.http import Answer, Line, Lost, retry_after, words
 
 HOSTS = {"us": "https://api.segment.io", "eu": "https://events.eu1.segmentapis.com"}
 TIMEOUT = (5.0, 30.0)

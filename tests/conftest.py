@@ -13,7 +13,7 @@ from clocks import Clock
 from examples import examples
 
 if TYPE_CHECKING:
-    from sandbox.server import Running
+    from heatsync.sandbox.server import Running
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in the background with Ctrl-C ignored, and whoever is started from there inherits it.
@@ -64,7 +64,7 @@ def clock() -> Clock:
 @pytest.fixture
 def aged(clock: Clock) -> "Iterator[Running]":
     """A sandbox in which time passes when a test says so."""
-    from sandbox.server import running
+    from heatsync.sandbox.server import running
 
     with running(quotas=False, clock=clock) as server:
         yield server
@@ -73,7 +73,7 @@ def aged(clock: Clock) -> "Iterator[Running]":
 @pytest.fixture
 def sandbox() -> "Iterator[Running]":
     """The four destinations, simulated, empty, without quotas."""
-    from sandbox.server import running
+    from heatsync.sandbox.server import running
 
     with running(quotas=False) as server:
         yield server

@@ -7,10 +7,10 @@ from pathlib import Path
 from celery import Celery
 from celery.schedules import crontab
 
-from connectors.base import ConfigurationError, HeatsyncError
-from sync import mapping as mapping_files
-from sync import workspace as workspace_files
-from sync.workspace import Workspace
+from connectors.errors import ConfigurationError, HeatsyncError
+from heatsync.sync.mapping import files as mapping_files
+from heatsync.workspace import config as workspace_files
+from heatsync.workspace.config import Workspace
 
 SWEEP_SECONDS = float(os.environ.get("HEATSYNC_SWEEP_SECONDS", "15"))
 """How often the ledger is asked what is due and was not rung for."""

@@ -14,15 +14,19 @@ from typing import Any
 from celery import shared_task
 from celery.schedules import crontab
 
-from connectors.base import ConfigurationError, HeatsyncError
-from sync import snapshots, story, turns, verdicts
-from sync import workspace as workspace_files
-from sync.diff import Scope
-from sync.fields import Mapping
-from sync.house import House, keeping, owner
-from sync.ledger import Run
+from connectors.errors import ConfigurationError, HeatsyncError
+from heatsync.analysis import backtest_verdicts
+from heatsync.ledger import Run
+from heatsync.snapshots import run as snapshot_run
+from heatsync.sync import run as sync_run
+from heatsync.sync.compare.types import Scope
+from heatsync.sync.context import House
+from heatsync.sync.leases import keeping, owner
+from heatsync.sync.mapping.model import Mapping
+from heatsync.workspace import config as workspace_files
+from worker import batch_loop
 from worker.application import SWEEP_SECONDS, place
-from worker.limiter import shared
+from worker.redis_limiter import shared
 
 log = logging.getLogger("heatsync")
 
@@ -78,21 +82,21 @@ def doorbell(name: str) -> Callable[[Callable[..., None]], Any]:
 def score() -> None:
     """Score the last complete day, then ring for the mappings that wait for it. Twice is harmless."""
     here = house()
-    as_of = snapshots.last_complete_day(here.workspace)
+    as_of = snapshot_run.last_complete_day(here.workspace)
     with _once(here, _scoring(as_of)) as first:
         if not first or here.ledger.scored(as_of.isoformat()) is not None:
             return
         try:
-            scored = snapshots.score(here.workspace, [as_of])
+            scored = snapshot_run.score(here.workspace, [as_of])
         except HeatsyncError as error:
             # The lock of the failure is the pause until the next try.
             here.ledger.lock(_failed(as_of), owner("failed"), RETRY_SECONDS)
-            story.alarm(here, f"heatsync could not score {as_of}: {error.told}")
+            sync_run.alarm(here, f"heatsync could not score {as_of}: {error.told}")
             raise
         here.ledger.mark_scored(as_of.isoformat())
-    for note in (*scored.notes, *verdicts.marks(here.workspace)):
+    for note in (*scored.notes, *backtest_verdicts.marks(here.workspace)):
         log.warning("%s", note)
-    story.forget(here, as_of)
+    sync_run.forget(here, as_of)
     rows = {f"{s.profile} {s.entity}": s.rows for s in scored.snapshots if s.date == as_of}
     log.info("scored %s: %s", as_of, rows)
     _ring_due(here, as_of)
@@ -102,20 +106,20 @@ def score() -> None:
 def plan(mapping: str) -> None:
     """Plan a mapping for the last complete day, if that is scored and not planned yet; ring for its batches."""
     here = house()
-    as_of = snapshots.last_complete_day(here.workspace)
+    as_of = snapshot_run.last_complete_day(here.workspace)
     chosen = here.mappings.get(mapping)
     if chosen is None:
         return
     with _once(here, f"task plan {mapping}") as first:
         if not first or not _to_plan(here, chosen, as_of):
             return
-        told = story.plan_one(here, chosen, _run(here, mapping, as_of), as_of, Scope(), story.silent)
+        told = sync_run.plan_one(here, chosen, _run(here, mapping, as_of), as_of, Scope(), sync_run.silent)
     if told.error is not None:
         log.error("%s: %s", mapping, told.error.told)
     if told.plan is not None and told.plan.run.state == "held":
         _let_go(here, told.plan.run)
     if told.run is not None or told.error is not None:
-        story.alert(here, told.name, mapping)
+        sync_run.alert(here, told.name, mapping)
 
 
 @doorbell("heatsync.deliver")
@@ -131,12 +135,12 @@ def deliver(batch: str) -> None:
         if not first:
             return
         started = time.monotonic()
-        turn = turns.take(here, run, mapping)
+        turn = batch_loop.take(here, run, mapping)
         here.ledger.add_calls(run, mapping, 0, time.monotonic() - started)
     for error in turn.told:
         log.warning("%s: %s", batch, error.told)
     if turn.ended or turn.stopped:
-        story.alert(here, run, mapping)
+        sync_run.alert(here, run, mapping)
     following = here.ledger.next_in_lane(*lane)
     if following is not None:
         _ring(here, [following])
@@ -150,7 +154,7 @@ def deliver(batch: str) -> None:
 def sweep() -> None:
     """Ring again for whatever is due and was lost: the scoring, plans, releases and batches."""
     here = house()
-    as_of = snapshots.last_complete_day(here.workspace)
+    as_of = snapshot_run.last_complete_day(here.workspace)
     here.bury_the_dead()
     for run in here.ledger.runs():
         if run.state == "held" and not run.cause and time.time() - run.created_at > SOON:
@@ -202,7 +206,7 @@ def _run(here: House, mapping: str, as_of: date) -> str:
     scored = repr(here.ledger.scored(as_of.isoformat()))
     morning = f"{as_of:%Y%m%d}-{hashlib.sha256(scored.encode()).hexdigest()[:6]}"
     tried = any(run.mapping == mapping for run in here.ledger.runs(morning))
-    return story.new_run(as_of) if tried else morning
+    return sync_run.new_run(as_of) if tried else morning
 
 
 def _ring_due(here: House, as_of: date) -> None:

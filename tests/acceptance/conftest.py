@@ -10,7 +10,7 @@ from warm import Warm, warm
 from warmed import MAPPING, PROFILE, Warmed
 from workshop import END, workshop
 
-from sandbox.server import Running, running
+from heatsync.sandbox.server import Running, running
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ import psycopg
 import yaml
 from psycopg import sql
 
-from sync import workspace
-from sync.workspace import Workspace
+from heatsync.workspace import config
+from heatsync.workspace.config import Workspace
 
 KINDS = {
     "VARCHAR": "text",
@@ -95,7 +95,7 @@ def stocked(database: str) -> Stocked:
 
 
 def look(folder: Path) -> Workspace:
-    reading = workspace.look(folder, vendors={})
+    reading = config.look(folder, vendors={})
     reading.problems.raise_if_any()
     assert reading.workspace is not None
     return reading.workspace

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from warmed import MAPPING, Warmed, contacts, failures, refused, rows
 
-from sandbox import crm
+from heatsync.sandbox.demo_data import crm
 
 FIELDS = "mappings/hubspot-contacts.yml"
 

@@ -16,7 +16,7 @@ from examples import TIMES
 from three_models import Row, compare, some
 from worlds import World, written
 
-from sync.workspace import Workspace
+from heatsync.workspace.config import Workspace
 
 FEW, MANY = "Order", "Large order"
 BUSY, LAST = date(1997, 5, 11), date(1998, 6, 30)

@@ -12,7 +12,7 @@ import pytest
 from test_daily_job import plain, users
 from workshop import END, HEATSYNC, Workshop, calls, workshop
 
-from sandbox.server import Running, running
+from heatsync.sandbox.server import Running, running
 
 UPSERT = """\
 version: 1

@@ -11,8 +11,8 @@ from warm import Warm
 from warmed import Warmed
 from workshop import END, Workshop, calls, copied, workshop
 
-from sandbox import crm
-from sandbox.server import Running, running
+from heatsync.sandbox.demo_data import crm
+from heatsync.sandbox.server import Running, running
 
 PLAIN = {
     "hubspot-contacts": "destination: hubspot\nobject: contacts\nmatch: {email: email}\ncreate_fields: true\n"

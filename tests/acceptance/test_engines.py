@@ -22,11 +22,11 @@ from stocked import READER, Stocked, asking, look, stocked
 from test_scoring_everything import Case, cases
 from worlds import World, written
 
-from connectors.base import ConfigurationError
-from sandbox import product
-from sync import snapshots
-from sync.opening import connected
-from sync.workspace import Workspace
+from connectors.errors import ConfigurationError
+from heatsync.sandbox.demo_data import product
+from heatsync.snapshots import run as snapshot_run
+from heatsync.source.tables import connected
+from heatsync.workspace.config import Workspace
 
 END = date(2026, 11, 22)
 ENTITIES = ("user", "account")
@@ -119,7 +119,7 @@ def database(postgres_database: str) -> Stocked:
 
 def rows(made: Workspace, name: str, entity: str, day: date, without: tuple[str, ...] = ()) -> dict[str, str]:
     """A snapshot, each row to the last digit."""
-    table = pq.read_table(snapshots.locate(made, name, entity, day)).drop_columns(list(without))
+    table = pq.read_table(snapshot_run.locate(made, name, entity, day)).drop_columns(list(without))
     return {row[f"{entity}_id"]: repr(row) for row in table.to_pylist()}
 
 
@@ -232,11 +232,11 @@ def test_every_model_scores_alike_from_files_and_from_postgresql(
     files = made_of_product(tmp_path / "files", PREPARED.get(variant))
     tables = database.copy(files, tmp_path / "tables", {"properties": "jsonb", **FOLDERS[variant]})
     days = [END]
-    told = [snapshots.score(made, days) for made in (files, tables)]
+    told = [snapshot_run.score(made, days) for made in (files, tables)]
     assert differences(files, tables, days) == []
     assert told[0].ignored == told[1].ignored
     assert told[0].ignored["duplicate_event_id"] > 0
-    members = pq.read_table(snapshots.locate(tables, "weighted", "user", END), columns=["audiences"])
+    members = pq.read_table(snapshot_run.locate(tables, "weighted", "user", END), columns=["audiences"])
     assert {key for row in members["audiences"].to_pylist() for key in row} >= {
         "busy_weighted",
         "rising_weighted",
@@ -258,7 +258,7 @@ def test_every_world_is_scored_alike_from_files_and_from_postgresql(database: St
             files = written(Path(folder) / "files", world, trees, own)
             tables = database.copy(files, Path(folder) / "tables", {"properties": "jsonb"})
             for each in (files, tables):
-                snapshots.score(each, list(world.days))
+                snapshot_run.score(each, list(world.days))
             assert differences(files, tables, list(world.days)) == []
 
     law()
@@ -271,7 +271,7 @@ def test_a_morning_reads_the_last_days_again_and_is_as_if_everything_had_been_re
     files = made_of_product(tmp_path / "files")
     tables = database.copy(files, tmp_path / "tables", {"properties": "jsonb"})
     yesterday = END - timedelta(days=1)
-    snapshots.score(tables, [yesterday])
+    snapshot_run.score(tables, [yesterday])
     late = datetime(END.year, END.month, END.day - 1, 11, tzinfo=UTC)
     with psycopg.connect(database.owner) as connection, duckdb.connect() as con:
         table = tables.source.events[0].table
@@ -289,10 +289,10 @@ def test_a_morning_reads_the_last_days_again_and_is_as_if_everything_had_been_re
         con.execute(f"INSERT INTO events FROM '{files.folder}/events.parquet'")
         con.execute(f"COPY events TO '{files.folder}/events.parquet'")
     for made in (files, tables):
-        snapshots.score(made, [END])
+        snapshot_run.score(made, [END])
     assert differences(files, tables, [END], without=("level_previous", "level_changed_on")) == []
     shutil.rmtree(tables.state)
-    snapshots.score(tables, [END])
+    snapshot_run.score(tables, [END])
     assert differences(files, tables, [END]) == []
 
 
@@ -304,8 +304,8 @@ def test_postgresql_is_only_read(tmp_path: Path, database: Stocked) -> None:
         address=replace(files.source.address, text=database.owner),
     )
     before = state(database)
-    snapshots.score(tables, [END])
-    snapshots.score(tables, [END])
+    snapshot_run.score(tables, [END])
+    snapshot_run.score(tables, [END])
     assert state(database) == before
     with connected(tables) as connection:
         assert connection.raw_sql("SHOW transaction_read_only").fetchone() == ("on",)
@@ -364,22 +364,22 @@ def engine(
 
 def refusal(made: Workspace) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        snapshots.score(made, [END])
+        snapshot_run.score(made, [END])
     return str(caught.value)
 
 
 def test_views_and_materialised_views_are_read(happened: Workspace) -> None:
-    snapshots.score(happened, [END])
+    snapshot_run.score(happened, [END])
     assert set(rows(happened, "p", "user", END)) == {"u1"}
     seen = engine(happened.folder, happened.source.engine, "{table: shop.seen}")
-    snapshots.score(seen, [END])
+    snapshot_run.score(seen, [END])
     assert set(rows(seen, "p", "user", END)) == {"u1"}
 
 
 def test_a_schema_may_stand_in_the_address(happened: Workspace) -> None:
     address = happened.source.engine.replace("?", "/shop?")
     made = engine(happened.folder, address, "{table: seen}")
-    snapshots.score(made, [END])
+    snapshot_run.score(made, [END])
     assert set(rows(made, "p", "user", END)) == {"u1"}
 
 
@@ -523,7 +523,7 @@ def test_texts_are_sorted_and_compared_alike_in_any_collation(tmp_path: Path, da
         files, tmp_path / "tables", {"user_id": words, "account_id": words, "event": words}
     )
     for made in (files, tables):
-        snapshots.score(made, [END])
+        snapshot_run.score(made, [END])
     assert differences(files, tables, [END]) == []
     assert set(rows(tables, "p", "user", END)) == {"B", "Z"}
 
@@ -544,8 +544,8 @@ def test_columns_that_no_file_could_hold_come_as_text(happened: Workspace, datab
     made = engine(
         happened.folder, happened.source.engine + "'\n  users: {table: shop.people}\n  time_zone: 'UTC"
     )
-    snapshots.score(made, [END])
-    path = snapshots.traits(made, "user", END)
+    snapshot_run.score(made, [END])
+    path = snapshot_run.traits(made, "user", END)
     assert path is not None
     (row,) = pq.read_table(path).to_pylist()
     assert row["mood"] == "glad"

@@ -15,8 +15,8 @@ import yaml
 from expected import IF_EMPTY, METRICS, SPECS, Demo, Fields, Record, Spec, held, otherwise, spell, stale
 from workshop import END, Answered, Workshop, workshop
 
-from sandbox import crm
-from sandbox.server import running
+from heatsync.sandbox.demo_data import crm
+from heatsync.sandbox.server import running
 
 MADE = {"hubspot-companies": {"heatsync_trend"}, "intercom-contacts": {"engagement_trend", "is_new"}}
 """Fields that are not there yet, and that `create_fields` has to make."""

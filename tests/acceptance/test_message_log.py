@@ -10,8 +10,8 @@ import pytest
 from three_models import Row, compare, some
 from worlds import World, written
 
-from sandbox import collegemsg
-from sync.workspace import Workspace
+from heatsync.sandbox.demo_data import collegemsg
+from heatsync.workspace.config import Workspace
 
 STARTED, SENT = collegemsg.STARTED, collegemsg.SENT
 BUSY, LAST = date(2004, 6, 10), date(2004, 10, 25)

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 import pytest
 from workshop import Answered, Workshop
 
-from sandbox import collegemsg, crm
-from sandbox.server import running
+from heatsync.sandbox.demo_data import collegemsg, crm
+from heatsync.sandbox.server import running
 
 BUSY = date(2004, 5, 20)
 LAST = date(2004, 10, 25)

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from workshop import CELERY, Workshop, calls, copied, workshop
 
-from sandbox import crm
-from sandbox.server import running
+from heatsync.sandbox.demo_data import crm
+from heatsync.sandbox.server import running
 
 PATIENCE = 200.0
 
@@ -30,7 +30,7 @@ def yesterday(zone: str) -> date:
 @pytest.fixture
 def shops(tmp_path: Path) -> Iterator[tuple[Workshop, Workshop]]:
     """The same workspace twice, each with a sandbox of its own; data up to yesterday."""
-    from sandbox import product
+    from heatsync.sandbox.demo_data import product
 
     with running(quotas=False) as one, running(quotas=False) as two:
         first = workshop(tmp_path / "one", one, users=60, days=60)

@@ -11,8 +11,8 @@ import tiny
 from examples import TIMES
 from worlds import World
 
-from sync import snapshots
-from sync.workspace import Workspace
+from heatsync.snapshots import run as snapshot_run
+from heatsync.workspace.config import Workspace
 
 Row = dict[str, Any]
 
@@ -26,9 +26,9 @@ def compare(
     log: World, scored: Workspace, profiles: Mapping[str, Row], name: str, day: date
 ) -> Mapping[str, Row]:
     """Every column of every user; answers the rows by user."""
-    path = snapshots.locate(scored, name, "user", day)
+    path = snapshot_run.locate(scored, name, "user", day)
     if not path.exists():
-        snapshots.score(scored, [day])
+        snapshot_run.score(scored, [day])
     made = {row["user_id"]: row for row in pq.read_table(path).to_pylist()}
     expected = reference.score(log.events, log.users, log.accounts, profiles[name], log.zone, day)
     differences = tiny.differences({"user": made, "account": {}}, expected)

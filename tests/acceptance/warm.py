@@ -67,7 +67,7 @@ def _serve() -> None:
     import gc
     import importlib
 
-    from console import commands
+    from heatsync.cli import commands
 
     for name in READ:
         importlib.import_module(name)

@@ -10,9 +10,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from console import template
-from sandbox import product
-from sandbox.server import Running
+from heatsync.cli import init_template
+from heatsync.sandbox.demo_data import product
+from heatsync.sandbox.server import Running
 
 END = date(2026, 10, 31)
 """The last day of the data, and the day that is scored."""
@@ -96,7 +96,7 @@ class Workshop:
 
 def workshop(folder: Path, sandbox: Running, users: int = 120, days: int = 100) -> Workshop:
     """The demo's workspace, smaller, with data that ends on END."""
-    template.write(folder)
+    init_template.write(folder)
     product.write(folder / "data", users=users, days=days, end=END)
     return Workshop(folder, sandbox)
 

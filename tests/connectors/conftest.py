@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox.server import Running, running
+from heatsync.sandbox.server import Running, running
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ import yaml
 from openapi_schema_validator import OAS30Validator
 from scripted import Asked, Said, answering
 
-from sandbox.server import Running
+from heatsync.sandbox.server import Running
 
 DESCRIPTION = Path(__file__).with_name("data") / "intercom-2.14.yaml"
 KNOWN = re.compile(

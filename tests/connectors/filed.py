@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 
-from connectors.base import Batch, Destination, Note, Outcome, Underway
+from connectors.destination import Destination
+from connectors.errors import Underway
+from connectors.types import Batch, Note, Outcome
 
 
 @dataclass

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from connectors.base import Quota
+from connectors.destination import Quota
 
 
 @dataclass(frozen=True)

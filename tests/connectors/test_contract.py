@@ -12,27 +12,12 @@ import pytest
 from filed import pushed
 from scripted import Asked, Said, Watched, answering
 
-from connectors.base import (
-    Batch,
-    Change,
-    ConfigurationError,
-    Destination,
-    FieldType,
-    HeatsyncError,
-    Kind,
-    Lookup,
-    Match,
-    Misunderstood,
-    NewField,
-    Outcome,
-    Status,
-    Unauthorized,
-    Unavailable,
-    Value,
-)
+from connectors.destination import Destination
+from connectors.errors import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
 from connectors.registry import VENDORS
-from sandbox.quotas import Limits
-from sandbox.server import Running, running
+from connectors.types import Batch, Change, FieldType, Kind, Lookup, Match, NewField, Outcome, Status, Value
+from heatsync.sandbox.quotas import Limits
+from heatsync.sandbox.server import Running, running
 
 SECRET = "sk-4711-very-secret"
 PERSON = "ada.lovelace@example.com"

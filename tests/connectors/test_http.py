@@ -2,7 +2,8 @@
 
 import pytest
 
-from connectors.base import Quota, Unauthorized, Unavailable
+from connectors.destination import Quota
+from connectors.errors import Unauthorized, Unavailable
 from connectors.http import ATTEMPTS, PATIENCE, Answer, Line, Lost, retry_after, words
 
 

@@ -11,11 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import HANG_UP, Asked, Said, Watched, answering
 
-from connectors.base import (
+from connectors.errors import ConfigurationError, Unauthorized, Unavailable
+from connectors.http import Answer
+from connectors.hubspot.client import wait
+from connectors.hubspot.destination import VENDOR, HubSpot
+from connectors.hubspot.records import decode, encode
+from connectors.types import (
     Account,
     Batch,
     Change,
-    ConfigurationError,
     Entity,
     FieldType,
     Found,
@@ -25,15 +29,9 @@ from connectors.base import (
     NewField,
     Outcome,
     Status,
-    Unauthorized,
-    Unavailable,
     Value,
 )
-from connectors.http import Answer
-from connectors.hubspot import VENDOR, HubSpot
-from connectors.hubspot_records import decode, encode
-from connectors.hubspot_wire import wait
-from sandbox.server import Running
+from heatsync.sandbox.server import Running
 
 TOKEN = "pat-eu1-4711"
 FIELDS = {

@@ -11,10 +11,10 @@ import pytest
 from clocks import Clock
 from scripted import Asked, Said, Watched, answering
 
-from connectors.base import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
-from connectors.hubspot import HubSpot
-from sandbox.hubspot_account import LIFETIME
-from sandbox.server import Running
+from connectors.errors import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
+from connectors.hubspot.destination import HubSpot
+from heatsync.sandbox.hubspot.account import LIFETIME
+from heatsync.sandbox.server import Running
 
 SECRETS = {"client_secret": "client-sk-4711", "refresh_token": "acme:refresh-4711"}
 APP = {"client_id": "app-1", **SECRETS}

@@ -10,29 +10,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import HANG_UP, Asked, Said, Watched, answering
 
-from connectors import intercom
-from connectors.base import (
+from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, Unavailable
+from connectors.http import Answer
+from connectors.intercom import destination as intercom
+from connectors.intercom.destination import Intercom
+from connectors.intercom.records import decode, encode
+from connectors.types import (
     Batch,
     Change,
-    ConfigurationError,
     Entity,
     FieldType,
     Found,
     Kind,
     Lookup,
     Match,
-    Misunderstood,
     NewField,
     Outcome,
     Status,
-    Unauthorized,
-    Unavailable,
     Value,
 )
-from connectors.http import Answer
-from connectors.intercom import Intercom
-from connectors.intercom_records import decode, encode
-from sandbox.server import Running
+from heatsync.sandbox.server import Running
 
 TOKEN = "dG9rOjQ3MTE="
 SCORE, SEEN, LEVEL = "Accoil_Health_Score", "Accoil_Health_LastActive", "Accoil_Health_Level"
@@ -617,8 +614,8 @@ def test_what_was_limited_is_asked_again() -> None:
 
 
 def test_the_quota_of_a_small_workspace_is_kept(sandbox: Running) -> None:
-    from sandbox.quotas import Limits
-    from sandbox.server import running
+    from heatsync.sandbox.quotas import Limits
+    from heatsync.sandbox.server import running
 
     with running(limits=Limits(intercom=3)) as small:
         small.seed({"intercom": {"contacts": [{"id": f"5f{n}"} for n in range(5)]}})

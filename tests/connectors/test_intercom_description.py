@@ -16,7 +16,7 @@ from described import KNOWN, described, faults
 from scripted import Asked
 from test_contract import INTERCOM_COMPANIES, INTERCOM_CONTACTS, Case
 
-from sandbox.server import Running
+from heatsync.sandbox.server import Running
 
 VERSION = {"intercom-version": "2.14", "content-type": "application/json"}
 

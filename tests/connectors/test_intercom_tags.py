@@ -7,8 +7,9 @@ from described import KNOWN, faults
 from scripted import Asked, Said, Watched, answering
 from test_intercom import SCORE, change, find, lookup, push, refusal, seed, workspace
 
-from connectors.base import Batch, Change, FieldType, Kind, Outcome, Status, Unauthorized, Unavailable
-from sandbox.server import Running
+from connectors.errors import Unauthorized, Unavailable
+from connectors.types import Batch, Change, FieldType, Kind, Outcome, Status
+from heatsync.sandbox.server import Running
 
 VIP, QUIET = "tag:VIP", "tag:Quiet ones"
 IS = FieldType.BOOLEAN

@@ -8,10 +8,10 @@ import pytest
 from filed import pushed
 from scripted import Watched
 
-from connectors.base import Batch, Change, Kind, Match, Outcome, Status
 from connectors.registry import VENDORS
-from sandbox.faults import Faults
-from sandbox.server import Running, running
+from connectors.types import Batch, Change, Kind, Match, Outcome, Status
+from heatsync.sandbox.faults import Faults
+from heatsync.sandbox.server import Running, running
 
 SETTINGS = {
     "hubspot": {"token": "pat-4711"},

@@ -7,21 +7,11 @@ from typing import Any
 import pytest
 from scripted import Asked, Said, Watched, answering
 
-from connectors.base import (
-    Batch,
-    Change,
-    Destination,
-    FieldType,
-    Kind,
-    Lookup,
-    Match,
-    Outcome,
-    Status,
-    Unavailable,
-    Value,
-)
+from connectors.destination import Destination
+from connectors.errors import Unavailable
 from connectors.registry import VENDORS
-from sandbox.server import Running
+from connectors.types import Batch, Change, FieldType, Kind, Lookup, Match, Outcome, Status, Value
+from heatsync.sandbox.server import Running
 
 SETTINGS: Mapping[str, Mapping[str, str]] = {
     "hubspot": {"token": "pat-4711"},

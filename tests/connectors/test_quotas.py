@@ -7,14 +7,18 @@ from typing import Any
 import pytest
 from scripted import Watched
 
-from connectors import hubspot_wire, intercom, salesforce_session
-from connectors.base import Lookup, Match, Quota, Unavailable
+from connectors.destination import Quota
+from connectors.errors import Unavailable
 from connectors.http import Answer
-from connectors.hubspot import HubSpot
-from connectors.pace import Memory, Pace
-from connectors.salesforce import Salesforce
-from sandbox.quotas import Limits
-from sandbox.server import Running, running
+from connectors.hubspot import client
+from connectors.hubspot.destination import HubSpot
+from connectors.intercom import destination as intercom
+from connectors.rate_limit import Memory, Pace
+from connectors.salesforce import session
+from connectors.salesforce.destination import Salesforce
+from connectors.types import Lookup, Match
+from heatsync.sandbox.quotas import Limits
+from heatsync.sandbox.server import Running, running
 
 DAY_SPENT = 3600.0
 SESSION = {"session_id": "default:s3ss10n", "instance_url": "https://acme.my.salesforce.com"}
@@ -35,8 +39,8 @@ def test_hubspot_names_its_window_and_what_is_left_of_the_day(left: str, daily: 
         x_hubspot_ratelimit_interval_milliseconds="10000",
         x_hubspot_ratelimit_daily_remaining=daily,
     )
-    assert hubspot_wire.quota(said) == Quota(110, 10.0, wait)
-    assert hubspot_wire.quota(answer()) is None
+    assert client.quota(said) == Quota(110, 10.0, wait)
+    assert client.quota(answer()) is None
 
 
 def test_intercom_names_the_calls_of_ten_seconds_and_when_they_return() -> None:
@@ -62,8 +66,8 @@ def test_intercom_names_the_calls_of_ten_seconds_and_when_they_return() -> None:
 )
 def test_salesforce_tells_how_much_of_the_last_day_is_used(said: str, wait: float) -> None:
     """REST guide, 2026: `Sforce-Limit-Info`."""
-    assert salesforce_session.quota(answer(sforce_limit_info=said)) == Quota(wait=wait)
-    assert salesforce_session.quota(answer()) is None
+    assert session.quota(answer(sforce_limit_info=said)) == Quota(wait=wait)
+    assert session.quota(answer()) is None
 
 
 ASKED_AGAIN = r" It is asked again from 20\d\d-\d\d-\d\d \d\d:\d\d UTC on\.$"

@@ -11,27 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import HANG_UP, Asked, Said, Watched, answering
 
-from connectors.base import (
+from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, Unavailable
+from connectors.salesforce.destination import METRICS, NAME_LENGTH, VENDOR, Salesforce
+from connectors.salesforce.records import QUERY_LENGTH, decode, described, encode, queries, quoted, whole_id
+from connectors.types import (
     Batch,
     Change,
-    ConfigurationError,
     Entity,
     FieldType,
     Found,
     Kind,
     Lookup,
     Match,
-    Misunderstood,
     Outcome,
     Status,
-    Unauthorized,
-    Unavailable,
     Value,
 )
-from connectors.salesforce import METRICS, NAME_LENGTH, VENDOR, Salesforce
-from connectors.salesforce_records import QUERY_LENGTH, decode, described, encode, queries, quoted, whole_id
-from sandbox import soql
-from sandbox.server import Running
+from heatsync.sandbox.salesforce import soql
+from heatsync.sandbox.server import Running
 
 SECRET = "E1D2-4711-SECRET"
 APP = {"domain": "acme.my", "consumer_key": "key", "consumer_secret": SECRET}

@@ -18,26 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import Asked, Said, Watched, answering
 
-from connectors import salesforce_bulk as bulk
-from connectors.base import (
-    Batch,
-    Change,
-    Files,
-    Kind,
-    Limits,
-    Match,
-    Misunderstood,
-    Note,
-    Outcome,
-    Status,
-    Unauthorized,
-    Underway,
-    Value,
-)
-from connectors.salesforce import Salesforce
-from connectors.salesforce_records import Item, item
-from sandbox.quotas import Limits as Quotas
-from sandbox.server import Running, running
+from connectors.destination import Files, Limits
+from connectors.errors import Misunderstood, Unauthorized, Underway
+from connectors.salesforce import bulk_jobs as bulk
+from connectors.salesforce.destination import Salesforce
+from connectors.salesforce.records import Item, item
+from connectors.types import Batch, Change, Kind, Match, Note, Outcome, Status, Value
+from heatsync.sandbox.quotas import Limits as Quotas
+from heatsync.sandbox.server import Running, running
 
 APP = {"domain": "acme.my", "consumer_key": "key", "consumer_secret": "E1D2-4711-SECRET"}
 FIELDS = {

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 import pytest
 from scripted import Asked, Said, Watched, answering
 
-from connectors.base import Batch, Change, ConfigurationError, FieldType, Kind, NewField, Status
-from connectors.salesforce import Salesforce
-from sandbox.server import Running
+from connectors.errors import ConfigurationError
+from connectors.salesforce.destination import Salesforce
+from connectors.types import Batch, Change, FieldType, Kind, NewField, Status
+from heatsync.sandbox.server import Running
 
 ONE = "001000000000001AAA"
 SET = "0PS000000000001AAA"

@@ -14,28 +14,25 @@ from hypothesis import strategies as st
 from scripted import HANG_UP, Asked, Said, Watched, answering
 
 from connectors import segment
-from connectors.base import (
+from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, Unavailable
+from connectors.http import ATTEMPTS
+from connectors.segment import Segment
+from connectors.types import (
     Account,
     Batch,
     Change,
-    ConfigurationError,
     Entity,
     FieldType,
     Found,
     Kind,
     Lookup,
     Match,
-    Misunderstood,
     NewField,
     Outcome,
     Status,
-    Unauthorized,
-    Unavailable,
     Value,
 )
-from connectors.http import ATTEMPTS
-from connectors.segment import Segment
-from sandbox.server import Running
+from heatsync.sandbox.server import Running
 
 KEY = "wk-4711-secret"
 TAKEN = Said(200, {"success": True})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from sandbox.server import Running, running
+from heatsync.sandbox.server import Running, running
 
 _numbers = count(1)
 

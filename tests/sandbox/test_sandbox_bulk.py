@@ -6,9 +6,9 @@ import io
 import pytest
 import requests
 
-from sandbox.faults import Faults
-from sandbox.quotas import Limits
-from sandbox.server import running
+from heatsync.sandbox.faults import Faults
+from heatsync.sandbox.quotas import Limits
+from heatsync.sandbox.server import running
 
 FIELDS = {
     "Heatsync_Id__c": {"type": "string", "length": 64, "externalId": True, "unique": True},

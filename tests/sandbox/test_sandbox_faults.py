@@ -5,9 +5,9 @@ import re
 import pytest
 import requests
 
-from console.commands import app
-from sandbox.faults import ALL, KINDS, Faults, parse
-from sandbox.server import running
+from heatsync.cli.commands import app
+from heatsync.sandbox.faults import ALL, KINDS, Faults, parse
+from heatsync.sandbox.server import running
 
 CONTACTS = {
     "hubspot": {"contacts": [{"id": str(n), "properties": {"email": f"u{n}@x.com"}} for n in range(10)]},

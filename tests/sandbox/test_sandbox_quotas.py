@@ -5,8 +5,8 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.quotas import Limits, Window, admit
-from sandbox.server import running
+from heatsync.sandbox.quotas import Limits, Window, admit
+from heatsync.sandbox.server import running
 
 
 @pytest.fixture

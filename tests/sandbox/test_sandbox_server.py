@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from sandbox.server import running
+from heatsync.sandbox.server import running
 
 ANYONE = {"Authorization": "Bearer x"}
 

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.soql import Comparison, Logic, Malformed, Order, Query, fields_of, keys, matcher, parse
+from heatsync.sandbox.salesforce.soql import (
+    Comparison,
+    Logic,
+    Malformed,
+    Order,
+    Query,
+    fields_of,
+    keys,
+    matcher,
+    parse,
+)
 
 ROWS = [
     {"Id": "1", "Name": "Acme", "Score": 7.0, "On": "2026-11-22", "At": "2026-11-22T05:00:00.000+0000"},

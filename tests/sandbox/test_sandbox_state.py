@@ -5,8 +5,8 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.app import create
-from sandbox.state import Row, Table, World, fold, number_of
+from heatsync.sandbox.app import create
+from heatsync.sandbox.state import Row, Table, World, fold, number_of
 
 DOCUMENTED = {
     "hubspot": {

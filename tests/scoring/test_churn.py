@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring import churn
-from scoring.churn import Estimate
+from heatsync.scoring.compute import churn_levels
+from heatsync.scoring.compute.churn_levels import Estimate
 
 Row = tuple[int, bool]
 UNIT = 10**9
@@ -30,14 +30,14 @@ def estimated(con: duckdb.DuckDBPyConnection, rows: Sequence[Row]) -> Estimate:
             "INSERT INTO training SELECT unnest(?), unnest(?)",
             [list(each) for each in zip(*rows, strict=True)],
         )
-    return churn.estimate(con, "training")
+    return churn_levels.estimate(con, "training")
 
 
 def fenced(con: duckdb.DuckDBPyConnection, values: Sequence[int], low: Fraction) -> Fraction:
     con.execute("CREATE OR REPLACE TEMP TABLE everybody (e BIGINT)")
     if values:
         con.execute("INSERT INTO everybody SELECT unnest(?)", [list(values)])
-    return churn.upper(con, "everybody", low)
+    return churn_levels.upper(con, "everybody", low)
 
 
 def percentile(values: Sequence[int], percent: int) -> Fraction:
@@ -207,9 +207,9 @@ def low(value: Fraction | int | None, fallback: bool = False) -> Estimate:
 
 
 def test_the_lower_bound_is_the_median_of_the_last_four_weeks() -> None:
-    assert churn.lower([low(1), low(9), low(2), low(4)]) == 3
-    assert churn.lower([low(1), low(2)]) == Fraction(3, 2)
-    assert churn.lower(
+    assert churn_levels.lower([low(1), low(9), low(2), low(4)]) == 3
+    assert churn_levels.lower([low(1), low(2)]) == Fraction(3, 2)
+    assert churn_levels.lower(
         [
             low(None),
             low(None),
@@ -217,21 +217,23 @@ def test_the_lower_bound_is_the_median_of_the_last_four_weeks() -> None:
             low(8),
         ]
     ) == Fraction(13, 2)
-    assert churn.lower([low(None)]) is None
-    assert churn.lower([]) is None
+    assert churn_levels.lower([low(None)]) is None
+    assert churn_levels.lower([]) is None
 
 
 def in_force(
     con: duckdb.DuckDBPyConnection, estimates: Sequence[Estimate], values: Sequence[int]
-) -> churn.Bounds:
+) -> churn_levels.Bounds:
     fenced(con, values, Fraction(0))
-    return churn.bounds(con, estimates, "everybody")
+    return churn_levels.bounds(con, estimates, "everybody")
 
 
 def test_both_bounds_of_a_day_come_from_its_weeks_and_its_last_sunday(con: duckdb.DuckDBPyConnection) -> None:
     values = [0, *range(1, 9), 100]
-    assert in_force(con, [low(1), low(2)], values) == churn.Bounds(Fraction(3, 2), Fraction(13), False)
-    assert in_force(con, [low(1), low(40)], values) == churn.Bounds(Fraction(41, 2), Fraction(100), False)
+    assert in_force(con, [low(1), low(2)], values) == churn_levels.Bounds(Fraction(3, 2), Fraction(13), False)
+    assert in_force(con, [low(1), low(40)], values) == churn_levels.Bounds(
+        Fraction(41, 2), Fraction(100), False
+    )
 
 
 def test_a_fallback_is_told_when_the_last_week_was_one(con: duckdb.DuckDBPyConnection) -> None:
@@ -243,15 +245,15 @@ def test_before_anything_can_be_learnt_the_lower_quartile_of_the_sunday_stands_i
     con: duckdb.DuckDBPyConnection,
 ) -> None:
     for estimates in ([], [low(None, fallback=True)] * 4):
-        assert in_force(con, estimates, [0, *range(1, 9), 100]) == churn.Bounds(
+        assert in_force(con, estimates, [0, *range(1, 9), 100]) == churn_levels.Bounds(
             Fraction(3), Fraction(13), True
         )
-        assert in_force(con, estimates, [0, 0]) == churn.Bounds(None, None, True)
+        assert in_force(con, estimates, [0, 0]) == churn_levels.Bounds(None, None, True)
 
 
 @given(st.integers(0, 40_000))
 def test_the_estimates_of_a_day_are_of_the_last_four_sundays(day: int) -> None:
-    days = churn.estimate_days(day)
+    days = churn_levels.estimate_days(day)
     assert len(days) == 4
     assert [late - early for early, late in pairwise(days)] == [7, 7, 7]
     assert day - 7 < days[-1] <= day
@@ -259,12 +261,12 @@ def test_the_estimates_of_a_day_are_of_the_last_four_sundays(day: int) -> None:
 
 
 def test_an_estimate_looks_at_four_months_of_which_the_outcome_is_known() -> None:
-    days = churn.training_days(1000, first=0)
+    days = churn_levels.training_days(1000, first=0)
     assert (len(days), days[0], days[-1]) == (17, 858, 970)
     assert {late - early for early, late in pairwise(days)} == {7}
 
 
 def test_an_estimate_reaches_back_as_far_as_the_events() -> None:
-    assert churn.training_days(1000, first=940) == (970,)
-    assert churn.training_days(1000, first=941) == ()
-    assert churn.training_days(1000, first=933) == (963, 970)
+    assert churn_levels.training_days(1000, first=940) == (970,)
+    assert churn_levels.training_days(1000, first=941) == ()
+    assert churn_levels.training_days(1000, first=933) == (963, 970)

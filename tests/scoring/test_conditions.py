@@ -9,10 +9,29 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from scoring import terms
-from scoring.comparisons import OPERATORS, Comparison
-from scoring.conditions import Written, WrittenFilter, meaning, parse, parse_filter, parse_where, walk
-from scoring.terms import All, Condition, Duration, Events, LevelChange, Member, Not, Time, Trait, Users
+from heatsync.scoring.definition import condition_types
+from heatsync.scoring.definition.comparisons import OPERATORS, Comparison
+from heatsync.scoring.definition.condition_parser import (
+    Written,
+    WrittenFilter,
+    meaning,
+    parse,
+    parse_filter,
+    parse_where,
+    walk,
+)
+from heatsync.scoring.definition.condition_types import (
+    All,
+    Condition,
+    Duration,
+    Events,
+    LevelChange,
+    Member,
+    Not,
+    Time,
+    Trait,
+    Users,
+)
 
 
 def tree(text: str) -> Any:
@@ -51,7 +70,7 @@ def test_what_was_typed_stays_what_was_typed() -> None:
 
 def test_all_any_and_not_nest() -> None:
     found = read("{all: [{any: [{audience: a}, {not: {audience: b}}]}, {audience: c}]}")
-    assert found == All((terms.Any((Member("a"), Not(Member("b")))), Member("c")))
+    assert found == All((condition_types.Any((Member("a"), Not(Member("b")))), Member("c")))
     assert [route for route, part in walk(found) if isinstance(part, Member)] == [
         ("all", 0, "any", 0),
         ("all", 0, "any", 1, "not"),
@@ -291,7 +310,7 @@ def test_every_condition_of_the_manual_can_be_read(written: str) -> None:
 def test_the_manual_has_every_kind_of_condition_and_every_operator() -> None:
     assert len(manual()) >= 20
     kinds = {type(part) for written in manual() for _, part in walk(read(written))}
-    assert kinds >= {All, terms.Any, Not, Trait, Events, Time, Users, LevelChange, Member}
+    assert kinds >= {All, condition_types.Any, Not, Trait, Events, Time, Users, LevelChange, Member}
     assert all(f"`{operator}" in MANUAL for operator in OPERATORS)
 
 

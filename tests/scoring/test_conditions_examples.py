@@ -11,11 +11,11 @@ import pytest
 import yaml
 from judged_worlds import PROFILE, World, fill, found, midnight, scope
 
-from scoring import audiences
-from scoring.conditions import parse
-from scoring.judging import Measure, Refused, faults, judge
-from scoring.profile import Profile
-from scoring.terms import All, Condition, Duration, Member, Not
+from heatsync.scoring.compute.condition_sql import Measure, Refused, faults, judge
+from heatsync.scoring.definition import audiences, builtin_audiences
+from heatsync.scoring.definition.condition_parser import parse
+from heatsync.scoring.definition.condition_types import All, Condition, Duration, Member, Not
+from heatsync.scoring.definition.profile import Profile
 
 DAY = date(2026, 10, 26)
 """The day after clocks went back in Berlin."""
@@ -58,7 +58,8 @@ def read(text: str) -> Condition:
 def who(of: World, entity: str, text: str | Condition, own: Mapping[str, Condition] | None = None) -> str:
     """The keys of those that a condition holds for, in one text."""
     known = {
-        kind: {each.key: each.condition for each in audiences.builtin(PROFILE, kind)} | dict(own or {})
+        kind: {each.key: each.condition for each in builtin_audiences.builtin(PROFILE, kind)}
+        | dict(own or {})
         for kind in ("user", "account")
     }
     condition = read(text) if isinstance(text, str) else text
@@ -286,7 +287,9 @@ def test_every_built_in_audience_means_what_it_says() -> None:
     of = world(rows, rows, events)
     expected = {"user": BUILTIN, "account": {**BUILTIN, "multi_user_accounts": "first"}}
     for entity, keys in expected.items():
-        made = {each.key: who(of, entity, each.condition) for each in audiences.builtin(PROFILE, entity)}
+        made = {
+            each.key: who(of, entity, each.condition) for each in builtin_audiences.builtin(PROFILE, entity)
+        }
         assert made == keys
 
 
@@ -526,9 +529,9 @@ def test_touchpoints_have_no_tiers() -> None:
 
 def test_all_of_an_entity_are_in_the_order_of_their_keys() -> None:
     own = (
-        audiences.Audience("zebra", "Zebra", "user", True, All(()), own=True),
-        audiences.Audience("aardvark", "Aardvark", "user", True, Not(All(())), own=True),
-        audiences.Audience("beaver", "Beaver", "account", True, All(()), own=True),
+        builtin_audiences.Audience("zebra", "Zebra", "user", True, All(()), own=True),
+        builtin_audiences.Audience("aardvark", "Aardvark", "user", True, Not(All(())), own=True),
+        builtin_audiences.Audience("beaver", "Beaver", "account", True, All(()), own=True),
     )
     found = [each.key for each in audiences.of(PROFILE, "user", own)]
     assert found[0] == "aardvark"

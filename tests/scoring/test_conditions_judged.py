@@ -11,9 +11,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from judged_worlds import DAYS, LEVELS, NAMES, ZONES, Truth, World, fill, found, midnight, scope
 
-from scoring.comparisons import NUMERIC, Comparison
-from scoring.judging import judge
-from scoring.terms import All, Any, Condition, Duration, Events, LevelChange, Member, Not, Time, Trait, Users
+from heatsync.scoring.compute.condition_sql import judge
+from heatsync.scoring.definition.comparisons import NUMERIC, Comparison
+from heatsync.scoring.definition.condition_types import (
+    All,
+    Any,
+    Condition,
+    Duration,
+    Events,
+    LevelChange,
+    Member,
+    Not,
+    Time,
+    Trait,
+    Users,
+)
 
 
 @pytest.fixture(scope="module")

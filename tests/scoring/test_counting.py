@@ -7,9 +7,9 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from scoring import calendar, counting
-from scoring.comparisons import Comparison
-from scoring.plan import Thing
+from heatsync.scoring.compute import calendar, source_counts
+from heatsync.scoring.compute.compiled_profile import Thing
+from heatsync.scoring.definition.comparisons import Comparison
 
 DAY = date(2026, 4, 5)
 
@@ -33,5 +33,5 @@ def test_a_value_that_is_not_a_number_is_taken_for_a_missing_one(
     )
     thing = Thing(0, "Paid", ("Paid",), (("value", Comparison(operator, value)),))  # type: ignore[arg-type]
     bounds = calendar.bounds(DAY, DAY, ZoneInfo("UTC"))
-    counted = counting.special(thing, ibis.memtable(rows), bounds).to_pyarrow().to_pylist()
+    counted = source_counts.special(thing, ibis.memtable(rows), bounds).to_pyarrow().to_pylist()
     assert [row["n"] for row in counted] == [fitting]

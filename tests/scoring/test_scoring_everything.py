@@ -22,8 +22,8 @@ from profiles_of_all_kinds import Tree, profiles
 from reference.rules import Rules
 from worlds import World, worlds, written
 
-from sync import snapshots
-from sync.workspace import Workspace
+from heatsync.snapshots import run as snapshot_run
+from heatsync.workspace.config import Workspace
 
 ENTITIES = ("user", "account")
 MODELS = ("weighted", "kpi", "engagement")
@@ -69,7 +69,7 @@ def disagreements(case: Case) -> list[Difference]:
     world, trees, own = case
     with tempfile.TemporaryDirectory() as folder:
         made = written(Path(folder), world, trees, own)
-        snapshots.score(made, list(world.days))
+        snapshot_run.score(made, list(world.days))
         found: list[Difference] = []
         for name, tree in trees.items():
             expected = reference.snapshots(
@@ -88,7 +88,7 @@ def disagreements(case: Case) -> list[Difference]:
 
 
 def stored(made: Workspace, name: str, entity: str, day: date) -> dict[str, dict[str, Any]]:
-    table = pq.read_table(snapshots.locate(made, name, entity, day))
+    table = pq.read_table(snapshot_run.locate(made, name, entity, day))
     return {row[f"{entity}_id"]: row for row in table.to_pylist()}
 
 

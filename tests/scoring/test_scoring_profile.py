@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from scoring.audiences import builtin, keys
-from scoring.profile import Profile
-from scoring.scalars import snake
+from heatsync.scoring.definition.audiences import keys
+from heatsync.scoring.definition.builtin_audiences import builtin
+from heatsync.scoring.definition.profile import Profile
+from heatsync.scoring.definition.value_types import snake
 
 EVENTS = [{"event": f"Event {number}", "weight": str(number)} for number in range(1, 7)]
 TREE: dict[str, Any] = {"version": "1", "name": "Health", "events": EVENTS}

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from scoring import audiences
-from scoring.comparisons import Comparison
-from scoring.conditions import Not, Trait
-from scoring.profile import Decay, Profile
-from scoring.touchpoints import DEFAULTS
+from heatsync.scoring.definition import audiences
+from heatsync.scoring.definition.comparisons import Comparison
+from heatsync.scoring.definition.condition_parser import Not, Trait
+from heatsync.scoring.definition.profile import Decay, Profile
+from heatsync.scoring.definition.touchpoints import DEFAULTS
 
 Row = Mapping[str, Any]
 HEAD: dict[str, Any] = {"version": "1", "name": "Health"}

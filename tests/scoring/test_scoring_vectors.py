@@ -13,9 +13,9 @@ from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring import benchmarks, scores, worth
-from scoring.plan import NANO, Plan
-from scoring.profile import Profile
+from heatsync.scoring.compute import benchmarks, scores, weighting
+from heatsync.scoring.compute.compiled_profile import NANO, Plan
+from heatsync.scoring.definition.profile import Profile
 
 DAY = date(2026, 4, 5)
 RAW = [475, 89, 101, 7, 3, 21, 2, 149, 223, 1, 13, 9, 37]
@@ -75,7 +75,7 @@ def test_the_documented_scores_come_out(kind: str, expected: list[int]) -> None:
         con.execute("CREATE TABLE user_raw (day BIGINT, key INTEGER, part INTEGER, raw BIGINT)")
         con.executemany(
             "INSERT INTO user_raw VALUES (7, ?, ?, ?)",
-            [[n, worth.WHOLE, raw * NANO] for n, raw in enumerate(RAW)],
+            [[n, weighting.WHOLE, raw * NANO] for n, raw in enumerate(RAW)],
         )
         scores.score(con, plan, "user", {7: {0: 208.2}}, [])
         found = con.execute("SELECT score FROM user_scored ORDER BY key").fetchall()

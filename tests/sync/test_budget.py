@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from stories import CONTACTS, HEATSYNC, Stage, numbered, planned
 
-from connectors.base import Unavailable
-from connectors.hubspot import HubSpot
-from sandbox.server import Running
-from sync import story, turns
+from connectors.errors import Unavailable
+from connectors.hubspot.destination import HubSpot
+from heatsync.sandbox.server import Running
+from heatsync.sync import run as sync_run
+from worker import batch_loop
 
 CAPPED = HEATSYNC.replace('{token: "${HUBSPOT_TOKEN}"', '{token: "${HUBSPOT_TOKEN}", requests_per_day: 6')
 
@@ -50,7 +51,7 @@ def test_a_spent_budget_leaves_the_rest_due_and_says_when_it_goes_on(
     code = ended.code
     while code == 3:
         today = (f"day {next(days)}", midnight)
-        monkeypatch.setattr("sync.house.House._today", lambda _, today=today: today)
+        monkeypatch.setattr("heatsync.sync.context.House._today", lambda _, today=today: today)
         code = stage.sync().code
         assert stage.calls() <= 6
     assert stage.roles() == numbered(8)
@@ -61,7 +62,7 @@ def test_a_worker_asks_for_no_other_batch_of_a_run_that_has_to_wait_for_tomorrow
 ) -> None:
     with stage.house() as house:
         planned(house, "m", "r")
-        turn = turns.take(house, "r", "m")
+        turn = batch_loop.take(house, "r", "m")
         assert turn.stopped
         (error,) = turn.told
         assert isinstance(error, Unavailable)
@@ -69,14 +70,14 @@ def test_a_worker_asks_for_no_other_batch_of_a_run_that_has_to_wait_for_tomorrow
         when = house.ledger.next_due("r", "m")
         assert when is not None
         assert when > datetime.now().timestamp()
-        (answer,) = story.answer(house, "r")
+        (answer,) = sync_run.answer(house, "r")
         assert (answer["state"], answer["cause"]) == ("ready", str(error))
 
 
 def test_being_limited_burns_no_attempt(stage: Stage) -> None:
     with stage.house() as house:
         planned(house, "m", "r")
-        turns.take(house, "r", "m")
+        batch_loop.take(house, "r", "m")
         house.ledger.put_off("r", "m", 0.0, "")
         with house.ledger.writing() as connection:
             connection.exec_driver_sql("UPDATE batches SET not_before = 0")

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from stories import CONTACTS, DAY, USERS, Killed, Stage, numbered, planned, unattended
 
-from connectors.base import Batch, Kind, Outcome, Status
-from connectors.hubspot import HubSpot
+from connectors.hubspot.destination import HubSpot
 from connectors.segment import Segment
-from sandbox.server import Running
-from sync import delivery, planning, story
-from sync.diff import Scope
-from sync.ledger import Bound, Ledger
+from connectors.types import Batch, Kind, Outcome, Status
+from heatsync.ledger import Bound, Ledger
+from heatsync.sandbox.server import Running
+from heatsync.sync import deliver
+from heatsync.sync import plan as planning
+from heatsync.sync import run as sync_run
+from heatsync.sync.compare.types import Scope
 
 CHEERS = "destination: segment\nobject: accounts\nfields: {plan: account.plan}\n"
 INTERCOM = """\
@@ -230,7 +232,7 @@ def test_a_look_up_of_one_mapping_does_not_undo_what_another_delivers_meanwhile(
 
         def slowly(bound: Bound, records: Any) -> None:
             for batch in house.ledger.due_batches("ra"):
-                assert delivery.deliver(house, batch).state == "done"
+                assert deliver.deliver(house, batch).state == "done"
             real(bound, records)
 
         monkeypatch.setattr(house.ledger, "remember_records", slowly)
@@ -272,10 +274,10 @@ def test_a_batch_taken_while_a_new_run_begins_does_not_arrive_after_it(
         monkeypatch.setattr(house.ledger, "supersede", a_worker_is_faster)
         with monkeypatch.context() as patch:
             patch.setattr(house, "rest", the_worker_gets_on)
-            plan = planning.plan(house, house.mappings["m"], "fresh", DAY, Scope(), story.silent)
+            plan = planning.plan(house, house.mappings["m"], "fresh", DAY, Scope(), sync_run.silent)
         assert house.ledger.owners() == set(), "the plan waited until the worker was through"
         assert house.ledger.release(plan.run)
-        assert story.deliver_run(house, "fresh", house.mappings["m"]) is None
+        assert sync_run.deliver_run(house, "fresh", house.mappings["m"]) is None
     assert stage.roles()["u1"] == "FRESH"
 
 
@@ -377,7 +379,7 @@ def test_a_record_that_always_rests_in_the_lock_of_another_ends_the_run_and_stay
 
     with monkeypatch.context() as patch:
         patch.setattr(HubSpot, "push", locked)
-        patch.setattr(story, "STANDSTILL", 0.2)
+        patch.setattr(sync_run, "STANDSTILL", 0.2)
         ended = stage.sync()
     assert ended.code == 3
     assert ended.only["state"] == "failed"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from sync.guards import Facts, Thresholds, reasons
+from heatsync.sync.guards import Facts, Thresholds, reasons
 
 CALM = Facts(
     approved="m",

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from stories import CONTACTS, Stage, numbered
 
-from connectors.base import Unavailable
-from connectors.hubspot import HubSpot
-from sandbox.server import Running
-from sync import planning
+from connectors.errors import Unavailable
+from connectors.hubspot.destination import HubSpot
+from heatsync.sandbox.server import Running
+from heatsync.sync import plan
 
 INTERCOM = """\
 destination: intercom
@@ -48,7 +48,7 @@ def test_a_field_that_somebody_deletes_is_made_again(stage: Stage, monkeypatch: 
     stage.contacts("u1", "u2")
     stage.users({"u1": "new", "u2": "newer"})
     assert stage.sync().code == 1
-    monkeypatch.setattr(planning, "SCHEMA_SECONDS", 0.0)
+    monkeypatch.setattr(plan, "SCHEMA_SECONDS", 0.0)
     assert stage.sync().code == 0
     assert stage.roles("made") == {"u1": "new", "u2": "newer"}
 
@@ -63,7 +63,7 @@ def test_records_that_wait_for_a_field_cost_nothing_until_it_is_there(
     stage.calls()
     assert stage.sync().code == 0
     assert stage.calls() == 0
-    monkeypatch.setattr(planning, "SCHEMA_SECONDS", 0.0)
+    monkeypatch.setattr(plan, "SCHEMA_SECONDS", 0.0)
     for _ in range(2):
         ended = stage.sync()
         assert (ended.code, ended.outcomes) == (0, {})

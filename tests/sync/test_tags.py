@@ -7,10 +7,14 @@ import pytest
 from file_workspaces import write
 from stories import DAY, HEATSYNC, Killed, Stage, planned
 
-from sandbox.server import Running
-from sync import explaining, live, mapping, planning, story
-from sync.diff import Scope
-from sync.ledger import Ledger
+from heatsync.analysis import explain
+from heatsync.ledger import Ledger
+from heatsync.sandbox.server import Running
+from heatsync.sync import live_check
+from heatsync.sync import plan as planning
+from heatsync.sync import run as sync_run
+from heatsync.sync.compare.types import Scope
+from heatsync.sync.mapping import files as mapping_files
 
 CONTACTS = """\
 destination: intercom
@@ -62,7 +66,7 @@ def tags(stage: Stage, object: str = "contacts") -> dict[str, list[str]]:
 
 def problems(folder: Path, text: str, **more: str) -> list[str]:
     files = {"mappings/m.yml": HEAD + text, **{f"mappings/{name}.yml": said for name, said in more.items()}}
-    return list(mapping.check(write(folder, files, HEATSYNC)).problems)
+    return list(mapping_files.check(write(folder, files, HEATSYNC)).problems)
 
 
 # -- what may be written --------------------------------------------------------------------------------------
@@ -71,7 +75,7 @@ def problems(folder: Path, text: str, **more: str) -> list[str]:
 def test_every_audience_that_is_shipped_is_a_tag_by_its_name(stage: Stage) -> None:
     stage.mapping("m", CONTACTS)
     stage.mapping("c", COMPANIES)
-    made = mapping.load(stage.opened())
+    made = mapping_files.load(stage.opened())
     assert {field.name for field in made["m"].fields} == {
         "tier", "tag:Quiet ones", *(f"tag:{name}" for name in SHIPPED)
     }  # fmt: skip
@@ -119,7 +123,7 @@ def test_another_condition_or_another_audience_is_another_meaning(stage: Stage) 
 
     def meaning(own: str) -> str:
         stage.mappings[AUDIENCES] = own
-        return mapping.load(stage.opened())["m"].meaning
+        return mapping_files.load(stage.opened())["m"].meaning
 
     said = meaning(OWN)
     assert meaning(OWN.replace("kept:", "spared:")) == said, "that one is not shipped"
@@ -201,7 +205,7 @@ def test_the_calls_for_fields_and_tags_are_foretold(stage: Stage) -> None:
     with stage.house() as house:
         foretold = planned(house, "m", "r1").calls
         stage.calls()
-        assert story.deliver_run(house, "r1", house.mappings["m"]) is None
+        assert sync_run.deliver_run(house, "r1", house.mappings["m"]) is None
     assert foretold == stage.calls()
     assert foretold > 120 + 4
 
@@ -288,7 +292,7 @@ def test_tags_are_no_attributes_that_are_made_or_missed(stage: Stage) -> None:
     stage.sandbox.seed({"intercom": {"contacts": [{"id": "c1", "external_id": "u1"}]}})
     members(stage, u1=["quiet"])
     with stage.house() as house:
-        found = live.inspect(house, house.mappings["m"])
+        found = live_check.inspect(house, house.mappings["m"])
         assert (found.problems, found.compared) == ((), 3)
         assert not any("tag:" in note for note in found.notes)
         assert [new.name for new in planned(house, "m", "r1", release=False).new_fields] == ["tier"]
@@ -302,10 +306,12 @@ def test_a_tag_is_planned_and_explained_like_a_field(stage: Stage) -> None:
     seed(stage, 1)
     members(stage, u1=["quiet"])
     with stage.house() as house:
-        plan = planning.plan(house, house.mappings["m"], "r1", DAY, Scope(), story.silent, keep=False, show=9)
+        plan = planning.plan(
+            house, house.mappings["m"], "r1", DAY, Scope(), sync_run.silent, keep=False, show=9
+        )
         (change,) = [row.change for row in plan.shown]
         assert (change.fields["tag:Quiet ones"], change.before["tag:Quiet ones"]) == (True, False)
-        (payload,) = explaining.payloads(house, "user", "u1", DAY)
+        (payload,) = explain.payloads(house, "user", "u1", DAY)
         assert (payload.wants["tag:Quiet ones"], payload.wants["tag:New"]) == (True, False)
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from connectors.base import Quota, Unavailable
-from connectors.pace import PATIENCE, Book, Budget, Memory, Pace, Page, Wish
-from sync.ledger import Ledger
-from worker.limiter import RedisBook, shared
+from connectors.destination import Quota
+from connectors.errors import Unavailable
+from connectors.rate_limit import PATIENCE, Book, Budget, Memory, Pace, Page, Wish
+from heatsync.ledger import Ledger
+from worker.redis_limiter import RedisBook, shared
 
 CHILD = """
 import sys, time

@@ -12,14 +12,16 @@ import pytest
 from celery import Celery, current_app
 from stories import CONTACTS, DAY, HEATSYNC, USERS, Stage, numbered, planned
 
-from connectors.base import Unavailable
-from connectors.hubspot import HubSpot
-from sandbox.server import Running
-from sync import alerts, snapshots, story, turns
-from sync.diff import Scope
-from sync.house import House
-from sync.ledger import tables
-from worker import tasks
+from connectors.errors import Unavailable
+from connectors.hubspot.destination import HubSpot
+from heatsync.ledger import tables
+from heatsync.operations import alerts
+from heatsync.sandbox.server import Running
+from heatsync.snapshots import run as snapshot_run
+from heatsync.sync import run as sync_run
+from heatsync.sync.compare.types import Scope
+from heatsync.sync.context import House
+from worker import batch_loop, tasks
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def at_work(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     """The house of a worker on the morning after the day that the snapshots are of; all is scored."""
     stage.mapping("m", USERS)
     stage.users(numbered(2))
-    monkeypatch.setattr(snapshots, "last_complete_day", lambda _workspace: DAY)
+    monkeypatch.setattr(snapshot_run, "last_complete_day", lambda _workspace: DAY)
     with stage.house() as house:
         monkeypatch.setattr(tasks, "house", lambda: house)
         house.ledger.mark_scored(DAY.isoformat())
@@ -68,7 +70,7 @@ def older(house: House, seconds: float) -> None:
 def approved(house: House) -> None:
     """The mapping was let through once."""
     planned(house, "m", "first")
-    assert story.deliver_run(house, "first", house.mappings["m"]) is None
+    assert sync_run.deliver_run(house, "first", house.mappings["m"]) is None
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/Santiago", "Pacific/Kiritimati"])
@@ -120,13 +122,13 @@ def test_a_plan_that_waits_for_approval_is_left_to_wait(at_work: House, rung: li
 def test_two_messages_for_one_mapping_make_one_plan(
     at_work: House, rung: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = story.plan_one
+    real = sync_run.plan_one
 
-    def while_planning(*arguments: Any) -> story.Told:
+    def while_planning(*arguments: Any) -> sync_run.Told:
         tasks.plan("m")
         return real(*arguments)
 
-    monkeypatch.setattr(story, "plan_one", while_planning)
+    monkeypatch.setattr(sync_run, "plan_one", while_planning)
     tasks.plan("m")
     tasks.plan("m")
     assert [run.state for run in at_work.ledger.runs()] == ["held"]
@@ -181,9 +183,9 @@ def test_a_trial_by_hand_does_not_take_the_place_of_the_plan_of_the_day(
     at_work: House, rung: list[tuple[str, ...]]
 ) -> None:
     chosen = at_work.chosen([])
-    story.sync(at_work, chosen, DAY, Scope(only="u1"), lambda _plan: True)
+    sync_run.sync(at_work, chosen, DAY, Scope(only="u1"), lambda _plan: True)
     assert tasks._to_plan(at_work, chosen[0], DAY)
-    story.sync(at_work, chosen, DAY, Scope(), lambda _plan: True)
+    sync_run.sync(at_work, chosen, DAY, Scope(), lambda _plan: True)
     assert not tasks._to_plan(at_work, chosen[0], DAY)
 
 
@@ -207,7 +209,7 @@ def test_one_worker_at_a_time_delivers_to_an_object_and_rings_for_what_is_left(
     assert at_work.ledger.due_batches("r", "m") == [batch]
     at_work.ledger.unlock(lane, "another@elsewhere:1")
     with monkeypatch.context() as patch:
-        patch.setattr(turns, "take", lambda *_: turns.Turn())
+        patch.setattr(batch_loop, "take", lambda *_: batch_loop.Turn())
         tasks.deliver(batch)
     assert rung == [("deliver", batch)], "the turn ended before the batch was done"
     tasks.deliver(batch)

@@ -12,11 +12,11 @@ from typing import Any
 
 from celery import Celery
 
-from connectors.base import Change, FieldType, Kind, Match
-from sandbox.server import Running, running
-from sync import workspace
-from sync.house import House
-from sync.ledger import Planned, Run
+from connectors.types import Change, FieldType, Kind, Match
+from heatsync.ledger import Planned, Run
+from heatsync.sandbox.server import Running, running
+from heatsync.sync.context import House
+from heatsync.workspace import config
 
 CELERY = str(Path(sys.executable).with_name("celery"))
 RECORDS = 25
@@ -127,7 +127,7 @@ def _filled(case: Case, folder: Path, url: str, batches: int) -> list[str]:
         (folder / f"mappings/{object}.yml").write_text(
             f"version: 1\ndestination: {case.name}\nobject: {object}\nprofile: health\nfields: {{{case.field}: score}}\n"
         )
-    with House(workspace.load(folder), environ={f"HEATSYNC_{case.name.upper()}_URL": url}) as house:
+    with House(config.load(folder), environ={f"HEATSYNC_{case.name.upper()}_URL": url}) as house:
         return [_run(case, house, object, batches) for object in case.objects]
 
 

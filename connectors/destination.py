@@ -1,0 +1,219 @@
+"""What a destination is: its protocol, its limits, and its vendor as data."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from connectors.types import (
+    Account,
+    Batch,
+    Entity,
+    FieldType,
+    Found,
+    Lookup,
+    NewField,
+    Note,
+    Outcome,
+    RemoteField,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """How a vendor takes many changes as one file: runs of more than `above`, up to `records` of them at once.
+
+    `calls` is what one file takes, as far as that can be foretold.
+    """
+
+    above: int
+    records: int
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one call may hold and how often one may call.
+
+    `batch` is how many changes are handed over at once where that is not one call's worth.
+    """
+
+    records: int
+    lookups: int
+    calls: int
+    seconds: float
+    concurrency: int = 1
+    bytes: int | None = None
+    record_bytes: int | None = None
+    batch: int | None = None
+    files: Files | None = None
+
+    @property
+    def handed_over(self) -> int:
+        """Changes that one `push` is given."""
+        return self.batch or self.records
+
+    def filed(self, changes: int) -> bool:
+        """Whether a run of so many changes goes in files."""
+        return self.files is not None and changes > self.files.above
+
+    def cut(self, changes: int) -> int:
+        """Changes that one `push` is given in a run of so many; those of a file are cut evenly."""
+        if self.files is None or not self.filed(changes):
+            return self.handed_over
+        return -(-changes // -(-changes // self.files.records))
+
+    def foretold(self, changes: int, filed: bool) -> int:
+        """Calls that so many changes of one kind in one `push`, or their file, take where nothing goes wrong."""
+        if filed and self.files is not None and changes:
+            return self.files.calls
+        return -(-changes // self.records)
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a vendor says of its quota beside an answer: `calls` in `seconds`, and how long to `wait` if none is left.
+
+    `spent` says which one is used up and when there is room again, where that is not a matter of seconds.
+    """
+
+    calls: int | None = None
+    seconds: float = 10.0
+    wait: float = 0.0
+    spent: str = field(default="", compare=False)
+
+
+class Throttle(Protocol):
+    """The quota of one destination and credential, shared by whoever uses it."""
+
+    def acquire(self) -> None:
+        """Wait for the right to make one call. Raises what is to end the work when nothing is to be begun any more."""
+
+    def pause(self, seconds: float) -> None:
+        """Nobody calls for so long."""
+
+    def told(self, quota: Quota) -> None:
+        """What the vendor says of its quota: whoever shares this keeps to it."""
+
+    def part(self, name: str, calls: int, seconds: float) -> "Throttle":
+        """A quota that the vendor counts by itself, shared by the same people."""
+
+
+class Destination(Protocol):
+    """One account of one vendor, opened with one credential."""
+
+    limits: Limits
+    host: str
+    """Where it is reached, to be shown before anything is written."""
+
+    def close(self) -> None:
+        """End its connections."""
+
+    def account(self) -> Account:
+        """Who is it? One call where the vendor can tell. Raises Unauthorized, Unavailable, Misunderstood."""
+
+    def fields(self, object: str) -> Mapping[str, RemoteField] | None:
+        """The fields of an object by name; None where the vendor cannot be read."""
+
+    def room(self, object: str) -> int | None:
+        """How many more fields of one's own the object can get; None where the vendor does not tell.
+
+        Raises ConfigurationError where heatsync may make none.
+        """
+
+    def lacking(self, object: str, fields_too: bool) -> Sequence[str]:
+        """The rights, in the vendor's words, that the credential has not and that writing records needs, or making
+        `fields_too`; none where the vendor does not tell."""
+
+    def archived(self, object: str) -> Mapping[str, RemoteField]:
+        """Fields that somebody put away over there, by name: `create_fields` brings one back if it `takes` the type."""
+
+    def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
+        """Make the fields that are missing. Raises ConfigurationError with the vendor's reason."""
+
+    def find(
+        self, object: str, lookups: Sequence[Lookup], fields: Mapping[str, FieldType]
+    ) -> Iterator[Found]:
+        """Exactly one `Found` per lookup, in any order, in the fewest calls. The first unique hit counts."""
+
+    def push(self, batch: Batch) -> Iterator[Outcome | Note]:
+        """Exactly one `Outcome` per change, as they are earned, and whatever is to be noted in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A key of a destination in heatsync.yml; whoever has `options` takes these only."""
+
+    required: bool = False
+    secret: bool = False
+    default: str | None = None
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectKind:
+    """An object of a vendor: what we score for it, and how it is found when a mapping does not say.
+
+    `match` pairs their key field with our column, in order. `mode` is the default.
+    `keys` are the key fields that the vendor can look up by; None when any field may serve.
+    """
+
+    entity: Entity
+    match: tuple[tuple[str, str], ...]
+    keys: frozenset[str] | None = None
+    lag: float = 0.0
+    """Seconds within which a look-up may not find a record that was just made, and nothing else keeps it single."""
+    named_by: str = ""
+    """The field by which people know a record, where one is made without it all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """What a destination's type is and can, as data; `connect` is where its SDK is imported."""
+
+    type: str
+    title: str
+    settings: Mapping[str, Setting]
+    objects: Mapping[str, ObjectKind]
+    connect: Callable[[Mapping[str, str], Throttle, Callable[[], None]], Destination]
+    """settings (resolved), throttle, and what is told of every request made."""
+    spell: Callable[[str, str, str, Entity], str]
+    """(prefix, score name, metric, entity) -> their name for a standard trait."""
+    readable: bool = True
+    any_object: bool = False
+    lag: float = 0.0
+    """The `ObjectKind.lag` of objects that are not listed."""
+    modes: tuple[str, ...] = ("update", "upsert")
+    """The first is the default."""
+    lists: bool = False
+    """Takes lists as values; elsewhere they are joined."""
+    field_name: str = r".+"
+    """What the whole name of a field must match."""
+    field_names: str = ""
+    """The same, in words."""
+    either: tuple[tuple[str, ...], ...] = ()
+    """Groups of settings of which one must be whole; there is no more to say where this is empty."""
+    account_settings: tuple[str, ...] = ()
+    """The settings that make up a credential and decide which account it is; their keyed hash remembers it."""
+    tags: bool = False
+    """Has tags for many records at a time; a field whose name begins with `TAG` is one of them."""
+    fields_need: str = ""
+    """The setting of a destination without which it makes no fields."""
+
+
+METRICS = {
+    "score": "Score",
+    "segments": "Segments",
+    "activation": "Activation",
+    "adoption_recent": "Adoption_Recent",
+    "adoption_ever": "Adoption_Ever",
+    "last_active": "LastActive",
+    "frequency": "Frequency",
+    "active_users": "ActiveUsers",
+    "total_users": "TotalUsers",
+}
+"""The metrics that are shipped under a standard name, and how that name ends."""
+
+
+def trait_name(prefix: str, score_name: str, metric: str) -> str:
+    """The standard name of a trait, before a vendor's own spelling: `Accoil_Health_Score`."""
+    return f"{prefix}_{''.join(score_name.split())}_{METRICS[metric]}"

@@ -1,0 +1,1 @@
+"""HubSpot contacts, companies and their properties."""

@@ -1,0 +1,1 @@
+"""Intercom contacts, companies, attributes and tags."""

@@ -1,0 +1,1 @@
+"""Salesforce records of any object, and their custom fields."""

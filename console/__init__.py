@@ -1,1 +1,0 @@
-"""Speaks to people: the command line."""

@@ -1,0 +1,1 @@
+"""Self-hosted engagement scoring with a reverse-ETL sync worker."""

@@ -1,0 +1,1 @@
+"""Explain, backtest, what-if, suggested weights."""

@@ -1,0 +1,267 @@
+"""A profile held against what happened: who had which score, and who came back."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+import duckdb
+
+from connectors.errors import ConfigurationError
+from heatsync.analysis import backtest_labels, backtest_metrics
+from heatsync.analysis.backtest_labels import Reach
+from heatsync.analysis.backtest_metrics import WEEK, Backtest, Sample
+from heatsync.scoring.compute import calendar
+from heatsync.scoring.compute.scores import quoted
+from heatsync.scoring.definition import audiences
+from heatsync.scoring.definition.profile import Profile
+from heatsync.snapshots.profile_run import ProfileRun
+from heatsync.snapshots.session import Session, session
+from heatsync.workspace.config import Workspace
+from heatsync.workspace.strict_yaml import suggest
+
+MOST = 52
+"""Weekly snapshots that are looked back on: a year."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a backtest is asked. `until` is the last day whose events are looked at."""
+
+    profile: str
+    until: date
+    horizon: int = 30
+    entity: str = "user"
+    audience: str | None = None
+
+
+def known(workspace: Workspace, name: str) -> Profile:
+    """Raises ConfigurationError with the nearest right name."""
+    if name not in workspace.profiles:
+        raise ConfigurationError(
+            f"There is no profile `{name}` in {workspace.folder / 'mappings' / 'profiles'}"
+            f"{suggest(name, workspace.profiles)}"
+        )
+    return workspace.profiles[name]
+
+
+def backtest(workspace: Workspace, question: Question, progress: Progress) -> Backtest:
+    """Raises ConfigurationError."""
+    profile = known(workspace, question.profile)
+    if question.audience is not None:
+        _known_audience(workspace, question)
+    blank = _blank(profile, question)
+    with session(workspace, question.until) as open_:
+        progress("reading the events", 0, 3)
+        reach = lay_out(open_, profile, question.entity, question.horizon)
+        days = weeks(reach, profile, question.horizon)
+        if reach is None or not days:
+            return replace(blank, why=too_short(reach, profile, question.horizon))
+        progress("scoring the past", 1, 3)
+        run = open_.profile(question.profile)
+        where = _where(question, days, run)
+        run.scored(days)
+        backtest_labels.label(
+            open_.home, days, profile.window, question.horizon, backtest_labels.thinned(open_.home, len(days))
+        )
+        backtest_labels.leave_out(open_.home, profile, question.entity)
+        sample = backtest_labels.sample(open_.home, profile, question.entity, where)
+        found = told(
+            replace(blank, first=calendar.day_of(days[0]), last=calendar.day_of(days[-1])), sample, days
+        )
+        if found.why:
+            return found
+        progress("judging", 2, 3)
+        learnt = None
+        if profile.levels.kind == "churn":
+            learnt = backtest_labels.learnt_levels(open_.home, sample, backtest_metrics.split_day(days))
+        found = replace(
+            found,
+            figures=backtest_metrics.judge(sample, days, profile.levels.names, learnt),
+            concentration=concentration(open_.home, profile, reach.last),
+        )
+        if reach.last - reach.first >= backtest_labels.STEADY_DAYS:
+            run.scored(list(range(reach.last - backtest_labels.STEADY_DAYS, reach.last + 1)))
+            found = replace(
+                found, steadiness=backtest_labels.steadiness(open_.home, profile, question.entity)
+            )
+        progress("judging", 3, 3)
+        return found
+
+
+def weeks(reach: Reach | None, profile: Profile, horizon: int) -> list[int]:
+    return (
+        backtest_metrics.snapshot_days(reach.first, reach.last, profile.window, horizon, MOST)
+        if reach
+        else []
+    )
+
+
+def too_short(reach: Reach | None, profile: Profile, horizon: int) -> str:
+    """Why there is no day to look back on."""
+    if reach is None:
+        return "nobody was ever seen: there is nothing to look back on"
+    first, last = calendar.day_of(reach.first), calendar.day_of(reach.last)
+    return (
+        f"the events from {first} to {last} are too few days for a window of {profile.window} and a horizon of"
+        f" {horizon}: wait for more of them, or choose a shorter --horizon"
+    )
+
+
+def told(blank: Backtest, sample: Sample, days: Sequence[int]) -> Backtest:
+    """Who was looked at, and why there is no figure, if there is none."""
+    rows, churned = len(sample), int(sample.churned.sum())
+    return replace(
+        blank,
+        snapshots=len(days),
+        rows=rows,
+        entities=int(sample.entities.max()) + 1 if rows else 0,
+        churned=churned,
+        coverage=100.0 * float((sample.score > 0).mean()) if rows else None,
+        why=backtest_metrics.too_few(churned, rows, blank.entity, blank.horizon),
+    )
+
+
+def _blank(profile: Profile, question: Question) -> Backtest:
+    return Backtest(
+        profile=question.profile,
+        entity=question.entity,
+        audience=question.audience,
+        window=profile.window,
+        horizon=question.horizon,
+        first=None,
+        last=None,
+        snapshots=0,
+        rows=0,
+        entities=0,
+        churned=0,
+        figures=None,
+        why="",
+    )
+
+
+def lay_out(open_: Session, profile: Profile, entity: str, horizon: int) -> Reach | None:
+    """`past` (key, user_no, event, day, n, passive) and `seen` (key, day, n) of an entity's own events, as far back as
+    is looked at; an account's are those of its users and those that carry its id, each once. Answers how far the events
+    reach. Raises ConfigurationError."""
+    home = open_.home
+    last = _latest(open_)
+    if last is None:
+        return None
+    first = last - WEEK * MOST - horizon - profile.window
+    open_.counts.extend(first, last)
+    days = f"day BETWEEN {first} AND {last}"
+    if entity == "user":
+        own = f"SELECT user_no AS key, user_no, event_no, day, n FROM daily WHERE user_no IS NOT NULL AND {days}"
+    else:
+        own = _of_accounts(open_, days)
+    passive = ", ".join(f"'{quoted(name)}'" for name in profile.passive)
+    home.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE past AS
+        SELECT k.id AS key, o.user_no, e.id AS event, o.day, o.n, {f"e.id IN ({passive})" if passive else "false"} AS passive
+        FROM ({own}) o JOIN {entity}_ids k ON k.no = o.key JOIN event_ids e ON e.no = o.event_no
+        """
+    )
+    home.execute(
+        "CREATE OR REPLACE TEMP TABLE seen AS"
+        " SELECT key, day, sum(n)::BIGINT AS n FROM past WHERE NOT passive GROUP BY key, day"
+    )
+    found = home.execute(f"SELECT min(day), max(day) FROM daily WHERE {days}").fetchone()
+    return Reach(int(found[0]), int(found[1])) if found is not None and found[0] is not None else None
+
+
+def _latest(open_: Session) -> int | None:
+    """A day after which there is no event, as near as it is known without reading them: the source may have ended long
+    ago."""
+    zone = open_.workspace.time_zone
+    volumes = open_.source.volumes(calendar.start(calendar.day_of(open_.last + 1), zone))
+    dates = [date.fromisoformat(each) for each, count in volumes.items() if count]
+    # A UTC date shares its instants with the local day before and the one after.
+    return min(open_.last, calendar.number(max(dates)) + 1) if dates else None
+
+
+def _of_accounts(open_: Session, days: str) -> str:
+    """Events by account. Who has no account in the users table is where the last event before carried one."""
+    carried = quoted(str(open_.counts.folder / "carried.parquet"))
+    open_.home.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE stays AS
+        SELECT user_no, day, arg_max(account_no, (last, -account_no)) AS account_no FROM (
+            SELECT user_no, account_no, day, last FROM daily WHERE user_no IS NOT NULL AND account_no IS NOT NULL AND {days}
+            UNION ALL SELECT user_no, account_no, -1000000 AS day, last FROM read_parquet('{carried}')
+        ) ANTI JOIN member_homes USING (user_no) GROUP BY user_no, day
+        """
+    )
+    return f"""
+        WITH placed AS (
+            SELECT d.user_no, d.account_no, d.event_no, d.day, d.n, coalesce(h.account_no, s.account_no) AS home
+            FROM (FROM daily WHERE {days}) d LEFT JOIN member_homes h ON h.user_no = d.user_no
+            ASOF LEFT JOIN stays s ON s.user_no = d.user_no AND d.day >= s.day
+        )
+        SELECT home AS key, user_no, event_no, day, n FROM placed WHERE home IS NOT NULL
+        UNION ALL
+        SELECT account_no, user_no, event_no, day, n FROM placed
+        WHERE account_no IS NOT NULL AND account_no IS DISTINCT FROM home
+    """
+
+
+def concentration(
+    home: duckdb.DuckDBPyConnection, profile: Profile, day: int
+) -> backtest_metrics.Concentration | None:
+    """How much of the raw points of a day hangs on one event and on a few entities; None for a model without raw
+    points, and where there are none."""
+    if profile.model == "kpi":
+        return None
+    share = backtest_labels.share(home, [day], profile)
+    if profile.model == "engagement":
+        names = ", ".join(f"'{quoted(event.event)}'" for event in profile.scored)
+        return backtest_labels.concentration(
+            home,
+            f"""(
+            SELECT key, event, n / sum(n) OVER act * log2(1 + sum(n) OVER act) * factor AS points
+            FROM (SELECT key, event, day, sum(n) AS n FROM past WHERE event IN ({names}) GROUP BY ALL)
+            JOIN {share} USING (day) WINDOW act AS (PARTITION BY key, day))""",
+        )
+    values = ", ".join(
+        f"('{quoted(event.event)}', {float(event.weight)!r}, {event.per_day or 'NULL'}::BIGINT)"
+        for event in profile.scored
+    )
+    return backtest_labels.concentration(
+        home,
+        f"""(
+        SELECT key, event, least(sum(n), any_value(per_day)) * any_value(weight * factor) AS points
+        FROM past JOIN (VALUES {values}) w(event, weight, per_day) USING (event) JOIN {share} USING (day)
+        GROUP BY key, user_no, event, day)""",
+    )
+
+
+def _known_audience(workspace: Workspace, question: Question) -> None:
+    keys = audience_keys(workspace, question.profile, question.entity)
+    if question.audience not in keys:
+        raise ConfigurationError(
+            f"--audience: profile `{question.profile}` has no audience `{question.audience}` of"
+            f" {question.entity}s{suggest(str(question.audience), keys)}"
+        )
+
+
+def audience_keys(workspace: Workspace, profile: str, entity: str) -> frozenset[str]:
+    return audiences.keys(workspace.profiles[profile], entity, workspace.audiences.get(profile, ()))
+
+
+def _where(question: Question, days: Sequence[int], run: ProfileRun) -> str:
+    """SQL that keeps the rows that were in the audience on their day, as the audience is now: a stored snapshot may be
+    older than it."""
+    if question.audience is None:
+        return "true"
+    home = run.session.home
+    home.execute("CREATE OR REPLACE TEMP TABLE then_members (key VARCHAR, day BIGINT)")
+    for day in days:
+        run.fill(day)
+        home.execute(
+            f"INSERT INTO then_members SELECT {question.entity}_id, ? FROM {question.entity}_snapshot"
+            " WHERE list_contains(audiences, ?)",
+            [day, question.audience],
+        )
+    return "(l.key, l.day) IN (SELECT (key, day) FROM then_members)"

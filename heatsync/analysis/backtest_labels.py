@@ -1,0 +1,182 @@
+"""What became of whom: the rows that a backtest judges, from the events of a session.
+
+seen          key, day, n: events not marked passive of each user or account and local day
+<entity>_scores     of `ProfileRun.scored`: key, day, raw, nano, score, level; who is not there has a score of 0
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from heatsync.analysis.backtest_metrics import Concentration, Sample, Steadiness, top_share
+from heatsync.scoring.compute import calendar, churn_levels
+from heatsync.scoring.compute.arrow import take
+from heatsync.scoring.compute.compiled_profile import NANO
+from heatsync.scoring.compute.scores import quoted
+from heatsync.scoring.definition import condition_types
+from heatsync.scoring.definition.levels import CHURN
+from heatsync.scoring.definition.profile import Profile
+
+MOST_ROWS = 2_000_000
+"""Rows that are judged; of more, whole entities are left out by a hash of their key."""
+STEADY_DAYS = 28
+"""Days over which the steadiness of a score is measured."""
+ACTIVE = 30
+"""Days without being seen after which a learnt level is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The first and the last day with an event of any kind."""
+
+    first: int
+    last: int
+
+
+def at_rest(profile: Profile, recency: str) -> str:
+    """The level, as SQL, of somebody without a row in the scores: of a score of 0."""
+    if profile.levels.kind == "churn":
+        return f"CASE WHEN {recency} < {ACTIVE} THEN 'None' ELSE '' END"
+    name = next((name for name, low in profile.levels.bands if low <= 0), "")
+    return f"'{quoted(name)}'"
+
+
+def comparable(profile: Profile, entity: str) -> bool:
+    """Whether the raw score says all that the score does: not where the score is made of several, or of signals."""
+    averaged = entity == "account" and profile.model == "weighted" and profile.rollup == "average"
+    return profile.model != "kpi" and not profile.signals and not averaged
+
+
+def share(home: duckdb.DuckDBPyConnection, days: Sequence[int], profile: Profile) -> str:
+    """The days of the window that ends with each of `days`, as SQL: target (the day that it ends with), day, and the
+    share that an event of the day counts."""
+    take(home, "windows", calendar.spans(days, profile.window, profile.decay))
+    return f"(SELECT target, day, factor::DOUBLE / {calendar.FULL} AS factor FROM windows)"
+
+
+def thinned(home: duckdb.DuckDBPyConnection, snapshots: int) -> int:
+    """Which part of the entities is judged: one in so many."""
+    (count,) = home.execute("SELECT count(DISTINCT key) FROM seen").fetchone() or (0,)
+    return max(1, -(-int(count) * snapshots // MOST_ROWS))
+
+
+def label(
+    home: duckdb.DuckDBPyConnection, days: Sequence[int], window: int, horizon: int, one_in: int = 1
+) -> None:
+    """`labelled`: key, day, count, recency, churned; a row for everybody seen in the window before each day."""
+    home.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE labelled AS
+        WITH around AS (
+            SELECT as_of, as_of + step AS day
+            FROM (SELECT unnest(?::BIGINT[]) AS as_of)
+            CROSS JOIN (SELECT unnest(range(?::BIGINT, ?::BIGINT)) AS step)
+        )
+        SELECT s.key, a.as_of AS day, sum(s.n) FILTER (s.day <= a.as_of)::DOUBLE AS count,
+               a.as_of - max(s.day) FILTER (s.day <= a.as_of) AS recency,
+               NOT bool_or(s.day > a.as_of) AS churned
+        FROM seen s JOIN around a USING (day)
+        WHERE hash(s.key) % {one_in} = 0
+        GROUP BY s.key, a.as_of HAVING count(*) FILTER (s.day <= a.as_of) > 0
+        """,
+        [list(days), 1 - window, horizon + 1],
+    )
+
+
+def leave_out(home: duckdb.DuckDBPyConnection, profile: Profile, entity: str) -> None:
+    """Take out of `labelled` who does not pass the filter of the profile, whose scores are there. Of a filter that looks
+    at events it is only known who passed with a score."""
+    if profile.filter is None:
+        return
+    if any(
+        isinstance(part, condition_types.Events | condition_types.Time)
+        for _, part in condition_types.walk(profile.filter)
+    ):
+        home.execute(f"DELETE FROM labelled WHERE (key, day) NOT IN (SELECT (key, day) FROM {entity}_scores)")
+    else:
+        home.execute(f"DELETE FROM labelled WHERE key NOT IN (SELECT id FROM {entity}_base)")
+
+
+def sample(home: duckdb.DuckDBPyConnection, profile: Profile, entity: str, where: str = "true") -> Sample:
+    """The labelled rows with the scores that they had. `where` is SQL over l (labelled) and s (the scores)."""
+    found = home.execute(
+        f"""
+        SELECT dense_rank() OVER (ORDER BY l.key) - 1 AS entity, l.day, l.churned, coalesce(s.nano, 0) / {NANO}.0 AS score,
+               coalesce(s.{"raw" if comparable(profile, entity) else "nano"}, 0)::DOUBLE AS points,
+               l.recency::DOUBLE AS recency, l.count,
+               coalesce(CASE WHEN s.key IS NULL THEN {at_rest(profile, "l.recency")} ELSE s.level END, '') AS level
+        FROM labelled l LEFT JOIN {entity}_scores s ON s.key = l.key AND s.day = l.day
+        WHERE {where} ORDER BY l.day, l.key
+        """
+    ).fetchnumpy()
+    plain = {name: np.ma.getdata(values) for name, values in found.items()}
+    return Sample(
+        entities=plain["entity"].astype(np.int64),
+        days=plain["day"].astype(np.int64),
+        churned=plain["churned"].astype(np.bool_),
+        points=plain["points"].astype(np.float64),
+        score=plain["score"].astype(np.float64),
+        recency=plain["recency"].astype(np.float64),
+        count=plain["count"].astype(np.float64),
+        level=plain["level"].astype(object),
+    )
+
+
+def learnt_levels(home: duckdb.DuckDBPyConnection, sample: Sample, split: int) -> npt.NDArray[np.object_]:
+    """The level of each row after the bounds that its earlier rows teach, those before the day `split`."""
+    early = sample.days < split
+    home.register(
+        "incoming",
+        pa.table({"e": sample.points[early].astype(np.int64), "churned": sample.churned[early]}),
+    )
+    try:
+        home.execute("CREATE OR REPLACE TEMP TABLE learning AS FROM incoming")
+    finally:
+        home.unregister("incoming")
+    bounds = churn_levels.bounds(home, [churn_levels.estimate(home, "learning")], "learning")
+    low = np.inf if bounds.low is None else float(bounds.low)
+    high = np.inf if bounds.high is None else float(bounds.high)
+    none, lowest, middle, highest = CHURN
+    engaged = np.where(sample.points <= low, lowest, np.where(sample.points <= high, middle, highest))
+    found = np.where(sample.points > 0, engaged, np.where(sample.recency < ACTIVE, none, ""))
+    return found.astype(object)
+
+
+def steadiness(home: duckdb.DuckDBPyConnection, profile: Profile, entity: str) -> Steadiness:
+    """How much the scores of `<entity>_scores` move from one day to the next, among those with a row on either."""
+    rest = at_rest(profile, str(ACTIVE))
+    found = home.execute(
+        f"""
+        WITH days AS (SELECT DISTINCT day FROM {entity}_scores),
+        pairs AS (
+            SELECT coalesce(a.day, b.day + 1) AS day, coalesce(a.score, 0) - coalesce(b.score, 0) AS moved,
+                   coalesce(CASE WHEN a.key IS NULL THEN {rest} ELSE a.level END, '')
+                   <> coalesce(CASE WHEN b.key IS NULL THEN {rest} ELSE b.level END, '') AS flipped
+            FROM {entity}_scores a FULL JOIN {entity}_scores b ON a.key = b.key AND a.day = b.day + 1
+        )
+        SELECT avg(abs(moved)), avg(flipped::BIGINT), count(DISTINCT day) FROM pairs
+        WHERE day IN (SELECT day FROM days) AND day - 1 IN (SELECT day FROM days)
+        """
+    ).fetchone()
+    if found is None or found[0] is None:
+        return Steadiness(None, None, 0)
+    return Steadiness(float(found[0]), 100 * 7 * float(found[1]), int(found[2]))
+
+
+def concentration(home: duckdb.DuckDBPyConnection, relation: str) -> Concentration | None:
+    """Of raw points in a relation of key, event and points; None where there are none."""
+    strongest = home.execute(
+        f"SELECT event, sum(points) AS points, sum(sum(points)) OVER () FROM {relation} GROUP BY event"
+        " ORDER BY points DESC, event LIMIT 1"
+    ).fetchone()
+    if strongest is None or not strongest[2]:
+        return None
+    points = home.execute(
+        f"SELECT sum(points)::DOUBLE AS points FROM {relation} GROUP BY key HAVING sum(points) > 0"
+    ).fetchnumpy()["points"]
+    share = float(strongest[1]) / float(strongest[2])
+    return Concentration(str(strongest[0]), share, top_share(np.asarray(np.ma.getdata(points))))

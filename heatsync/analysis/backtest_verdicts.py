@@ -1,0 +1,92 @@
+"""What the last backtest of a profile said, for everybody who is shown its scores.
+
+<state>/verdicts/<profile>.json     per entity: the AUC, and of which version of the profile
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from heatsync.analysis.backtest_metrics import PREDICTIVE, Backtest
+from heatsync.workspace.config import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The AUC of a version of a profile for telling who churns within the horizon, with its interval. `last` is the
+    last snapshot day of the backtest."""
+
+    entity: str
+    version: str
+    auc: float
+    low: float
+    high: float
+    horizon: int
+    rows: int
+    churned: int
+    last: str
+
+    @property
+    def predictive(self) -> bool:
+        return self.auc >= PREDICTIVE
+
+
+def keep(workspace: Workspace, found: Backtest) -> None:
+    """Remember a backtest that has figures, of everybody; one of an audience says nothing of the profile."""
+    if found.figures is None or found.audience is not None or found.last is None:
+        return
+    auc = found.figures.auc
+    verdict = Verdict(
+        entity=found.entity,
+        version=workspace.profiles[found.profile].version,
+        auc=auc.value,
+        low=auc.low,
+        high=auc.high,
+        horizon=found.horizon,
+        rows=found.rows,
+        churned=found.churned,
+        last=found.last.isoformat(),
+    )
+    path = _path(workspace, found.profile)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = path.with_suffix(".new")
+    verdicts = {**_read(path), found.entity: verdict}
+    made.write_text(json.dumps({entity: asdict(each) for entity, each in verdicts.items()}), "utf-8")
+    made.replace(path)
+
+
+def look(workspace: Workspace, profile: str) -> dict[str, Verdict]:
+    """The verdicts on the profile as it is now, per entity; a changed profile has none."""
+    known = workspace.profiles.get(profile)
+    if known is None:
+        return {}
+    found = _read(_path(workspace, profile))
+    return {entity: verdict for entity, verdict in found.items() if verdict.version == known.version}
+
+
+def not_predictive(workspace: Workspace, profile: str, entity: str) -> bool:
+    """Whether the last backtest found that the profile does not tell who churns."""
+    found = look(workspace, profile).get(entity)
+    return found is not None and not found.predictive
+
+
+def marks(workspace: Workspace, profiles: set[str] | None = None) -> list[str]:
+    """A sentence per profile and entity that is not predictive."""
+    return [
+        f"{name} is not predictive for {entity}s: in the last backtest its AUC was {verdict.auc:.2f} (below"
+        f" {PREDICTIVE:.2f} a score does not tell who churns). `heatsync suggest-weights {name}` looks for better weights"
+        for name in sorted(profiles if profiles is not None else workspace.profiles)
+        for entity, verdict in sorted(look(workspace, name).items())
+        if not verdict.predictive
+    ]
+
+
+def _read(path: Path) -> dict[str, Verdict]:
+    try:
+        return {entity: Verdict(**values) for entity, values in json.loads(path.read_text("utf-8")).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _path(workspace: Workspace, profile: str) -> Path:
+    return workspace.state / "verdicts" / f"{profile}.json"

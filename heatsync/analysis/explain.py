@@ -1,0 +1,305 @@
+"""One user or account in full: what went into its score, what came of it, and what each destination was told."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import duckdb
+
+from connectors.errors import ConfigurationError
+from heatsync.analysis import backtest_verdicts, score_breakdown
+from heatsync.analysis.backtest_verdicts import Verdict
+from heatsync.analysis.explain_rows import ALONE, Book, Row
+from heatsync.analysis.score_breakdown import Change, Part, Standing
+from heatsync.ledger import Told
+from heatsync.scoring.compute.calendar import EPOCH
+from heatsync.scoring.definition.profile import Profile
+from heatsync.snapshots import run as snapshot_run
+from heatsync.sync.context import House
+from heatsync.sync.mapping import conversions, query
+from heatsync.sync.mapping.model import Mapping as FieldMapping
+from heatsync.workspace.config import Workspace
+
+Progress = Callable[[str, int, int], None]
+
+Steps = tuple[tuple[str, int, int | None], ...]
+"""Per event how many, and at most how many count a day."""
+DAYS = "days with one"
+BACK = 30
+"""Days back to which a score is compared."""
+ENTITIES = ("user", "account")
+SHOWN = (
+    "first_seen",
+    "last_seen",
+    "last_active",
+    "signed_up",
+    "tenure_days",
+    "frequency",
+    "activation",
+    "adoption_recent",
+    "adoption_ever",
+    "active_users",
+    "total_users",
+    "percent_active",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """Of an event, a touchpoint or a signal: how often it was done in the window (a signal: nothing), and the score
+    points that it makes."""
+
+    name: str
+    count: int | None
+    points: float
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A user of an account, and the score points of the account that are its share."""
+
+    key: str
+    score: int | None
+    points: float
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What would reach the next level: `points` more raw points, of each of `each` active users where there are several,
+    and as units of each event. None: it cannot be said."""
+
+    level: str
+    bound: float
+    points: float | None
+    each: int
+    events: Steps
+    unit: str = "events"
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The change since a day: of the unrounded score, in parts that add up to it."""
+
+    since: date
+    score_before: int | None
+    exact_before: float | None
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A score of a profile on a day. `uncompared` is why there is no change."""
+
+    profile: str
+    entity: str
+    key: str
+    as_of: date
+    row: Row
+    contributions: tuple[Contribution, ...]
+    members: tuple[Member, ...]
+    compared: Compared | None
+    uncompared: str
+    next: Next | None
+    verdict: Verdict | None
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        return {name: self.row[name] for name in SHOWN if name in self.row}
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What a mapping would have a record of the entity be, and what the ledger knows of it."""
+
+    mapping: str
+    destination: str
+    object: str
+    covered: bool
+    wants: Mapping[str, Any]
+    problem: str
+    told: tuple[Told, ...] = field(default=())
+
+
+def latest(workspace: Workspace, profile: str) -> date | None:
+    """The last day that there is a snapshot of."""
+    days = []
+    for path in workspace.snapshot(profile, "user", EPOCH).parent.glob("????-??-??.parquet"):
+        try:
+            days.append(date.fromisoformat(path.stem))
+        except ValueError:
+            continue
+    return max(days, default=None)
+
+
+def find(
+    workspace: Workspace,
+    key: str,
+    entity: str | None,
+    profiles: list[str],
+    day: date | None,
+    progress: Progress | None = None,
+) -> list[Explanation]:
+    """The key's scores, profile by profile: as a user, else as an account. Snapshots that are wanted and missing, or of
+    a profile as it was, are made. Raises ConfigurationError."""
+    as_of = day or max(filter(None, (latest(workspace, name) for name in profiles)), default=None)
+    if as_of is None:
+        raise ConfigurationError("Nothing was scored yet: `heatsync score` does it.")
+    days = [as_of - timedelta(days=BACK), as_of]
+    with duckdb.connect() as con:
+        books = [Book(con, workspace, name, workspace.profiles[name]) for name in profiles]
+        lacking = [
+            each for each in days if not all(book.there(kind, each) for book in books for kind in ENTITIES)
+        ]
+        if lacking:
+            snapshot_run.score(workspace, lacking, progress)
+        for kind in ENTITIES if entity is None else (entity,):
+            rows = [(book, book.row(kind, key, as_of)) for book in books]
+            found = [_explain(book, kind, key, as_of, row) for book, row in rows if row is not None]
+            if found:
+                return found
+    raise ConfigurationError(
+        f"The snapshots of {as_of} have no {entity or 'user and no account'} {key!r}. It takes our id, not an address."
+    )
+
+
+def _explain(book: Book, entity: str, key: str, as_of: date, row: Row) -> Explanation:
+    standing = book.standing(entity, key, as_of)
+    compared, why = _compare(book, entity, key, as_of, standing)
+    contributions = tuple(
+        Contribution(each["name"], each["n"], float(each["points"]))
+        for each in row.get("contributions") or ()
+    )
+    return Explanation(
+        profile=book.name,
+        entity=entity,
+        key=key,
+        as_of=as_of,
+        row=row,
+        contributions=contributions,
+        members=_members(book, key, as_of, standing) if entity == "account" else (),
+        compared=compared,
+        uncompared=why,
+        next=_next(book, entity, as_of, row, standing),
+        verdict=backtest_verdicts.look(book.workspace, book.name).get(entity),
+    )
+
+
+def _compare(
+    book: Book, entity: str, key: str, as_of: date, standing: Standing
+) -> tuple[Compared | None, str]:
+    since = as_of - timedelta(days=BACK)
+    before = book.row(entity, key, since)
+    if before is None:
+        return None, f"it was not there on {since}"
+    change = score_breakdown.change(book.standing(entity, key, since), standing)
+    return Compared(since, before["score"], before["score_exact"], change), ""
+
+
+def _members(book: Book, key: str, as_of: date, standing: Standing) -> tuple[Member, ...]:
+    """Each user's share of the account's score before signals: of the average its own, else by its raw points."""
+    users = book.members(key, as_of)
+    if book.profile.model == "weighted" and book.profile.rollup == "average":
+        shares = standing.shares()
+    else:
+        raws = {user["user_id"]: float(user["raw"] or user["score_exact"] or 0.0) for user in users}
+        total = sum(raws.values())
+        left = standing.rest * standing.before_signals
+        shares = {name: left * raw / total for name, raw in raws.items()} if total else {}
+    return tuple(
+        Member(user["user_id"], user["score"], shares[user["user_id"]])
+        for user in users
+        if shares.get(user["user_id"], 0.0) > 0
+    )
+
+
+def _next(book: Book, entity: str, as_of: date, row: Row, standing: Standing) -> Next | None:
+    """The level above, and the way there."""
+    profile = book.profile
+    if profile.levels.kind == "churn":
+        return _next_learnt(book, entity, as_of, row)
+    shown = row["score"]
+    above = [(name, low) for name, low in profile.levels.bands if shown is None or low > shown]
+    if not above:
+        return None
+    level, bound = above[0]
+    if profile.model == "kpi":
+        counted = [
+            each.name for each in profile.touchpoints if each.to is None and each.name in standing.parts
+        ]
+        alone = ((name, score_breakdown.more_for(standing, bound, [name])) for name in counted)
+        events = tuple(
+            (name, score_breakdown.units(more, 1.0), None) for name, more in alone if more is not None
+        )
+        return Next(level, bound, None, 1, events, "of one touchpoint alone, each worth 1")
+    raised = standing
+    if not standing.parts:
+        # Nobody is active yet: as if one user began.
+        raised = Standing({ALONE: Part({}, standing.spare)}, standing.spare, standing.signals, standing.rest)
+    more = score_breakdown.more_for(raised, bound, raised.parts)
+    if more is None:
+        return Next(level, bound, None, len(raised.parts), ())
+    if profile.model == "engagement":
+        return Next(level, bound, more, 1, _days(profile, more), DAYS)
+    return Next(level, bound, more, len(raised.parts), units(profile, more))
+
+
+def units(profile: Profile, points: float) -> Steps:
+    """How many of each event are worth so many raw points today, and how many of them count a day."""
+    return tuple(
+        (event.event, score_breakdown.units(points, float(event.weight)), event.per_day)
+        for event in sorted(profile.scored, key=lambda event: (-event.weight, event.event))
+    )
+
+
+def _next_learnt(book: Book, entity: str, as_of: date, row: Row) -> Next | None:
+    """Learnt levels are told by E, and begin above a bound."""
+    names = list(book.profile.levels.names)
+    place = names.index(row["level"]) if row["level"] in names else -1
+    if place + 1 >= len(names):
+        return None
+    level = names[place + 1]
+    if level in ("None", "Low"):
+        return Next(level, 0.0, None, 1, (), "any event" if level == "None" else "one action")
+    bound = book.bound(entity, as_of, level)
+    if bound is None:
+        return None
+    more = max(0.0, bound - float(row["raw"] or 0.0))
+    return Next(level, bound, more, 1, _days(book.profile, more), DAYS)
+
+
+def _days(profile: Profile, points: float) -> Steps:
+    """A day on which nothing else was done is worth a point, whatever is done once on it."""
+    return tuple((event.event, score_breakdown.units(points, 1.0), None) for event in profile.scored)
+
+
+def payloads(house: House, entity: str, key: str, as_of: date) -> list[Payload]:
+    """What each mapping of the entity wants for it on that day, and what was delivered and answered."""
+    return [
+        _payload(house, mapping, key, as_of)
+        for mapping in house.mappings.values()
+        if mapping.entity.value == entity
+    ]
+
+
+def _payload(house: House, mapping: FieldMapping, key: str, as_of: date) -> Payload:
+    wants: dict[str, Any] = {}
+    covered, problem = False, ""
+    with duckdb.connect() as con:
+        try:
+            rendered = query.render(mapping, house.workspace, con, as_of)
+            result = con.execute(f"SELECT * FROM ({rendered.sql}) WHERE key = ?", [key])
+            names = [column[0] for column in result.description or ()]
+            row = result.fetchone()
+        except ConfigurationError as error:
+            return Payload(mapping.name, mapping.destination, mapping.object, False, {}, error.said, ())
+    if row is not None:
+        found = dict(zip(names, row, strict=True))
+        covered, problem = True, conversions.cause_of(found["problem"]) if found["problem"] else ""
+        wants = {each.name: _plain(found[f"f{place}"]) for place, each in enumerate(rendered.fields)}
+    told = tuple(house.ledger.told(mapping.name, mapping.object, key))
+    return Payload(mapping.name, mapping.destination, mapping.object, covered, wants, problem, told)
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, date | datetime) else value

@@ -1,0 +1,168 @@
+"""The rows of two snapshots of one user or account, as what `heatsync.analysis.score_breakdown` can explain.
+
+A snapshot tells raw points, the benchmark, and what each event contributed in score points; how many raw points an event
+has is its share of these.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from math import log10
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from heatsync.analysis.score_breakdown import Curve, Part, Standing, curve
+from heatsync.scoring.compute import calendar, churn_levels
+from heatsync.scoring.compute.compiled_profile import NANO
+from heatsync.scoring.definition.profile import Profile
+from heatsync.snapshots.history_files import History
+from heatsync.snapshots.parquet_files import look
+from heatsync.workspace.config import Workspace
+
+Row = Mapping[str, Any]
+ALONE = ""
+"""The name of the only part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """The snapshots of a profile. `con` is any DuckDB."""
+
+    con: duckdb.DuckDBPyConnection
+    workspace: Workspace
+    name: str
+    profile: Profile
+
+    def path(self, entity: str, day: date) -> Path:
+        return self.workspace.snapshot(self.name, entity, day)
+
+    @property
+    def version(self) -> str:
+        """What a snapshot of the profile as it is now says of itself."""
+        return f"{self.profile.version} {self.workspace.time_zone.key}"
+
+    def there(self, entity: str, day: date) -> bool:
+        """Whether there is a snapshot of the profile as it is now."""
+        found = look(self.path(entity, day))
+        return found is not None and found.version == self.version
+
+    def row(self, entity: str, key: str, day: date) -> Row | None:
+        rows = self._rows(entity, day, f"{entity}_id = ?", key)
+        return rows[0] if rows else None
+
+    def members(self, account: str, day: date) -> list[Row]:
+        """The users of an account, the highest score first."""
+        return self._rows("user", day, "account_id = ? ORDER BY score_exact DESC, user_id", account)
+
+    def peers(self, entity: str, day: date) -> list[float]:
+        """The raw scores above 0 of a day, in ascending order."""
+        found = self.con.execute(
+            "SELECT raw FROM read_parquet(?) WHERE raw > 0 ORDER BY raw", [str(self.path(entity, day))]
+        ).fetchall()
+        return [float(raw) for (raw,) in found]
+
+    def _rows(self, entity: str, day: date, where: str, value: str) -> list[Row]:
+        result = self.con.execute(
+            f"SELECT * FROM read_parquet(?) WHERE {where}", [str(self.path(entity, day)), value]
+        )
+        names = [column[0] for column in result.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+    def standing(self, entity: str, key: str, day: date) -> Standing:
+        """What an entity's score of a day is made of; nobody's is made of nothing."""
+        row = self.row(entity, key, day)
+        averaged = (
+            entity == "account" and self.profile.model == "weighted" and self.profile.rollup == "average"
+        )
+        along = self.curve("user" if averaged else entity, day, row)
+        signals, rest = self._signals(row)
+        if averaged:
+            users = [each for each in self.members(key, day) if each["frequency"] > 0]
+            parts = {each["user_id"]: Part(self._points(each), along, 1 / len(users)) for each in users}
+        elif self.profile.model == "kpi":
+            parts = self._touchpoints(entity, row, day, rest)
+        else:
+            parts = {ALONE: Part(self._points(row), along)} if row is not None else {}
+        return Standing(parts, along, signals, rest)
+
+    def curve(self, entity: str, day: date, row: Row | None = None) -> Curve:
+        """How raw points became a score on a day."""
+        kind = self.profile.normalize.kind
+        if kind == "percentile":
+            return curve(kind, None, self.peers(entity, day))
+        return curve(kind, self.benchmark(entity, day, row))
+
+    def benchmark(self, entity: str, day: date, row: Row | None = None) -> float | None:
+        """That of everybody on a day; in `kpi` there are several and this is None."""
+        if self.profile.normalize.target is not None:
+            return float(self.profile.normalize.target)
+        if row is not None and row["benchmark"] is not None:
+            return float(row["benchmark"])
+        found = self.con.execute(
+            "SELECT any_value(benchmark) FROM read_parquet(?)", [str(self.path(entity, day))]
+        ).fetchone()
+        return None if found is None or found[0] is None else float(found[0])
+
+    def _signals(self, row: Row | None) -> tuple[dict[str, float], float]:
+        """Score points per signal that is there, and the share that is left to what was done."""
+        traits = {signal.trait: signal.weight for signal in self.profile.signals}
+        told = [each for each in _contributions(row) if each["n"] is None]
+        found = {each["name"]: float(each["points"]) for each in told if each["name"] in traits}
+        present = sum((traits[name] for name in found), Decimal(0))
+        return found, float(1 - present / 100)
+
+    def _points(self, row: Row | None) -> dict[str, float]:
+        """Raw points per event."""
+        done = _done(row)
+        total = sum(done.values())
+        if row is None or not total or not row["raw"]:
+            # A score that is all benchmark or all signals has points that are not worth a score point.
+            return {"": float(row["raw"])} if row is not None and row["raw"] else {}
+        return {name: float(row["raw"]) * points / total for name, points in done.items()}
+
+    def _history(self, entity: str) -> History:
+        folder = self.workspace.state / "history" / self.name / entity
+        return History(folder, self.version, self.profile.levels.names).open()
+
+    def bound(self, entity: str, day: date, level: str) -> float | None:
+        """Above which E a learnt level begins on a day; None where nothing was learnt."""
+        number = calendar.number(day)
+        learnt = self._history(entity).learnt.get(churn_levels.estimate_days(number)[-1])
+        found = {"Medium": learnt.low, "High": learnt.high}.get(level) if learnt is not None else None
+        return None if found is None else float(found) / NANO
+
+    def _touchpoints(self, entity: str, row: Row | None, day: date, rest: float) -> dict[str, Part]:
+        """A part per touchpoint that had data on the day. What it came to follows from its score and its benchmark."""
+        used = self._history(entity).used.get(calendar.number(day), {})
+        weighing = [each for each in self.profile.touchpoints if each.weight > 0]
+        there = [(place, each) for place, each in enumerate(weighing) if not used or place in used]
+        whole = float(sum(each.weight for _, each in there)) or 1.0
+        done = _done(row)
+        parts: dict[str, Part] = {}
+        for place, each in there:
+            share = float(each.weight) / whole
+            benchmark = self.benchmark(entity, day) or used.get(place) or 1.0
+            score = done.get(each.name, 0.0) / (share * rest) if rest else 0.0
+            kind = self.profile.normalize.kind
+            along = curve("winsor" if kind == "percentile" else kind, benchmark)
+            parts[each.name] = Part({each.name: _raw(kind, score, benchmark)}, along, share)
+        return parts
+
+
+def _done(row: Row | None) -> dict[str, float]:
+    """Score points per event or touchpoint."""
+    return {each["name"]: float(each["points"]) for each in _contributions(row) if each["n"] is not None}
+
+
+def _contributions(row: Row | None) -> Sequence[Mapping[str, Any]]:
+    return (row.get("contributions") or ()) if row is not None else ()
+
+
+def _raw(kind: str, score: float, benchmark: float) -> float:
+    """The raw points behind a score."""
+    if kind in ("winsor", "percentile"):
+        return benchmark * score / 100
+    return -benchmark * log10(max(1e-300, 1 - score / 100))

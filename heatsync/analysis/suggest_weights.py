@@ -1,0 +1,189 @@
+"""Weights that the events themselves suggest, held against those of the profile on days that came later."""
+
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+import numpy as np
+
+from connectors.errors import ConfigurationError
+from heatsync.analysis import backtest_labels, backtest_metrics, weight_search
+from heatsync.analysis.auc import Figure, Numbers, Resampling
+from heatsync.analysis.backtest import Progress, Question, known, lay_out, too_short, weeks
+from heatsync.scoring.compute import calendar
+from heatsync.scoring.compute.scores import quoted
+from heatsync.scoring.definition.profile import Profile
+from heatsync.snapshots.session import session
+from heatsync.workspace.config import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """An event, what it weighs now, what is suggested, and how many rows of the learning part have it at all."""
+
+    event: str
+    now: float
+    suggested: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """Learnt on the rows up to `learnt_until`, whose outcomes were known when the later part began; judged on the rows
+    from `judged_from` on. Without `weights`, `why` says what they lack. `gain` is the difference of the AUCs."""
+
+    profile: str
+    entity: str
+    horizon: int
+    learnt_until: date | None
+    judged_from: date | None
+    learnt_rows: int
+    judged_rows: int
+    weights: tuple[Weight, ...]
+    now: Figure | None
+    suggested: Figure | None
+    gain: Figure | None
+    why: str
+
+    @property
+    def better(self) -> bool:
+        """Whether the weights did better on the later days by more than chance."""
+        return self.gain is not None and self.gain.low > 0
+
+
+def suggest_weights(workspace: Workspace, question: Question, progress: Progress) -> Suggestion:
+    """Raises ConfigurationError."""
+    profile = known(workspace, question.profile)
+    if profile.model != "weighted":
+        raise ConfigurationError(
+            f"mappings/profiles/{question.profile}.yml: weights are suggested for `model: weighted`, and this is"
+            f" `model: {profile.model}`"
+        )
+    with session(workspace, question.until) as open_:
+        progress("reading the events", 0, 2)
+        reach = lay_out(open_, profile, question.entity, question.horizon)
+        days = weeks(reach, profile, question.horizon)
+        if not days:
+            return _none(question, too_short(reach, profile, question.horizon))
+        progress("learning", 1, 2)
+        home = open_.home
+        backtest_labels.label(
+            home, days, profile.window, question.horizon, backtest_labels.thinned(home, len(days))
+        )
+        if profile.filter is not None:
+            open_.profile(question.profile).scored(days)
+            backtest_labels.leave_out(home, profile, question.entity)
+        return learn(home, profile, question, days)
+
+
+def learn(
+    home: duckdb.DuckDBPyConnection, profile: Profile, question: Question, days: list[int]
+) -> Suggestion:
+    """From `labelled` and `past`."""
+    split = backtest_metrics.split_day(days)
+    # What is learnt must have been known when the later part began.
+    early = [day for day in days if day + question.horizon <= split]
+    sample, plain, decayed = _columns(home, profile, days)
+    learnt = np.isin(sample.days, early)
+    judged = sample.days >= split
+    for part, chosen in (("earlier", learnt), ("later", judged)):
+        lost = int(sample.churned[chosen].sum())
+        why = backtest_metrics.too_few(lost, int(chosen.sum()), question.entity, question.horizon)
+        if why:
+            return _none(question, f"in the {part} part, {why}")
+    events = profile.scored
+    fitted = weight_search.fit(np.log1p(plain[learnt]), ~sample.churned[learnt])
+    found = weight_search.scaled(fitted.coefficients)
+    now = np.array([float(event.weight) for event in events])
+    gone = sample.churned[judged]
+    resampling = Resampling(sample.only(judged).entities)
+    before, after = decayed[judged] @ now, decayed[judged] @ found
+    return Suggestion(
+        profile=question.profile,
+        entity=question.entity,
+        horizon=question.horizon,
+        learnt_until=calendar.day_of(early[-1]),
+        judged_from=calendar.day_of(split),
+        learnt_rows=int(learnt.sum()),
+        judged_rows=int(judged.sum()),
+        weights=tuple(
+            Weight(
+                event.event, float(event.weight), float(weight), int((plain[learnt][:, position] > 0).sum())
+            )
+            for position, (event, weight) in enumerate(zip(events, found, strict=True))
+        ),
+        now=resampling.auc(gone, before),
+        suggested=resampling.auc(gone, after),
+        gain=resampling.difference(gone, after, before),
+        why="" if found.any() else "no event goes with staying: nothing is suggested",
+    )
+
+
+def _columns(
+    home: duckdb.DuckDBPyConnection, profile: Profile, days: list[int]
+) -> tuple[backtest_metrics.Sample, Numbers, Numbers]:
+    """The labelled rows, with a column per scored event: its decayed count, and the same as the profile caps it."""
+    values = ", ".join(
+        f"({position}, '{quoted(event.event)}', {event.per_day or 'NULL'}::BIGINT)"
+        for position, event in enumerate(profile.scored)
+    )
+    home.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE past_done AS
+        WITH daily AS (
+            SELECT c.key, w.position, c.day, sum(c.n) AS n, least(sum(c.n), any_value(w.per_day)) AS capped
+            FROM past c JOIN (VALUES {values}) w(position, event, per_day) USING (event)
+            GROUP BY c.key, c.user_no, w.position, c.day
+        )
+        SELECT d.key, s.target AS day, d.position, sum(d.n * s.factor) AS n, sum(d.capped * s.factor) AS capped
+        FROM daily d JOIN {backtest_labels.share(home, days, profile)} s USING (day) GROUP BY d.key, s.target, d.position
+        """
+    )
+    chosen = ", ".join(
+        f"coalesce(max(d.{column}) FILTER (d.position = {position}), 0)::DOUBLE AS {column}_{position}"
+        for position in range(len(profile.scored))
+        for column in ("n", "capped")
+    )
+    found = home.execute(
+        f"""
+        SELECT dense_rank() OVER (ORDER BY l.key) - 1 AS entity, l.day, any_value(l.churned) AS churned, {chosen}
+        FROM labelled l LEFT JOIN past_done d ON d.key = l.key AND d.day = l.day
+        GROUP BY l.key, l.day ORDER BY l.day, l.key
+        """
+    ).fetchnumpy()
+    read = {name: np.ma.getdata(column) for name, column in found.items()}
+    rows = len(read["day"])
+    nothing = np.zeros(rows)
+    sample = backtest_metrics.Sample(
+        entities=read["entity"].astype(np.int64),
+        days=read["day"].astype(np.int64),
+        churned=read["churned"].astype(np.bool_),
+        points=nothing,
+        score=nothing,
+        recency=nothing,
+        count=nothing,
+        level=np.full(rows, "", dtype=object),
+    )
+    plain = np.column_stack([read[f"n_{position}"] for position in range(len(profile.scored))])
+    capped = np.column_stack([read[f"capped_{position}"] for position in range(len(profile.scored))])
+    for position, event in enumerate(profile.scored):
+        if event.per_window is not None:
+            capped[:, position] = np.minimum(capped[:, position], event.per_window)
+    return sample, plain, capped
+
+
+def _none(question: Question, why: str) -> Suggestion:
+    return Suggestion(
+        profile=question.profile,
+        entity=question.entity,
+        horizon=question.horizon,
+        learnt_until=None,
+        judged_from=None,
+        learnt_rows=0,
+        judged_rows=0,
+        weights=(),
+        now=None,
+        suggested=None,
+        gain=None,
+        why=why,
+    )

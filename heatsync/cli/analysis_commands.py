@@ -1,0 +1,173 @@
+"""The commands that make a score believed: why it is what it is, and whether it held."""
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from connectors.errors import ConfigurationError
+from heatsync.analysis import backtest as backtesting
+from heatsync.analysis import backtest_verdicts
+from heatsync.analysis import explain as explaining
+from heatsync.analysis import suggest_weights as suggesting
+from heatsync.analysis import what_if as changing
+from heatsync.analysis.backtest import Question
+from heatsync.cli import analysis_json, analysis_tables, charts, options, terminal
+from heatsync.cli.options import AsJson, Config, Folder
+from heatsync.workspace import config as workspace_files
+from heatsync.workspace.config import Workspace
+
+Profile = Annotated[str, typer.Argument(metavar="PROFILE", help="Its file's name, without .yml.")]
+Day = Annotated[
+    str | None,
+    typer.Option("--date", metavar="DAY", help="The last day to look at. Default: the last complete one."),
+]
+Horizon = Annotated[
+    str, typer.Option("--horizon", metavar="DAYS", help="Who is not seen for so long has churned.")
+]
+Entity = Annotated[str, typer.Option("--entity", help="user or account.")]
+
+ENTITIES = ("user", "account")
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(explain)
+    app.command()(backtest)
+    app.command()(whatif)
+    app.command("suggest-weights")(suggest_weights)
+
+
+def explain(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Our id of a user or an account.")],
+    folder: Folder = options.HERE,
+    config: Config = options.FILE,
+    profile: Annotated[
+        str | None, typer.Option("--profile", metavar="PROFILE", help="Default: every profile.")
+    ] = None,
+    entity: Annotated[
+        str | None, typer.Option("--entity", help="user or account, where an id is both.")
+    ] = None,
+    day: Annotated[
+        str | None,
+        typer.Option("--date", metavar="DAY", help="A day that was scored. Default: the last one."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell why a user or an account has its score, and what each destination was told of it."""
+    with options.house(folder, config) as house:
+        if profile is not None:
+            backtesting.known(house.workspace, profile)
+        if entity is not None:
+            _entity(entity)
+        on = None if day is None else options.day(day, "--date")
+        names = [profile] if profile is not None else sorted(house.workspace.profiles)
+        if on is not None:
+            options.complete(house.workspace, on, "--date")
+        with terminal.progress(as_json) as told_of:
+            found = explaining.find(
+                house.workspace, key, entity, names, on, lambda *done: told_of("scoring", *done)
+            )
+        told = explaining.payloads(house, found[0].entity, key, found[0].as_of)
+    if as_json:
+        terminal.data(analysis_json.explained(found, told))
+    else:
+        analysis_tables.print_explained(found, told)
+
+
+def backtest(
+    profile: Profile,
+    folder: Folder = options.HERE,
+    config: Config = options.FILE,
+    horizon: Horizon = "30d",
+    entity: Entity = "user",
+    audience: Annotated[
+        str | None, typer.Option("--audience", metavar="KEY", help="Only who was in it on the day.")
+    ] = None,
+    day: Day = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw it, as .png, .svg or .pdf.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold a profile against what happened: did who had low scores leave?"""
+    if plot is not None:
+        charts.drawable(plot)
+    workspace = _open(folder, config)
+    question = Question(profile, _until(workspace, day), _days(horizon), _entity(entity), audience)
+    with terminal.progress(as_json) as told:
+        found = backtesting.backtest(workspace, question, lambda *done: told(profile, *done))
+    backtest_verdicts.keep(workspace, found)
+    if as_json:
+        terminal.data(analysis_json.backtested(found))
+    else:
+        analysis_tables.print_backtested(found)
+    if plot is None:
+        return
+    if found.figures is None:
+        terminal.say("There are no figures, so that nothing is drawn.")
+        return
+    charts.draw(found, plot)
+    terminal.say(f"Drawn: {plot}")
+
+
+def whatif(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A changed profile, under its old name.")],
+    folder: Folder = options.HERE,
+    config: Config = options.FILE,
+    day: Day = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what a changed profile would do, before it is adopted. Sends nothing and keeps nothing."""
+    workspace = _open(folder, config)
+    with terminal.progress(as_json) as told:
+        found = changing.whatif(workspace, file, _until(workspace, day), lambda *done: told(file.stem, *done))
+    if as_json:
+        terminal.data(analysis_json.changed(found))
+    else:
+        analysis_tables.print_changed(found)
+
+
+def suggest_weights(
+    profile: Profile,
+    folder: Folder = options.HERE,
+    config: Config = options.FILE,
+    horizon: Horizon = "30d",
+    entity: Entity = "user",
+    day: Day = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn weights from who stayed and who left, and hold them against the present ones on later days."""
+    workspace = _open(folder, config)
+    question = Question(profile, _until(workspace, day), _days(horizon), _entity(entity))
+    with terminal.progress(as_json) as told:
+        found = suggesting.suggest_weights(workspace, question, lambda *done: told(profile, *done))
+    if as_json:
+        terminal.data(analysis_json.suggested(found))
+    else:
+        analysis_tables.print_suggested(found)
+
+
+def _open(folder: Path, config: str) -> Workspace:
+    workspace = workspace_files.load(folder, config)
+    for warning in workspace.warnings:
+        terminal.say(f"warning: {warning}")
+    return workspace
+
+
+def _until(workspace: Workspace, day: str | None) -> date:
+    return options.complete(workspace, None if day is None else options.day(day, "--date"), "--date")
+
+
+def _entity(text: str) -> str:
+    if text not in ENTITIES:
+        raise ConfigurationError(f"--entity is user or account, not {text!r}.")
+    return text
+
+
+def _days(text: str) -> int:
+    """`30d`, `4w`, or just 30."""
+    amount, unit = (text[:-1], text[-1]) if text[-1:] in ("d", "w") else (text, "d")
+    if not amount.isascii() or not amount.isdigit() or not 1 <= int(amount) <= 3650:
+        raise ConfigurationError(f"--horizon wants days like 30d or 4w, not {text!r}.")
+    return int(amount) * (7 if unit == "w" else 1)

@@ -1,0 +1,52 @@
+"""What `heatsync check` answers, in JSON and for people."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from heatsync.cli import terminal
+from heatsync.sync.live_check import Inspected
+from heatsync.sync.mapping.files import Checked
+
+
+def answer(checked: Checked, inspected: Sequence[Inspected], live: bool) -> dict[str, Any]:
+    """`live` is there when it was asked for: one entry per mapping, `error` null where the destination answered."""
+    problems = [*checked.problems, *(problem for each in inspected for problem in each.problems)]
+    files = {"problems": problems, "warnings": list(checked.warnings)}
+    if not live:
+        return files
+    looked = [
+        {
+            "mapping": each.mapping,
+            "destination": each.destination,
+            "account": each.account,
+            "object": each.object,
+            "compared": each.compared,
+            "problems": list(each.problems),
+            "notes": list(each.notes),
+            "error": each.error.said if each.error is not None else None,
+        }
+        for each in inspected
+    ]
+    return {**files, "live": looked}
+
+
+def show(answered: dict[str, Any]) -> None:
+    for warning in answered["warnings"]:
+        terminal.say(f"warning: {warning}")
+    for problem in answered["problems"]:
+        terminal.show(problem)
+    looked = answered.get("live", ())
+    for each in looked:
+        for note in each["notes"]:
+            terminal.say(f"note: {note}")
+        if each["error"]:
+            terminal.say(f"error: {each['mapping']} was not compared: {each['error']}")
+        elif each["compared"] and not each["problems"]:
+            terminal.show(
+                f"{each['mapping']}: {each['compared']} fields and keys fit {each['object']} of"
+                f" {each['destination']} ({each['account']})."
+            )
+    if "live" in answered and answered["problems"] and not looked:
+        terminal.say("The destinations were not asked: mend the files first.")
+    if not answered["problems"] and not any(each["error"] for each in looked):
+        terminal.show("No problem found.")

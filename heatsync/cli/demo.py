@@ -1,0 +1,164 @@
+"""The whole job on demo data against the built-in sandbox, and an account of what arrived."""
+
+import shutil
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from connectors.errors import ConfigurationError
+from heatsync.cli import init_template, run_output, terminal
+from heatsync.sandbox import server
+from heatsync.sandbox.demo_data import collegemsg, crm, product
+from heatsync.snapshots import run as snapshot_run
+from heatsync.sync import run as sync_run
+from heatsync.sync.compare.types import Scope
+from heatsync.sync.context import House
+from heatsync.workspace import config as workspace_files
+
+CREDENTIALS = {
+    "HUBSPOT_TOKEN": "demo",
+    "INTERCOM_TOKEN": "demo",
+    "SEGMENT_WRITE_KEY": "demo",
+    "SF_DOMAIN": "demo.my",
+    "SF_CONSUMER_KEY": "demo",
+    "SF_CONSUMER_SECRET": "demo",
+}
+DESTINATIONS = ("segment", "intercom", "hubspot", "salesforce")
+
+
+def run(folder: Path, real: bool, as_json: bool) -> int:
+    """Make a workspace in `folder`, sync it twice, show what the four destinations hold. Answers the exit code."""
+    shutil.rmtree(folder, ignore_errors=True)
+    as_of = _prepare(folder, real)
+    terminal.say(f"The workspace: {folder}")
+    with server.running() as sandbox:
+        sandbox.seed(crm.state(folder / "data"))
+        environ = CREDENTIALS | {f"HEATSYNC_{name.upper()}_URL": sandbox.url for name in DESTINATIONS}
+        before = requests.get(f"{sandbox.url}/_state", timeout=60).json()
+        workspace = workspace_files.load(folder)
+        with House(workspace, environ=environ) as house:
+            endings = [_sync(house, as_of, as_json) for _ in range(2)]
+            answer = [run_output.ended(house, ending) for ending in endings]
+            code = max(sync_run.exit_code(house, ending) for ending in endings)
+            failures = run_output.failures(house, endings[0].run)
+        state = requests.get(f"{sandbox.url}/_state", timeout=60).json()
+    if as_json:
+        terminal.data({"first": answer[0], "second": answer[1], "failures": failures})
+        return 0 if code == 1 else code
+    _show(answer[0], before, state)
+    if failures:
+        terminal.show()
+        terminal.show("What was not sent, and why (there is always something in a real CRM):")
+        run_output.print_failures(failures)
+    terminal.show()
+    calls = sum(mapping["calls"] for mapping in answer[1]["mappings"])
+    terminal.show(f"The same sync once more, with nothing changed: {calls} calls.")
+    terminal.show(f"Look around: heatsync runs -w {folder};  heatsync show {endings[0].run} -w {folder}")
+    # Records that nobody can send are part of the demonstration, and no failure of it.
+    return 0 if code == 1 else code
+
+
+def _prepare(folder: Path, real: bool) -> date:
+    if real:
+        try:
+            summary = collegemsg.init(folder)
+        except collegemsg.LogMissingError as error:
+            raise ConfigurationError(str(error)) from error
+        as_of = collegemsg.LAST_DAY
+    else:
+        init_template.write(folder)
+        as_of = snapshot_run.last_complete_day(workspace_files.load(folder), datetime.now().astimezone())
+        summary = product.write(folder / "data", end=as_of)
+    terminal.say(
+        f"{summary.events} events of {summary.users} users in {summary.accounts} accounts,"
+        f" {summary.starts_on} to {summary.ends_on}"
+    )
+    return as_of
+
+
+def _sync(house: House, as_of: date, as_json: bool) -> sync_run.Ending:
+    with terminal.progress(as_json) as told:
+        snapshot_run.score(house.workspace, [as_of], lambda doing, done, of: told("scoring", doing, done, of))
+
+    def decide(plan: Any) -> bool:
+        if not as_json:
+            terminal.say(run_output.where(house, plan))
+        return True
+
+    with terminal.progress(as_json) as told:
+        return sync_run.sync(house, list(house.mappings.values()), as_of, Scope(), decide, told)
+
+
+def _show(answer: Mapping[str, Any], before: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    run_output.print_ended(dict(answer))
+    terminal.show()
+    rows = []
+    for name, kinds in state.items():
+        if name == "fields":
+            continue
+        for kind, records in _objects(kinds):
+            old = before.get(name, {}).get(kind, {})
+            touched = _scored(records)
+            if touched:
+                rows.append([name, kind, len(records), len(records) - len(old), touched])
+    terminal.table(
+        "What the destinations hold now", ["destination", "object", "records", "made", "with a score"], rows
+    )
+    for title, found in _examples(state):
+        terminal.show()
+        terminal.show(title)
+        for name, value in found.items():
+            terminal.show(
+                f"    {name} = {terminal.shorten(value if isinstance(value, list) else str(value))}"
+            )
+
+
+def _objects(kinds: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The objects that hold records; who is a member of what is not one."""
+    return [(kind, records) for kind, records in kinds.items() if kind not in ("members", "anonymous")]
+
+
+def _attributes(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    return record.get("properties") or record.get("custom_attributes") or record
+
+
+def _scored(records: Any) -> int:
+    each = records.values() if isinstance(records, dict) else records
+    return sum(any(name.lower().endswith(("_score", "_score__c")) for name in _attributes(r)) for r in each)
+
+
+def _examples(state: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The best-scored person and company, as each tool sees them."""
+    found = []
+    for name in DESTINATIONS:
+        for kind, records in _objects(state.get(name, {})):
+            each = [{"id": key, **r} for key, r in records.items()] if isinstance(records, dict) else records
+            best = max(each, key=_score, default=None)
+            if best is not None and _score(best) >= 0:
+                ours = {k: v for k, v in sorted(_attributes(best).items()) if _ours(k)}
+                found.append((f"{name} {kind}: {_who(best)}", ours))
+    return found
+
+
+def _ours(name: str) -> bool:
+    return name.lower().startswith(("accoil", "engagement", "heatsync_level"))
+
+
+def _score(record: Mapping[str, Any]) -> float:
+    for name, value in _attributes(record).items():
+        if name.lower().endswith(
+            ("health_score", "health_score__c", "_account_score", "messaging_score", "messaging_score__c")
+        ):
+            return -1.0 if value in (None, "") else float(value)
+    return -1.0
+
+
+def _who(record: Mapping[str, Any]) -> str:
+    attributes = {**record, **_attributes(record)}
+    for name in ("email", "Email", "name", "Name", "domain"):
+        if attributes.get(name):
+            return str(attributes[name])
+    return str(attributes.get("id") or attributes.get("Id") or "")

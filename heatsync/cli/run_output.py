@@ -1,0 +1,397 @@
+"""What the commands answer: as files.md promises it in JSON, and the same for people."""
+
+import csv
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from connectors.errors import ConfigurationError
+from heatsync.analysis import backtest_verdicts
+from heatsync.cli import terminal
+from heatsync.cli.remedies import cure
+from heatsync.ledger import Planned, Run, write_value
+from heatsync.snapshots.run import Scored
+from heatsync.sync import run as sync_run
+from heatsync.sync.context import House, going_on
+from heatsync.sync.plan import Plan
+from heatsync.workspace.config import Workspace
+
+EXAMPLES = 3
+
+
+def scored(workspace: Workspace, result: Scored) -> dict[str, Any]:
+    """`predictive` is what the last backtest said of the profile; nothing without one."""
+    return {
+        "snapshots": [
+            {
+                "profile": s.profile,
+                "entity": str(s.entity),
+                "date": s.date.isoformat(),
+                "rows": s.rows,
+                "path": str(s.path),
+                "predictive": predictive(workspace, s.profile, str(s.entity)),
+            }
+            for s in result.snapshots
+        ],
+        "ignored": dict(result.ignored),
+        "notes": list(result.notes),
+    }
+
+
+def predictive(workspace: Workspace, profile: str, entity: str) -> bool | None:
+    found = backtest_verdicts.look(workspace, profile).get(entity)
+    return None if found is None else found.predictive
+
+
+def where(house: House, plan: Plan) -> str:
+    """The line that is shown before anything is written: to whom, and how much."""
+    run = plan.run
+    reached = house.reached(run.mapping)
+    name = f" ({reached.account.name})" if reached is not None and reached.account.name else ""
+    config = house.workspace.destinations[run.destination]
+    host = reached.destination.host if reached is not None else "?"
+    counts = plan.counts
+    made = f"{counts.created} to create, " if counts.created else ""
+    size = f"{made}{counts.entered + counts.changed - counts.created} to update, {counts.left} left"
+    new = len(plan.new_fields)
+    fields = f"; makes {new} field{'s' if new > 1 else ''}" if new else ""
+    return f"{run.mapping} -> {config.vendor.title} {run.label}{name} at {host}: {size}{fields}"
+
+
+def planned(house: House, plan: Plan, with_changes: bool) -> dict[str, Any]:
+    """A plan, in the shape of a run."""
+    run, counts = plan.run, plan.counts
+    mapping = house.mappings[run.mapping]
+    reached = house.reach(mapping)
+    limits = reached.destination.limits
+    answer: dict[str, Any] = {
+        "mapping": run.mapping,
+        "destination": run.destination,
+        "account": run.label,
+        "object": run.object,
+        "state": "held" if plan.reasons else "planned",
+        "cause": run.cause,
+        "records": counts.records,
+        "planned": {
+            "entered": counts.entered,
+            "changed": counts.changed,
+            "left": counts.left,
+            "unchanged": counts.unchanged,
+        },
+        "matched": counts.matched,
+        "unmatched": counts.unmatched,
+        "ambiguous": counts.ambiguous,
+        "refused": counts.refused,
+        "skipped": counts.skipped,
+        "created": counts.created,
+        "parked": counts.parked,
+        "calls": plan.calls,
+        "seconds": round(plan.calls * limits.seconds / limits.calls, 1),
+        "quota": {
+            "calls": limits.calls,
+            "per_seconds": limits.seconds,
+            "per_day": house.calls_per_day(mapping),
+        },
+        "new_fields": [new.name for new in plan.new_fields],
+        "predictive": predictive(house.workspace, mapping.profile, mapping.entity.value),
+    }
+    if house.mappings[run.mapping].vendor.type == "segment":
+        answer["profiles"] = counts.entered + counts.changed
+    if with_changes:
+        answer["changes"] = [_change(Planned(row.change, row.digest, row.level)) for row in plan.shown]
+    return answer
+
+
+def _split(planned: dict[str, Any]) -> tuple[int, int]:
+    """How many records are created, and how many updated; of Segment, which does not tell, all are updates."""
+    written = planned["planned"]["entered"] + planned["planned"]["changed"]
+    return planned["created"], written - planned["created"]
+
+
+def _change(planned: Planned) -> dict[str, Any]:
+    change = planned.change
+    return {
+        "key": change.key,
+        "kind": change.kind.value,
+        "fields": {
+            name: {"old": write_value(change.before.get(name)), "new": write_value(value)}
+            for name, value in change.fields.items()
+        },
+    }
+
+
+def ended(house: House, ending: sync_run.Ending) -> dict[str, Any]:
+    """How a run ended, mapping by mapping; those that never got to a plan included."""
+    answers = {answer["mapping"]: answer for answer in sync_run.answer(house, ending.run)}
+    for told in ending.told:
+        name = told.mapping.name
+        if told.paused is not None:
+            everything = house.ledger.paused("*") is not None
+            by_hand = f"{told.paused}: `heatsync resume{'' if everything else f' {name}'}` ends the pause"
+            cause = by_hand if told.paused == sync_run.BY_HAND else f"{told.paused} {going_on(name)}"
+            answers[name] = _bare(told, "paused", cause)
+        elif told.error is not None and name not in answers:
+            answers[name] = _bare(told, "failed", told.error.told)
+        elif told.error is not None:
+            answers[name] |= {"state": "failed", "cause": told.error.told}
+    states = {answer["state"] for answer in answers.values()}
+    if any(told.paused not in (None, sync_run.BY_HAND) for told in ending.told):
+        states.add("failed")
+    state = next((s for s in ("failed", "held", "ready") if s in states), "done")
+    return {
+        "run": ending.run,
+        "state": state,
+        "as_of": ending.as_of.isoformat(),
+        "mappings": [answers[told.mapping.name] for told in ending.told if told.mapping.name in answers],
+    }
+
+
+def _bare(told: sync_run.Told, state: str, cause: str) -> dict[str, Any]:
+    return {
+        "mapping": told.mapping.name,
+        "destination": told.mapping.destination,
+        "account": None,
+        "object": told.mapping.object,
+        "state": state,
+        "cause": cause,
+        "records": 0,
+        "planned": dict.fromkeys(("entered", "changed", "left", "unchanged"), 0),
+        "outcomes": dict.fromkeys(("delivered", "rejected", "skipped", "deferred", "unknown"), 0),
+        "parked": 0,
+        "lost_earlier": 0,
+        "calls": 0,
+        "seconds": 0.0,
+    }
+
+
+def known(house: House, run: str) -> list[Run]:
+    """The rows of a run. Raises ConfigurationError when there is none."""
+    rows = house.ledger.runs(run)
+    if not rows:
+        raise ConfigurationError(f"There is no run {run}. `heatsync runs` lists them.")
+    return rows
+
+
+def history(house: House) -> list[dict[str, Any]]:
+    return [
+        {
+            "run": row.run,
+            "mapping": row.mapping,
+            "destination": row.destination,
+            "account": row.label,
+            "as_of": row.as_of,
+            "at": terminal.at(row.created_at),
+            "ended": terminal.at(row.ended_at),
+            "state": row.state,
+            "cause": row.cause,
+            "writes": row.planned.get("writes", 0),
+            "calls": row.calls,
+        }
+        for row in house.ledger.runs()
+    ]
+
+
+def in_full(house: House, run: str, number: int) -> dict[str, Any]:
+    rows = known(house, run)
+    mappings = sync_run.answer(house, run)
+    for answer in mappings:
+        changes = house.ledger.planned_changes(run, answer["mapping"], number)
+        answer["changes"] = [_change(planned) for planned in changes]
+    return {
+        "run": run,
+        "as_of": rows[0].as_of,
+        "at": terminal.at(min(row.created_at for row in rows)),
+        "mappings": mappings,
+    }
+
+
+def failures(house: House, run: str | None) -> list[dict[str, Any]]:
+    """Rejected and unknown records by mapping, code and field, the most frequent cause first."""
+    groups: dict[tuple[str, str, str], list[Any]] = defaultdict(list)
+    for row in _once(house.ledger.failures(run)):
+        groups[(row.mapping, row.code, row.field or "")].append(row)
+    answers = []
+    for (mapping, code, _field), rows in groups.items():
+        answers.append(
+            {
+                "code": code,
+                "cause": rows[0].cause,
+                "cure": cure(code),
+                "mapping": mapping,
+                "count": len(rows),
+                "examples": [
+                    {"key": row.entity, "field": row.field, "value": row.value, "answer": row.answer}
+                    for row in rows[:EXAMPLES]
+                ],
+            }
+        )
+    return sorted(answers, key=lambda answer: (-answer["count"], answer["mapping"], answer["code"]))
+
+
+def _once(rows: Sequence[Any]) -> list[Any]:
+    """The newest outcome of each record."""
+    newest: dict[tuple[str, str], Any] = {}
+    for row in rows:
+        newest.setdefault((row.mapping, row.entity), row)
+    return list(newest.values())
+
+
+def print_failures_csv(house: House, run: str | None) -> None:
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["mapping", "key", "code", "field", "value", "cause", "answer", "cure", "run"])
+    for row in _once(house.ledger.failures(run)):
+        writer.writerow(
+            [
+                row.mapping,
+                row.entity,
+                row.code,
+                row.field,
+                row.value,
+                row.cause,
+                row.answer,
+                cure(row.code),
+                row.run,
+            ]
+        )
+
+
+def print_failures(grouped: list[dict[str, Any]]) -> None:
+    if not grouped:
+        terminal.show("Nothing stands rejected.")
+        return
+    for group in grouped:
+        terminal.show(f"{group['count']} x {group['code']} in {group['mapping']}: {group['cause']}")
+        terminal.show(f"    do: {group['cure']}")
+        for example in group["examples"]:
+            value = f" = {example['value']!r}" if example["value"] is not None else ""
+            field = f" {example['field']}{value}" if example["field"] else ""
+            answer = f": {example['answer']}" if example["answer"] else ""
+            terminal.show(f"    {example['key']}{field}{answer}")
+
+
+def print_plans(plans: list[dict[str, Any]], as_of: date) -> None:
+    made = [plan for plan in plans if plan["state"] != "failed"]
+    terminal.table(
+        f"What a sync would change, as of {as_of}",
+        [
+            "mapping",
+            "records",
+            "create",
+            "update",
+            "left",
+            "same",
+            "unmatched",
+            "ambiguous",
+            "refused",
+            "skipped",
+            "calls",
+            "of the day",
+            "s",
+        ],
+        [
+            [
+                p["mapping"],
+                p["records"],
+                *_split(p),
+                p["planned"]["left"],
+                p["planned"]["unchanged"],
+                p["unmatched"],
+                p["ambiguous"],
+                p["refused"],
+                p["skipped"],
+                p["calls"],
+                f"{p['calls'] / p['quota']['per_day']:.0%}" if p["quota"]["per_day"] else "-",
+                p["seconds"],
+            ]
+            for p in made
+        ],
+    )
+    for plan in plans:
+        if plan["cause"]:
+            word = "held" if plan["state"] == "held" else plan["state"]
+            terminal.show(f"{plan['mapping']}: {word}: {plan['cause']}")
+        if plan.get("new_fields"):
+            names = ", ".join(f"`{name}`" for name in plan["new_fields"])
+            terminal.show(f"{plan['mapping']}: makes {names}")
+        _print_changes(plan)
+
+
+def print_ended(answer: dict[str, Any]) -> None:
+    terminal.table(
+        f"Run {answer['run']} as of {answer['as_of']}: {answer['state']}",
+        [
+            "mapping",
+            "state",
+            "records",
+            "same",
+            "sent",
+            "rejected",
+            "unknown",
+            "skipped",
+            "parked",
+            "due",
+            "calls",
+            "s",
+        ],
+        [
+            [
+                m["mapping"],
+                m["state"],
+                m["records"],
+                m["planned"]["unchanged"],
+                m["outcomes"]["delivered"],
+                m["outcomes"]["rejected"],
+                m["outcomes"]["unknown"],
+                m["outcomes"]["skipped"],
+                m["parked"],
+                m["outcomes"]["deferred"],
+                m["calls"],
+                round(m["seconds"], 1),
+            ]
+            for m in answer["mappings"]
+        ],
+    )
+    for mapping in answer["mappings"]:
+        if mapping["cause"]:
+            terminal.show(f"{mapping['mapping']}: {mapping['state']}: {mapping['cause']}")
+        if mapping["lost_earlier"]:
+            terminal.show(
+                f"{mapping['mapping']}: {mapping['lost_earlier']} records that an earlier run had at work did not arrive:"
+                " `heatsync failures` names the causes and the cures."
+            )
+    if answer["state"] == "held":
+        terminal.show(
+            f"`heatsync show {answer['run']}` shows it, `heatsync approve {answer['run']}` sends it."
+        )
+    if any(m["outcomes"]["rejected"] or m["outcomes"]["unknown"] for m in answer["mappings"]):
+        terminal.show(f"`heatsync failures {answer['run']}` names the causes and the cures.")
+
+
+def print_in_full(shown: dict[str, Any]) -> None:
+    terminal.show(f"Run {shown['run']} of {shown['at']}, as of {shown['as_of']}")
+    for mapping in shown["mappings"]:
+        counts = ", ".join(f"{n} {kind}" for kind, n in mapping["planned"].items())
+        outcomes = ", ".join(f"{n} {status}" for status, n in mapping["outcomes"].items() if n)
+        terminal.show()
+        terminal.show(
+            f"{mapping['mapping']} -> {mapping['destination']} {mapping['account']}: {mapping['state']}"
+        )
+        if mapping["cause"]:
+            terminal.show(f"  because: {mapping['cause']}")
+        terminal.show(f"  planned: {mapping['records']} records: {counts}")
+        terminal.show(f"  to be created: {mapping['created']}")
+        aside = ", ".join(
+            f"{mapping[word]} {word}" for word in ("unmatched", "ambiguous", "refused", "skipped")
+        )
+        terminal.show(f"  not sent: {aside}; {mapping['parked']} of them parked since an older run")
+        terminal.show(
+            f"  outcomes: {outcomes or 'none yet'}; calls: {mapping['calls']}; seconds: {mapping['seconds']}"
+        )
+        _print_changes(mapping)
+
+
+def _print_changes(mapping: dict[str, Any]) -> None:
+    for change in mapping.get("changes", ()):
+        terminal.show(f"  {change['key']} ({change['kind']}): {terminal.fields(change['fields'])}")

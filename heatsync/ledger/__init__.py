@@ -1,0 +1,53 @@
+"""What the records over there look like as far as we were told, and what is on its way to them.
+
+leases    whose account it is, who holds what, what rests
+known     records over there, and where each of ours stands
+queue     runs, batches, outcomes
+history   what was done
+paces     the quotas of the destinations
+
+and, below them: `database`, `together` (many writers in one transaction), `tables`, `statements`, `words`.
+"""
+
+from heatsync.ledger.batches import Queue
+from heatsync.ledger.history import History
+from heatsync.ledger.json_codec import read_value, write_fields, write_value
+from heatsync.ledger.locks import LEASE
+from heatsync.ledger.rate_limits import Paces
+from heatsync.ledger.records import SCHEMA_CODES, Known
+from heatsync.ledger.types import (
+    LOOKED_UP_AGAIN,
+    Bound,
+    Care,
+    Claimed,
+    Planned,
+    Record,
+    Run,
+    Standing,
+    Told,
+    chunks,
+)
+
+
+class Ledger(Queue, Known, History, Paces):
+    """The ledger at an SQLAlchemy URL. Raises ConfigurationError when it cannot be opened."""
+
+
+__all__ = [
+    "LEASE",
+    "LOOKED_UP_AGAIN",
+    "SCHEMA_CODES",
+    "Bound",
+    "Care",
+    "Claimed",
+    "Ledger",
+    "Planned",
+    "Record",
+    "Run",
+    "Standing",
+    "Told",
+    "chunks",
+    "read_value",
+    "write_fields",
+    "write_value",
+]

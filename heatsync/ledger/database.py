@@ -1,0 +1,244 @@
+"""The database of the ledger: SQLite or PostgreSQL, brought up to date when it is opened.
+
+A writing transaction of SQLite begins IMMEDIATE: a deferred one that finds another writer before it fails at once
+instead of waiting (sqlite.org/lang_transaction, 2.2).
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from connectors.errors import ConfigurationError
+from heatsync.ledger import tables as t
+from heatsync.ledger.group_commit import Together
+
+T = TypeVar("T")
+STREAMED = 50_000
+"""Rows that are read from the database at a time."""
+
+
+class Database:
+    """Opens (and, where needed, migrates) the database at `url`. Raises ConfigurationError if it cannot."""
+
+    def __init__(self, url: str) -> None:
+        parsed = _parse(url)
+        self.embedded = parsed.get_backend_name() == "sqlite"
+        # SQLite has one writer at a time, and lets the others sleep and ask again: a lock wakes them at once.
+        self._turn = threading.Lock() if self.embedded else nullcontext()
+        self._together = Together(self.writing)
+        self._written: dict[str, Written] = {}
+        self._looked: dict[str, tuple[float, float]] = {}
+        if self.embedded and parsed.database:
+            _make_folder(Path(parsed.database).parent)
+        self._engine = sa.create_engine(
+            parsed, pool_pre_ping=not self.embedded, connect_args={"timeout": 60} if self.embedded else {}
+        )
+        if self.embedded:
+            sa.event.listen(self._engine, "connect", _embedded_connect)
+            sa.event.listen(self._engine, "begin", _embedded_begin)
+        try:
+            self._migrate()
+        except sa.exc.DBAPIError as error:
+            self.close()
+            raise ConfigurationError(
+                f"ledger: {parsed.render_as_string(hide_password=True)} cannot be opened: "
+                f"{str(error.orig).splitlines()[0]}. Check `ledger:` in heatsync.yml and that the database runs."
+            ) from error
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        with self._engine.connect() as connection:
+            yield connection
+
+    def stream(self, query: sa.Select[Any]) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """The rows of a query, many at a time and as plain tuples: whole tables are read this way."""
+        bound = query.compile(self._engine, compile_kwargs={"render_postcompile": True})
+        with self.reading() as connection:
+            # A server-side cursor: psycopg's own would hold every row of the answer.
+            raw: Any = connection.connection
+            cursor = raw.cursor() if self.embedded else raw.cursor(name="heatsync")
+            try:
+                values = (
+                    bound.params
+                    if not bound.positional
+                    else tuple(bound.params[n] for n in bound.positiontup or ())
+                )
+                cursor.execute(str(bound), values)
+                while rows := cursor.fetchmany(STREAMED):
+                    yield rows
+            finally:
+                cursor.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        with (
+            self._turn,
+            self._engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def together(self, work: Callable[[sa.Connection], T]) -> T:
+        """Do some work in a transaction. SQLite's may be shared with what other threads have to write just now."""
+        if self.embedded:
+            return self._together.write(work)
+        with self.writing() as connection:
+            return work(connection)
+
+    def _migrate(self) -> None:
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.set_main_option("path_separator", "os")
+        with self.writing() as connection:
+            if not self.embedded:
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7311823)"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def insert(self, table: sa.Table) -> Any:
+        """An INSERT that knows ON CONFLICT."""
+        return sqlite.insert(table) if self.embedded else postgresql.insert(table)
+
+    def among(self, column: sa.Column[Any], name: str) -> sa.ColumnElement[bool]:
+        """Whether a column is one of the values that `listed` hands over under a name: one parameter, however many."""
+        if self.embedded:
+            listed = sa.func.json_each(sa.bindparam(name)).table_valued("value")
+            return column.in_(sa.select(listed.c.value))
+        return column == sa.any_(sa.bindparam(name, type_=sa.ARRAY(sa.Text)))
+
+    def listed(self, values: Sequence[str]) -> Any:
+        """Values for `among`."""
+        return json.dumps(values) if self.embedded else list(values)
+
+    def lay_records(
+        self, account: str, object: str, entities: Sequence[str], connection: sa.Connection
+    ) -> None:
+        """Make sure that the records have rows: only a row that is there can be locked."""
+        blank = {"account": account, "object": object, "fields": "{}", "version": 0, "updated_at": 0.0}
+        if entities:
+            rows = [blank | {"entity": entity} for entity in sorted(entities)]
+            self.many("lay", rows, connection, lambda: self.insert(t.records).on_conflict_do_nothing())
+
+    def upsert_standings(self, rows: Sequence[Mapping[str, Any]], connection: sa.Connection) -> None:
+        """Like `upsert`, but a standing without a level leaves the one of the last write as it is."""
+        self.upsert(t.standings, rows, connection, keep=("level",))
+
+    def upsert(
+        self,
+        table: sa.Table,
+        rows: Sequence[Mapping[str, Any]],
+        connection: sa.Connection,
+        keep: Sequence[str] = (),
+    ) -> None:
+        """Insert, or overwrite what has the same key; where the new value of a column in `keep` is nothing, not that."""
+        if not rows:
+            return
+        keys = [column.name for column in table.primary_key]
+
+        def statement() -> Any:
+            insert = self.insert(table)
+            changed = {
+                name: sa.func.coalesce(insert.excluded[name], table.c[name])
+                if name in keep
+                else insert.excluded[name]
+                for name in rows[0]
+                if name not in keys
+            }
+            return insert.on_conflict_do_update(index_elements=keys, set_=changed)
+
+        # In the order of the keys: two writers that lock rows in opposite orders stop each other on PostgreSQL.
+        ordered = sorted(rows, key=itemgetter(*keys)) if len(rows) > 1 else rows
+        self.many(f"{table.name} {','.join(rows[0])}", ordered, connection, statement)
+
+    def many(
+        self,
+        name: str,
+        rows: Sequence[Mapping[str, Any]],
+        connection: sa.Connection,
+        statement: Callable[[], Any],
+    ) -> None:
+        """Execute a statement for many rows of the same columns."""
+        written = self._write(name, statement, list(rows[0]))
+        connection.exec_driver_sql(written.text, [*map(written.values, rows)])
+
+    def one(
+        self, name: str, values: Mapping[str, Any], connection: sa.Connection, statement: Callable[[], Any]
+    ) -> sa.CursorResult[Any]:
+        """Execute a statement whose parameters are named `values`."""
+        written = self._write(name, statement, None)
+        return connection.exec_driver_sql(written.text, written.values({**written.constants, **values}))
+
+    def _write(self, name: str, statement: Callable[[], Any], columns: list[str] | None) -> "Written":
+        """Write a statement out, once under its name: that takes as long as executing it for a hundred rows."""
+        if name not in self._written:
+            compiled = statement().compile(dialect=self._engine.dialect, column_keys=columns)
+            order = getattr(compiled, "positiontup", None)
+            constants = {key: value for key, value in (compiled.params or {}).items() if value is not None}
+            self._written[name] = Written(str(compiled), _picker(order) if order else dict, constants)
+        return self._written[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A statement as the driver takes it; `values` brings its parameters into the driver's form."""
+
+    text: str
+    values: Callable[[Mapping[str, Any]], Any]
+    constants: dict[str, Any]
+
+
+def _picker(order: Sequence[str]) -> Callable[[Mapping[str, Any]], Any]:
+    if len(order) == 1:
+        return lambda given: (given[order[0]],)
+    return itemgetter(*order)
+
+
+def _parse(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise ConfigurationError(
+            "ledger: not a database address. Expected sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME."
+        ) from None
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ConfigurationError(
+            f"ledger: {parsed.get_backend_name()} is not supported. Use sqlite:///FILE or postgresql+psycopg://..."
+        )
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return parsed
+
+
+def _embedded_connect(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode=WAL")
+    # What was acknowledged must outlive a power cut: NORMAL may lose the last commits (sqlite.org/pragma).
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _embedded_begin(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"ledger: the folder {folder} cannot be made ({error.strerror}). Check `ledger:` in heatsync.yml."
+        ) from error

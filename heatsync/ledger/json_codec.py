@@ -1,0 +1,81 @@
+"""How values and changes are written in the ledger."""
+
+import json
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+
+from connectors.types import Change, FieldType, Kind, Match, Value
+from heatsync.ledger.types import Planned
+
+_KINDS = {kind.value: kind for kind in Kind}
+
+
+_json = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def write_value(value: Value) -> Any:
+    """A value as JSON holds it."""
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(value, date):
+        return value.isoformat()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def read_value(raw: Any, type: FieldType) -> Value:
+    """The value that JSON holds; text that is no date stays the text that the vendor gave."""
+    if isinstance(raw, list):
+        return tuple(str(item) for item in raw)
+    if isinstance(raw, str) and type in (FieldType.DATE, FieldType.DATETIME):
+        try:
+            return date.fromisoformat(raw) if type is FieldType.DATE else datetime.fromisoformat(raw)
+        except ValueError:
+            return raw
+    return raw  # type: ignore[no-any-return]
+
+
+def in_doubt(value: Any) -> dict[str, Any]:
+    """What is known of a field that may hold `value` (as JSON holds it), where nobody can look. No value is an object."""
+    return {"doubtful": value}
+
+
+def write_fields(fields: Mapping[str, Value]) -> str:
+    return _json({name: write_value(value) for name, value in fields.items()})
+
+
+def write_planned(planned: Planned) -> dict[str, Any]:
+    change = planned.change
+    return {
+        "kind": change.kind.value,
+        "key": change.key,
+        "match": [[m.field, m.value] for m in change.match],
+        "fields": {name: write_value(value) for name, value in change.fields.items()},
+        "before": {name: write_value(value) for name, value in change.before.items()},
+        "remote_id": change.remote_id,
+        "via": change.via,
+        "version": change.version,
+        "digest": planned.digest,
+        "level": planned.level,
+    }
+
+
+def read_planned(raw: Mapping[str, Any], types: Mapping[str, FieldType]) -> Planned:
+    def typed(values: Mapping[str, Any]) -> dict[str, Value]:
+        # Numbers and booleans are what they are.
+        return {
+            name: read_value(value, types[name]) if isinstance(value, (str, list)) else value
+            for name, value in values.items()
+        }
+
+    change = Change(
+        kind=_KINDS[raw["kind"]],
+        key=raw["key"],
+        match=tuple(Match(field, value) for field, value in raw["match"]),
+        fields=typed(raw["fields"]),
+        before=typed(raw["before"]),
+        remote_id=raw["remote_id"],
+        via=raw["via"],
+        version=raw["version"],
+    )
+    return Planned(change, raw["digest"], raw["level"])

@@ -1,0 +1,55 @@
+"""The quotas that processes share where there is no Redis."""
+
+import time
+from dataclasses import asdict
+
+import sqlalchemy as sa
+
+from connectors.rate_limit import Page, Slots, Wish
+from heatsync.ledger import tables as t
+from heatsync.ledger.database import Database
+
+ATTENTION = 0.1
+"""Seconds for which it is remembered that nobody called a pause: asking before every call costs more than the call."""
+
+
+class Paces(Database):
+    """A `connectors.rate_limit.Book`, by the clock of whoever looks: whoever shares a ledger shares a host, or keeps time."""
+
+    ahead = 0.2
+
+    def take(self, wish: Wish) -> Slots:
+        c = t.paces.c
+        with self.writing() as connection:
+            new = self.insert(t.paces).values(name=wish.name, **asdict(Page()))
+            connection.execute(new.on_conflict_do_nothing())
+            row = connection.execute(sa.select(t.paces).where(c.name == wish.name).with_for_update()).one()
+            page = Page(row.free, row.until, row.gap, row.day, row.spent)
+            slots = page.take(wish, time.time())
+            if slots.calls:
+                connection.execute(t.paces.update().where(c.name == wish.name).values(**asdict(page)))
+        return slots
+
+    def hold(self, name: str, seconds: float) -> None:
+        until = time.time() + seconds
+        insert = self.insert(t.paces).values(name=name, **asdict(Page(until=until)))
+        later = insert.on_conflict_do_update(
+            index_elements=["name"], set_={"until": until}, where=t.paces.c.until < until
+        )
+        with self.writing() as connection:
+            connection.execute(later)
+        self._looked.pop(name, None)
+
+    def held(self, name: str) -> float:
+        looked, until = self._looked.get(name, (0.0, 0.0))
+        now = time.time()
+        if now - looked > ATTENTION:
+            with self.reading() as connection:
+                until = connection.scalar(sa.select(t.paces.c.until).where(t.paces.c.name == name)) or 0.0
+            self._looked[name] = (now, until)
+        return until - now
+
+    def slow(self, name: str, gap: float) -> None:
+        insert = self.insert(t.paces).values(name=name, **asdict(Page(gap=gap)))
+        with self.writing() as connection:
+            connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_={"gap": gap}))

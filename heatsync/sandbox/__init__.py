@@ -1,0 +1,1 @@
+"""The four destinations, simulated, with state and faults."""

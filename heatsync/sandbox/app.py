@@ -1,0 +1,262 @@
+"""The four vendors as one ASGI application.
+
+Every call takes the same way: read, delayed, attributed to an account, admitted by its quota, answered by the
+vendor, counted. Only the vendor's part differs.
+"""
+
+import asyncio
+import json
+import threading
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from email.utils import formatdate
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route as Path
+
+from heatsync.sandbox import quotas, segment
+from heatsync.sandbox.calls import Call, Handler, Refusal, Reply, Route, Service, Unreadable
+from heatsync.sandbox.faults import Faults, parse
+from heatsync.sandbox.hubspot import service as hubspot
+from heatsync.sandbox.intercom import service as intercom
+from heatsync.sandbox.quotas import Limits, Window
+from heatsync.sandbox.salesforce import service as salesforce
+from heatsync.sandbox.state import World
+from heatsync.sandbox.stats import Stats
+
+SERVICES: Mapping[str, Service] = {
+    each.name: each for each in (hubspot.SERVICE, intercom.SERVICE, segment.SERVICE, salesforce.SERVICE)
+}
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+GZIP = 16 + zlib.MAX_WBITS
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Sandbox:
+    """What is behind the paths: the vendors' records, quotas and counts, per account, guarded by one lock."""
+
+    def __init__(
+        self,
+        quotas: bool,
+        latency: float,
+        limits: Limits,
+        clock: Callable[[], float] = time.time,
+        faults: Faults | None = None,
+    ) -> None:
+        self.latency = latency
+        self.clock = clock
+        self.faults = faults
+        self._enforced = quotas
+        self._limits = limits
+        self._lock = threading.RLock()
+        self._world = World({name: service.store for name, service in SERVICES.items()})
+        self._windows: dict[str, dict[str, dict[str, Window]]] = {}
+        self._stats: dict[str, Stats] = {}
+
+    def state(self, account: str = "default") -> dict[str, Any]:
+        with self._lock:
+            return self._world.dump(account)
+
+    def seed(self, state: Mapping[str, Any], account: str = "default") -> None:
+        """Replace what an account holds. Raises ValueError; then nothing has changed."""
+        with self._lock:
+            self._world.load(account, state)
+
+    def stats(self, account: str = "default") -> dict[str, Any]:
+        with self._lock:
+            return self._stats_of(account).shown()
+
+    def reset_stats(self, account: str = "default") -> None:
+        with self._lock:
+            self._stats.pop(account, None)
+
+    def clear(self) -> None:
+        """Forget every account: what it holds, its quotas and its counts."""
+        with self._lock:
+            self._world.accounts.clear()
+            self._windows.clear()
+            self._stats.clear()
+
+    def answer(self, service: Service, route: Route, call: Call) -> Reply:
+        """One call, from credential to count."""
+        with self._lock:
+            call.now = self.clock()
+            reply = self._reply(service, route, call)
+            label = route.label.replace("{object}", call.params.get("object", ""))
+            stats = self._stats_of(call.account)
+            stats.count(service.name, label, route.windows, reply, call.now)
+            return reply
+
+    def _reply(self, service: Service, route: Route, call: Call) -> Reply:
+        call.accounts = self._world.accounts
+        try:
+            if not route.open:
+                call.account = service.owner(call)
+        except Refusal as refusal:
+            return refusal.reply
+        call.windows = self._windows_of(call.account)[service.name]
+        reply = self._admitted(service, route, call)
+        extra = service.quota_headers(call) if route.windows and self._enforced else {}
+        return replace(reply, headers={**extra, **reply.headers}) if extra else reply
+
+    def _admitted(self, service: Service, route: Route, call: Call) -> Reply:
+        if self._enforced:
+            full = quotas.admit(call.windows, route.windows, call.now)
+            call.used = {name: call.windows[name].used(call.now) for name in route.windows}
+            if full is not None:
+                return service.limited(call, *full)
+        store = self._world.account(call.account)[service.name]
+
+        def done(call: Call) -> Reply:
+            try:
+                return route.handler(call, store)
+            except Refusal as refusal:
+                return refusal.reply
+
+        try:
+            return self.faults.answer(service, route, call, done) if self.faults else done(call)
+        except Unreadable as error:
+            return service.unreadable(str(error))
+
+    def _windows_of(self, account: str) -> dict[str, dict[str, Window]]:
+        if account not in self._windows:
+            self._windows[account] = {
+                name: service.windows(self._limits) for name, service in SERVICES.items()
+            }
+        return self._windows[account]
+
+    def _stats_of(self, account: str) -> Stats:
+        if account not in self._stats:
+            self._stats[account] = Stats(SERVICES, self._windows_of(account))
+        return self._stats[account]
+
+
+async def _respond(request: Request, reply: Reply) -> Response:
+    if reply.delay:
+        await asyncio.sleep(reply.delay)
+    if reply.cut:
+        request.scope["hang_up"]()
+        # Whoever has hung up is told so, and then takes no answer any more.
+        await request.receive()
+        return Response()
+    if reply.raw:
+        return Response(reply.body, reply.status, {"Content-Type": "application/json", **reply.headers})
+    return _json(reply.body, reply.status, reply.headers)
+
+
+def _json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    text = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
+    kind = None if body is None else "application/json"
+    return Response(text, status, dict(headers or {}), media_type=kind)
+
+
+async def _read(request: Request) -> Call:
+    body = await request.body()
+    if request.headers.get("content-encoding") == "gzip":
+        # What does not unpack stays as it is: no vendor can read it.
+        with suppress(zlib.error):
+            body = zlib.decompress(body, GZIP)
+    address = request.scope.get("raw_path", b"") + b"?" + request.scope.get("query_string", b"")
+    return Call(
+        method=request.method,
+        path=request.url.path,
+        params={name: str(value) for name, value in request.path_params.items()},
+        query=dict(request.query_params),
+        headers=dict(request.headers),
+        body=body,
+        origin=f"{request.url.scheme}://{request.url.netloc}",
+        now=0.0,
+        size=len(address),
+    )
+
+
+def _endpoint(sandbox: Sandbox, service: Service, route: Route) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        call = await _read(request)
+        if sandbox.latency:
+            await asyncio.sleep(sandbox.latency)
+        reply = sandbox.answer(service, route, call)
+        dated = {"Date": formatdate(call.now, usegmt=True), **reply.headers}
+        return await _respond(request, replace(reply, headers=dated))
+
+    return endpoint
+
+
+def _unknown(service: Service) -> Handler:
+    return lambda call, _: service.unknown(call)
+
+
+def _elsewhere(sandbox: Sandbox) -> Endpoint:
+    """Paths that no vendor of ours has: refused by the vendor they look like."""
+
+    async def endpoint(request: Request) -> Response:
+        for service in SERVICES.values():
+            if request.url.path.startswith(service.prefixes):
+                route = Route(request.method, "", f"{request.method} unknown", _unknown(service), ())
+                return await _endpoint(sandbox, service, route)(request)
+        return _json({"error": f"The sandbox has nothing at {request.url.path}"}, 404)
+
+    return endpoint
+
+
+def _state(sandbox: Sandbox) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        account = request.query_params.get("account", "default")
+        if request.method == "PUT":
+            try:
+                sandbox.seed(json.loads(await request.body()), account)
+            except ValueError as error:
+                return _json({"error": str(error)}, 400)
+        return _json(sandbox.state(account))
+
+    return endpoint
+
+
+def _stats(sandbox: Sandbox) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        account = request.query_params.get("account", "default")
+        if request.method == "DELETE":
+            sandbox.reset_stats(account)
+        return _json(sandbox.stats(account))
+
+    return endpoint
+
+
+def create(
+    quotas: bool = True,
+    latency_ms: float = 0,
+    state: Mapping[str, Any] | None = None,
+    limits: Limits | None = None,
+    clock: Callable[[], float] = time.time,
+    faults: Faults | str | None = None,
+) -> Starlette:
+    """The sandbox as an ASGI application; `app.state.sandbox` is the `Sandbox` behind it.
+
+    `quotas` off: nobody is limited, calls are still counted. `latency_ms` is added to every call to a vendor.
+    `state` is the default account's, in the shape of /_state; raises ValueError when it does not fit. `faults` are what
+    goes wrong on purpose, also as the command line writes them (`server=0.1,seed=7`).
+    """
+    wrong = parse(faults) if isinstance(faults, str) else faults
+    sandbox = Sandbox(quotas, latency_ms / 1000, limits or Limits(), clock, wrong)
+    if state is not None:
+        sandbox.seed(state)
+    paths = [
+        Path("/_state", _state(sandbox), methods=["GET", "PUT"]),
+        Path("/_stats", _stats(sandbox), methods=["GET", "DELETE"]),
+    ]
+    for service in SERVICES.values():
+        paths += [
+            Path(each.path, _endpoint(sandbox, service, each), methods=[each.method])
+            for each in service.routes
+        ]
+    paths.append(Path("/{path:path}", _elsewhere(sandbox), methods=METHODS))
+    app = Starlette(routes=paths)
+    app.state.sandbox = sandbox
+    return app

@@ -1,0 +1,150 @@
+"""What goes through the sandbox: a call, a reply, and a vendor as a value.
+
+A vendor's file knows its own words only. When a call arrives, whose it is, whether the quota allows it and how
+it is counted is the same for all of them and lives in `app`.
+"""
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, Protocol
+
+from heatsync.sandbox.quotas import Limits, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer; `body` None is an empty one, and one that is `raw` is sent as the text that it is.
+
+    `records` is how many records the call carried, `counts` whatever else its vendor counts. `fault` names what went
+    wrong on purpose: an answer may come after `delay` seconds, or the connection be `cut` in its place.
+    """
+
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    records: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    raw: bool = False
+    delay: float = 0.0
+    cut: bool = False
+    fault: str = ""
+
+
+class Refusal(Exception):
+    """Ends a call from wherever it is raised, with the vendor's own words."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.status)
+        self.reply = reply
+
+
+class Unreadable(Exception):
+    """The body is not JSON, or not an object where one is needed."""
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise Unreadable(f"{name} is not JSON")
+
+
+@dataclass(slots=True)
+class Call:
+    """One request, read. Header names are in lower case; `now` is in unix seconds; `origin` is where it came to."""
+
+    method: str
+    path: str
+    params: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    origin: str
+    now: float
+    account: str = "default"
+    size: int = 0
+    """Bytes of the request line's address."""
+    accounts: Collection[str] = ()
+    """The accounts that the sandbox has heard of."""
+    windows: Mapping[str, Window] = field(default_factory=dict)
+    """The account's quotas, by name."""
+    used: Mapping[str, int] = field(default_factory=dict)
+    """Calls so far in each of them, this one included; empty while quotas are off."""
+
+    def json(self) -> Any:
+        """The body, strictly read: NaN and Infinity are not JSON. Raises Unreadable."""
+        try:
+            return json.loads(self.body, parse_constant=_no_constant)
+        except ValueError as error:
+            raise Unreadable(str(error)) from error
+
+    def object(self) -> dict[str, Any]:
+        found = self.json()
+        if not isinstance(found, dict):
+            raise Unreadable("an object was expected")
+        return found
+
+    def token(self) -> str:
+        """What the Authorization header carries behind `Bearer`, empty without it."""
+        kind, _, token = self.headers.get("authorization", "").partition(" ")
+        return token.strip() if kind.lower() == "bearer" else ""
+
+
+class Store(Protocol):
+    """What one vendor holds for one account."""
+
+    def load(self, part: Mapping[str, Any], fields: Mapping[str, Any], /) -> None:
+        """Take records and fields in the shape of /_state. Raises ValueError with a sentence."""
+
+    def dump(self) -> dict[str, Any]: ...
+
+    def dump_fields(self) -> dict[str, Any] | None:
+        """None for a vendor without a schema."""
+
+
+Handler = Callable[[Call, Any], Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path of a vendor. `label` names it in the statistics; `{object}` in it is filled in.
+
+    `windows` are the quotas that a call takes from. An `open` path needs no credential.
+    """
+
+    method: str
+    path: str
+    label: str
+    handler: Handler
+    windows: tuple[str, ...]
+    open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A vendor: its paths, its store, its quotas and how it says no."""
+
+    name: str
+    prefixes: tuple[str, ...]
+    """Where unknown paths are still this vendor's to refuse."""
+    routes: Sequence[Route]
+    store: Callable[[str], Store]
+    windows: Callable[[Limits], dict[str, Window]]
+    main_window: str
+    owner: Callable[[Call], str]
+    """The account of a call. Raises Refusal for a credential that is refused."""
+    limited: Callable[[Call, str, float], Reply]
+    """The answer when the named window is full for so many more seconds."""
+    quota_headers: Callable[[Call], Mapping[str, str]]
+    unreadable: Callable[[str], Reply]
+    unknown: Callable[[Call], Reply]
+    counts: tuple[str, ...] = ()
+    """What it counts beyond calls, records and refusals."""
+
+
+def account_of(token: str) -> str:
+    """`acme:anything` belongs to the account acme, any other token to default."""
+    name, colon, _ = token.partition(":")
+    return name if colon and name else "default"
+
+
+def is_refused(token: str) -> bool:
+    return token.rpartition(":")[2] == "refused"

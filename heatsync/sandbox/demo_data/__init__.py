@@ -1,0 +1,1 @@
+"""Data for the demo and the tests: generated, and a real message log."""

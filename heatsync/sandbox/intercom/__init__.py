@@ -1,0 +1,1 @@
+"""Intercom, simulated."""

@@ -1,0 +1,1 @@
+"""What the numbers mean, as expressions: no files, no network."""

@@ -1,0 +1,1 @@
+"""What follows from a definition, as SQL and Ibis expressions."""

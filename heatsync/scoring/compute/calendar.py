@@ -1,0 +1,135 @@
+"""Days of a time zone as bounds in UTC, and what each day of a window counts.
+
+No engine is asked about time zones: it joins these small tables. A day is a number, the days since 1970-01-01.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Context, Decimal
+from functools import cache
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from heatsync.scoring.definition.profile import Decay
+
+EPOCH = date(1970, 1, 1)
+FULL = 10**12
+"""What an event of the last day counts, decayed or not: counts are summed as whole numbers of 1/FULL."""
+BITS = 62
+"""Bits used of one 64-bit number; a larger set takes several numbers, its *words*."""
+_EXACT = Context(prec=40)
+
+
+def number(day: date) -> int:
+    return (day - EPOCH).days
+
+
+def day_of(number: int) -> date:
+    return EPOCH + timedelta(days=number)
+
+
+def start(day: date, zone: ZoneInfo) -> datetime:
+    """The first instant of a local day, as a naive datetime in UTC."""
+    return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC).replace(tzinfo=None)
+
+
+def local_day(instant: datetime, zone: ZoneInfo) -> date:
+    """The local day of a naive instant in UTC."""
+    return instant.replace(tzinfo=UTC).astimezone(zone).date()
+
+
+def bounds(first: date, last: date, zone: ZoneInfo) -> pa.Table:
+    """One row per local day and UTC date that share an instant: utc_date, day, starts, ends.
+
+    The UTC date makes it an equality join; an inequality join over all events is slow.
+    """
+    dates: list[date] = []
+    days: list[int] = []
+    starts: list[datetime] = []
+    ends: list[datetime] = []
+    begin = start(first, zone)
+    for offset in range((last - first).days + 1):
+        day = first + timedelta(days=offset)
+        end = start(day + timedelta(days=1), zone)
+        utc = begin.date()
+        while begin < end and utc <= (end - timedelta.resolution).date():
+            dates.append(utc)
+            days.append(number(day))
+            starts.append(begin)
+            ends.append(end)
+            utc += timedelta(days=1)
+        begin = end
+    return pa.table(
+        {
+            "utc_date": pa.array(dates, pa.date32()),
+            "day": pa.array(days, pa.int64()),
+            "starts": pa.array(starts, pa.timestamp("us")),
+            "ends": pa.array(ends, pa.timestamp("us")),
+        }
+    )
+
+
+def is_utc(bounds: pa.Table) -> bool:
+    """Whether every day of `bounds` is a date of UTC."""
+    return all(
+        start.date() == day and start.time() == time()
+        for start, day in zip(bounds["starts"].to_pylist(), bounds["utc_date"].to_pylist(), strict=True)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Local days that end at an instant. `day`: one alone, on which the clocks change. Else days of 24 hours: each has
+    the number of its UTC date plus `ahead`, or one less before the `second` of that date."""
+
+    ends: datetime
+    day: int | None
+    ahead: int = 0
+    second: int = 0
+
+
+def stretches(bounds: pa.Table) -> list[Stretch]:
+    """The days of `bounds` in as few pieces as can tell them, the earliest first."""
+    days = {row["day"]: (row["starts"], row["ends"]) for row in bounds.to_pylist()}
+    found: list[Stretch] = []
+    for day, (starts, ends) in days.items():
+        if ends - starts != timedelta(days=1):
+            found.append(Stretch(ends, day))
+            continue
+        second = starts.hour * 3600 + starts.minute * 60 + starts.second
+        ahead = day - number(starts.date())
+        if found and found[-1].day is None and (found[-1].ahead, found[-1].second) == (ahead, second):
+            found.pop()
+        found.append(Stretch(ends, None, ahead, second))
+    return found
+
+
+@cache
+def factor(decay: Decay, age: int) -> int:
+    """What an event that is so many whole days old counts, in 1/FULL. A half-life never reaches nothing."""
+    if decay.kind == "half_life":
+        share = _EXACT.power(Decimal(2), _EXACT.divide(Decimal(-age), Decimal(decay.days)))
+        return max(1, round(share * FULL))
+    if decay.kind == "linear":
+        return FULL * max(0, decay.days - age) // decay.days
+    return FULL
+
+
+def spans(days: Sequence[int], length: int, decay: Decay | None = None) -> pa.Table:
+    """The days of the windows of a length that end with each of some days: day, target (the day that the window ends
+    with), and what an event of the day counts there, as `factor`."""
+    shares = [FULL if decay is None else factor(decay, age) for age in range(length)]
+    return pa.table(
+        {
+            "day": pa.array([day - age for day in days for age in range(length)], pa.int64()),
+            "target": pa.array([day for day in days for _ in range(length)], pa.int64()),
+            "factor": pa.array(shares * len(days), pa.int64()),
+        }
+    )
+
+
+def words(size: int) -> int:
+    """How many numbers hold a set of so many bits."""
+    return max(1, -(-size // BITS))

@@ -1,0 +1,432 @@
+"""Conditions as SQL over the rows of one day.
+
+The SQL is true or false, never NULL: a comparison with something missing is false. It speaks of
+
+    r      a row: the columns of the snapshot, `key`, `signed_up` and `created_at`
+    u, a   the row of the users table, and of the accounts table: the account's, or that of the user's account
+    c      one column per `Measure`: how many events, never missing
+    m      of an account: how many of its users there are, `users_all`, and for how many a condition holds
+
+and of `user_changes` and `account_changes`: key, day, level_before, level.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from heatsync.scoring.compute import calendar
+from heatsync.scoring.compute.event_counts import Measure, Part, ago, digest, event_names, in_days, scored
+from heatsync.scoring.definition import comparisons, value_types
+from heatsync.scoring.definition.comparisons import NEGATIVE, Comparison
+from heatsync.scoring.definition.condition_types import (
+    All,
+    Any,
+    Condition,
+    Duration,
+    Events,
+    LevelChange,
+    Member,
+    Not,
+    Route,
+    Time,
+    Trait,
+    Users,
+    meaning,
+)
+
+if TYPE_CHECKING:
+    from heatsync.scoring.definition.profile import Profile
+
+__all__ = ["TRAITS", "Judged", "Measure", "Refused", "Scope", "ago", "event_names", "faults", "judge"]
+
+_BOTH = {
+    "score": "BIGINT",
+    "activation": "DOUBLE",
+    "adoption_recent": "DOUBLE",
+    "adoption_ever": "DOUBLE",
+    "last_active": "TIMESTAMP",
+    "frequency": "BIGINT",
+    "level": "VARCHAR",
+    "level_previous": "VARCHAR",
+    "level_changed_on": "DATE",
+    "trend": "VARCHAR",
+    "score_change": "BIGINT",
+    "score_change_window": "BIGINT",
+    "tenure_days": "BIGINT",
+    "benchmark": "DOUBLE",
+    "drivers": "VARCHAR",
+    "first_seen": "TIMESTAMP",
+    "last_seen": "TIMESTAMP",
+    "account_id": "VARCHAR",
+}
+TRAITS: Mapping[str, Mapping[str, str]] = {
+    "user": {**_BOTH, "user_id": "VARCHAR"},
+    "account": {**_BOTH, "active_users": "BIGINT", "total_users": "BIGINT", "percent_active": "DOUBLE"},
+}
+"""The traits of a row that a condition may compare, with their DuckDB types."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the names of a condition mean, and when it is judged: at the end of `day` (days since 1970-01-01)."""
+
+    profile: "Profile"
+    entity: str
+    day: int
+    zone: ZoneInfo
+    columns: Mapping[str, Mapping[str, str]] | None
+    """Of the tables `user` and `account`: name and DuckDB type. None: not known, and not checked."""
+    traits: Mapping[str, str]
+    """Those of the row, with their DuckDB types; none for a filter."""
+    audiences: Mapping[str, Condition]
+    """Of this profile and entity, by key."""
+    events: frozenset[str] | None
+    """The names of the events that there are. None: not known, and not checked."""
+    users: "Scope | None" = None
+    """The scope of users, for accounts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A condition as SQL, and what it needs.
+
+    `members` are the columns of `m`: each counts the account's users for whom the condition holds. `tables` are those
+    of `user` and `account` that it looks at. `doubts` are where a missing value may not decide as it was meant to:
+    SQL that is true where it is missing, and a sentence with `{count}` for how many that are.
+    """
+
+    sql: str
+    measures: frozenset[Measure]
+    members: frozenset[tuple[str, "Judged"]]
+    tables: frozenset[str]
+    doubts: tuple[tuple[str, str], ...]
+
+
+class Refused(ValueError):
+    """A condition that does not fit; `route` leads to the part that does not."""
+
+    def __init__(self, route: Route, sentence: str) -> None:
+        super().__init__(sentence)
+        self.route = route
+
+
+def judge(condition: Condition, scope: Scope) -> Judged:
+    """Raises Refused, with the nearest right name."""
+    judging = _Judging(scope)
+    sql = judging.sql(condition, (), frozenset())
+    if judging.problems:
+        raise Refused(*judging.problems[0])
+    return judging.done(sql)
+
+
+def faults(condition: Condition, scope: Scope) -> list[tuple[Route, str]]:
+    """Everything that does not fit, each with the way to it. Other audiences are only asked for by key."""
+    judging = _Judging(scope, shallow=True)
+    judging.sql(condition, (), frozenset())
+    return judging.problems
+
+
+@dataclass(slots=True)
+class _Judging:
+    """Goes on after a mistake, so that all are found; what was wrong is then `false`."""
+
+    scope: Scope
+    path: tuple[str, ...] = ()
+    """The audiences that are being looked into."""
+    shallow: bool = False
+    problems: list[tuple[Route, str]] = field(default_factory=list)
+    measures: set[Measure] = field(default_factory=set)
+    members: dict[str, Judged] = field(default_factory=dict)
+    tables: set[str] = field(default_factory=set)
+    doubts: list[tuple[str, str]] = field(default_factory=list)
+
+    def done(self, sql: str) -> Judged:
+        return Judged(
+            sql,
+            frozenset(self.measures),
+            frozenset(self.members.items()),
+            frozenset(self.tables),
+            tuple(dict.fromkeys(self.doubts)),
+        )
+
+    def wrong(self, route: Route, sentence: str) -> str:
+        self.problems.append((route, sentence))
+        return "false"
+
+    def sql(self, condition: Condition, route: Route, tested: frozenset[str], negated: bool = False) -> str:
+        """`tested` are the traits whose absence is spoken of beside this condition."""
+        match condition:
+            case All(items) | Any(items):
+                word = "all" if isinstance(condition, All) else "any"
+                tested |= {name for item in items if (name := _existence(item)) is not None}
+                parts = [
+                    self.sql(item, (*route, word, place), tested, negated) for place, item in enumerate(items)
+                ]
+                if not parts:
+                    return "true" if word == "all" else "false"
+                return f"({(' AND ' if word == 'all' else ' OR ').join(parts)})"
+            case Not(item):
+                return f"(NOT {self.sql(item, (*route, 'not'), tested, True)})"
+            case Trait():
+                return self._trait(condition, route, tested, negated)
+            case Events():
+                return self._events(condition, route)
+            case Time():
+                return self._time(condition)
+            case Users():
+                return self._users(condition, route)
+            case LevelChange():
+                return self._level_change(condition, route)
+            case Member(key):
+                return self._member(key, route)
+
+    def _trait(self, trait: Trait, route: Route, tested: frozenset[str], negated: bool) -> str:
+        found = self._column(trait.name, (*route, "trait"))
+        if found is None:
+            return str(trait.comparison == Comparison("exists", "false")).lower()
+        column, kind = found
+        comparison = trait.comparison
+        if kind is None:
+            return "false"
+        try:
+            compared = comparisons.sql(comparison, trait.name, column, kind, self._midnight)
+        except ValueError as error:
+            return self.wrong((*route, comparison.operator), str(error))
+        doubtful = negated or comparison.operator in NEGATIVE
+        if doubtful and comparison.operator != "exists" and trait.name not in tested:
+            then = "`not` takes them in" if negated else f"`{comparison.operator}` leaves them out"
+            self.doubts.append(
+                (
+                    f"NOT {comparisons.present(column, kind)}",
+                    f"`{trait.name}` is missing for {{count}} of the {self.scope.entity}s, and {then}: say"
+                    f" what is meant with {{trait: {trait.name}, exists: true}} or `exists: false` beside it",
+                )
+            )
+        return compared
+
+    def _column(self, name: str, route: Route) -> tuple[str, str | None] | None:
+        """A trait as SQL, and its type; None for the type where it is not known or wrong. None: it is always
+        missing."""
+        scope = self.scope
+        table, dot, column = name.partition(".")
+        if not dot:
+            return self._own(name, route), scope.traits.get(name)
+        if table not in ("user", "account"):
+            self.wrong(
+                route,
+                f"`{name}`: an audience looks at the traits of its own profile (`{column}`), and at `user.` and"
+                " `account.` columns",
+            )
+            return "", None
+        if table == "user" and scope.entity == "account":
+            if not scope.traits:
+                return None
+            self.wrong(
+                route,
+                f"`{name}`: an account has many users; ask how many are like that, as in"
+                f" {{users: {{trait: {name}, eq: ..}}, gte: 1}}",
+            )
+            return "", None
+        alias = table[0]
+        if scope.columns is None:
+            return f"{alias}.{_quoted(column)}", None
+        known = scope.columns.get(table)
+        if not known:
+            self.wrong(route, f"`{name}` needs a table of {table}s, and the source names none")
+            return "", None
+        folded = {each.casefold(): each for each in known}
+        exact = column if column in known else folded.get(column.casefold())
+        if exact is None:
+            close = value_types.nearest(column, known)
+            hint = f"; did you mean `{table}.{close}`?" if close else value_types.suggest(column, known)
+            self.wrong(route, f"`{name}`: there is no column `{column}` in {table}s{hint}")
+            return "", None
+        self.tables.add(table)
+        return f"{alias}.{_quoted(exact)}", known[exact]
+
+    def _own(self, name: str, route: Route) -> str:
+        scope = self.scope
+        if name == f"{scope.entity}_id":
+            return "r.key"
+        if name not in scope.traits:
+            if not scope.traits:
+                sentence = f"a filter cannot look at `{name}`: it decides who is scored"
+            elif name in ("segments", "audiences"):
+                sentence = f"`{name}` is made of audiences: ask for one of them, as in {{audience: new}}"
+            elif name in ("created_at", "signed_up"):
+                sentence = f"`{name}` is a time: write {{time: created_at, within: 30d}}"
+            else:
+                close = value_types.nearest(name, scope.traits)
+                hint = f"; did you mean `{close}`?" if close else ""
+                sentence = f"`{name}` is not a trait of {scope.entity}s{hint}"
+                if not close:
+                    sentence += f": a column is written `{scope.entity}.{name}`; traits: {', '.join(sorted(scope.traits))}"
+            self.wrong(route, sentence)
+        return f"r.{_quoted(name)}"
+
+    def _events(self, events: Events, route: Route) -> str:
+        try:
+            counted = self._counted(events)
+        except ValueError as error:
+            return self.wrong((*route, "event"), str(error))
+        number = self._count(counted, events.old, events.new)
+        if events.ratio is None:
+            return "(" + " AND ".join(comparisons.counted(each, number) for each in events.count) + ")"
+        of = self._count(counted, *events.ratio)
+        compared = " AND ".join(comparisons.counted(each, number, of) for each in events.count)
+        return f"({of} > 0 AND {compared})"
+
+    def _count(self, parts: Iterable[Part], old: Duration | None, new: Duration | None) -> str:
+        number = ""
+        for part in parts:
+            measure = Measure(part.events, part.where, in_days(old), in_days(new))
+            self.measures.add(measure)
+            sign = " - " if part.sign < 0 else " + " if number else ""
+            number += f"{sign}c.{_quoted(measure.column)}"
+        return f"({number})" if " " in number else number or "0::BIGINT"
+
+    def _counted(self, events: Events) -> list[Part]:
+        """Which events. Raises ValueError."""
+        profile = self.scope.profile
+        if events.scored:
+            return scored(profile, events.where)
+        if events.tier is not None:
+            if profile.model == "kpi":
+                raise ValueError("the touchpoints of `model: kpi` have no tiers: name the events")
+            names = tuple(sorted(each.event for each in profile.events if each.rank == events.tier))
+            return [Part(names, events.where)] if names else []
+        if events.names is None:
+            return [Part(None, events.where)]
+        if self.scope.events is not None:
+            known = self.scope.events | event_names(profile)
+            unknown = next((name for name in events.names if name not in known), None)
+            if unknown is not None:
+                raise ValueError(
+                    f"there is no event `{unknown}`{value_types.suggest(unknown, sorted(known))}"
+                )
+        return [Part(tuple(sorted(set(events.names))), events.where)]
+
+    def _time(self, time: Time) -> str:
+        column = f"r.{_quoted(time.field)}"
+        parts = [f"{column} IS NOT NULL"]
+        bounds: list[tuple[str, datetime]] = []
+        if time.old is not None:
+            bounds.append((">=", ago(time.old, self.scope.day, self.scope.zone)))
+        if time.new is not None:
+            bounds.append(("<", ago(time.new, self.scope.day, self.scope.zone)))
+        elif time.old is not None:
+            bounds.append(("<", calendar.start(calendar.day_of(self.scope.day + 1), self.scope.zone)))
+        if time.after is not None:
+            bounds.append((">=", self._midnight(time.after)))
+        if time.before is not None:
+            bounds.append(("<", self._midnight(time.before)))
+        for sign, at in bounds:
+            # A level is another one from the beginning of a day.
+            dated = time.field == "level_changed_on"
+            value = f"DATE '{self._begins(at)}'" if dated else comparisons.instant(at)
+            parts.append(f"{column} {sign} {value}")
+        return f"({' AND '.join(parts)})"
+
+    def _users(self, users: Users, route: Route) -> str:
+        scope = self.scope.users
+        if self.scope.entity != "account" or scope is None:
+            return self.wrong(
+                (*route, "users"),
+                "`users` counts the users of an account: only an audience of accounts has them",
+            )
+        inner = _Judging(scope, shallow=self.shallow)
+        sql = inner.sql(users.condition, (), frozenset())
+        self.problems += [((*route, "users", *way), sentence) for way, sentence in inner.problems]
+        column = f"users_{digest(meaning(_resolved(users.condition, scope.audiences)))}"
+        self.members[column] = inner.done(sql)
+        number = f"coalesce(m.{_quoted(column)}, 0)"
+        if not users.share:
+            return f"({comparisons.counted(users.comparison, number)})"
+        everybody = 'coalesce(m."users_all", 0)'
+        return f"({everybody} > 0 AND {comparisons.counted(users.comparison, number, everybody, 100)})"
+
+    def _level_change(self, change: LevelChange, route: Route) -> str:
+        if not self.scope.traits:
+            return self.wrong(
+                (*route, "level_change"), "a filter cannot look at levels: it decides who is scored"
+            )
+        known = self.scope.profile.levels.names
+        for end, name in (("from", change.before), ("to", change.after)):
+            if name is not None and name not in known:
+                self.wrong(
+                    (*route, "level_change", end),
+                    f"`{name}` is not a level of this profile{value_types.suggest(name, known)}",
+                )
+        days = change.within.days or 0
+        left = [] if change.before is None else [f"level_before = {comparisons.literal(change.before)}"]
+        arrived = [] if change.after is None else [f"level = {comparisons.literal(change.after)}"]
+        among = f" AND ({' OR '.join([*left, *arrived])})" if left or arrived else ""
+        both = (
+            f" GROUP BY key HAVING min(day) FILTER ({left[0]}) <= max(day) FILTER ({arrived[0]})"
+            if left and arrived
+            else ""
+        )
+        return (
+            f"(r.key IN (SELECT key FROM {self.scope.entity}_changes"
+            f" WHERE day > {self.scope.day - days} AND day <= {self.scope.day}{among}{both}))"
+        )
+
+    def _member(self, key: str, route: Route) -> str:
+        place = (*route, "audience")
+        if not self.scope.traits:
+            return self.wrong(place, "a filter cannot look at audiences: it decides who is scored")
+        condition = self.scope.audiences.get(key)
+        if condition is None:
+            kind = self.scope.entity
+            return self.wrong(
+                place,
+                f"`{key}` is not an audience of {kind}s{value_types.suggest(key, sorted(self.scope.audiences))}",
+            )
+        if self.shallow:
+            return "true"
+        if key in self.path:
+            circle = " -> ".join((*self.path[self.path.index(key) :], key))
+            return self.wrong(place, f"audiences that need each other in a circle: {circle}")
+        inner = replace(self, path=(*self.path, key), problems=[], doubts=[])
+        sql = inner.sql(condition, (), frozenset())
+        if inner.problems:
+            self.wrong(place, f"the audience `{key}`: {inner.problems[0][1]}")
+        return sql
+
+    def _begins(self, at: datetime) -> date:
+        """The first local day that does not begin before an instant."""
+        day = calendar.local_day(at, self.scope.zone)
+        return day if calendar.start(day, self.scope.zone) >= at else day + timedelta(days=1)
+
+    def _midnight(self, day: date) -> datetime:
+        try:
+            return calendar.start(day, self.scope.zone)
+        except OverflowError:
+            return datetime.min if day.year == 1 else datetime.max
+
+
+def _existence(condition: Condition) -> str | None:
+    """The trait whose being there or not a condition is about."""
+    inner = condition.item if isinstance(condition, Not) else condition
+    return inner.name if isinstance(inner, Trait) and inner.comparison.operator == "exists" else None
+
+
+def _resolved(condition: Condition, audiences: Mapping[str, Condition]) -> Condition:
+    """The condition with the audiences that it names written out."""
+    match condition:
+        case All(items):
+            return All(tuple(_resolved(item, audiences) for item in items))
+        case Any(items):
+            return Any(tuple(_resolved(item, audiences) for item in items))
+        case Not(item):
+            return Not(_resolved(item, audiences))
+        case Member(key):
+            rest = {each: there for each, there in audiences.items() if each != key}
+            return _resolved(audiences[key], rest) if key in audiences else condition
+    return condition
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,105 @@
+"""What is counted for conditions: numbers of events per entity, in an interval before the as-of instant."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import combinations
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from heatsync.scoring.compute import calendar
+from heatsync.scoring.definition.comparisons import Comparison
+from heatsync.scoring.definition.condition_types import Duration
+
+if TYPE_CHECKING:
+    from heatsync.scoring.definition.profile import Profile
+
+Where = tuple[tuple[str, Comparison], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some of the events of a condition: None is any, and what their properties are like; added, or taken away."""
+
+    events: tuple[str, ...] | None
+    where: Where
+    sign: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """How many events of an entity there are in [t - old, t - new). `events` are sorted, None is any; an event counts
+    when every comparison of `where` holds for its properties. `old` None: ever; `new` None: until t."""
+
+    events: tuple[str, ...] | None
+    where: Where = ()
+    old: Duration | None = None
+    new: Duration | None = None
+
+    @property
+    def column(self) -> str:
+        """The same for the same meaning."""
+        return f"events_{digest([self.events, repr(self.where), str(self.old), str(self.new)])}"
+
+    @property
+    def from_events(self) -> bool:
+        """Whether it takes the events themselves: the counts of whole days do not say."""
+        return bool(self.where) or any(
+            each is not None and each.days is None for each in (self.old, self.new)
+        )
+
+    def interval(self, day: int, zone: ZoneInfo) -> tuple[datetime | None, datetime]:
+        """From (None: ever) and until, as instants of UTC, for the snapshot of a day."""
+        return (
+            None if self.old is None else ago(self.old, day, zone),
+            calendar.start(calendar.day_of(day + 1), zone) if self.new is None else ago(self.new, day, zone),
+        )
+
+
+def ago(duration: Duration, day: int, zone: ZoneInfo) -> datetime:
+    """The instant so long before the end of a day, in UTC: a local midnight, or so many hours earlier."""
+    if duration.days is None:
+        return calendar.start(calendar.day_of(day + 1), zone) - timedelta(hours=duration.amount)
+    return calendar.start(calendar.day_of(day + 1 - duration.days), zone)
+
+
+def event_names(profile: "Profile") -> frozenset[str]:
+    """Every event that a profile names."""
+    counted = [side for each in profile.touchpoints for side in (each.of, each.to) if side is not None]
+    return frozenset(each.event for each in profile.events) | {
+        name for side in counted for name in side.events
+    }
+
+
+def scored(profile: "Profile", where: Where) -> list[Part]:
+    """The events with a weight, or of a touchpoint with one. An event that fits several touchpoints counts once: what
+    fits both of two is counted and taken away."""
+    wheres: dict[str, set[Where]] = {event.event: {()} for event in profile.scored}
+    for touchpoint in profile.touchpoints:
+        if touchpoint.weight > 0:
+            for name in touchpoint.of.events:
+                wheres.setdefault(name, set()).add(touchpoint.of.where)
+    alike: dict[frozenset[Where], list[str]] = {}
+    for name, several in sorted(wheres.items()):
+        alike.setdefault(frozenset({()} if () in several else several), []).append(name)
+    parts: list[Part] = []
+    for among, names in alike.items():
+        ways = sorted(among, key=repr)
+        for size in range(1, len(ways) + 1):
+            for some in combinations(ways, size):
+                together = {each for way in (*some, where) for each in way}
+                found = tuple(sorted(together, key=lambda each: (each[0], repr(each[1]))))
+                parts.append(Part(tuple(names), found, 1 if size % 2 else -1))
+    return parts
+
+
+def in_days(duration: Duration | None) -> Duration | None:
+    """Two weeks are 14 days, and until none ago is until t: one meaning, one measure."""
+    if duration is None or duration.amount == 0:
+        return None
+    return duration if duration.days is None else Duration(duration.days, "d")
+
+
+def digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()[:10]

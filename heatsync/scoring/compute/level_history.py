@@ -1,0 +1,224 @@
+"""Stage 2, at home: the scores and levels of many days side by side, and the moves from one level to another.
+
+Most people do nothing on most days. A day therefore keeps only who has something to say; whoever is absent from it,
+but existed, had the resting score and level of the model.
+
+    {entity}_long    key, day, score, level, fitting: the days that are being computed; a level is its place among the
+                     profile's, and `fitting` the one that it would be without hysteresis
+    {entity}_born    key, day: the local day on which it signed up
+    {entity}_moves   key, day, level_before, level: by name
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+
+import duckdb
+
+from heatsync.scoring.compute.churn_levels import AWAY, Bounds
+from heatsync.scoring.compute.compiled_profile import Plan
+from heatsync.scoring.compute.scores import HYSTERESIS, quoted
+from heatsync.scoring.compute.weighting import attend, named
+from heatsync.scoring.definition.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What an entity that exists has on a day that does not name it. `known` is false where nothing can be said: the
+    profile's filter looks at what happens, and who is absent may not have passed it."""
+
+    score: int | None
+    level: int | None
+    known: bool = True
+
+
+def rest(profile: Profile, dynamic_filter: bool) -> Rest:
+    if dynamic_filter:
+        return Rest(None, None, known=False)
+    if profile.model == "kpi":
+        return Rest(None, None)
+    low = [place for place, (_, bound) in enumerate(profile.levels.bands) if bound <= 0]
+    return Rest(0, max(low, default=None))
+
+
+def begin(con: duckdb.DuckDBPyConnection, entity: str) -> None:
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE {entity}_long"
+        " (key INTEGER, day BIGINT, score SMALLINT, level TINYINT, fitting TINYINT)"
+    )
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE {entity}_moves (key INTEGER, day BIGINT, level_before VARCHAR, level VARCHAR)"
+    )
+
+
+def see(
+    con: duckdb.DuckDBPyConnection, entity: str, days: Sequence[int], passive: Sequence[str], among: str = ""
+) -> None:
+    """`{entity}_seen` (day, key): who has an event that is not passive in the thirty days that end with each of some."""
+    only = f" AND NOT {named(passive)}" if passive else ""
+    attend(con, f"{entity}_seen", entity, AWAY, days, among, only)
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """Days that are scored. `existing` is everybody who is there on them, as (day, key); `follows` are those of them
+    whose day before is known; `bounds` are those of learnt levels, by day."""
+
+    plan: Plan
+    entity: str
+    days: Sequence[int]
+    existing: str
+    follows: Collection[int]
+    rested: Rest
+    bounds: Mapping[int, Bounds]
+
+
+def remember(con: duckdb.DuckDBPyConnection, of: Remembered) -> None:
+    """Add `{entity}_scored` to the long table, with the levels. For learnt levels `{entity}_seen` is read, for
+    hysteresis the day before in the long table."""
+    entity, profile = of.entity, of.plan.profile
+    levels = profile.levels
+    resting = "NULL" if of.plan.model == "kpi" else "0"
+    rows = f"SELECT day, key, score, raw, false AS seen FROM {entity}_scored"
+    if levels.churn:
+        rows = (
+            "SELECT day, key, coalesce(s.score, 0) AS score, coalesce(s.raw, 0) AS raw, n.key IS NOT NULL AS seen"
+            f" FROM {entity}_scored s FULL JOIN {entity}_seen n USING (day, key)"
+        )
+    if not of.rested.known:
+        rows = (
+            f"SELECT e.day, e.key, coalesce(x.score, {resting}) AS score, x.raw, coalesce(x.seen, false) AS seen"
+            f" FROM ({of.existing}) e LEFT JOIN ({rows}) x ON x.key = e.key AND x.day = e.day"
+        )
+    fitting = _band(profile)
+    if levels.churn:
+        fitting = _LEARNT
+        rows = f"SELECT x.*, b.low, b.high FROM ({rows}) x JOIN {_tabled(of.bounds)} ON b.day = x.day"
+    source = f"SELECT *, ({fitting})::TINYINT AS fitting FROM ({rows})"
+    if not levels.hysteresis:
+        con.execute(f"INSERT INTO {entity}_long SELECT key, day, score, fitting, fitting FROM ({source})")
+        return
+    for day in of.days:
+        _hold(con, of, day, f"SELECT * FROM ({source}) WHERE day = {day}")
+
+
+def _hold(con: duckdb.DuckDBPyConnection, of: Remembered, day: int, source: str) -> None:
+    """With hysteresis: a level is left only for good reason."""
+    entity, rest_level = of.entity, "NULL" if of.rested.level is None else str(of.rested.level)
+    if day not in of.follows:
+        con.execute(f"INSERT INTO {entity}_long SELECT key, day, score, fitting, fitting FROM ({source})")
+        return
+    compared = "b.key IS NOT NULL"
+    if of.rested.known:
+        compared = f"(b.key IS NOT NULL OR coalesce(o.day <= {day - 1}, false))"
+    stays = _beyond(of.plan.profile, of.bounds.get(day))
+    con.execute(
+        f"""
+        INSERT INTO {entity}_long
+        WITH beside AS (
+            SELECT f.*, {compared} AS compared,
+                   CASE WHEN b.key IS NULL THEN {rest_level} ELSE b.level END AS held,
+                   CASE WHEN b.key IS NULL THEN {rest_level} ELSE b.fitting END AS fitted
+            FROM ({source}) f
+            LEFT JOIN (FROM {entity}_long WHERE day = {day - 1}) b ON b.key = f.key
+            LEFT JOIN {entity}_born o ON o.key = f.key
+        )
+        SELECT key, {day}, score,
+               CASE WHEN NOT compared OR fitting IS NULL OR held IS NULL OR fitting = held
+                         OR fitted IS DISTINCT FROM held OR ({stays})
+                    THEN fitting ELSE held END, fitting
+        FROM beside
+        """
+    )
+
+
+def move(con: duckdb.DuckDBPyConnection, of: Remembered) -> None:
+    """Add the moves of the days to `{entity}_moves`: what changed since the day before, where that is known."""
+    days = [day for day in of.days if day in of.follows]
+    if not days:
+        return
+    entity, names = of.entity, of.plan.profile.levels.names
+    rest_level = "NULL" if of.rested.level is None else str(of.rested.level)
+
+    def name(place: str) -> str:
+        cases = " ".join(f"WHEN {n} THEN '{quoted(each)}'" for n, each in enumerate(names))
+        return f"CASE {place} {cases} END"
+
+    among = ", ".join(map(str, days))
+    alive = (
+        f"JOIN {entity}_born b ON b.key = changed.key AND b.day < changed.day"
+        if of.rested.known
+        else "WHERE was AND is_now"
+    )
+    con.execute(
+        f"""
+        INSERT INTO {entity}_moves
+        WITH beside AS (
+            SELECT coalesce(x.key, y.key) AS key, coalesce(x.day, y.day) AS day,
+                   x.key IS NOT NULL AS was, y.key IS NOT NULL AS is_now,
+                   CASE WHEN x.key IS NULL THEN {rest_level} ELSE x.level END AS before,
+                   CASE WHEN y.key IS NULL THEN {rest_level} ELSE y.level END AS now
+            FROM (SELECT key, day + 1 AS day, level FROM {entity}_long WHERE day + 1 IN ({among})) x
+            FULL JOIN (SELECT key, day, level FROM {entity}_long WHERE day IN ({among})) y
+            ON x.key = y.key AND x.day = y.day
+        ),
+        changed AS (FROM beside WHERE before IS DISTINCT FROM now)
+        SELECT changed.key, changed.day, {name("before")}, {name("now")} FROM changed {alive}
+        """
+    )
+
+
+def _band(profile: Profile) -> str:
+    cases = " ".join(
+        f"WHEN score >= {low} THEN {place}"
+        for place, (_, low) in reversed(list(enumerate(profile.levels.bands)))
+    )
+    return f"CASE {cases} END"
+
+
+_LEARNT = (
+    "CASE WHEN NOT seen THEN NULL WHEN coalesce(raw, 0) = 0 THEN 0 WHEN low IS NULL OR high IS NULL OR raw <= low THEN 1"
+    " WHEN raw > high THEN 3 ELSE 2 END"
+)
+"""The place of a learnt level; without bounds, whoever is engaged at all is Low."""
+
+
+def _tabled(bounds: Mapping[int, Bounds]) -> str:
+    """Bounds as a relation `b`: day, low, high, the whole numbers that a raw score above the bound is above."""
+    shown = {
+        day: [
+            "NULL" if bound is None else str(bound.numerator // bound.denominator)
+            for bound in (each.low, each.high)
+        ]
+        for day, each in bounds.items()
+    }
+    rows = ", ".join(
+        f"({day}::BIGINT, {low}::HUGEINT, {high}::HUGEINT)" for day, (low, high) in shown.items()
+    )
+    return f"(VALUES {rows}) b(day, low, high)"
+
+
+def _beyond(profile: Profile, bounds: Bounds | None) -> str:
+    """Whether the number lies so far beyond the bound of the level held that it is left at once."""
+    crossed: dict[int, tuple[Fraction | int | None, Fraction | int | None]]
+    if profile.levels.churn:
+        if bounds is None or bounds.low is None or bounds.high is None:
+            return "true"
+        crossed = {1: (None, bounds.low), 2: (bounds.low, bounds.high), 3: (bounds.high, None)}
+        number, cases = "raw", ["fitting = 0", "held = 0"]
+    else:
+        lows: list[int | None] = [low for _, low in profile.levels.bands]
+        crossed = dict(enumerate(zip(lows, [*lows[1:], None], strict=True)))
+        number, cases = "score", ["false"]
+    for place, (below, above) in crossed.items():
+        # The numbers are whole: at or above a bound is at or above the whole number that follows it.
+        if above is not None:
+            cases.append(
+                f"(held = {place} AND fitting > held AND {number} >= {ceil(above * (1 + HYSTERESIS))})"
+            )
+        if below is not None:
+            cases.append(
+                f"(held = {place} AND fitting < held AND {number} < {ceil(below * (1 - HYSTERESIS))})"
+            )
+    return " OR ".join(cases)

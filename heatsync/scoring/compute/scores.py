@@ -1,0 +1,253 @@
+"""Stage 2, at home: from what a window comes to, to the scores of some days.
+
+Reads `{entity}_raw` (scoring.worth), `placement`, `{entity}_born` (key, day: since when it is there), for kpi
+`{entity}_present` (day, key: who has an event in the window), and leaves
+
+    {entity}_scored   day, key, raw, nano (unrounded, in billionths), base (the same before signals), points, score
+
+of everybody who has something to say: who was active, and with signals everybody who has one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+import duckdb
+
+from heatsync.scoring.compute.calendar import FULL
+from heatsync.scoring.compute.compiled_profile import NANO, VALUE, Plan, thing_of
+from heatsync.scoring.definition.profile import Profile
+from heatsync.scoring.definition.signals import Signal
+from heatsync.scoring.definition.touchpoints import Touchpoint
+
+SHRINK = 50
+"""Impressions of the pooled rate that each entity's own rate is mixed with."""
+HYSTERESIS = Fraction(5, 100)
+"""Share of a bound by which a score must lie beyond it, for the level to be left at once."""
+
+Benchmarks = Mapping[int, Mapping[int, float]]
+"""By day and part, in points; of the parts that have data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Having:
+    """A signal that an entity can have, and the SQL of its value in billionths of a point, over `k` (key)."""
+
+    signal: Signal
+    sql: str
+
+
+def touchpoints(plan: Plan) -> tuple[Touchpoint, ...]:
+    """Those that weigh anything: their place here is the part that their benchmark is kept under."""
+    return tuple(each for each in plan.profile.touchpoints if each.weight > 0)
+
+
+def tabulate(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str) -> None:
+    """`{entity}_x` of `kpi`: day, key, and what each touchpoint comes to, `x_N`: decayed counts, or a shrunken rate
+    (nothing where nobody has what it is a rate of)."""
+    sums = ", ".join(
+        f"coalesce(max(raw) FILTER (part = {thing.place}), 0)::DOUBLE / {FULL * VALUE}.0 AS sum_{thing.place}"
+        for thing in plan.things
+    )
+    together = ", ".join(
+        f"sum(sum_{thing.place}::DECIMAL(38, 9))::DOUBLE AS all_{thing.place}" for thing in plan.things
+    )
+    shown = []
+    for place, touchpoint in enumerate(touchpoints(plan)):
+        above = thing_of(plan, touchpoint.of).place
+        if touchpoint.to is None:
+            shown.append(f"sum_{above} AS x_{place}")
+            continue
+        below = thing_of(plan, touchpoint.to).place
+        shown.append(
+            f"CASE WHEN all_{below} > 0 THEN CASE WHEN sum_{below} > 0 THEN"
+            f" (sum_{above} + {SHRINK} * (all_{above} / all_{below})) / (sum_{below} + {SHRINK}) ELSE 0 END END"
+            f" AS x_{place}"
+        )
+    con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE {entity}_x AS
+        WITH sums AS (
+            SELECT p.day, p.key, {sums} FROM {entity}_present p
+            LEFT JOIN {entity}_raw r ON r.key = p.key AND r.day = p.day GROUP BY p.day, p.key
+        ),
+        pooled AS (SELECT day, {together} FROM sums GROUP BY day)
+        SELECT day, key, {", ".join(shown)} FROM sums JOIN pooled USING (day)
+        """
+    )
+
+
+def parts(
+    con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, days: Sequence[int]
+) -> dict[int, tuple[int, ...]]:
+    """By day, what has data: one part, but for `kpi`, where each touchpoint is one."""
+    if plan.model != "kpi":
+        return dict.fromkeys(days, (0,))
+    there = ", ".join(
+        f"count(*) FILTER ({f'x_{place} > 0' if touchpoint.to is None else f'x_{place} IS NOT NULL'})"
+        for place, touchpoint in enumerate(touchpoints(plan))
+    )
+    found: dict[int, tuple[int, ...]] = dict.fromkeys(days, ())
+    for day, *counts in con.execute(f"SELECT day, {there} FROM {entity}_x GROUP BY day").fetchall():
+        found[day] = tuple(place for place, count in enumerate(counts) if count)
+    return found
+
+
+def measured(plan: Plan, entity: str, part: int) -> str:
+    """The relation (day, raw) that the benchmark of a part is measured on."""
+    return f"{entity}_raw" if plan.model != "kpi" else f"(SELECT day, x_{part} AS raw FROM {entity}_x)"
+
+
+def score(
+    con: duckdb.DuckDBPyConnection,
+    plan: Plan,
+    entity: str,
+    benchmarks: Benchmarks,
+    signals: Sequence[Having],
+    among: str = "",
+) -> None:
+    """`{entity}_scored` of the days of the benchmarks; `among` is what picks those that count, over (day, key)."""
+    bench = _tabled(plan, benchmarks)
+    if plan.model == "kpi":
+        base = _touched(con, plan, entity, bench)
+    elif plan.model == "weighted" and entity == "account" and plan.profile.rollup == "average":
+        base = f"""
+            SELECT u.day, p.account_no AS key, sum(u.raw)::HUGEINT AS raw, sum(u.raw)::HUGEINT AS points,
+                   ((sum(u.base) + count(*) // 2) // count(*))::BIGINT AS base,
+                   coalesce(any_value(b.b_0), 1.0) <> 0 AS something
+            FROM user_scored u JOIN placement p ON p.user_no = u.key JOIN {bench} ON b.day = u.day
+            WHERE u.active GROUP BY u.day, p.account_no
+        """
+    else:
+        something = "true" if plan.profile.normalize.kind == "percentile" else "b.b_0 <> 0"
+        base = (
+            f"SELECT r.day, key, raw, raw AS points, {normalized(plan.profile, 'raw', f'{NANO}.0', 'b.b_0')} AS base,"
+            f" {something} AS something FROM {entity}_raw r JOIN {bench} ON b.day = r.day"
+        )
+    if not signals:
+        con.execute(
+            f"CREATE OR REPLACE TEMP TABLE {entity}_scored AS"
+            f" SELECT day, key, raw, base, base AS nano, points, true AS active,"
+            f" {_shown('base', 'points > 0 AND something')} AS score FROM ({base}){among}"
+        )
+        return
+    given = ", ".join(f"{having.sql} AS signal_{place}" for place, having in enumerate(signals))
+    weights = [float(having.signal.weight / Decimal(100)) for having in signals]
+    present = [f"(signal_{place} IS NOT NULL)" for place in range(len(signals))]
+    share = " + ".join(
+        f"{present[place]}::INTEGER * {weight!r}::DOUBLE" for place, weight in enumerate(weights)
+    )
+    added = " + ".join(
+        f"coalesce(signal_{place}, 0) * {weight!r}::DOUBLE" for place, weight in enumerate(weights)
+    )
+    anybody = "JOIN" if plan.model == "kpi" else "LEFT JOIN"
+    con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE {entity}_scored AS
+        WITH having_it AS (
+            SELECT k.day, k.key, {given} FROM ({existing(entity, list(benchmarks), among)}) k
+            LEFT JOIN placement p ON p.user_no = k.key
+        ),
+        beside AS (
+            SELECT h.*, b.raw, b.points, b.something, coalesce(b.base, 0) AS base, b.key IS NOT NULL AS active,
+                   ({" OR ".join(present)}) AS judged
+            FROM having_it h {anybody} ({base}) b ON b.key = h.key AND b.day = h.day
+        ),
+        mixed AS (
+            SELECT *, round((1 - ({share})) * base + {added})::BIGINT AS nano FROM beside
+        )
+        SELECT day, key, raw, base, nano, points, active,
+               {_shown("nano", "NOT judged AND points > 0 AND something")} AS score
+        FROM mixed WHERE active OR judged
+        """
+    )
+
+
+def existing(entity: str, days: Sequence[int], among: str = "") -> str:
+    """Everybody who is there on some days, as (day, key)."""
+    rows = ", ".join(f"({day}::BIGINT)" for day in days)
+    return f"FROM (SELECT t.day, n.key FROM {entity}_born n JOIN (VALUES {rows}) t(day) ON n.day <= t.day){among}"
+
+
+def normalized(profile: Profile, raw: str, unit: str, benchmark: str) -> str:
+    """The unrounded score in billionths, among the rows of a day of the relation; `benchmark` is SQL."""
+    if profile.normalize.kind == "percentile":
+        # What is equal by the definition must be equal here; raw scores are in billionths already.
+        order = raw if unit != "1.0" else f"round({raw}, 9)"
+        ranked = f"(PARTITION BY r.day, {raw} > 0 ORDER BY {order})"
+        return f"CASE WHEN {raw} > 0 THEN round(100e9 * percent_rank() OVER {ranked})::BIGINT ELSE 0 END"
+    ratio = f"({raw}::DOUBLE / {unit} / {benchmark})"
+    found = (
+        f"least(100e9, 100e9 * {ratio})"
+        if profile.normalize.kind == "winsor"
+        else f"100e9 * (1 - pow(10.0, -{ratio}))"
+    )
+    return f"CASE WHEN {raw} > 0 AND {benchmark} > 0 THEN round({found})::BIGINT ELSE 0 END"
+
+
+def shares(plan: Plan, benchmarks: Mapping[int, float]) -> dict[int, float]:
+    """What part of the score each touchpoint with data makes up."""
+    weights = {place: touchpoints(plan)[place].weight for place in benchmarks}
+    total = sum(weights.values(), Decimal(0))
+    return {place: float(weight / total) for place, weight in weights.items()}
+
+
+def _tabled(plan: Plan, benchmarks: Benchmarks) -> str:
+    """The benchmarks as a relation `b`: day, b_N, and in kpi the share of each part, w_N."""
+    known = range(len(touchpoints(plan)) if plan.model == "kpi" else 1)
+    rows = []
+    for day, values in benchmarks.items():
+        share = shares(plan, values) if plan.model == "kpi" else {}
+        cells = [values.get(part) for part in known] + [
+            share.get(part) for part in known if plan.model == "kpi"
+        ]
+        shown = ["NULL::DOUBLE" if cell is None else f"{cell!r}::DOUBLE" for cell in cells]
+        rows.append(f"({day}::BIGINT, {', '.join(shown)})")
+    names = [f"b_{part}" for part in known] + [f"w_{part}" for part in known if plan.model == "kpi"]
+    return f"(VALUES {', '.join(rows)}) b(day, {', '.join(names)})"
+
+
+def _touched(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, bench: str) -> str:
+    """The weighted mean of the touchpoints that have data; leaves `{entity}_normal` with each as `s_N`."""
+    known = range(len(touchpoints(plan)))
+    normal = "".join(
+        f", {normalized(plan.profile, f'x_{part}', '1.0', f'b_{part}')} AS s_{part}" for part in known
+    )
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE {entity}_normal AS"
+        f" SELECT r.*, b.* EXCLUDE (day){normal} FROM {entity}_x r JOIN {bench} ON b.day = r.day"
+    )
+    mean = " + ".join(f"s_{part} * coalesce(w_{part}, 0.0)" for part in known)
+    return (
+        f"SELECT day, key, NULL::HUGEINT AS raw, base, base AS points, true AS something FROM"
+        f" (SELECT *, round({mean or '0.0'})::BIGINT AS base FROM {entity}_normal)"
+    )
+
+
+def _shown(nano: str, something: str) -> str:
+    """The score as people see it: a whole number, halves rounded up, at least 1 for anything at all."""
+    rounded = f"({nano} + {NANO // 2}) // {NANO}"
+    return f"CASE WHEN {nano} > 0 OR ({something}) THEN greatest(1, {rounded}) ELSE 0 END::BIGINT"
+
+
+def band(profile: Profile, score: str) -> str:
+    """The name of the highest band that begins at or below the score."""
+    cases = " ".join(
+        f"WHEN {score} >= {low} THEN '{quoted(name)}'" for name, low in reversed(profile.levels.bands)
+    )
+    return f"CASE {cases} END" if cases else "NULL::VARCHAR"
+
+
+def trend(score: str, before: str) -> str:
+    """What became of the shown score in 30 days."""
+    change = f"(coalesce({score}, 0) - {before})"
+    return (
+        f"CASE WHEN {before} IS NULL THEN CASE WHEN {score} IS NOT NULL THEN 'New' END"
+        f" WHEN {change} <= -10 THEN 'Cooling' WHEN {change} < 10 THEN 'Neutral'"
+        f" WHEN {change} < 25 THEN 'Heating' ELSE 'Surging' END"
+    )
+
+
+def quoted(text: str) -> str:
+    return text.replace("'", "''")

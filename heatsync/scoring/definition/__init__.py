@@ -1,0 +1,1 @@
+"""What a profile, level, signal, condition or audience says."""

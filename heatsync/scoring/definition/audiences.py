@@ -1,0 +1,83 @@
+"""Audiences: groups that are worked out anew with every snapshot. The built-in ones of a profile, and one's own."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from heatsync.scoring.definition.builtin_audiences import Audience, builtin
+from heatsync.scoring.definition.condition_types import (
+    Condition,
+    Member,
+    meaning,
+    walk,
+)
+
+if TYPE_CHECKING:
+    from heatsync.scoring.definition.profile import Profile
+
+
+def of(profile: "Profile", entity: str, own: Iterable[Audience] = ()) -> tuple[Audience, ...]:
+    """All of an entity, by key: the built-in ones, and one's own of the profile."""
+    mine = (each for each in own if each.entity == entity)
+    return tuple(sorted((*builtin(profile, entity), *mine), key=lambda each: each.key))
+
+
+def keys(profile: "Profile", entity: str, own: Iterable[Audience] = ()) -> frozenset[str]:
+    """The keys of every audience of an entity, for `audience.KEY` in mappings."""
+    return frozenset(each.key for each in of(profile, entity, own))
+
+
+def version(key: str, entity: str, own: Iterable[Audience]) -> str | None:
+    """A hash of everything that decides who is in one of one's own, but for the profile: its condition, and those of
+    the others that it names. None for a built-in one, which the profile's version covers."""
+    conditions = {(each.entity, each.key): each.condition for each in own}
+    said: dict[str, object] = {}
+    waiting = [(entity, key)]
+    while waiting:
+        kind, name = waiting.pop()
+        condition = conditions.get((kind, name))
+        if condition is not None and f"{kind} {name}" not in said:
+            said[f"{kind} {name}"] = meaning(condition)
+            waiting.extend(_members(condition, kind))
+    if not said:
+        return None
+    # Under which key it stands says nothing of who is in it.
+    text = json.dumps([said.pop(f"{entity} {key}"), said], ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def circle(
+    of_user: Mapping[str, Condition], of_account: Mapping[str, Condition]
+) -> tuple[tuple[str, str], ...]:
+    """Audiences that need each other in a circle, as entity and key, the first again at the end; empty when none
+    do."""
+    known = {"user": of_user, "account": of_account}
+    done: set[tuple[str, str]] = set()
+
+    def visit(entity: str, key: str, path: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        here = (entity, key)
+        if here in path:
+            return (*path[path.index(here) :], here)
+        if here in done or key not in known[entity]:
+            return ()
+        for kind, other in _members(known[entity][key], entity):
+            found = visit(kind, other, (*path, here))
+            if found:
+                return found
+        done.add(here)
+        return ()
+
+    for entity, conditions in known.items():
+        for key in sorted(conditions):
+            found = visit(entity, key, ())
+            if found:
+                return found
+    return ()
+
+
+def _members(condition: Condition, entity: str) -> Iterator[tuple[str, str]]:
+    """The audiences that a condition names: entity, key."""
+    for route, part in walk(condition):
+        if isinstance(part, Member):
+            yield ("user" if "users" in route else entity), part.key

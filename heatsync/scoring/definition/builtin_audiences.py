@@ -1,0 +1,100 @@
+"""The audiences that every profile has."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from heatsync.scoring.definition.comparisons import Comparison
+from heatsync.scoring.definition.condition_types import (
+    All,
+    Any,
+    Condition,
+    Duration,
+    Events,
+    Not,
+    Route,
+    Time,
+    Trait,
+)
+from heatsync.scoring.definition.value_types import snake
+
+if TYPE_CHECKING:
+    from heatsync.scoring.definition.profile import Profile
+
+TRENDS = ("New", "Cooling", "Neutral", "Heating", "Surging")
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """One audience of users or of accounts. One that is `shipped` is among the names of the Segments trait.
+
+    `where` is `file:line:column` of one's own, and `places` has that of the parts of its condition.
+    """
+
+    key: str
+    name: str
+    entity: str
+    shipped: bool
+    condition: Condition
+    where: str = ""
+    own: bool = False
+    places: Mapping[Route, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def place(self, route: Route) -> str:
+        """Where a part of the condition is written, or what is around it."""
+        while route and route not in self.places:
+            route = route[:-1]
+        return self.places.get(route, self.where)
+
+
+def builtin(profile: "Profile", entity: str) -> tuple[Audience, ...]:
+    """Those of an entity (`user` or `account`), by key. Bands are half-open, on the shown score."""
+
+    def audience(key: str, name: str, shipped: bool, condition: Condition) -> Audience:
+        return Audience(key, name, entity, profile.ship.get(key, shipped), condition)
+
+    def band(key: str, name: str, low: int, high: int | None) -> Audience:
+        items = [_trait("score", "gte", low)] if low else []
+        if high is not None:
+            items.append(_trait("score", "lt", high))
+        return audience(key, name, True, All(tuple(items)))
+
+    def days(count: int) -> Duration:
+        return Duration(count, "d")
+
+    long_ago = Any((Time("signed_up", new=days(180)), Not(Time("signed_up"))))
+    """Who signed up at an unknown time always existed."""
+    found = [
+        audience("all", "All", False, All(())),
+        audience("all_active", "All Active", False, _trait("frequency", "gt", 0)),
+        audience("new", "New", True, Time("signed_up", old=days(profile.window))),
+        band("most_engaged", "Most Engaged", 75, None),
+        band("slightly_engaged", "Slightly Engaged", 50, 75),
+        band("passive", "Passive", 25, 50),
+        band("least_engaged", "Least Engaged", 0, 25),
+        audience(
+            "recently_inactive",
+            "Recently Inactive",
+            True,
+            Time("last_active", old=days(60), new=days(30)),
+        ),
+        audience("red_hot", "Red Hot", True, _trait("score_change_window", "gte", 10)),
+        audience("ice_cold", "Ice Cold", True, _trait("score_change_window", "lte", -10)),
+        audience("mature", "Mature", True, long_ago),
+        audience("active_today", "Active Today", False, Events(None, scored=True, old=days(1))),
+    ]
+    if entity == "account":
+        found.append(
+            audience("multi_user_accounts", "Multi-User Accounts", True, _trait("active_users", "gte", 2))
+        )
+    for trait, names in (("level", profile.levels.names), ("trend", TRENDS)):
+        found.extend(
+            audience(f"{trait}_{snake(name)}", name, False, Trait(trait, Comparison("eq", name)))
+            for name in names
+        )
+    return tuple(sorted(found, key=lambda each: each.key))
+
+
+def _trait(name: str, operator: str, value: int) -> Trait:
+    # Every caller writes an operator; mypy sees any text.
+    return Trait(name, Comparison(operator, str(value)))  # type: ignore[arg-type]

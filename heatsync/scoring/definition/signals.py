@@ -1,0 +1,63 @@
+"""Signals: what people judge or answer, and no event tells. Each is a column of the users or accounts table."""
+
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from heatsync.scoring.definition import value_types
+from heatsync.scoring.definition.sections import Section, refuse
+
+MOST = 50
+"""Percent of a score that signals may make up together."""
+
+
+def _weight(value: object) -> Decimal:
+    number = value_types.decimal(value)
+    if not 0 < number <= MOST:
+        raise ValueError(f"expected a weight in percent above 0, and at most {MOST}, found `{number}`")
+    return number
+
+
+class Signal(Section):
+    """A number that is worth 0 at `low` and 100 at `high`, and its share of the score in percent."""
+
+    trait: value_types.Word
+    low: Annotated[Decimal, BeforeValidator(value_types.decimal)] = Field(alias="from")
+    high: Annotated[Decimal, BeforeValidator(value_types.decimal)] = Field(alias="to")
+    weight: Annotated[Decimal, BeforeValidator(_weight)]
+
+    @model_validator(mode="after")
+    def _a_way(self) -> "Signal":
+        if self.low == self.high:
+            refuse(
+                [(("to",), f"`from` and `to` are both {self.high}: what lies between them is worth 0 to 100")]
+            )
+        return self
+
+    def column_of(self, entity: str) -> tuple[str, str] | None:
+        """The table (`user` or `account`) and the column that an entity has the signal from; a bare name is a column
+        of its own table. None: an account has nothing of a single user."""
+        table, dot, column = self.trait.partition(".")
+        if not dot or table not in ("user", "account"):
+            return entity, self.trait
+        return None if (entity, table) == ("account", "user") else (table, column)
+
+
+def _together(signals: tuple[Signal, ...]) -> tuple[Signal, ...]:
+    names = [signal.trait for signal in signals]
+    refuse(
+        ((position, "trait"), f"`signals` names `{name}` twice: keep one of them")
+        for position, name in enumerate(names)
+        if name in names[:position]
+    )
+    total = sum(signal.weight for signal in signals)
+    if total > MOST:
+        raise ValueError(
+            f"the weights of the signals add up to {total}, and may to {MOST} at most:"
+            " the score has to remain one of what is done"
+        )
+    return signals
+
+
+Signals = Annotated[tuple[Signal, ...], AfterValidator(_together)]

@@ -1,0 +1,165 @@
+"""Touchpoints: what `model: kpi` weighs. Each counts events, or divides one count by another."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from heatsync.scoring.definition import value_types
+from heatsync.scoring.definition.condition_parser import Where
+from heatsync.scoring.definition.sections import Section, refuse
+
+WHOLE = Decimal(100)
+TOLERANCE = Decimal("0.000001")
+"""How far from 100 the weights may add up: a third is written 33.333333."""
+
+DEFAULTS: tuple[Mapping[str, Any], ...] = (
+    {"name": "LinkedIn impressions", "event": "LinkedIn Ad Impression", "weight": "3"},
+    {"name": "LinkedIn clicks", "event": "LinkedIn Ad Click", "weight": "10"},
+    {"name": "LinkedIn leads", "event": "LinkedIn Lead Form Submitted", "weight": "17"},
+    {
+        "name": "LinkedIn click-through rate",
+        "ratio": {"of": {"event": "LinkedIn Ad Click"}, "to": {"event": "LinkedIn Ad Impression"}},
+        "weight": "5",
+    },
+    {
+        "name": "LinkedIn form conversion rate",
+        "ratio": {
+            "of": {"event": "LinkedIn Lead Form Submitted"},
+            "to": {"event": "LinkedIn Lead Form Opened"},
+        },
+        "weight": "5",
+    },
+    {"name": "Lead conversions from other channels", "event": "Lead Converted", "weight": "15"},
+    {
+        "name": "Leads added to Salesforce campaigns",
+        "event": "Lead Added to Salesforce Campaign",
+        "weight": "10",
+    },
+    {
+        "name": "Visits to high-intent pages",
+        "event": "Page Viewed",
+        "where": {"page_type": {"eq": "high_intent"}},
+        "weight": "15",
+    },
+    {
+        "name": "Visits to other pages",
+        "event": "Page Viewed",
+        "where": {"page_type": {"neq": "high_intent"}},
+        "weight": "5",
+    },
+    {"name": "Emails", "event": "Email Logged", "weight": "5"},
+    {"name": "Calls", "event": "Call Logged", "weight": "10"},
+)
+"""The eleven that Metadata names, as they would stand in a file. The events' names and the weights were chosen here."""
+
+
+def _names(value: object) -> tuple[str, ...]:
+    names = value if isinstance(value, list) else [value]
+    if not names:
+        raise ValueError("expected an event or a list of events, found an empty list")
+    found = tuple(value_types.word(name) for name in names)
+    if "*" in found:
+        raise ValueError("a touchpoint names its events: `*` is not available here")
+    return tuple(sorted(set(found)))
+
+
+def _weight(value: object) -> Decimal:
+    number = value_types.decimal(value)
+    if not 0 <= number <= WHOLE:
+        raise ValueError(f"expected a weight in percent, from 0 to 100, found `{number}`")
+    return number
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
+class Counted(Section):
+    """Some events, all or those with certain properties."""
+
+    events: Names = Field(alias="event")
+    where: Where = ()
+
+
+class Ratio(Section):
+    """How many of the one there are for each of the other."""
+
+    of: Counted
+    to: Counted
+
+
+class Touchpoint(Section):
+    """A count of events, or a ratio of two, and its share of the score in percent."""
+
+    name: value_types.Word
+    weight: Annotated[Decimal, BeforeValidator(_weight)]
+    event: Names | None = None
+    where: Where = ()
+    ratio: Ratio | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_kind(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError("expected a touchpoint such as {name: Calls, event: Call Logged, weight: 10}")
+        if ("event" in value) == ("ratio" in value):
+            raise ValueError("expected a touchpoint with either `event` or `ratio`")
+        if "ratio" in value and "where" in value:
+            raise ValueError(
+                "`where` belongs to each side of a ratio, as in"
+                " {of: {event: Page Viewed, where: {page_type: {eq: demo}}}, to: {event: Page Viewed}}"
+            )
+        if isinstance(value.get("event"), str) and "name" not in value:
+            return {**value, "name": value["event"]}
+        return value
+
+    @property
+    def of(self) -> Counted:
+        """What is counted; of a ratio, what stands above the line."""
+        if self.ratio is not None:
+            return self.ratio.of
+        assert self.event is not None
+        return Counted.model_construct(events=self.event, where=self.where)
+
+    @property
+    def to(self) -> Counted | None:
+        """What stands below the line of a ratio."""
+        return self.ratio.to if self.ratio is not None else None
+
+
+def _together(touchpoints: tuple[Touchpoint, ...]) -> tuple[Touchpoint, ...]:
+    """In the order of their names: where they stand in the file changes nothing."""
+    if not touchpoints:
+        raise ValueError("expected touchpoints; leave `touchpoints` out for the eleven default ones")
+    names = [touchpoint.name for touchpoint in touchpoints]
+    refuse(
+        ((position, "name"), f"`touchpoints` names `{name}` twice: rename one of them")
+        for position, name in enumerate(names)
+        if name in names[:position]
+    )
+    total = sum((touchpoint.weight for touchpoint in touchpoints), Decimal(0))
+    if abs(total - WHOLE) > TOLERANCE:
+        off = f"{plain(WHOLE - total)} are missing" if total < WHOLE else f"{plain(total - WHOLE)} too many"
+        raise ValueError(
+            f"the weights of the touchpoints add up to {plain(total)}, and must to 100: {off}."
+            " `heatsync profile reset` restores the default ones"
+        )
+    return tuple(sorted(touchpoints, key=lambda touchpoint: touchpoint.name))
+
+
+def written(touchpoint: Mapping[str, Any]) -> str:
+    """A default touchpoint as a file has it, on one line."""
+    inner = ", ".join(
+        f"{key}: {written(value) if isinstance(value, Mapping) else value}"
+        for key, value in touchpoint.items()
+    )
+    return f"{{{inner}}}"
+
+
+def plain(number: Decimal) -> str:
+    """The same text for 5, 5.0 and 5.00."""
+    return f"{number.normalize():f}"
+
+
+Touchpoints = Annotated[tuple[Touchpoint, ...], AfterValidator(_together)]

@@ -1,0 +1,1 @@
+"""Runs scoring over days and keeps the results as Parquet."""

@@ -1,0 +1,126 @@
+"""Whether the events of a day look whole. A day that lost half of its events is scored, and nothing of it is sent until
+somebody looked: what a broken export says would go to everybody.
+
+    <state>/health/<day>.json     what was found on scoring that day
+"""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heatsync.scoring.compute import calendar
+from heatsync.source.tables import open_table, reading
+from heatsync.workspace.config import Workspace
+
+if TYPE_CHECKING:
+    from heatsync.snapshots.session import Session
+
+WEEKS = 4
+"""The same weekday of so many weeks is what a day is compared with."""
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The events of a day, those of the same weekday before it (the latest first), and the tables without a row."""
+
+    day: date
+    events: int
+    before: tuple[int, ...] = ()
+    empty: tuple[str, ...] = ()
+
+    @property
+    def usual(self) -> float | None:
+        """The median of the weeks before; None without any."""
+        return statistics.median(self.before) if self.before else None
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """Why nothing may be sent unseen, as sentences."""
+        found = [f"the table {table} is empty: check the export that fills it" for table in self.empty]
+        usual = self.usual
+        if usual is not None and 2 * self.events < usual:
+            weekday = WEEKDAYS[self.day.weekday()]
+            weeks = len(self.before)
+            compared = (
+                f"the median of the {weeks} {weekday}s before" if weeks > 1 else f"the {weekday} before"
+            )
+            found.append(
+                f"{self.day} has {self.events} events, {100 * (1 - self.events / usual):.0f} % fewer than {usual:g},"
+                f" {compared}: check that the day's data is complete"
+            )
+        return tuple(found)
+
+
+def compared_days(day: date) -> list[date]:
+    """The days whose events are counted: the day itself, and the same weekday of the weeks before it."""
+    return [day - timedelta(weeks=back) for back in range(WEEKS + 1)]
+
+
+def of(day: date, counts: Mapping[date, int], first: date | None, empty: Sequence[str] = ()) -> Health:
+    """The health of a day, by the number of events per day; a day that is not in `counts` has none. Weeks before the
+    first event take no part."""
+    today, *before = compared_days(day)
+    reached = [each for each in before if first is not None and each >= first]
+    return Health(today, counts.get(today, 0), tuple(counts.get(each, 0) for each in reached), tuple(empty))
+
+
+def measure(open_: "Session", day: date) -> Health:
+    """The health of a day that was scored in a session."""
+    counted = [calendar.number(each) for each in compared_days(day)]
+    rows = open_.home.execute(
+        "SELECT day, sum(n)::BIGINT FROM daily WHERE list_contains(?::BIGINT[], day) GROUP BY day", [counted]
+    ).fetchall()
+    first = open_.counts.first_day
+    counts = {calendar.day_of(number): int(count) for number, count in rows}
+    return of(day, counts, None if first is None else calendar.day_of(first), _empty(open_))
+
+
+def _empty(open_: "Session") -> list[str]:
+    """The tables of events without a row; where all of them are empty, scoring refuses them."""
+    workspace = open_.workspace
+    found = []
+    for table in workspace.source.events:
+        with reading(workspace.folder, table):
+            there = open_table(open_.source.connection, workspace.folder, table, as_text=True)
+            if not there.limit(1).count().to_pyarrow().as_py():
+                found.append(table.table)
+    return found
+
+
+def keep(workspace: Workspace, health: Health) -> None:
+    """Remember what was found, for the runs of that day."""
+    path = _path(workspace, health.day)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = path.with_suffix(".new")
+    made.write_text(json.dumps(asdict(health) | {"day": health.day.isoformat()}), "utf-8")
+    made.replace(path)
+
+
+def look(workspace: Workspace, day: date) -> Health | None:
+    """What was found on scoring a day; None for one that was not scored, or where it cannot be read."""
+    try:
+        read = json.loads(_path(workspace, day).read_text("utf-8"))
+        return Health(day, int(read["events"]), tuple(map(int, read["before"])), tuple(read["empty"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def causes(workspace: Workspace, day: date) -> tuple[str, ...]:
+    """Why the runs of a day must wait; nothing for a day that was not looked at."""
+    found = look(workspace, day)
+    if found is not None:
+        return found.causes
+    if _path(workspace, day).exists():
+        return (
+            f"{_path(workspace, day)} cannot be read: score the day again, `heatsync score --date {day}`",
+        )
+    return ()
+
+
+def _path(workspace: Workspace, day: date) -> Path:
+    return workspace.state / "health" / f"{day.isoformat()}.json"

@@ -1,0 +1,283 @@
+"""One profile over the days that are wanted, and over the days before them that they are compared with."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+
+from connectors.errors import ConfigurationError
+from heatsync.scoring.compute import calendar, churn_levels, condition_sql, scores, snapshot_rows, weighting
+from heatsync.scoring.compute.benchmarks import REACH
+from heatsync.scoring.compute.compiled_profile import Plan
+from heatsync.scoring.compute.event_counts import Measure
+from heatsync.scoring.compute.weighting import ENTITIES
+from heatsync.scoring.definition import audiences as groups
+from heatsync.scoring.definition import condition_types
+from heatsync.scoring.definition.builtin_audiences import Audience
+from heatsync.scoring.definition.profile import Profile
+from heatsync.snapshots.daily_scores import Walk
+from heatsync.snapshots.history_files import History
+from heatsync.snapshots.parquet_files import write
+from heatsync.snapshots.skip_unchanged import Unchanged
+
+if TYPE_CHECKING:
+    from heatsync.snapshots.session import Session
+
+TREND = snapshot_rows.TREND
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One file: the rows of a profile, an entity (`user` or `account`) and a day."""
+
+    profile: str
+    entity: str
+    date: date
+    rows: int
+    path: Path
+    version: str
+
+
+@dataclass(slots=True)
+class ProfileRun:
+    """A profile in a session. Without `stored` nothing is read from, or written to, its history and snapshots."""
+
+    session: "Session"
+    name: str
+    profile: Profile
+    own: tuple[Audience, ...] = ()
+    stored: bool = True
+    notes: list[str] = field(default_factory=list)
+
+    def compute(self, wanted: Sequence[int], progress: Progress) -> Iterator[Snapshot]:
+        """Write the snapshots, the earliest first. Raises ConfigurationError."""
+        label = f"scoring {self.name}"
+        days = sorted(set(wanted))
+        known: Unchanged | None = None
+        if len(days) > 1:
+            # The source is read once for all of them.
+            self.session.counts.extend(self._reach(days[0]), days[-1])
+            known = Unchanged(self).open()
+        filled: list[int] = []
+        for done, day in enumerate(days):
+            progress(label, done, len(days))
+            if known is not None and day != days[-1] and known.stands(day):
+                yield from (self._written(entity, day) for entity in ENTITIES)
+                continue
+            # What is worth a mention is so of the last day: every day of a range would say it again.
+            self.notes.clear()
+            self.fill(day)
+            for entity in ENTITIES:
+                yield self._write(entity, day)
+            filled.append(day)
+            if known is not None:
+                known.keep([day])
+        if known is not None:
+            # On the way more of the past may have been counted.
+            known.keep(filled)
+        progress(label, len(days), len(days))
+
+    def scored(self, days: Sequence[int]) -> None:
+        """Leave `user_scores` and `account_scores` at home: key (text), day, account_id (of users), active, raw, nano,
+        score, level; of who had something to say on each of the days."""
+        plan, judged = self._prepare(max(days), min(days))
+        walk = self._walk(plan, judged)
+        walk.scored(sorted(set(days)))
+
+    def fill(self, day: int) -> None:
+        """Leave `user_snapshot` and `account_snapshot` of a day at home. Raises ConfigurationError."""
+        plan, judged = self._prepare(day, day)
+        walk = self._walk(plan, judged)
+        home = self.session.home
+        compared = max(TREND, self.profile.window)
+        block = walk.reach(day, compared)
+        used = walk.finish(day)
+        found = snapshot_rows.Day(
+            plan,
+            day,
+            {entity: used[entity].get(0) if plan.model != "kpi" else None for entity in ENTITIES},
+            {entity: scores.shares(plan, used[entity]) if plan.model == "kpi" else {} for entity in ENTITIES},
+            calendar.start(calendar.day_of(day + 1 - 90), self.session.workspace.time_zone),
+            frozenset(self.session.traits.columns),
+        )
+        inner: dict[str, condition_sql.Judged] = {}
+        for entity in ENTITIES:
+            members = judged[entity]
+            if entity == "account":
+                inner = members.counting
+        walk.count(day, {entity: self._measures(judged, entity) for entity in ENTITIES})
+        for entity in ENTITIES:
+            weighting.points(home, plan, entity, day)
+            if self.profile.filter is not None:
+                home.execute(
+                    f"DELETE FROM {entity}_points WHERE key NOT IN (SELECT key FROM {entity}_passing)"
+                )
+            snapshot_rows.contributions(home, found, entity, walk.signals[entity])
+            walk.compare(entity, day, block)
+            snapshot_rows.full(home, found, entity, walk.rests)
+            snapshot_rows.gather(home, found, entity, judged[entity], inner)
+            self._doubts(entity, judged[entity], found)
+            self._fallback(entity, walk.learnt_on(entity, day))
+
+    def _prepare(self, last: int, first: int) -> tuple[Plan, dict[str, snapshot_rows.Members]]:
+        """Count what is needed for the days, and judge the audiences of the last of them."""
+        filtering = self._filtering()
+        need = self._reach(first)
+        counts = self.session.counts
+        counts.extend(need, self.session.last)
+        parts = [part for audience in self.own for _, part in condition_types.walk(audience.condition)]
+        named = {
+            name for part in parts if isinstance(part, condition_types.Events) for name in part.names or ()
+        }
+        counts.recall(named - condition_sql.event_names(self.profile), self.session.last)
+        judged = {entity: self._judged(entity, last) for entity in ENTITIES}
+        measures = {measure for entity in ENTITIES for measure in self._measures(judged, entity)} | filtering
+        # The filter is judged on every day that is scored or measured, audiences on the last only.
+        back = [last - each.old.days + 1 for each in measures if each.old is not None and each.old.days]
+        back += [need - each.old.days for each in filtering if each.old is not None and each.old.days]
+        if back and min(back) < need:
+            counts.extend(min(back), self.session.last)
+        asked = {measure.events for measure in measures if measure.old is None and not measure.from_events}
+        return Plan(self.profile, tuple(sorted(asked, key=lambda each: (each is None, each or ())))), judged
+
+    def _reach(self, first: int) -> int:
+        """The first day whose events the scores of a day, and of the days before it, may need."""
+        profile = self.profile
+        reach = max(TREND, profile.window) + REACH + profile.window
+        if profile.levels.churn:
+            learning = (
+                churn_levels.WEEKS * 7
+                + 4 * 7
+                + 2 * churn_levels.AWAY
+                + max(churn_levels.AWAY, profile.window)
+            )
+            reach = max(reach, max(TREND, profile.window) + learning)
+        need = first - reach
+        if profile.benchmark.day is not None:
+            need = min(need, calendar.number(profile.benchmark.day) - profile.window)
+        return need
+
+    def _walk(self, plan: Plan, judged: dict[str, snapshot_rows.Members]) -> Walk:
+        _ = judged
+        return Walk(self.session, self.name, plan, self.histories(), self.stored, self._file)
+
+    @property
+    def version(self) -> str:
+        """What snapshots and history of the profile, as it is now, say of themselves."""
+        return f"{self.profile.version} {self.session.workspace.time_zone.key}"
+
+    def histories(self) -> dict[str, History]:
+        """By entity, as far as they are stored."""
+        folder = self.session.workspace.state / "history" / self.name
+        found = {
+            entity: History(folder / entity, self.version, self.profile.levels.names) for entity in ENTITIES
+        }
+        if self.stored:
+            for each in found.values():
+                each.open()
+        return found
+
+    def _judged(self, entity: str, day: int) -> snapshot_rows.Members:
+        try:
+            return snapshot_rows.judged(groups.of(self.profile, entity, self.own), self._scope(entity, day))
+        except snapshot_rows.Unfit as error:
+            place = error.audience.place(error.fault.route) or self._file
+            raise ConfigurationError(f"{place}: `{error.audience.key}`: {error}") from error
+
+    def _scope(self, entity: str, day: int) -> condition_sql.Scope:
+        home = self.session.home
+        events = frozenset(name for (name,) in home.execute("SELECT id FROM event_ids").fetchall())
+        return condition_sql.Scope(
+            profile=self.profile,
+            entity=entity,
+            day=day,
+            zone=self.session.workspace.time_zone,
+            columns=self.session.traits.columns,
+            traits=condition_sql.TRAITS[entity],
+            audiences={each.key: each.condition for each in groups.of(self.profile, entity, self.own)},
+            events=events | condition_sql.event_names(self.profile),
+            users=self._scope("user", day) if entity == "account" else None,
+        )
+
+    def _measures(self, judged: dict[str, snapshot_rows.Members], entity: str) -> frozenset[Measure]:
+        """Those of the entity's audiences; of users also those that are counted for accounts."""
+        own = {measure for _, each in judged[entity].audiences for measure in each.measures}
+        if entity == "user":
+            for each in judged["account"].counting.values():
+                own |= each.measures
+        return frozenset(own)
+
+    def _doubts(self, entity: str, members: snapshot_rows.Members, day: snapshot_rows.Day) -> None:
+        """Say of how many the missing value of a trait may not decide as it was meant to."""
+        for audience, found in members.audiences:
+            for missing, sentence in found.doubts if audience.own else ():
+                beside = snapshot_rows.beside(day, entity, found.tables)
+                row = self.session.home.execute(
+                    f"SELECT count(*) FROM {entity}_full r {beside} WHERE {missing}"
+                ).fetchone()
+                if row is not None and row[0]:
+                    self.notes.append(
+                        f"{audience.where}: `{audience.key}`: {sentence.replace('{count}', str(row[0]))}"
+                    )
+
+    def _fallback(self, entity: str, bounds: churn_levels.Bounds | None) -> None:
+        """Say so where levels could not be learnt."""
+        if bounds is not None and bounds.fallback:
+            self.notes.append(
+                f"{self._file}: the levels of {entity}s begin at a fallback: too few of them left or stayed to learn"
+                f" from, or their scores hardly tell who leaves (an AUC below {float(churn_levels.NO_BETTER):.2f})"
+            )
+
+    def _filtering(self) -> frozenset[Measure]:
+        """What the filter counts. Raises ConfigurationError when it does not fit."""
+        found: set[Measure] = set()
+        if self.profile.filter is None:
+            return frozenset()
+        for entity in ENTITIES:
+            scope = condition_sql.Scope(
+                self.profile,
+                entity,
+                self.session.last,
+                self.session.workspace.time_zone,
+                self.session.traits.columns,
+                {},
+                {},
+                None,
+            )
+            try:
+                found |= condition_sql.judge(self.profile.filter, scope).measures
+            except condition_sql.Refused as error:
+                raise ConfigurationError(f"{self._file}: `filter`: {error}") from error
+        return frozenset(found)
+
+    @property
+    def _file(self) -> str:
+        return f"mappings/profiles/{self.name}.yml"
+
+    def _write(self, entity: str, day: int) -> Snapshot:
+        when = calendar.day_of(day)
+        path = self.session.workspace.snapshot(self.name, entity, when)
+        words = {"version": self.version}
+        own = {
+            each.key: str(groups.version(each.key, entity, self.own))
+            for each in self.own
+            if each.entity == entity
+        }
+        if own:
+            words["audiences"] = json.dumps(own, sort_keys=True)
+        query = f"SELECT * FROM {entity}_snapshot ORDER BY {entity}_id"
+        count = write(self.session.home, query, path, words)
+        return Snapshot(self.name, entity, when, count, path, self.profile.version)
+
+    def _written(self, entity: str, day: int) -> Snapshot:
+        """A snapshot that stands."""
+        when = calendar.day_of(day)
+        path = self.session.workspace.snapshot(self.name, entity, when)
+        rows = pq.read_metadata(path).num_rows
+        return Snapshot(self.name, entity, when, rows, path, self.profile.version)

@@ -1,0 +1,67 @@
+"""How long history is kept. What is older than `keep` days before the day that was scored is dropped, but for what the
+next morning needs.
+
+    <state>/snapshots, <state>/health    whatever is of an older day
+    <state>/history                      files that lie wholly before it, and those of a profile as it was
+    <state>/daily                        weeks that no profile looks back to
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+
+from heatsync.scoring.compute import calendar
+from heatsync.scoring.compute.snapshot_rows import TREND
+from heatsync.scoring.compute.weighting import ENTITIES
+from heatsync.snapshots.daily_counts import KEPT_LIVES
+from heatsync.snapshots.history_files import History, kept
+from heatsync.snapshots.session import Session
+from heatsync.workspace.config import Workspace
+
+
+def forget(session: Session, scored: Sequence[date]) -> list[str]:
+    """Drop what is of no more use after the last of the scored days; answers what somebody should know.
+
+    Snapshots go day by day, the rest file by file. What was scored just now stays until the next time.
+    """
+    workspace, day = session.workspace, max(scored)
+    cut = min(day - timedelta(days=workspace.keep), *scored)
+    latest = day
+    for path, of in _dated(workspace):
+        latest = max(latest, of)
+        if of < cut:
+            path.unlink(missing_ok=True)
+    for name, profile in workspace.profiles.items():
+        before = calendar.number(day) - kept(workspace.keep, profile, workspace.audiences.get(name, ()))
+        frozen = None if profile.benchmark.day is None else calendar.number(profile.benchmark.day)
+        for entity in ENTITIES:
+            version = f"{profile.version} {workspace.time_zone.key}"
+            folder = workspace.state / "history" / name / entity
+            History(folder, version, profile.levels.names).open().forget(before, frozen)
+    session.counts.forget(calendar.number(cut))
+    for path in (workspace.state / "daily" / "lives").glob("*/*.parquet"):
+        if path.stem.isdigit() and int(path.stem) < calendar.number(day) - max(TREND, KEPT_LIVES):
+            path.unlink(missing_ok=True)
+    soon = [each for each in scored if each < latest - timedelta(days=workspace.keep)]
+    if not soon:
+        return []
+    return [
+        f"{workspace.config}: {max(soon)} and what is before it lies more than {workspace.keep} days before {latest}: it"
+        " is dropped when a later day is scored. `keep: 800d` keeps more"
+    ]
+
+
+def _dated(workspace: Workspace) -> Iterator[tuple[Path, date]]:
+    """The files that are of one day, those of profiles that are no more included."""
+    for pattern in ("snapshots/*/*/*.parquet", "health/*.json"):
+        for path in workspace.state.glob(pattern):
+            try:
+                yield path, date.fromisoformat(path.stem)
+            except ValueError:
+                continue
+    for path in (workspace.state / "history").glob("*/*/*.parquet"):
+        if path.parents[1].name not in workspace.profiles:
+            try:
+                yield path, date.fromisoformat(path.stem.partition(".")[0].partition("_")[2])
+            except ValueError:
+                continue

@@ -1,0 +1,92 @@
+"""Scores every user and account of a workspace, and keeps what came out: a Parquet file per profile, entity and day.
+
+    <state>/snapshots/<profile>/<user|account>/<day>.parquet
+    <state>/snapshots/traits/<user|account>/<day>.parquet     the source's tables as they were on scoring that day
+
+A file is written whole and then renamed. It carries the version of its profile and the benchmark of its day: a
+benchmark that is stored stands, and a snapshot of another version is computed again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from connectors.errors import ConfigurationError
+from heatsync.scoring.compute import calendar
+from heatsync.snapshots import data_health, retention
+from heatsync.snapshots.parquet_files import write
+from heatsync.snapshots.profile_run import Progress, Snapshot
+from heatsync.snapshots.session import session
+from heatsync.workspace.config import Workspace
+
+__all__ = ["Scored", "Snapshot", "last_complete_day", "locate", "score", "traits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a scoring run wrote, the days before the wanted ones included; how many events and rows never count, by
+    reason; and what is worth a mention."""
+
+    snapshots: tuple[Snapshot, ...]
+    ignored: dict[str, int]
+    notes: tuple[str, ...]
+
+
+def last_complete_day(workspace: Workspace, now: datetime | None = None) -> date:
+    """Yesterday, in the workspace's time zone. `now` is aware."""
+    return (now or datetime.now(UTC)).astimezone(workspace.time_zone).date() - timedelta(days=1)
+
+
+def locate(workspace: Workspace, profile: str, entity: str, day: date) -> Path:
+    """Where the snapshot of a day lies, or would lie."""
+    return workspace.snapshot(profile, entity, day)
+
+
+def traits(workspace: Workspace, entity: str, day: date) -> Path | None:
+    """The copy of the users or accounts table made on scoring a day; None when the source has no such table, or
+    the day was not scored."""
+    table = workspace.source.users if entity == "user" else workspace.source.accounts
+    path = workspace.traits(entity, day)
+    return path if table is not None and path.is_file() else None
+
+
+def score(
+    workspace: Workspace, dates: Sequence[date] | None = None, progress: Progress | None = None
+) -> Scored:
+    """Compute the snapshots of `dates` (default: the last complete day) for every profile, and those of the days
+    before that they are compared with, where these are missing or of another version.
+
+    `progress` is told what is being done, how much of it is done, and of how much. Raises ConfigurationError.
+    """
+    if not workspace.profiles:
+        raise ConfigurationError(
+            f"{workspace.folder} has no profile to score by: write one, mappings/profiles/health.yml"
+        )
+    told = progress or _silent
+    days = sorted(set(dates or [last_complete_day(workspace)]))
+    wanted = [calendar.number(day) for day in days]
+    told("reading the source", 0, 1)
+    with session(workspace, days[-1]) as open_session:
+        told("reading the source", 1, 1)
+        written: list[Snapshot] = []
+        notes: list[str] = []
+        for name in sorted(workspace.profiles):
+            run = open_session.profile(name)
+            written.extend(run.compute(wanted, told))
+            notes.extend(run.notes)
+        for entity in open_session.traits.columns:
+            for day in days:
+                query = f"SELECT * FROM {entity}s ORDER BY {entity}_id"
+                write(open_session.home, query, workspace.traits(entity, day), {})
+        for day in days:
+            found = data_health.measure(open_session, day)
+            data_health.keep(workspace, found)
+            notes.extend(found.causes)
+        notes.extend(retention.forget(open_session, days))
+        return Scored(tuple(written), dict(open_session.ignored), (*open_session.source.notes, *notes))
+
+
+def _silent(doing: str, done: int, of: int) -> None:
+    """Nobody is listening."""
+    _ = doing, done, of

@@ -1,0 +1,1 @@
+"""Events, users and accounts: read only, through Ibis."""

@@ -1,0 +1,297 @@
+"""Engines beside our own DuckDB: how each is opened, only to be read, and where it speaks otherwise than Ibis expects.
+
+PostgreSQL is run in the tests. What is asked of the others is compiled there and not run.
+"""
+
+import os
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote, urlparse, urlsplit, urlunsplit
+
+import ibis
+import ibis.expr.datatypes as dt
+import psycopg
+from ibis.common.exceptions import (
+    OperationNotDefinedError,
+    TableNotFound,
+    UnsupportedBackendType,
+    UnsupportedOperationError,
+)
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from connectors.errors import ConfigurationError
+from heatsync.workspace.strict_yaml import suggest
+
+PATIENCE = 15
+"""Seconds within which a server has to answer when it is called; `connect_timeout` in its URL says otherwise."""
+POSTGRES = ("postgres", "postgresql", "postgresql+psycopg")
+EXPECTED = "postgres://USER:PASSWORD@HOST:PORT/DATABASE"
+DRIVERS = frozenset(
+    {"psycopg", "snowflake", "google", "databricks", "pyspark", "py4j", "trino", "clickhouse_connect"}
+)
+"""The packages whose errors are those of a source."""
+
+
+UNABLE = (OperationNotDefinedError, UnsupportedOperationError, UnsupportedBackendType)
+"""What Ibis cannot say in an engine's language."""
+ABSENT = (TableNotFound,)
+_CURES = {
+    "42501": "Let the user of `engine` read it: GRANT SELECT on the table, and USAGE on its schema",
+    "25006": "It writes when it is read, and heatsync only reads: name a table or a view without such functions",
+    "57014": "The server ended the question: give the user of `engine` a longer statement_timeout",
+    "57P01": "The server ended the connection: run this again",
+    "22P02": "A value is not what its column is read as: mend it, or name a view that leaves it out",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """`open` is given the URL and answers an Ibis backend. `extra` of ibis-framework has its driver."""
+
+    title: str
+    extra: str
+    open: Callable[[str], Any]
+
+
+_NUMBER = r"^\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?\s*$"
+_SECRET = re.compile(r"pass|token|secret|key|credential|user", re.IGNORECASE)
+
+
+def _connect(url: str) -> Any:
+    return ibis.connect(url)
+
+
+def _snowflake(url: str) -> Any:
+    """Without the functions that Ibis would leave in a database of its own."""
+    return ibis.connect(url, create_object_udfs=False)
+
+
+def _databricks(url: str) -> Any:
+    """Without the volume that Ibis would make for tables that nobody brings along."""
+    from ibis.backends.databricks import Backend
+
+    # Without its driver nothing is known of the class.
+    class Reading(Backend):  # type: ignore[misc]
+        def _post_connect(self, *, memtable_volume: str) -> None:
+            _ = memtable_volume
+            with self.con.cursor() as cursor:
+                cursor.execute("SET TIME ZONE 'UTC'")
+
+    return Reading()._from_url(urlparse(url))
+
+
+def _clickhouse(url: str) -> Any:
+    return ibis.connect(url, settings={"session_timezone": "UTC"})
+
+
+OTHERS = {
+    "snowflake": Engine("Snowflake", "snowflake", _snowflake),
+    "bigquery": Engine("BigQuery", "bigquery", _connect),
+    "databricks": Engine("Databricks", "databricks", _databricks),
+    "pyspark": Engine("Spark", "pyspark", _connect),
+    "trino": Engine("Trino", "trino", _connect),
+    "clickhouse": Engine("ClickHouse", "clickhouse", _clickhouse),
+}
+
+
+def connect(url: str, where: str) -> Any:
+    """The Ibis backend of a URL that is not DuckDB's. Raises ConfigurationError that starts with `where`."""
+    scheme = url.partition("://")[0]
+    if scheme in POSTGRES:
+        return _postgres(url, where)
+    if scheme not in OTHERS:
+        found = "this is no address of an engine"
+        if "://" in url:
+            near = suggest(scheme, ["duckdb", "postgres", *OTHERS])
+            found = f"the engine `{scheme[:20]}` is not one that can be a source{near}"
+        stop = "" if found.endswith("?") else "."
+        raise ConfigurationError(f"{where}: {found}{stop} Expected duckdb:// for files, or {EXPECTED}")
+    engine = OTHERS[scheme]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return engine.open(url)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{where}: the engine `{scheme}` needs the driver of {engine.title}, which is not installed:"
+            f" pip install 'ibis-framework[{engine.extra}]'"
+        ) from error
+    except Exception as error:
+        # Every driver has errors of its own, which cannot be named where it is not installed.
+        said = _last_line(_without(str(error), urlsplit(url).password or ""))
+        raise ConfigurationError(
+            f"{where}: {engine.title} cannot be opened: {said}: check the address, the user and the password in"
+            " `engine`, and that this machine may reach it"
+        ) from None
+
+
+def identity(url: str) -> str:
+    """Where a source is, without who asks it: another password leaves it the same."""
+    scheme, _, _ = url.partition("://")
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    query = "&".join(
+        each for each in parts.query.split("&") if re.match(r"(host|hostaddr|port|dbname)=", each)
+    )
+    return urlunsplit(("postgres" if scheme in POSTGRES else scheme, host, parts.path, query, ""))
+
+
+def failed(error: BaseException) -> bool:
+    """Whether it is an engine's own error."""
+    return type(error).__module__.partition(".")[0] in DRIVERS
+
+
+def cure(error: BaseException) -> str:
+    """What to do about it, where that is known."""
+    return _CURES.get(getattr(error, "sqlstate", None) or "", "")
+
+
+def utc(engine: str, column: Any) -> Any:
+    """An instant with a zone as one of UTC without. Some engines' casts would keep its own clock."""
+    if engine == "snowflake":
+        column = _convert_timezone(ibis.literal("UTC"), column)
+    if engine == "trino":
+        column = _at_timezone(column, ibis.literal("UTC"))
+    return column.cast(dt.Timestamp(scale=6))
+
+
+def number(engine: str, column: Any) -> Any:
+    """A column as numbers; nothing where a text is none."""
+    if not column.type().is_string():
+        return column.cast("float64")
+    if engine == "duckdb":
+        return column.try_cast("float64")
+    return ibis.ifelse(column.re_search(_NUMBER), column, ibis.null("string")).cast("float64")
+
+
+def document(engine: str, column: Any) -> Any:
+    """JSON, in the form in which all tables of a source have it. Elsewhere than at home it is a document, and some
+    engines' casts would make one that is just this text."""
+    if engine == "duckdb":
+        return column.cast("string")
+    if not column.type().is_string():
+        return column.cast(dt.JSON(binary=engine == "postgres"))
+    parse = _PARSE.get(engine)
+    return column.cast(dt.JSON(binary=engine == "postgres")) if parse is None else parse(column)
+
+
+def plain(engine: str, column: Any) -> Any:
+    """A column of users or accounts as a type that comes home as it is: what has no such type comes as text."""
+    kind = column.type()
+    if engine == "duckdb" or kind.is_string() or kind.is_boolean() or kind.is_integer() or kind.is_floating():
+        return column
+    if kind.is_timestamp() or kind.is_date():
+        return column
+    if kind.is_decimal():
+        exact = kind.scale is not None and (kind.precision or 99) <= 38
+        return column if exact else column.cast("float64")
+    return column.cast("string")
+
+
+def plainly(engine: str, text: Any) -> Any:
+    """A text as something that is sorted byte by byte, as DuckDB sorts texts."""
+    return _convert_to(text, ibis.literal("UTF8")) if engine == "postgres" else text
+
+
+def _builtin(name: str, takes: tuple[dt.DataType, ...], gives: dt.DataType) -> Callable[..., Any]:
+    """A function of the engine, of one value or two."""
+
+    def one(first: Any) -> Any: ...
+
+    def two(first: Any, second: Any) -> Any: ...
+
+    function = one if len(takes) == 1 else two
+    made: Callable[..., Any] = ibis.udf.scalar.builtin(function, name=name, signature=(takes, gives))
+    return made
+
+
+_ZONED = dt.Timestamp("UTC", 6)
+_convert_timezone = _builtin("convert_timezone", (dt.string, _ZONED), _ZONED)
+_at_timezone = _builtin("at_timezone", (_ZONED, dt.string), _ZONED)
+_convert_to = _builtin("convert_to", (dt.string, dt.string), dt.binary)
+_PARSE = {
+    engine: _builtin(name, (dt.string,), dt.json)
+    for engine, name in (
+        ("bigquery", "parse_json"),
+        ("databricks", "parse_json"),
+        ("snowflake", "parse_json"),
+        ("trino", "json_parse"),
+    )
+}
+
+
+def _postgres(url: str, where: str) -> Any:
+    """Every transaction of this connection is one that only reads: the server refuses anything else."""
+    try:
+        asked: dict[str, Any] = dict(conninfo_to_dict(f"postgresql://{url.partition('://')[2]}"))
+    except (psycopg.Error, ValueError):
+        asked = {"host": "@"}
+    host, port, database = (str(asked.get(key) or "") for key in ("host", "port", "dbname"))
+    # What the server's library would say of such an address quotes from the password.
+    if "@" in host + database or re.search(r"[^0-9,]", port):
+        raise ConfigurationError(
+            f"{where}: the address cannot be read: expected {EXPECTED}. In the password, signs such as @ : / ? # %"
+            " are written %40 %3A %2F %3F %23 %25"
+        ) from None
+    database, _, schema = database.partition("/")
+    asked |= {"dbname": database or None, "application_name": asked.get("application_name") or "heatsync"}
+    if "PGCONNECT_TIMEOUT" not in os.environ:
+        asked.setdefault("connect_timeout", PATIENCE)
+    try:
+        connection = psycopg.connect(make_conninfo(**asked), autocommit=True)
+    except psycopg.Error as error:
+        place = f"{host or 'this machine'}{f':{port}' if port else ''}"
+        said = _without(str(error), str(asked.get("password") or ""))
+        raise ConfigurationError(f"{where}: {_refused(said, place)}") from None
+    try:
+        connection.read_only = True
+        connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+        if schema:
+            connection.execute("SELECT set_config('search_path', %s, false)", (schema,))
+        return ibis.postgres.from_connection(connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+_REFUSALS = (
+    (
+        r"password authentication failed|no password supplied",
+        "refused the user or the password: check both in `engine`",
+    ),
+    (r"role .* does not exist", "has no such user: check the user in `engine`"),
+    (r"database .* does not exist", "has no such database: check the name at the end of `engine`"),
+    (
+        r"no pg_hba.conf entry",
+        "does not admit this user from this machine: its pg_hba.conf has to, or `engine` wants `?sslmode=require`",
+    ),
+    (
+        r"refused|time(d )?out|No such file|No route|unreachable|closed the connection",
+        "does not answer: is it running there, and may this machine reach it?",
+    ),
+)
+
+
+def _refused(said: str, place: str) -> str:
+    """What became of a call to PostgreSQL, and what to do."""
+    if re.search(r"resolve host|translate host name|Name or service not known|No address associated", said):
+        return f"there is no host {place}: check the host in `engine`"
+    for words, sentence in _REFUSALS:
+        if re.search(words, said):
+            return f"PostgreSQL at {place} {sentence}"
+    return f"PostgreSQL at {place} cannot be asked: {_last_line(said)}: check `engine`"
+
+
+def _without(said: str, secret: str) -> str:
+    """What an engine said, and nothing of a password."""
+    for each in sorted({secret, unquote(secret), quote(secret, safe="")} - {""}, key=len, reverse=True):
+        said = said.replace(each, "***")
+    return said
+
+
+def _last_line(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1][:300].rstrip(".") if lines else "it gave no reason"

@@ -1,0 +1,345 @@
+"""What the source tells: its events, users and accounts, checked and brought into one form.
+
+Ids are text, instants are UTC without a zone, columns have our names. What cannot be understood is a
+ConfigurationError that says where it stands and what to do; what never counts is counted as ignored.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import ibis
+
+from connectors.errors import ConfigurationError
+from heatsync.scoring.compute import calendar, source_counts
+from heatsync.source import backends
+from heatsync.source.tables import connected, is_file, need, open_table, reading
+from heatsync.source.timestamps import instants, mention, recent, refuse
+from heatsync.workspace.config import Table, Workspace
+
+SMALL = 4 * 2**20
+"""Bytes of files that are read whole, and once."""
+
+
+@dataclass(slots=True)
+class Source:
+    """`users` and `accounts` have their key, created_at (if there is one) and every other column. Events are read by
+    `events`, as far as they are asked for. `ignored` counts what was read and never counts, by reason; `notes` are
+    worth a mention."""
+
+    connection: Any
+    workspace: Workspace
+    users: ibis.Table | None = None
+    accounts: ibis.Table | None = None
+    notes: list[str] = field(default_factory=list)
+    _ignored: dict[tuple[str, str], int] = field(default_factory=dict)
+    _latest: dict[str, datetime] = field(default_factory=dict)
+    _all: tuple[ibis.Table, datetime | None, datetime] | None = None
+    """Every event before an instant, as a table of the engine, and when the first of them was: where files are small
+    they are read once."""
+    _volumes: dict[datetime, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for (_, reason), count in sorted(self._ignored.items(), key=lambda each: each[0][1]):
+            if count:
+                found[reason] = found.get(reason, 0) + count
+        return found
+
+    def events(self, since: datetime | None, until: datetime) -> tuple[ibis.Table, datetime | None]:
+        """The events of [since, until), each once: user_id, account_id, event, timestamp, and where a table has
+        them value and properties; and when the first of them was. Raises ConfigurationError."""
+        if self._all is None or self._all[2] < until:
+            if not self.small:
+                return self._read(since, until)
+            events, first = self._read(None, until)
+            with reading(self.workspace.folder, *self.workspace.source.events):
+                kept = self.connection.create_table("heatsync_events", events, temp=True, overwrite=True)
+            self._all = kept, first, until
+        events, first, end = self._all
+        if since is not None:
+            events = events.filter(events.timestamp >= ibis.literal(since, type="timestamp(6)"))
+        if until < end:
+            events = events.filter(events.timestamp < ibis.literal(until, type="timestamp(6)"))
+        return events, None if first is None or first >= until else first
+
+    @property
+    def small(self) -> bool:
+        """Whether the events are in a few small files, which are read whole, and once."""
+        tables = [table.table for table in self.workspace.source.events]
+        if not (self.embedded and all(map(is_file, tables))):
+            return False
+        paths = [self.workspace.folder / table for table in tables]
+        return sum(path.stat().st_size for path in paths if path.is_file()) <= SMALL
+
+    def _read(self, since: datetime | None, until: datetime) -> tuple[ibis.Table, datetime | None]:
+        written = self.workspace.source.events
+        read = [_Events(self, table, since, until) for table in written]
+        if not any(each.rows for each in read):
+            names = ", ".join(table.table for table in written)
+            raise ConfigurationError(
+                f"{written[0].where}: {names} has no event at all, and nobody is scored by an empty table:"
+                " check the export that fills it"
+            )
+        shared = [name for name in ("value", "properties") if any(name in each.kept.columns for each in read)]
+        parts = [each.shaped(shared) for each in read]
+        first = min(filter(None, (each.first for each in read)), default=None)
+        return (ibis.union(*parts) if len(parts) > 1 else parts[0]), first
+
+    @property
+    def engine(self) -> str:
+        """The name of the Ibis backend."""
+        return str(self.connection.name)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the engine is our own, and reads files."""
+        return self.engine == "duckdb"
+
+    def shape(self) -> list[list[list[str]]]:
+        """The columns of each table of events, and their types."""
+        return [
+            [
+                [name, str(kind)]
+                for name, kind in open_table(self.connection, self.workspace.folder, table, as_text=True)
+                .schema()
+                .items()
+            ]
+            for table in self.workspace.source.events
+        ]
+
+    def volumes(self, until: datetime) -> dict[str, int]:
+        """How many events there are before an instant, per UTC date."""
+        if until not in self._volumes:
+            self._volumes[until] = self._counted(until)
+        return self._volumes[until]
+
+    def _counted(self, until: datetime) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for table in self.workspace.source.events:
+            there = open_table(self.connection, self.workspace.folder, table, as_text=True)
+            with reading(self.workspace.folder, table):
+                stamp = there.select(at=instants(table, there, "timestamp", self.engine).value)
+                past = stamp.filter(stamp["at"] < ibis.literal(until, type="timestamp(6)"))
+                dated = past.group_by(date=past["at"].date()).agg(n=past.count())
+                for row in dated.to_pyarrow().to_pylist():
+                    found[row["date"].isoformat()] = found.get(row["date"].isoformat(), 0) + row["n"]
+        return dict(sorted(found.items()))
+
+    def ignore(self, table: Table, reason: str, count: int | None) -> None:
+        """Tables are read several times, whole or in part: what the largest part had is what was ignored."""
+        if count:
+            known = self._ignored.get((table.table, reason), 0)
+            self._ignored[table.table, reason] = max(known, int(count))
+
+    def after(self, table: Table, until: datetime, count: int | None) -> None:
+        """Events at or after an instant: of the latest one that is asked for."""
+        if until >= self._latest.get(table.table, until):
+            self._latest[table.table] = until
+            self._ignored[table.table, "after_as_of"] = int(count or 0)
+
+    def mention(self, table: Table, naive: int | None) -> None:
+        if naive and mention(table) not in self.notes:
+            self.notes.append(mention(table))
+
+    def ask(self, table: Table, there: ibis.Table, **questions: Any) -> Mapping[str, Any]:
+        """The one row of an aggregation."""
+        with reading(self.workspace.folder, table):
+            answer: Mapping[str, Any] = there.aggregate(**questions).to_pyarrow().to_pylist()[0]
+        return answer
+
+
+@contextmanager
+def opened(workspace: Workspace) -> Iterator[Source]:
+    """The source of a workspace. Raises ConfigurationError."""
+    with connected(workspace) as connection:
+        source = Source(connection, workspace)
+        source.users = _entities(source, "user", workspace.source.users)
+        source.accounts = _entities(source, "account", workspace.source.accounts)
+        yield source
+
+
+class _Events:
+    """One table of events, looked at. `kept` are the events that count."""
+
+    def __init__(self, source: Source, table: Table, since: datetime | None, until: datetime) -> None:
+        there = open_table(source.connection, source.workspace.folder, table, as_text=True)
+        need(table, there, "event", "timestamp")
+        if "account_id" not in there.columns:
+            need(table, there, "user_id")
+        everything = there
+        if since is not None:
+            there = recent(there, "timestamp", since)
+        with reading(source.workspace.folder, table):
+            stamps = instants(table, there, "timestamp", source.engine)
+        more = {name: there[name] for name in ("properties",) if name in there.columns}
+        if "value" in there.columns:
+            more["value"] = backends.number(source.engine, there.value)
+        read = there.select(
+            user_id=_id(table, there, "user_id"),
+            account_id=_id(table, there, "account_id"),
+            event=there.event.cast("string"),
+            event_id=_id(table, there, "event_id"),
+            timestamp=stamps.value,
+            blank=stamps.blank,
+            naive=stamps.naive,
+            unread=stamps.unread,
+            **more,
+        )
+        if since is not None:
+            # What cannot be dated is read again on every day, so that it is never passed over in silence.
+            read = read.filter(
+                (read.timestamp >= ibis.literal(since, type="timestamp(6)")) | read.timestamp.isnull()
+            )
+        somebody = read.user_id.notnull() | read.account_id.notnull()
+        counts = ~read.blank & somebody
+        past = counts & (read.timestamp < ibis.literal(until, type="timestamp(6)"))
+        questions = {
+            "rows": read.count(),
+            "unread": read.unread.sum(),
+            "naive": read.naive.sum(),
+            "without_timestamp": read.blank.sum(),
+            "without_user_and_account": (~read.blank & ~somebody).sum(),
+            "after_as_of": (counts & ~past).sum(),
+            "first": read.timestamp.min(where=past),
+        }
+        if "event_id" in there.columns:
+            questions["with_id"] = (past & read.event_id.notnull()).sum()
+            if source.embedded:
+                # Elsewhere it is not asked whether an id is there twice: it costs as much as what would be done then.
+                questions["ids"] = read.event_id.nunique(where=past)
+        facts = {"with_id": 0, "ids": 0, **source.ask(table, read, **questions)}
+        if facts["unread"]:
+            refuse(table, there, "timestamp", source.engine)
+        source.mention(table, facts["naive"])
+        for reason in ("without_timestamp", "without_user_and_account"):
+            source.ignore(table, reason, facts[reason])
+        source.after(table, until, facts["after_as_of"])
+        kept = read.filter(past)
+        if (facts["with_id"] or 0) > (facts["ids"] or 0):
+            kept = self._each_once(source, table, kept, facts["first"], until)
+        self.engine = source.engine
+        self.kept = kept.select("user_id", "account_id", "event", "timestamp", *more)
+        self.first: datetime | None = facts["first"]
+        self.rows = facts["rows"]
+        if since is not None and not self.rows:
+            self.rows = source.ask(table, everything, rows=everything.count())["rows"]
+
+    @staticmethod
+    def _each_once(
+        source: Source, table: Table, kept: ibis.Table, first: datetime, until: datetime
+    ) -> ibis.Table:
+        """Without the events whose id stood in an earlier one of the same local day: a morning that reads the last
+        days only must drop the same ones as one that reads everything."""
+        zone = source.workspace.time_zone
+        last = calendar.local_day(until - timedelta(microseconds=1), zone)
+        begin = max(calendar.local_day(max(first, datetime(1900, 1, 2)), zone), date(1900, 1, 1))
+        bounds = calendar.bounds(begin, last, zone)
+        if source.embedded:
+            days = ibis.memtable(bounds)
+            beside = kept.mutate(utc_date=kept.timestamp.date())
+            dated = beside.left_join(
+                days,
+                [
+                    beside.utc_date == days.utc_date,
+                    beside.timestamp >= days.starts,
+                    beside.timestamp < days.ends,
+                ],
+            ).select(*(beside[name] for name in kept.columns), day=days.day)
+        else:
+            dated = kept.mutate(day=source_counts.local_day(kept.timestamp, bounds))
+        # Engines differ about where nothing is sorted: here it comes first.
+        names = ("user_id", "account_id", "event")
+        texts = (backends.plainly(source.engine, ibis.coalesce(dated[name], "")) for name in names)
+        order = [dated.timestamp, *texts]
+        window = ibis.window(group_by=[dated.event_id, dated.day], order_by=order)
+        placed = dated.mutate(place=ibis.row_number().over(window))
+        once = placed.event_id.isnull() | (placed.place == 0)
+        source.ignore(table, "duplicate_event_id", source.ask(table, placed, twice=(~once).sum())["twice"])
+        return placed.filter(once)
+
+    def shaped(self, columns: list[str]) -> ibis.Table:
+        """With the columns that any table has; where this one has none of them, without a value."""
+        kept, engine = self.kept, self.engine
+        if "properties" in columns and "properties" not in kept.columns:
+            kept = kept.mutate(properties=backends.document(engine, ibis.null("string")))
+        elif "properties" in columns and not kept.properties.type().is_struct():
+            kept = kept.mutate(properties=backends.document(engine, kept.properties))
+        if "value" in columns and "value" not in kept.columns:
+            kept = kept.mutate(value=ibis.null("float64"))
+        return kept.select("user_id", "account_id", "event", "timestamp", *columns)
+
+
+def _entities(source: Source, entity: str, table: Table | None) -> ibis.Table | None:
+    if table is None:
+        return None
+    key = f"{entity}_id"
+    there = open_table(source.connection, source.workspace.folder, table)
+    need(table, there, key)
+    columns: dict[str, Any] = {name: backends.plain(source.engine, there[name]) for name in there.columns}
+    for name in columns.keys() & {"user_id", "account_id"}:
+        columns[name] = _id(table, there, name)
+    if "created_at" in columns:
+        columns["created_at"] = _created(source, table, there)
+    read = there.select(**columns)
+    facts = source.ask(
+        table, read, rows=read.count(), with_id=read[key].notnull().sum(), ids=read[key].nunique()
+    )
+    if not facts["with_id"]:
+        raise ConfigurationError(
+            f"{table.where}: {table.table} has no {entity} at all, and what an empty table says would go to"
+            f" everybody: check the export that fills it, or leave `{entity}s` out of the source"
+        )
+    source.ignore(table, f"{entity}s_without_id", facts["rows"] - facts["with_id"])
+    if facts["with_id"] > facts["ids"]:
+        _refuse_twice(table, read, key)
+    return read.filter(read[key].notnull())
+
+
+def _created(source: Source, table: Table, there: ibis.Table) -> Any:
+    with reading(source.workspace.folder, table):
+        stamps = instants(table, there, "created_at", source.engine)
+    beside = there.select(unread=stamps.unread, naive=stamps.naive)
+    facts = source.ask(table, beside, unread=beside.unread.sum(), naive=beside.naive.sum())
+    if facts["unread"]:
+        refuse(table, there, "created_at", source.engine)
+    source.mention(table, facts["naive"])
+    return stamps.value
+
+
+def _id(table: Table, there: ibis.Table, name: str) -> Any:
+    """An id as text; nothing for an empty one, or where there is no such column."""
+    if name not in there.columns:
+        return ibis.null("string")
+    kind = there[name].type()
+    whole = kind.is_integer() or (kind.is_decimal() and not kind.scale)
+    if not (kind.is_string() or whole or kind.is_uuid() or kind.is_unknown()):
+        raise ConfigurationError(
+            f"{table.where}: {table.table}, column `{table.columns.get(name, name)}`: expected ids as text or whole"
+            f" numbers, found {kind}, which cannot name anybody exactly: export the column as text"
+        )
+    return there[name].cast("string").nullif("")
+
+
+def _refuse_twice(table: Table, read: ibis.Table, key: str) -> None:
+    """Raises ConfigurationError with the first id that stands in two rows."""
+    numbered = read.select(row=ibis.row_number() + 1, id=read[key])
+    numbered = numbered.filter(numbered.id.notnull())
+    doubled = numbered.group_by("id").agg(
+        first=numbered.row.min(), last=numbered.row.max(), rows=numbered.count()
+    )
+    doubled = doubled.filter(doubled.rows > 1)
+    first = doubled.order_by("first").limit(1).to_pyarrow().to_pylist()
+    if not first:
+        # Some engines only estimate how many there are.
+        return
+    found = first[0]
+    many = doubled.count().to_pyarrow().as_py()
+    raise ConfigurationError(
+        f"{table.where}: {table.table}, rows {found['first']} and {found['last']}, column"
+        f" `{table.columns.get(key, key)}`: found `{found['id']}` more than once, expected each id once"
+        f" ({many} {'ids are' if many > 1 else 'id is'} like that). Keep one row per id"
+    )

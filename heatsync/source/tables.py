@@ -1,0 +1,191 @@
+"""The source's engine and its tables, opened through Ibis, with our names for their columns."""
+
+import contextlib
+import re
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import ibis
+import pyarrow as pa
+
+from connectors.errors import ConfigurationError
+from heatsync.source import backends
+from heatsync.source.csv_files import not_utf8, open_csv, typed
+from heatsync.workspace.config import Table, Workspace
+from heatsync.workspace.strict_yaml import suggest
+
+MEMORY = "1500MB"
+"""What each DuckDB of a scoring run may hold in memory before it spills to the state folder."""
+FILES = (".parquet", ".csv", ".csv.gz", ".tsv")
+_UNREADABLE = (duckdb.Error, ibis.IbisError, pa.ArrowInvalid, OSError, EOFError, zlib.error, UnicodeError)
+_KIND = re.compile(r"^[A-Z][A-Za-z/ -]{1,30} Error: ")
+_BESIDE = re.compile(
+    r"^\s*(LINE \d+:|Possible [Ff]ix|Possible [Ss]olution|Stack Trace:).*", re.MULTILINE | re.DOTALL
+)
+"""The engine's own statement, its options and its stack, which say nothing to who named a file."""
+
+
+def engine_settings(state: Path) -> dict[str, Any]:
+    """How every DuckDB of a scoring run is opened."""
+    spill = state / "tmp"
+    try:
+        spill.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the state folder {spill} cannot be made: {error.strerror}: name another one with `state`, or let this"
+            " user write there"
+        ) from error
+    return {"memory_limit": MEMORY, "temp_directory": str(spill)}
+
+
+@contextmanager
+def connected(workspace: Workspace) -> Iterator[Any]:
+    """The Ibis backend of the source. Raises ConfigurationError."""
+    engine, where = workspace.source.engine, workspace.source.address.where
+    scheme, _, rest = engine.partition("://")
+    connection = backends.connect(engine, where) if scheme != "duckdb" else _embedded(workspace, rest, where)
+    try:
+        with warnings.catch_warnings():
+            # Ibis 12 calls methods of DuckDB that 1.5 renamed.
+            warnings.filterwarnings("ignore", r"fetch_\w+\(\) is deprecated", DeprecationWarning)
+            yield connection
+    finally:
+        connection.disconnect()
+
+
+def _embedded(workspace: Workspace, name: str, where: str) -> Any:
+    settings = engine_settings(workspace.state)
+    if name in ("", ":memory:"):
+        return ibis.duckdb.connect(**settings)
+    path = workspace.folder / name
+    if not path.is_file():
+        raise ConfigurationError(f"{where}: there is no database file {path}: mend `engine`")
+    try:
+        return ibis.duckdb.connect(path, read_only=True, **settings)
+    except duckdb.Error as error:
+        raise ConfigurationError(f"{where}: {path} cannot be opened: {said(error)}") from error
+
+
+@contextmanager
+def reading(folder: Path, *tables: Table) -> Iterator[None]:
+    """What goes wrong while tables are read becomes a ConfigurationError that names them and says what to do."""
+    try:
+        yield
+    except Exception as error:
+        if not (isinstance(error, _UNREADABLE) or backends.failed(error)):
+            raise
+        names = [table.table for table in tables]
+        if isinstance(error, backends.UNABLE):
+            raise ConfigurationError(
+                f"{tables[0].where}: {', '.join(names)} cannot be asked this: {said(error)}, says Ibis of this engine."
+                " Leave out what needs it, or score an export of the table in Parquet files"
+            ) from error
+        cause = said(error)
+        if line := next(filter(None, (not_utf8(folder / name) for name in names if is_csv(name))), None):
+            cause = f"line {line} is not UTF-8: save the file as UTF-8"
+        elif cure := backends.cure(error):
+            cause = f"{cause}. {cure}"
+        elif not isinstance(error, duckdb.OutOfMemoryException) and any(is_file(name) for name in names):
+            cause = f"{cause}. Mend the export, or write the file anew"
+        raise ConfigurationError(f"{tables[0].where}: {', '.join(names)} cannot be read: {cause}") from error
+
+
+def said(error: Exception) -> str:
+    """An engine's message without its advice."""
+    words = _BESIDE.sub("", _KIND.sub("", str(error)))
+    lines = [line.strip()[:160] for line in words.splitlines() if line.strip()]
+    return " ".join(lines[:4]).rstrip(".") or type(error).__name__
+
+
+def is_file(name: str) -> bool:
+    """Whether a table is a file of the workspace; otherwise it is one of the engine."""
+    return name.lower().endswith(FILES) or "/" in name
+
+
+def is_csv(name: str) -> bool:
+    return is_file(name) and not name.lower().endswith(".parquet")
+
+
+def open_table(connection: Any, folder: Path, table: Table, as_text: bool = False) -> ibis.Table:
+    """A file of the workspace or a table of the engine. With `as_text` nothing of a CSV file is taken for a number.
+
+    Raises ConfigurationError for one that is not there or cannot be read, and for names that do not fit.
+    """
+    if is_file(table.table) and connection.name != "duckdb":
+        raise ConfigurationError(
+            f"{table.where}: {table.table} is a file, and the engine is {connection.name}: name a table of it, or write"
+            " `engine: duckdb://` and have every table in files"
+        )
+    with reading(folder, table):
+        if is_file(table.table):
+            opened = _file(connection, folder / table.table, table, as_text)
+        else:
+            opened = _stored(connection, table)
+    for ours, theirs in table.columns.items():
+        if theirs not in opened.columns:
+            raise ConfigurationError(
+                f"{table.where}: {table.table} has no column `{theirs}`, which `columns` takes for `{ours}`"
+                f"{suggest(theirs, opened.columns)}"
+            )
+    ours_of = {theirs: ours for ours, theirs in table.columns.items()}
+    return opened.select(
+        **{
+            ours_of.get(name, name): opened[name]
+            for name in opened.columns
+            if name in ours_of or name not in table.columns
+        }
+    )
+
+
+def need(table: Table, opened: ibis.Table, *names: str) -> None:
+    """Raises ConfigurationError unless the table has these columns."""
+    for name in names:
+        if name not in opened.columns:
+            raise ConfigurationError(
+                f"{table.where}: {table.table} has no column `{name}`{suggest(name, opened.columns)}."
+                f" If it is called otherwise there, say so: `columns: {{{name}: THEIR_NAME}}`"
+            )
+
+
+def _file(connection: Any, path: Path, table: Table, as_text: bool) -> ibis.Table:
+    if path.is_dir():
+        raise ConfigurationError(f"{table.where}: {table.table} is a folder: name a Parquet or CSV file")
+    if not path.is_file():
+        near = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        hint = suggest(path.name, near) if near else f": there is no folder {path.parent}"
+        raise ConfigurationError(f"{table.where}: the file {table.table} does not exist{hint}")
+    name = path.name.lower()
+    if not name.endswith(FILES):
+        raise ConfigurationError(
+            f"{table.where}: {table.table} is neither Parquet (.parquet) nor CSV (.csv, .csv.gz, .tsv)"
+        )
+    if name.endswith(".parquet"):
+        return connection.read_parquet(path)
+    plain = open_csv(connection, path, table)
+    # Ids and instants are read by our own rules.
+    ours = {table.columns.get(each, each) for each in ("user_id", "account_id", "created_at")}
+    return plain if as_text else typed(plain, ours)
+
+
+def _stored(connection: Any, table: Table) -> ibis.Table:
+    schema, _, name = table.table.rpartition(".")
+    if connection.name != "duckdb":
+        # Not every kind of view is in the list of tables.
+        with contextlib.suppress(*backends.ABSENT):
+            return connection.table(name, database=schema or None)
+    known = connection.list_tables(database=schema or None)
+    if name not in known:
+        raise ConfigurationError(
+            f"{table.where}: there is no table `{table.table}` in the source{suggest(name, known)}"
+            f" ({_ELSEWHERE if connection.name != 'duckdb' else _FILE})"
+        )
+    return connection.table(name, database=schema or None)
+
+
+_FILE = f"a file ends in {', '.join(FILES)}"
+_ELSEWHERE = "one of another schema is written SCHEMA.TABLE"

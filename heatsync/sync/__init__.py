@@ -1,0 +1,1 @@
+"""Snapshot x ledger -> batches -> outcomes."""

@@ -1,0 +1,86 @@
+"""Cut changes into batches, and estimate their calls."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from connectors.destination import Limits
+from connectors.types import Change, Kind
+from heatsync.ledger import Planned, Run, Standing
+from heatsync.sync.compare.diff import Diff
+from heatsync.sync.compare.types import Row
+from heatsync.sync.context import House, Progress
+from heatsync.sync.destinations import Reached
+from heatsync.sync.mapping.model import Mapping, Rendered
+
+
+def _creates(mapping: Mapping) -> bool:
+    """Whether records are made over there that are not there, as far as that can be told apart."""
+    return mapping.vendor.readable and mapping.mode == "upsert"
+
+
+def _cut(
+    comparison: Diff,
+    house: House,
+    mapping: Mapping,
+    reached: Reached,
+    run: Run,
+    rendered: Rendered,
+    keep: bool,
+    show: int,
+    progress: Progress,
+) -> tuple[list[Row], int, int, int]:
+    """Cut the changes into batches; answers the first `show` of them, how many there are, how many create, and how many
+    calls they will take."""
+    types = {f.name: f.type for f in rendered.fields}
+    tags = {f.name for f in rendered.fields if f.tag}
+    limits = reached.destination.limits
+    most = comparison.most_writes()
+    size = limits.cut(most)
+    shown: list[Row] = []
+    waiting: list[Planned] = []
+    number = total = creates = calls = 0
+    gone: list[Standing] = []
+
+    def write() -> None:
+        nonlocal number, waiting, calls
+        calls += _foretold(limits, [planned.change for planned in waiting], tags, limits.filed(most))
+        if waiting and keep:
+            number += 1
+            house.ledger.add_batch(run, number, waiting, types)
+        waiting = []
+
+    for row in _all_changes(comparison, mapping.vendor.readable):
+        if isinstance(row, str):
+            gone.append(Standing(row, None, "left"))
+            continue
+        total += 1
+        creates += row.change.remote_id is None and row.change.kind is not Kind.LEFT
+        if len(shown) < show:
+            shown.append(row)
+        waiting.append(Planned(row.change, row.digest, row.level))
+        if len(waiting) == size:
+            house.rest()
+            write()
+            progress(mapping.name, "planning", total, 0)
+    write()
+    if keep:
+        house.ledger.settle_standings(reached.bound, gone)
+    return shown, total, creates if _creates(mapping) else 0, calls
+
+
+def _foretold(limits: Limits, changes: list[Change], tags: set[str], filed: bool) -> int:
+    """Calls that one batch takes where nothing goes wrong. What is there and what is made never go together, nor do two
+    tags."""
+    written: Counter[bool] = Counter()
+    tagged: Counter[tuple[bool, str, bool]] = Counter()
+    for change in changes:
+        new = change.remote_id is None
+        marks = change.fields.keys() & tags
+        written[new] += new or len(marks) < len(change.fields)
+        tagged.update((new, name, bool(change.fields[name])) for name in marks)
+    return sum(limits.foretold(count, filed) for count in written.values()) + len(tagged)
+
+
+def _all_changes(comparison: Diff, readable: bool) -> Iterator[Row | str]:
+    yield from comparison.changes()
+    yield from comparison.leavers(readable)

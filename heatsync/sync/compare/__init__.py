@@ -1,0 +1,1 @@
+"""Desired x delivered, in DuckDB."""

@@ -1,0 +1,203 @@
+"""What a piece of work needs at hand: the workspace, its mappings, the ledger, and a way to each destination."""
+
+import os
+import secrets
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from connectors.errors import Aborted, ConfigurationError, HeatsyncError, Unauthorized, Unavailable
+from connectors.rate_limit import Book, Budget, Pace
+from heatsync.ledger import Bound, Ledger
+from heatsync.sync.destinations import Calls, Reached, _Late
+from heatsync.sync.leases import Keeper, _alive, keeping, owner
+from heatsync.sync.mapping import files as mapping_files
+from heatsync.sync.mapping.model import Mapping as FieldMapping
+from heatsync.workspace.config import Workspace
+
+
+def going_on(mapping: str) -> str:
+    """How a pause for refused credentials ends."""
+    return f"`heatsync resume {mapping}` ends the pause; another credential does so by itself."
+
+
+class Stopped(HeatsyncError):
+    """Somebody asked the process to end."""
+
+
+class Paused(HeatsyncError):
+    """The mapping rests; what was not sent stays due."""
+
+
+class House(AbstractContextManager["House"]):
+    """Everything at hand for one workspace. `book` is where quotas are shared; without one, in the ledger."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        book: Book | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.workspace = workspace
+        self.mappings: dict[str, FieldMapping] = mapping_files.load(workspace)
+        self.ledger = Ledger(workspace.ledger_url)
+        self.keeper = Keeper()
+        self._calls: defaultdict[str, Calls] = defaultdict(Calls)
+        self._stopping = threading.Event()
+        self.creating: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        """In front of the ledger's locks for creating, so that the threads of one process wait without asking it."""
+        self.complete: set[tuple[str, str]] = set()
+        """Runs and mappings whose missing fields were made, if there were any."""
+        self._environ = environ
+        self._book: Book = book or self.ledger
+        self._throttles: dict[str, _Late] = {}
+        self._reached: dict[str, Reached] = {}
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def close(self) -> None:
+        for reached in self._reached.values():
+            reached.destination.close()
+        self._reached.clear()
+        self.keeper.close()
+        self.ledger.close()
+
+    def stop(self) -> None:
+        """Ask every thread at work to end: no call is made any more, and those under way are waited for."""
+        self._stopping.set()
+
+    def rest(self, seconds: float = 0.0) -> None:
+        """Wait; raises Stopped when the process is to end."""
+        if self._stopping.wait(seconds):
+            raise Stopped("It was stopped. What was not sent stays due.")
+
+    def calls(self, mapping: str) -> Calls:
+        """The requests of a mapping, also of one whose destination could not be reached."""
+        return self._calls[mapping]
+
+    def chosen(self, names: list[str]) -> list[FieldMapping]:
+        """The named mappings, or all. Raises ConfigurationError with the nearest right name."""
+        unknown = [name for name in names if name not in self.mappings]
+        if unknown:
+            known = ", ".join(sorted(self.mappings)) or "none"
+            raise ConfigurationError(f"There is no mapping {unknown[0]!r}. Mappings here: {known}.")
+        return [self.mappings[name] for name in names] if names else list(self.mappings.values())
+
+    def credential(self, mapping: FieldMapping) -> str:
+        config = self.workspace.destinations[mapping.destination]
+        settings = config.settings(self._environ)
+        vendor = config.vendor
+        named = [settings.get(name, "") for name in ("url", *vendor.account_settings)]
+        return self.ledger.credential(vendor.type, named)
+
+    def calls_per_day(self, mapping: FieldMapping) -> int | None:
+        """The most calls a day that heatsync.yml allows for the mapping's destination."""
+        most = (
+            self.workspace.destinations[mapping.destination].settings(self._environ).get("requests_per_day")
+        )
+        return int(most) if most else None
+
+    def reach(self, mapping: FieldMapping) -> Reached:
+        """The mapping's destination and whose account it is, asked once per credential.
+
+        Raises ConfigurationError, Unauthorized, Unavailable, Misunderstood.
+        """
+        with self._locks[mapping.destination]:
+            if mapping.name in self._reached:
+                return self._reached[mapping.name]
+            config = self.workspace.destinations[mapping.destination]
+            settings = config.settings(self._environ)
+            credential = self.credential(mapping)
+            calls = self._calls[mapping.name]
+            if credential not in self._throttles:
+                # The limits are the destination's own data: they are known once it is opened.
+                self._throttles[credential] = _Late()
+            throttle = self._throttles[credential]
+            try:
+                destination = config.vendor.connect(settings, throttle, calls.made)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{config.where}: {error}") from None
+            if throttle.real is None:
+                limits, most = destination.limits, self.calls_per_day(mapping)
+                budget = Budget(most, self._today) if most else None
+                throttle.real = Pace(limits.calls, limits.seconds, self._book, credential, budget, self.rest)
+            known = self.ledger.known_account(credential)
+            if known is None:
+                account = destination.account()
+                name = self.ledger.remember_account(credential, config.vendor.type, account)
+            else:
+                name, account = known
+            reached = Reached(
+                destination,
+                Bound(mapping.name, name, mapping.object, config.vendor.readable),
+                account,
+                credential,
+                calls,
+            )
+            self._reached[mapping.name] = reached
+            return reached
+
+    def placed(self, mapping: FieldMapping, error: HeatsyncError) -> HeatsyncError:
+        """The error at the place of what it is about, where that stands in a file."""
+        if isinstance(error, Unauthorized) and not isinstance(error, Aborted):
+            return Unauthorized(f"{error} {self.workspace.destinations[mapping.destination].credentials}")
+        if not isinstance(error, ConfigurationError):
+            return error
+        written = self.workspace.destinations[mapping.destination].written.get(error.about)
+        where = written.where if written is not None else mapping.where if error.about == "object" else ""
+        return ConfigurationError(f"{where}: {error}") if where else error
+
+    def shut_out(self, mapping: FieldMapping, error: Unauthorized) -> HeatsyncError:
+        """Pause a mapping whose credentials were refused; answers what to tell."""
+        placed = self.placed(mapping, error)
+        self.ledger.pause(mapping.name, str(placed), self.credential(mapping))
+        return Unauthorized(f"{placed} {mapping.name} is paused now: {going_on(mapping.name)}")
+
+    def reached(self, mapping: str) -> Reached | None:
+        """The destination of a mapping if it was opened already."""
+        return self._reached.get(mapping)
+
+    def _today(self) -> tuple[str, datetime]:
+        """The day in the workspace's time zone, and its end."""
+        now = datetime.now(self.workspace.time_zone)
+        end = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), self.workspace.time_zone)
+        return now.date().isoformat(), end
+
+    def bury_the_dead(self) -> None:
+        """End the leases of processes of this host that are no more."""
+        for name in self.ledger.owners():
+            if not _alive(name):
+                self.ledger.bury(name)
+
+
+@contextmanager
+def alone(house: House, name: str, patience: float = 180.0) -> Iterator[None]:
+    """Hold a lock, waiting for whoever has it. Raises Unavailable when that takes too long."""
+    me = owner(secrets.token_hex(4))
+    until = time.monotonic() + patience
+    house.bury_the_dead()
+    while not house.ledger.lock(name, me):
+        if time.monotonic() > until:
+            raise Unavailable(f"Another process holds the lock “{name}”. Try again when it is done.", 60)
+        house.rest(0.2)
+    try:
+        with keeping(lambda: house.ledger.lock(name, me)):
+            yield
+    finally:
+        house.ledger.unlock(name, me)
+
+
+Progress = Callable[[str, str, int, int], None]
+"""Told of (mapping, what is being done, done, of how many)."""

@@ -1,0 +1,106 @@
+"""Who holds a lease, and keeping it."""
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from heatsync.ledger import LEASE
+
+log = logging.getLogger("heatsync")
+
+
+def owner(of: str = "") -> str:
+    """Who holds a lease: host and process, so that the leases of a process that died here can be ended.
+
+    `of` tells holders within one process apart.
+    """
+    return f"{of}@{_here()}:{os.getpid()}"
+
+
+@cache
+def _here() -> str:
+    """Where a process number means something: a host since it started, and within it a container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")[:8]
+        numbers = Path("/proc/self/ns/pid").readlink().name.strip("pid:[]")
+    except OSError:
+        return socket.gethostname()
+    return f"{socket.gethostname()}/{boot}/{numbers}"
+
+
+def _alive(name: str) -> bool:
+    """Whether a holder may be alive. Of another host or container nothing is known: its lease is waited for."""
+    here, _, pid = name.rpartition("@")[2].rpartition(":")
+    if here != _here() or not pid.isdigit():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextmanager
+def keeping(extend: Callable[[], object], every: float = LEASE / 4) -> Iterator[None]:
+    """Extend a lease as long as the block runs."""
+    done = threading.Event()
+
+    def hold_on() -> None:
+        while not done.wait(every):
+            extend()
+
+    holder = threading.Thread(target=hold_on, name="keeping a lease", daemon=True)
+    holder.start()
+    try:
+        yield
+    finally:
+        done.set()
+        holder.join()
+
+
+class Keeper:
+    """One thread that extends every lease at work: a thread for each costs as much as a small batch."""
+
+    def __init__(self, every: float = LEASE / 4) -> None:
+        self._every = every
+        self._held: dict[int, Callable[[], object]] = {}
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def keeping(self, extend: Callable[[], object]) -> Iterator[None]:
+        """Extend a lease as long as the block runs. Once more after it must be harmless."""
+        with self._lock:
+            self._held[id(extend)] = extend
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._hold_on, name="keeping leases", daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._held[id(extend)]
+
+    def close(self) -> None:
+        self._done.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _hold_on(self) -> None:
+        while not self._done.wait(self._every):
+            with self._lock:
+                held = list(self._held.values())
+            for extend in held:
+                try:
+                    extend()
+                except Exception:
+                    # The next quarter of the lease is another chance; without one the batch is somebody else's.
+                    log.exception("a lease could not be extended")

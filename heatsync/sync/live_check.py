@@ -1,0 +1,384 @@
+"""The mappings held against the fields as they are over there, each complaint at its place with what mends it.
+
+Reads only. Where a snapshot of the mapping's profile is there, its values are held against lengths and options, too.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from connectors.destination import Destination
+from connectors.errors import ConfigurationError, HeatsyncError
+from connectors.types import FieldType, Lookup, Match, RemoteField
+from heatsync.sync.context import House
+from heatsync.sync.mapping import conversions, sample_check
+from heatsync.sync.mapping.model import Field, MatchKey
+from heatsync.sync.mapping.model import Mapping as FieldMapping
+from heatsync.sync.mapping.query import NotScored
+from heatsync.sync.mapping.sample_check import Sent
+from heatsync.workspace.strict_yaml import nearest
+
+NOBODY = {"email": "heatsync-check@nobody.invalid"}
+"""What nobody has, to see whether one may look for it; elsewhere it is `heatsync-check`."""
+SHOWN = 5
+KINDS = {
+    FieldType.TEXT: "text",
+    FieldType.INTEGER: "a whole number",
+    FieldType.NUMBER: "a number",
+    FieldType.BOOLEAN: "true or false",
+    FieldType.DATE: "a date",
+    FieldType.DATETIME: "a date and time",
+    FieldType.LIST: "a list",
+}
+SURE = {
+    FieldType.INTEGER: {FieldType.TEXT, FieldType.NUMBER},
+    FieldType.NUMBER: {FieldType.TEXT},
+    FieldType.BOOLEAN: {FieldType.TEXT, FieldType.INTEGER, FieldType.NUMBER},
+    FieldType.DATE: {FieldType.TEXT, FieldType.DATETIME},
+    FieldType.DATETIME: {FieldType.TEXT, FieldType.DATE},
+    FieldType.LIST: {FieldType.TEXT},
+}
+"""The casts that every value survives, whatever the data are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """One mapping, looked at. `compared` are its fields and keys; 0 where the vendor cannot be read, or did not answer:
+    then `error` says why. `notes` say what is no problem and yet good to know."""
+
+    mapping: str
+    destination: str
+    object: str
+    account: str
+    compared: int
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    error: HeatsyncError | None = None
+
+
+def inspect(house: House, mapping: FieldMapping) -> Inspected:
+    """Hold one mapping against its destination. Changes nothing on either side."""
+    at = f"mappings/{mapping.path.name}"
+    account = ""
+    try:
+        reached = house.reach(mapping)
+        account = reached.account.label
+        present = reached.destination.fields(mapping.object)
+        if present is None:
+            note = (
+                f"{at}: {mapping.vendor.title} cannot be read: whether the fields fit shows only over there, in the"
+                " source's debugger"
+            )
+            return Inspected(mapping.name, mapping.destination, mapping.object, account, 0, (), (note,))
+        look = _Look(house, mapping, reached.destination, present, at)
+        problems = tuple(look.problems())
+    except HeatsyncError as error:
+        return Inspected(mapping.name, mapping.destination, mapping.object, account, 0, (), (), error)
+    compared = sum(not field.tag for field in mapping.fields) + len(mapping.match)
+    return Inspected(
+        mapping.name,
+        mapping.destination,
+        mapping.object,
+        account,
+        compared,
+        problems,
+        tuple(dict.fromkeys(look.notes)),
+    )
+
+
+class _Look:
+    """One look at one mapping."""
+
+    def __init__(
+        self,
+        house: House,
+        mapping: FieldMapping,
+        destination: Destination,
+        present: Mapping[str, RemoteField],
+        at: str,
+    ) -> None:
+        self.house = house
+        self.mapping = mapping
+        self.destination = destination
+        self.present = present
+        self.at = at
+        self.title = mapping.vendor.title
+        self.notes: list[str] = []
+        self.day = sample_check.newest(house.workspace, mapping)
+        self._folded = {name.casefold(): name for name in present}
+
+    def problems(self) -> Iterator[str]:
+        for key in self.mapping.match:
+            yield from self._key(key)
+        there = [key for key in self.mapping.match if self._remote(key.field) is not None]
+        if there and not any(self._unique(key.field) for key in self.mapping.match):
+            keys = " nor ".join(f"`{key.field}`" for key in there)
+            self.notes.append(
+                f"{there[0].where}: {keys} need not be unique in {self.title}: whoever is there twice is"
+                " reported as ambiguous and not written. A field with unique values is safer"
+            )
+        if self.day is None:
+            self.notes.append(
+                f"{self.at}: there is no snapshot yet, so that no values were held against lengths and options:"
+                " run `heatsync score`, and check again"
+            )
+        missing: dict[Field, FieldType | None] = {}
+        for field in self.mapping.fields:
+            if field.tag:
+                continue  # it is made by the first call that names it
+            present = self._remote(field.name)
+            remote = present or self._put_away(field.name)
+            try:
+                sent = self._sent(field, remote)
+            except NotScored as error:
+                self.notes.append(f"{self.at}: the values were not looked at: {error}")
+                sent = None
+            except ConfigurationError as error:
+                yield from str(error).splitlines()
+                continue
+            faults = list(self._faults(field, remote, sent)) if remote is not None else []
+            yield from (f"{field.where}: {said}" for said in faults)
+            if present is None and not faults:
+                missing[field] = sent.type if sent is not None else _declared(field)
+            if remote is None and sent is not None and sent.unsendable:
+                yield f"{field.where}: {_lost(field, sent)}: map it as it is, or mend it at its source"
+        yield from self._missing(missing)
+        lacking = self.destination.lacking(self.mapping.object, bool(missing and self.mapping.create_fields))
+        if lacking:
+            yield f"{self.at}: the credential lacks {' and '.join(lacking)} in {self.title}: grant it, or use another one"
+
+    def _put_away(self, name: str) -> RemoteField | None:
+        archived = self._archived.get(name)
+        return replace(archived, type=f"archived {archived.type}") if archived is not None else None
+
+    @cached_property
+    def _archived(self) -> Mapping[str, RemoteField]:
+        """What is missing and can be brought back; asked only where something is missing."""
+        return self.destination.archived(self.mapping.object)
+
+    def _remote(self, name: str) -> RemoteField | None:
+        """A field by its name. One that differs in case is another for some vendors, and told as missing then."""
+        if name in self.present:
+            return self.present[name]
+        near = self._folded.get(name.casefold())
+        return self.present[near] if near is not None and self.mapping.vendor.any_object else None
+
+    def _unique(self, name: str) -> bool:
+        remote = self._remote(name)
+        return remote is not None and remote.unique
+
+    def _key(self, key: MatchKey) -> Iterator[str]:
+        """A key must be there, and the vendor must be willing to look for it."""
+        own = key.field.casefold() in ("id", "hs_object_id")
+        if self._remote(key.field) is None and not own:
+            yield (
+                f"{key.where}: {self.title} has no field `{key.field}` on {self.mapping.object} to match by, or hides"
+                f" it from this credential{self._near(key.field)}. Make it there with unique values, or match by"
+                " another field"
+            )
+            return
+        probe = Lookup("check", (Match(key.field, NOBODY.get(key.field.casefold(), "heatsync-check")),))
+        try:
+            list(self.destination.find(self.mapping.object, [probe], {}))
+        except ConfigurationError as error:
+            yield f"{key.where}: {error}"
+
+    def _near(self, name: str) -> str:
+        close = nearest(name, [each.name for each in self.present.values()])
+        return f" (did you mean `{close}`?)" if close is not None else ""
+
+    def _faults(self, field: Field, remote: RemoteField, sent: Sent | None) -> Iterator[str]:
+        there = f"`{field.name}` ({remote.type}) in {self.title}"
+        if not remote.writable:
+            yield (
+                f"{there} cannot be written: it is computed or kept there, or this credential may not edit it."
+                " Map another field, or grant the right to edit it"
+            )
+            return
+        type = sent.type if sent is not None else _declared(field)
+        if type is not None and type not in remote.takes:
+            yield f"{there} does not take {KINDS[type]}: {self._mend(field, type, remote)}"
+        elif sent is None:
+            yield from _strangers(field, remote, (), there)
+        elif sent.unsendable:
+            yield f"{there}: {_lost(field, sent)}: {self._mend(field, sent.type, remote)}"
+        else:
+            if remote.length is not None and sent.longest > remote.length:
+                yield (
+                    f"{there} has room for {remote.length:,} characters, and the longest value has {sent.longest:,}:"
+                    f" {self._shortened(field, remote)}"
+                )
+            yield from _strangers(field, remote, sent.strangers, there)
+
+    def _unfilled(self) -> Iterator[str]:
+        """What nobody new can do without and the mapping does not give them."""
+        mapping = self.mapping
+        if mapping.mode != "upsert":
+            return
+        given = {each.name.casefold() for each in mapping.fields} | {
+            key.field.casefold() for key in mapping.match
+        }
+        for remote in self.present.values():
+            if remote.required and remote.name.casefold() not in given:
+                yield (
+                    f"{mapping.where}: {self.title} makes no {mapping.object} without `{remote.name}`, and this mapping"
+                    f" makes new ones (`mode: upsert`) and does not fill it: map `{remote.name}` under `fields:`, or"
+                    " take `mode: upsert` out"
+                )
+        kind = mapping.vendor.objects.get(mapping.object)
+        if kind is not None and kind.named_by and kind.named_by not in given:
+            self.notes.append(
+                f"{mapping.where}: new {mapping.object} are made in {self.title} without a `{kind.named_by}`"
+                f" (`mode: upsert`): map `{kind.named_by}` as well, so that people know them"
+            )
+
+    def _missing(self, missing: Mapping[Field, FieldType | None]) -> Iterator[str]:
+        yield from self._unfilled()
+        if not missing:
+            return
+        back = [field for field in missing if field.name in self._archived]
+        if not self.mapping.create_fields:
+            for field, kind in missing.items():
+                if field in back:
+                    yield (
+                        f"{field.where}: `{field.name}` is archived in {self.title}: unarchive it there, or let"
+                        " heatsync bring it back: `create_fields: true`"
+                    )
+                    continue
+                made = f" as {KINDS[kind]}" if kind is not None else ""
+                yield (
+                    f"{field.where}: {self.title} has no field `{field.name}` on {self.mapping.object}, or hides it"
+                    f" from this credential{self._near(field.name)}. Make it there{made}, or let heatsync make it:"
+                    f" `create_fields: true`{self._need()}"
+                )
+            return
+        try:
+            room = self.destination.room(self.mapping.object)
+        except ConfigurationError as error:
+            placed = self.house.placed(self.mapping, error)
+            names = ", ".join(f"`{field.name}`" for field in missing)
+            lacking = f"{next(iter(missing)).where}: {self.title} has no {names} on {self.mapping.object}"
+            yield f"{lacking}: {error}" if placed is error else str(placed)
+            return
+        if room is not None and room < len(missing):
+            yield (
+                f"{[*missing][room].where}: {self.title} has room for {room} more fields of your own, and {len(missing)}"
+                " are to be made: delete some that nobody uses there, or map fewer"
+            )
+            return
+        new = [field for field in missing if field not in back]
+        for verb, some in ("makes", new), ("unarchives", back):
+            if some:
+                names = ", ".join(f"`{field.name}`" for field in some)
+                self.notes.append(
+                    f"{self.at}: the first sync {verb} {names} in {self.title} (`create_fields: true`)"
+                )
+
+    def _need(self) -> str:
+        """What else is wanted before heatsync makes a field."""
+        key = self.mapping.vendor.fields_need
+        config = self.house.workspace.destinations[self.mapping.destination]
+        return (
+            f", and `{key}` for {config.name} ({config.where})" if key and key not in config.written else ""
+        )
+
+    def _sent(self, field: Field, remote: RemoteField | None) -> Sent | None:
+        """What would be sent to a field; None where no snapshot is there. Raises ConfigurationError as measuring does."""
+        if self.day is None:
+            return None
+        options, several = (remote.options, remote.several) if remote is not None else ((), False)
+        return sample_check.measure(self.house.workspace, self.mapping, field, self.day, options, several)
+
+    def _mend(self, field: Field, sent: FieldType, remote: RemoteField) -> str:
+        """The change of the mapping, or over there, that makes them fit. A cast only where it is known to bear fruit."""
+        if field.standard:
+            return "delete or rename that field there, or map this trait by hand to another one"
+        plain = replace(field, as_=None)
+        kind = self._kind(plain) or sent
+        # A whole number last: it is the one that rounds.
+        wants = sorted(remote.takes, key=lambda wanted: wanted is FieldType.INTEGER)
+        for wanted in wants if field.bare else ():
+            cast = replace(field, as_=wanted)
+            wrong = wanted in (FieldType.LIST, field.as_) or conversions.fault(
+                cast, kind, self.mapping.vendor
+            )
+            if not wrong and self._fits(cast, kind, remote):
+                return f"write `as: {wanted.value}`, or map to a field of another type"
+        if field.as_ is not None and self._fits(plain, kind, remote):
+            return f"take out `as: {field.as_.value}`"
+        return f"map to a field that takes {KINDS[kind]}"
+
+    def _kind(self, field: Field) -> FieldType | None:
+        """The type of a field; None where it cannot be made, or hangs on data that are not there."""
+        try:
+            sent = self._sent(field, None)
+        except ConfigurationError:
+            return None
+        return sent.type if sent is not None else _declared(field)
+
+    def _fits(self, field: Field, kind: FieldType, remote: RemoteField) -> bool:
+        """Whether all values go into the field over there; where there are none, whether a cast from `kind` cannot fail."""
+        try:
+            sent = self._sent(field, remote)
+        except ConfigurationError:
+            return False
+        if sent is None or not (sent.filled or sent.unsendable):
+            return not remote.options and field.as_ in SURE.get(kind, ())
+        room = remote.length or sent.longest
+        return sent.type in remote.takes and not (sent.unsendable or sent.strangers) and sent.longest <= room
+
+    def _shortened(self, field: Field, remote: RemoteField) -> str:
+        """How to make the values of a field fit its length."""
+        if field.map or not field.source:
+            return "send something shorter, or give it more room there"
+        separator = field.join if field.join is not None else ";"
+        joined = f"array_to_string({{}}, {conversions.literal(separator)})"
+        for form in ("{}", "CAST({} AS VARCHAR)", joined):
+            sql = f"left({form}, {remote.length})"
+            cut = replace(field, sql=sql.format(field.sql), bare=False, as_=None, join=None)
+            if self._fits(cut, FieldType.TEXT, remote):
+                return f"shorten it: `sql: {_quoted(sql.format(field.source))}` in place of its source"
+        return "shorten it, or give it more room there"
+
+
+def _lost(field: Field, sent: Sent) -> str:
+    """How many records hold what cannot be sent, and such a value."""
+    many = f"{sent.unsendable:,} of {sent.records:,} records"
+    if not (field.bare or sent.example):
+        return f"`sql` fails on {many}"
+    return f"{many} hold what cannot be sent as {KINDS[sent.type]}, such as `{sent.example}`"
+
+
+def _strangers(field: Field, remote: RemoteField, found: tuple[str, ...], there: str) -> Iterator[str]:
+    """What is sent or may be sent, and is no option over there."""
+    if not remote.options:
+        return
+    known = set(remote.options)
+    said = [*(theirs for _, theirs in field.map), *([field.default] if field.default else [])]
+    wanted = [each for text in said for each in (text.split(";") if remote.several else [text])]
+    strange = [value for value in dict.fromkeys([*found, *wanted]) if value not in known]
+    if not strange:
+        return
+    shown = ", ".join(f"`{value}`" for value in strange[:SHOWN]) + (", ..." if len(strange) > SHOWN else "")
+    options = ", ".join(remote.options[:20]) + (", ..." if len(remote.options) > 20 else "")
+    folded = {option.casefold(): option for option in remote.options}
+    meant = {value: folded.get(value.casefold(), "...") for value in strange[:SHOWN]}
+    pairs = ", ".join(f"{_quoted(ours)}: {_quoted(theirs)}" for ours, theirs in meant.items())
+    yield (
+        f"{there} has no option {shown}; it has: {options}. Add it there, or say which one is meant with `map: {{{pairs}}}`"
+    )
+
+
+def _quoted(text: str) -> str:
+    """A text as YAML takes it anywhere."""
+    plain = text == "..." or re.fullmatch(r"\w[\w ()-]*", text) is not None
+    return text if plain else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _declared(field: Field) -> FieldType | None:
+    """The type that a field has whatever the data are; None where that hangs on them."""
+    if field.as_ is not None:
+        return field.as_
+    first = field.references[0].type if field.bare else None
+    return FieldType.TEXT if field.map or first is FieldType.LIST else first

@@ -1,0 +1,1 @@
+"""Our traits -> their fields."""

@@ -1,0 +1,129 @@
+"""The files under mappings/: read, checked against the workspace, and against each other.
+
+`render` turns a mapping into one query over a snapshot.
+"""
+
+from collections.abc import Mapping as Dict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from connectors.destination import Vendor
+from connectors.errors import ConfigurationError
+from heatsync.sync.mapping import sample_check
+from heatsync.sync.mapping.model import Field, Mapping, MatchKey, Rendered, RenderedField
+from heatsync.sync.mapping.query import level_moves, render
+from heatsync.sync.mapping.resolver import Reader
+from heatsync.sync.mapping.schema import MappingFile
+from heatsync.workspace import config as workspace_config
+from heatsync.workspace import profile_files
+from heatsync.workspace.config import Reading, Workspace
+from heatsync.workspace.strict_yaml import Problem, Problems, read
+from heatsync.workspace.validation import validate
+
+__all__ = [
+    "Checked",
+    "Field",
+    "Mapping",
+    "MatchKey",
+    "Rendered",
+    "RenderedField",
+    "check",
+    "level_moves",
+    "load",
+    "render",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Everything that is wrong in a workspace's files, and everything that deserves a word."""
+
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def load(of: Workspace) -> dict[str, Mapping]:
+    """The mappings by name. Raises ConfigurationError with every problem of every file, one per line."""
+    problems = Problems()
+    mappings = _read_all(Reading(of, problems), of.folder)
+    problems.raise_if_any()
+    return mappings
+
+
+def check(
+    folder: Path | str, config: str = "heatsync.yml", vendors: Dict[str, Vendor] | None = None
+) -> Checked:
+    """Every problem in every file of a workspace at once, as `file:line:column: sentence`. Where a snapshot is there, the
+    mappings are held against the columns of its day, too."""
+    try:
+        reading = workspace_config.look(folder, config, vendors)
+    except ConfigurationError as error:
+        return Checked((str(error),), ())
+    mappings = _read_all(reading, Path(folder).absolute())
+    problems = [str(problem) for problem in reading.problems]
+    if reading.workspace is None:
+        return Checked(tuple(problems), ())
+    if not problems:
+        problems = [
+            fault
+            for mapping in mappings.values()
+            for fault in sample_check.misfits(reading.workspace, mapping)
+        ]
+    return Checked((*problems, *reading.workspace.late_faults()), reading.workspace.warnings)
+
+
+def _read_all(reading: Reading, folder: Path) -> dict[str, Mapping]:
+    mappings: dict[str, Mapping] = {}
+    owners: dict[tuple[str, str, str], tuple[str, Field]] = {}
+    spelled: dict[tuple[str, str], tuple[str, str]] = {}
+    for path in profile_files.yaml_files(folder, "mappings", reading.problems):
+        file = f"mappings/{path.name}"
+        document = read(path, file, reading.problems)
+        written = validate(document, MappingFile, reading.problems) if document is not None else None
+        if document is None or written is None or reading.workspace is None:
+            continue
+        mapping = Reader(document, written, path, reading, reading.workspace).read()
+        if mapping is not None:
+            # What is known of an object over there, and who is at work on it, is kept under its name.
+            other, object = spelled.setdefault(
+                (mapping.destination, mapping.object.casefold()), (file, mapping.object)
+            )
+            if object != mapping.object:
+                sentence = f"{other} calls it `{object}`: spell it the same in both"
+                reading.problems.add(document.problem(("object",), sentence))
+            mappings[mapping.name] = mapping
+            _own(mapping, file, owners, reading.problems)
+    return mappings
+
+
+def _own(
+    mapping: Mapping,
+    file: str,
+    owners: dict[tuple[str, str, str], tuple[str, Field]],
+    problems: Problems,
+) -> None:
+    """One owner per field: what two would write in turns is never right."""
+    for field in mapping.fields:
+        # Salesforce and HubSpot tell no upper from lower case, nor do the warehouses behind Segment.
+        place = (mapping.destination, mapping.object.casefold(), field.name.casefold())
+        other_file, other = owners.setdefault(place, (file, field))
+        if other is field:
+            continue
+        where = Problem(*_place(field.where), "")
+        if other_file != file:
+            sentence = (
+                f"`{field.name}` of {mapping.destination} {mapping.object} is already written by {other.where}:"
+                " one field has one owner, take it out of one of them"
+            )
+        elif other.name == field.name:
+            sentence = (
+                f"`{field.name}` is among the standard traits already: take it out, or use another name"
+            )
+        else:
+            sentence = f"`{field.name}` and `{other.name}` would be one field over there: rename one"
+        problems.add(replace(where, sentence=sentence))
+
+
+def _place(where: str) -> tuple[str, int, int]:
+    file, line, column = where.rsplit(":", 2)
+    return file, int(line), int(column)

@@ -1,0 +1,40 @@
+"""Days of a time zone as bounds in UTC, for engines that cannot be trusted with zones.
+
+DuckDB needs an extension for zoned timestamps, and it may not be there.
+"""
+
+from datetime import date, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import duckdb
+import pyarrow as pa
+
+from heatsync.scoring.compute.calendar import start
+
+TABLE = "heatsync_calendar"
+FIRST = date(1950, 1, 1)
+LAST = date(2100, 1, 1)
+"""A day outside is taken as a day of UTC."""
+
+
+def prepare(connection: duckdb.DuckDBPyConnection, zone: ZoneInfo) -> None:
+    """Make the calendar of a zone a temporary table: day, starts, ends; instants are timestamps of UTC."""
+    days = _days(zone)
+    connection.register("heatsync_days", days)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {TABLE} AS SELECT * FROM heatsync_days")
+    connection.unregister("heatsync_days")
+
+
+@lru_cache(maxsize=4)
+def _days(zone: ZoneInfo) -> pa.Table:
+    count = (LAST - FIRST).days + 1
+    days = [FIRST + timedelta(days=number) for number in range(count)]
+    starts = [start(day, zone) for day in days]
+    return pa.table(
+        {
+            "day": pa.array(days[:-1], pa.date32()),
+            "starts": pa.array(starts[:-1], pa.timestamp("us")),
+            "ends": pa.array(starts[1:], pa.timestamp("us")),
+        }
+    )

@@ -1,0 +1,91 @@
+"""What a mapping would send to a field, measured on the newest snapshot before anything is sent."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+import duckdb
+
+from connectors.errors import ConfigurationError
+from connectors.types import FieldType
+from heatsync.sync.mapping import conversions, query
+from heatsync.sync.mapping.model import Field, Mapping
+from heatsync.workspace.config import Workspace
+
+STRANGERS = 20
+"""Values without an option that are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What goes to one field. `filled` of `records` have a value; `longest` is in characters, of text only. `unsendable`
+    records hold what the field's type has no room for, such as `example`; `strangers` are values, the first few, that
+    are none of the options asked about."""
+
+    type: FieldType
+    records: int
+    filled: int
+    longest: int
+    unsendable: int = 0
+    example: str = ""
+    strangers: tuple[str, ...] = ()
+
+
+def newest(workspace: Workspace, mapping: Mapping) -> date | None:
+    """The day of the newest snapshot that the mapping is made of."""
+    folder = workspace.snapshot(mapping.profile, mapping.entity.value, date.min).parent
+    days = sorted(path.stem for path in folder.glob("????-??-??.parquet"))
+    return date.fromisoformat(days[-1]) if days else None
+
+
+def measure(
+    workspace: Workspace,
+    mapping: Mapping,
+    field: Field,
+    day: date,
+    options: Sequence[str] = (),
+    several: bool = False,
+) -> Sent:
+    """Look at every value of one field, which need not be one of the mapping's own. `several`: a text holds more than
+    one option, between semicolons.
+
+    Raises ConfigurationError where the field cannot be made of its source at all, NotScored where that needs a scoring.
+    """
+    con = duckdb.connect(":memory:")
+    try:
+        rendered = query.render(replace(mapping, fields=(field,)), workspace, con, day)
+        type = rendered.fields[0].type
+        length = "max(length(f0))" if type is FieldType.TEXT else "0"
+        row = con.execute(
+            f"SELECT count(*), count(f0), coalesce({length}, 0), count(problem), min(problem) FROM ({rendered.sql})"
+        ).fetchone()
+        assert row is not None
+        sent = Sent(type, row[0], row[1], row[2], row[3], conversions.taken_apart(row[4] or "")[2])
+        if not options or type is FieldType.LIST:
+            return sent
+        text = "CAST(f0 AS VARCHAR)"
+        each = f"unnest(string_split({text}, ';'))" if several else text
+        strangers = con.execute(
+            f"SELECT DISTINCT v FROM (SELECT {each} AS v FROM ({rendered.sql}) WHERE f0 IS NOT NULL)"
+            f" WHERE NOT list_contains(?, v) ORDER BY v LIMIT {STRANGERS}",
+            [list(options)],
+        )
+        return replace(sent, strangers=tuple(str(value) for (value,) in strangers.fetchall()))
+    finally:
+        con.close()
+
+
+def misfits(workspace: Workspace, mapping: Mapping) -> Iterator[str]:
+    """What would keep a sync of the newest snapshot from beginning, as `file:line:column: sentence`. Reads no values."""
+    day = newest(workspace, mapping)
+    if day is None:
+        return
+    con = duckdb.connect(":memory:")
+    try:
+        query.render(mapping, workspace, con, day)
+    except query.NotScored:
+        return
+    except ConfigurationError as error:
+        yield from str(error).splitlines()
+    finally:
+        con.close()

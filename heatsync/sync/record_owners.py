@@ -1,0 +1,108 @@
+"""Whose a record over there is. It has one holder among ours; where two of ours turn out to be it, neither is written.
+
+A holder is who is still there: planned now, resting as he stands, or standing with another mapping to the same object.
+Who is gone holds nothing: somebody who signs up again under another id, with the address of before, is sent to.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from connectors.types import Outcome, Status
+from heatsync.ledger import Bound, Claimed, Ledger, Record
+from heatsync.sync.compare.diff import Diff
+from heatsync.sync.context import House
+from heatsync.sync.mapping.model import Mapping as FieldMapping
+
+
+def beside(house: House, mapping: FieldMapping) -> list[str]:
+    """The mappings to the same object, itself included."""
+    return [each.name for each in house.mappings.values() if each.object == mapping.object]
+
+
+def claim(comparison: Diff, house: House, mapping: FieldMapping, bound: Bound, keep: bool) -> None:
+    """Tell the comparison who else of ours holds the records of its candidates, and take them from who is gone."""
+    for ids in comparison.claimed():
+        standing = house.ledger.holders(bound, ids, beside(house, mapping))
+        here = comparison.here({entity for held in standing.values() for entity in held})
+        holding: list[tuple[str, str]] = []
+        gone: set[str] = set()
+        for remote_id, held in standing.items():
+            for entity, mappings in held.items():
+                if here.get(entity) == "waits":
+                    continue  # the comparison knows which record it is
+                if mappings - {mapping.name} or (entity in here and mapping.name in mappings):
+                    holding.append((remote_id, entity))
+                else:
+                    gone.add(entity)
+        comparison.hold(holding)
+        comparison.release(sorted(gone))
+        if keep:
+            house.ledger.release_records(bound, sorted(gone))
+
+
+def told_apart(
+    house: House, mapping: FieldMapping, claimed: Claimed, outcomes: Sequence[Outcome]
+) -> list[Outcome]:
+    """The outcomes of a batch, where those that reached a record of another of ours are no delivery.
+
+    Records that we knew apart are merged over there now and then: the answer then names another id than was asked for.
+    Which of the two's values stand there is not known: both are refused, the other one as soon as it is planned again.
+    """
+    asked = {planned.change.key: planned.change.remote_id for planned in claimed.planned}
+    delivered = [each for each in outcomes if each.status is Status.DELIVERED and each.remote_id is not None]
+    moved = {str(each.remote_id) for each in delivered if each.remote_id != asked[each.key]}
+    if not moved:
+        return [*outcomes]
+    bound = Bound(claimed.mapping, claimed.account, claimed.object)
+    holders: dict[str, set[str]] = defaultdict(set)
+    for remote_id, held in house.ledger.holders(bound, sorted(moved), beside(house, mapping)).items():
+        holders[remote_id] |= {entity for entity, mappings in held.items() if mappings}
+    for each in delivered:
+        if each.remote_id in moved:
+            holders[str(each.remote_id)].add(each.key)
+    several = {remote_id: held for remote_id, held in holders.items() if len(held) > 1}
+    ours = {each.key: str(each.remote_id) for each in delivered if each.remote_id in several}
+    _dispute(house.ledger, bound, claimed, ours, several)
+    return [_refused(each, several[ours[each.key]]) if each.key in ours else each for each in outcomes]
+
+
+def _dispute(
+    book: Ledger,
+    bound: Bound,
+    claimed: Claimed,
+    ours: Mapping[str, str],
+    several: Mapping[str, Iterable[str]],
+) -> None:
+    """Keep which record they are, forget what stands in it, and have the others looked at again."""
+    if not ours:
+        return
+    changes = {planned.change.key: planned.change for planned in claimed.planned}
+    book.remember_records(
+        bound,
+        [
+            Record(
+                key,
+                remote_id,
+                changes[key].match[0].value if changes[key].match else None,
+                {},
+                changes[key].version,
+            )
+            for key, remote_id in ours.items()
+        ],
+    )
+    everybody = {entity for held in several.values() for entity in held}
+    book.dispute_records(bound, sorted(everybody))
+    book.dispute_standings(bound, sorted(everybody - ours.keys()))
+
+
+def _refused(outcome: Outcome, held: Iterable[str]) -> Outcome:
+    others = " and ".join(sorted(set(held) - {outcome.key})[:3])
+    cause = f"{outcome.key} and {others} are one record over there ({outcome.remote_id}): neither is sent any more."
+    return Outcome(
+        outcome.key,
+        Status.REJECTED,
+        code="same_record",
+        cause=cause,
+        answer=str(outcome.remote_id),
+        partly=True,
+    )

@@ -1,0 +1,88 @@
+"""The fields of an object at the destination: whether they changed, which are missing, creating them."""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from connectors.errors import (
+    ConfigurationError,
+)
+from connectors.types import FieldType, NewField, Outcome
+from heatsync.ledger import SCHEMA_CODES, Run
+from heatsync.sync.context import House, alone
+from heatsync.sync.destinations import Reached
+from heatsync.sync.mapping.model import Mapping, Rendered
+
+SCHEMA_SECONDS = 900.0
+"""How often the fields over there are asked for while records are rejected because of them."""
+
+
+def schema_changed(house: House, mapping: Mapping, reached: Reached) -> bool:
+    """Whether the fields over there changed since records were rejected because of them; asked now and then, and
+    only while there are such records."""
+    book, bound = house.ledger, reached.bound
+    if not mapping.vendor.readable or not book.waits_for_schema(bound):
+        return False
+    care = book.care(bound)
+    if care.schema_at is not None and time.time() - care.schema_at < SCHEMA_SECONDS:
+        return False
+    if mapping.create_fields and care.fields_made != mapping.meaning:
+        return True  # they are to be made anew
+    present = reached.destination.fields(mapping.object) or {}
+    names = sorted(field.name for field in mapping.fields if not field.tag)
+    lacking = any(name not in present for name in names)
+    wanted = {name: repr(present.get(name)) for name in names}
+    schema = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
+    book.remember_care(bound, schema=schema, schema_at=time.time())
+    # At the first look there is nothing to compare with; as long as a field is missing, there is no need to.
+    return schema != care.schema and not (care.schema is None and lacking)
+
+
+def _missing_fields(mapping: Mapping, reached: Reached, rendered: Rendered) -> list[NewField]:
+    present = reached.destination.fields(mapping.object)
+    if present is None:
+        return []
+    # A tag is made by the first call that names it.
+    return [NewField(f.name, f.type, f.label) for f in rendered.fields if f.name not in present and not f.tag]
+
+
+def _note_fields(house: House, mapping: Mapping, reached: Reached, outcomes: Sequence[Outcome]) -> None:
+    """After a rejection because of a field: make it anew where that is wanted, and do not ask for it at once."""
+    codes = {outcome.code for outcome in outcomes}
+    if codes.isdisjoint(SCHEMA_CODES):
+        return
+    house.ledger.remember_care(reached.bound, schema_at=time.time())
+    if mapping.create_fields and "field_missing" in codes:
+        house.ledger.remember_care(reached.bound, fields_made=None)
+
+
+def make_fields(house: House, run_id: str, mapping: Mapping, reached: Reached) -> None:
+    """Make the fields that the plan of this run found missing, once, whoever comes first."""
+    if (run_id, mapping.name) in house.complete:
+        return
+    if not _new_fields(house, run_id, mapping):
+        # A plan that is released gets no further ones.
+        house.complete.add((run_id, mapping.name))
+        return
+    with alone(house, f"fields {reached.bound.account} {mapping.object}"):
+        run = _new_fields(house, run_id, mapping)
+        if run is None:
+            return  # somebody else made them meanwhile
+        wanted = [NewField(name, FieldType(type), label) for name, type, label in run.planned["new_fields"]]
+        present = reached.destination.fields(mapping.object) or {}
+        missing = [new for new in wanted if new.name not in present]
+        if missing:
+            try:
+                reached.destination.create_fields(mapping.object, missing)
+            except ConfigurationError as error:
+                raise house.placed(mapping, error) from None
+        house.ledger.update_planned(replace(run, planned={**run.planned, "new_fields": []}))
+        house.ledger.remember_care(reached.bound, fields_made=mapping.meaning)
+
+
+def _new_fields(house: House, run_id: str, mapping: Mapping) -> Run | None:
+    """The run, if it found fields missing that nobody has made yet."""
+    run = next((row for row in house.ledger.runs(run_id) if row.mapping == mapping.name), None)
+    return run if run is not None and run.planned.get("new_fields") else None

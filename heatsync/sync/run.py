@@ -1,0 +1,345 @@
+"""The daily job: score, plan, ask where it must be asked, deliver. In one process, or told step by step by a worker."""
+
+import logging
+import secrets
+import threading
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from connectors.errors import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
+from heatsync.ledger import Run
+from heatsync.operations import alerts
+from heatsync.sync import deliver
+from heatsync.sync import plan as planning
+from heatsync.sync.compare.types import Scope
+from heatsync.sync.context import House, Paused, Progress
+from heatsync.sync.mapping.model import Mapping
+from heatsync.sync.plan import Plan
+
+PATIENCE = 90.0
+"""Seconds that a run in one process waits for a destination; what takes longer stays due."""
+
+BY_HAND = "paused by hand"
+"""The cause of a pause that nobody needs to look at."""
+
+log = logging.getLogger("heatsync")
+
+STANDSTILL = 900.0
+"""Seconds without a batch done after which a run in one process goes no further."""
+
+Decide = Callable[[Plan], bool]
+"""Asked about every plan that would write something: whether it may. One without `reasons` needs nobody's approval."""
+
+
+def silent(_mapping: str, _doing: str, _done: int, _of: int) -> None:
+    """A progress that nobody watches."""
+
+
+@dataclass(slots=True)
+class Told:
+    """How one mapping fared: its run where it got so far, or the error that stopped it."""
+
+    mapping: Mapping
+    name: str = ""
+    """Of the run, as the ledger knows it."""
+    run: Run | None = None
+    plan: Plan | None = None
+    error: HeatsyncError | None = None
+    paused: str | None = None
+
+
+@dataclass(slots=True)
+class Ending:
+    """How a run ended."""
+
+    run: str
+    as_of: date
+    told: list[Told] = field(default_factory=list)
+
+
+def new_run(as_of: date) -> str:
+    return f"{as_of:%Y%m%d}-{secrets.token_hex(3)}"
+
+
+def plan_one(house: House, mapping: Mapping, run: str, as_of: date, scope: Scope, progress: Progress) -> Told:
+    """Plan one mapping into the ledger; refused credentials pause it. Errors are told, not raised."""
+    told = Told(mapping, run)
+    try:
+        told.paused = house.ledger.paused(mapping.name, house.credential(mapping))
+        if told.paused is not None:
+            return told
+        told.plan = planning.plan(house, mapping, run, as_of, scope, progress)
+        told.run = told.plan.run
+    except Unauthorized as error:
+        told.error = house.shut_out(mapping, error)
+    except HeatsyncError as error:
+        told.error = house.placed(mapping, error)
+    except Exception as error:  # one mapping's surprise must not hold up the others
+        told.error = _surprise(house, mapping, error)
+    if told.error is not None:
+        fail(house, run, mapping, as_of, told.error.told)
+    return told
+
+
+def _overtaken(house: House, held: Run) -> HeatsyncError | None:
+    """What became of a run while somebody was asked about it; None when another let it go."""
+    now = next(row for row in house.ledger.runs(held.run) if row.mapping == held.mapping)
+    if now.state not in ("superseded", "cancelled"):
+        return None
+    return Unavailable(f"{held.mapping}: the run was {now.state} while it waited. Nothing of it was sent.")
+
+
+def _surprise(house: House, mapping: Mapping, error: Exception) -> HeatsyncError:
+    """A sentence in the place of a traceback, which is kept in a file."""
+    folder = house.workspace.state / "errors"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}.log"
+    path.write_text("".join(traceback.format_exception(error)), "utf-8")
+    return Misunderstood(
+        f"{mapping.name} failed in a way it should not ({type(error).__name__}). Details: {path}"
+    )
+
+
+def fail(house: House, run: str, mapping: Mapping, as_of: date, cause: str) -> None:
+    """Note in the ledger that a run of a mapping came to nothing, however early."""
+    now = time.time()
+    blank = Run(
+        run=run,
+        mapping=mapping.name,
+        destination=mapping.destination,
+        object=mapping.object,
+        account="",
+        label="",
+        as_of=as_of.isoformat(),
+        meaning=mapping.meaning,
+        state="failed",
+        cause=cause,
+        planned={},
+        calls=0,
+        seconds=0.0,
+        created_at=now,
+        ended_at=now,
+    )
+    begun = next((row for row in house.ledger.runs(run) if row.mapping == mapping.name), None)
+    if begun is None:
+        house.ledger.begin_run(blank)
+    else:
+        house.ledger.update_run(replace(begun, state="failed", cause=cause, ended_at=now))
+    house.ledger.add_calls(run, mapping.name, house.calls(mapping.name).take(), 0.0)
+
+
+def sync(
+    house: House,
+    mappings: Sequence[Mapping],
+    as_of: date,
+    scope: Scope,
+    decide: Decide,
+    progress: Progress = silent,
+) -> Ending:
+    """Plan and deliver, here and now. A slow destination never holds up the others.
+
+    Whatever interrupts this lets the threads at work hear the answers to the calls that they made, and nothing more.
+    """
+    ending = Ending(new_run(as_of), as_of)
+    groups: dict[str, list[Mapping]] = defaultdict(list)
+    for mapping in mappings:
+        groups[mapping.destination].append(mapping)
+    deciding = threading.Lock()
+
+    def one(mapping: Mapping) -> Told:
+        told = plan_one(house, mapping, ending.run, as_of, scope, progress)
+        if told.plan is None or told.plan.run.state != "held":
+            return told
+        with deciding:
+            may = decide(told.plan)
+        if may and house.ledger.release(told.plan.run):
+            told.error = deliver_run(house, ending.run, mapping, progress)
+        elif may:
+            told.error = _overtaken(house, told.plan.run)
+        return told
+
+    def group(mappings: Sequence[Mapping]) -> list[Told]:
+        return [one(mapping) for mapping in mappings]
+
+    with ThreadPoolExecutor(max(1, len(groups))) as pool:
+        try:
+            found = {told.mapping.name: told for tolds in pool.map(group, groups.values()) for told in tolds}
+        except BaseException:
+            house.stop()
+            raise
+    ending.told = [found[mapping.name] for mapping in mappings]
+    alert(house, ending.run)
+    forget(house, as_of)
+    return ending
+
+
+def forget(house: House, as_of: date) -> None:
+    """Drop what the ledger holds of runs that are over for longer than history is kept."""
+    cut = as_of - timedelta(days=house.workspace.keep)
+    house.ledger.forget(datetime.combine(cut, datetime.min.time(), house.workspace.time_zone).timestamp())
+
+
+def deliver_run(
+    house: House, run: str, mapping: Mapping, progress: Progress = silent
+) -> HeatsyncError | None:
+    """Deliver every batch of a released run; answers what stopped it, if anything did.
+
+    A pause by hand is no failure: the run stays as it is, and what was not sent stays due.
+    """
+    try:
+        reached = house.reach(mapping)
+    except HeatsyncError as error:
+        house.ledger.finish_run(run, mapping.name, error.told)
+        return error
+    started = time.monotonic()
+    stopped: list[HeatsyncError] = []
+    total = sum(r.planned.get("writes", 0) for r in house.ledger.runs(run) if r.mapping == mapping.name)
+    size = reached.destination.limits.cut(total)
+    done = 0
+    moved = [started]
+    underway = ""
+
+    def one(batch_id: str) -> None:
+        nonlocal done, underway
+        if stopped:
+            return
+        try:
+            house.rest()
+            result = deliver.deliver(house, batch_id)
+        except HeatsyncError as error:
+            stopped.append(error)
+            return
+        except Exception as error:  # told like any other; the batch was given back
+            stopped.append(_surprise(house, mapping, error))
+            return
+        reason = _reason(result)
+        if reason is not None:
+            stopped.append(reason)
+        underway = result.underway
+        if result.state == "done" or result.moved:
+            moved[0] = time.monotonic()
+        if result.state != "later":
+            done += size
+        progress(mapping.name, "delivering", min(done, total), total)
+
+    with ThreadPoolExecutor(reached.destination.limits.concurrency) as pool:
+        while not stopped:
+            if time.monotonic() - moved[0] > STANDSTILL:
+                stopped.append(
+                    Unavailable(
+                        f"{mapping.name}: for {STANDSTILL:.0f} s no batch was done; the rest stays due."
+                        f" {underway}".rstrip()
+                    )
+                )
+            due = house.ledger.due_batches(run, mapping.name)
+            if due:
+                list(pool.map(one, due))
+                continue
+            when = house.ledger.next_due(run, mapping.name)
+            if when is None:
+                break
+            try:
+                house.rest(min(max(0.05, when - time.time()), 5.0))
+            except HeatsyncError as error:
+                stopped.append(error)
+    house.ledger.add_calls(run, mapping.name, 0, time.monotonic() - started)
+    # Refused credentials pause the mapping, and the other threads see the pause: the refusal says more.
+    why = next((error for error in stopped if not isinstance(error, Paused)), stopped[0] if stopped else None)
+    if isinstance(why, Paused) and why.told == BY_HAND:
+        return None
+    house.ledger.finish_run(run, mapping.name, why.told if why is not None else "")
+    return why
+
+
+def _reason(result: deliver.Delivery) -> HeatsyncError | None:
+    """Why a run in one process goes no further: the destination cannot be reached, or for long."""
+    if result.state != "later":
+        return result.error
+    wait = result.until - time.time()
+    unreachable = isinstance(result.error, Unavailable) and result.error.retry_after is None
+    if unreachable or wait > PATIENCE:
+        return result.error or Unavailable(f"the rest is due in {wait:.0f} s", wait)
+    return None
+
+
+def answer(house: House, run: str) -> list[dict[str, Any]]:
+    """What files.md promises of every mapping of a run, from the ledger."""
+    answers = []
+    for row in house.ledger.runs(run):
+        planned = row.planned
+        answers.append(
+            {
+                "mapping": row.mapping,
+                "destination": row.destination,
+                "account": row.label,
+                "object": row.object,
+                "state": row.state,
+                "cause": row.cause,
+                "records": planned.get("records", 0),
+                "planned": {
+                    kind: planned.get(kind, 0) for kind in ("entered", "changed", "left", "unchanged")
+                },
+                "matched": planned.get("matched", 0),
+                "unmatched": planned.get("unmatched", 0),
+                "ambiguous": planned.get("ambiguous", 0),
+                "created": planned.get("created", 0),
+                "refused": planned.get("refused", 0),
+                "skipped": planned.get("skipped", 0),
+                "parked": planned.get("parked", 0),
+                "outcomes": house.ledger.outcome_counts(run, row.mapping),
+                "lost_earlier": planned.get("lost", 0),
+                "calls": row.calls,
+                "seconds": round(row.seconds, 3),
+            }
+        )
+    return answers
+
+
+def exit_code(house: House, ending: Ending) -> int:
+    """0 done, 1 records newly rejected, 2 files or settings, 3 destination, 4 held; of several the first of 2, 3, 4, 1."""
+    errors = [told.error for told in ending.told if told.error is not None]
+    if any(isinstance(error, ConfigurationError) for error in errors):
+        return 2
+    if errors or any(told.paused not in (None, BY_HAND) for told in ending.told):
+        return 3
+    rows = house.ledger.runs(ending.run)
+    if any(row.state == "held" for row in rows):
+        return 4
+    return 1 if any(_lost(house, row) for row in rows) else 0
+
+
+def _lost(house: House, row: Run) -> int:
+    """Records that did not arrive, of a mapping's share of a run or of what it heard of older ones."""
+    counts = house.ledger.outcome_counts(row.run, row.mapping)
+    return counts["rejected"] + counts["unknown"] + int(row.planned.get("lost", 0))
+
+
+def alert(house: House, run: str, mapping: str | None = None) -> None:
+    """Tell the webhook, if there is one, of what somebody must look at: in a run, or in one mapping's share of it."""
+    lines = []
+    for row in house.ledger.runs(run):
+        if mapping is not None and row.mapping != mapping:
+            continue
+        lost = _lost(house, row)
+        if row.state in ("held", "failed") or lost:
+            why = row.cause.partition("\n")[0]
+            lines.append(f"{row.mapping}: {row.state}, {lost} not delivered. {why}".strip())
+    if lines:
+        alarm(house, f"heatsync {run}\n" + "\n".join(lines))
+
+
+def alarm(house: House, text: str) -> None:
+    """Post a text to the webhook, if there is one. That it could not be posted stops nothing, and is said."""
+    webhook = house.workspace.alerts_webhook
+    if webhook is None:
+        return
+    try:
+        alerts.post(webhook, text)
+    except HeatsyncError as error:
+        log.warning("%s", error)

@@ -1,0 +1,238 @@
+"""The files under mappings/audiences: audiences of one's own."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, create_model
+
+from heatsync.scoring.compute import condition_sql
+from heatsync.scoring.compute.condition_sql import Scope
+from heatsync.scoring.definition import audiences, builtin_audiences, value_types
+from heatsync.scoring.definition.builtin_audiences import Audience
+from heatsync.scoring.definition.condition_parser import Written
+from heatsync.scoring.definition.condition_types import All, Condition, Member, Route, walk
+from heatsync.scoring.definition.profile import Profile
+from heatsync.workspace import profile_files
+from heatsync.workspace.schema import Version
+from heatsync.workspace.strict_yaml import Document, Problem, Problems, read, suggest
+from heatsync.workspace.validation import Section, validate
+
+FOLDER = "mappings/audiences"
+_ENTITIES = ("user", "account")
+
+
+def _entity(value: object) -> str:
+    return value_types.one_of(value, _ENTITIES, "an entity")
+
+
+class AudienceFile(Section):
+    """One audience as it is written."""
+
+    name: value_types.Word | None = None
+    entity: Annotated[str, BeforeValidator(_entity)]
+    profile: value_types.Word
+    where: Written
+    ship: value_types.Flag = True
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One's own audiences by profile, in the order of their keys, and the keys of those that could not be read; None
+    for these when there may be any."""
+
+    audiences: Mapping[str, tuple[Audience, ...]] = field(default_factory=dict)
+    broken: frozenset[str] | None = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    audience: Audience
+    profile: str
+    document: Document
+
+    def problem(self, route: Route, sentence: str, key: bool = False) -> Problem:
+        return self.document.problem((self.audience.key, *route), sentence, key)
+
+
+def load(folder: Path, known: profile_files.Found, problems: Problems) -> Found:
+    """The audiences of a workspace, by profile; what is wrong goes to `problems`."""
+    collected: list[_Read] = []
+    broken: set[str] = set()
+    unread = False
+    for path in profile_files.yaml_files(folder, FOLDER, problems):
+        document = read(path, f"{FOLDER}/{path.name}", problems)
+        if document is None:
+            unread = True
+            continue
+        written = _file(document, problems)
+        broken |= document.tree.keys() - written.keys() - {"version"}
+        for key, audience in written.items():
+            before = len(problems.found)
+            made = _audience(document, key, audience, known, problems)
+            if made is None or len(problems.found) > before:
+                broken.add(key)
+            if made is not None:
+                collected.append(made)
+    kept = _apart(collected, broken, problems)
+    for name, profile in known.profiles.items():
+        _check(profile, [each for each in kept if each.profile == name], broken, problems)
+    whole = [each for each in kept if each.audience.key not in broken]
+    return Found(
+        {
+            name: tuple(
+                sorted(
+                    (each.audience for each in whole if each.profile == name),
+                    key=lambda audience: (audience.key, audience.entity),
+                )
+            )
+            for name in known.profiles
+        },
+        None if unread else frozenset(broken),
+    )
+
+
+def _file(document: Document, problems: Problems) -> dict[str, AudienceFile]:
+    """The audiences of a file that could be read, by key."""
+    keys = [key for key in document.tree if key != "version"]
+    # What is wrong with one of them is no reason to leave out the others.
+    fields: dict[str, Any] = {
+        f"audience_{place}": (AudienceFile | None, Field(default=None, alias=key))
+        for place, key in enumerate(keys)
+    }
+    model = create_model("Audiences", __base__=Section, version=(Version, ""), **fields)
+    if "version" not in document.tree:
+        problems.add(document.problem((), "`version` is missing: the first line is `version: 1`"))
+    found = validate(document, model, problems)
+    read = {key: getattr(found, f"audience_{place}", None) for place, key in enumerate(keys)}
+    return {key: audience for key, audience in read.items() if audience is not None}
+
+
+def _audience(
+    document: Document, key: str, written: AudienceFile, known: profile_files.Found, problems: Problems
+) -> _Read | None:
+    """One audience by itself. None when its profile is not known: nothing else can be said then."""
+    if re.fullmatch(r"[a-z][a-z0-9_]*", key) is None:
+        better = re.sub(r"^[^a-z]+", "", value_types.snake(key))
+        hint = f", as in `{better}`" if better else ""
+        problems.add(
+            document.problem(
+                (key,),
+                f"`{key}` is not a key: mappings write it as `audience.KEY`, so it is made of small letters, digits"
+                f" and _ with a letter first{hint}; `name:` is what is shown",
+                key=True,
+            )
+        )
+        return None
+    profile = known.profiles.get(written.profile)
+    if profile is None:
+        if written.profile not in known.broken:
+            names = [*known.profiles, *known.broken]
+            sentence = f"`{written.profile}` is not a profile{suggest(written.profile, names)}"
+            problems.add(document.problem((key, "profile"), sentence))
+        return None
+    if key in audiences.keys(profile, written.entity):
+        problems.add(
+            document.problem(
+                (key,), f"`{key}` is a built-in audience of {written.entity}s: choose another key", key=True
+            )
+        )
+    start = (key, "where")
+    return _Read(
+        Audience(
+            key=key,
+            name=written.name or key,
+            entity=written.entity,
+            shipped=written.ship,
+            condition=written.where,
+            where=document.mark((key,), key=True),
+            own=True,
+            places={route[2:]: document.mark(route) for route in document.places if route[:2] == start},
+        ),
+        written.profile,
+        document,
+    )
+
+
+def _apart(collected: list[_Read], broken: set[str], problems: Problems) -> list[_Read]:
+    """One audience per profile, entity and key."""
+    first: dict[tuple[str, str, str], _Read] = {}
+    for each in collected:
+        audience = each.audience
+        other = first.setdefault((each.profile, audience.entity, audience.key), each)
+        if other is not each:
+            problems.add(
+                each.problem(
+                    (),
+                    f"`{audience.key}` is already an audience of {audience.entity}s of `{each.profile}`, at"
+                    f" {other.audience.where}: choose another key",
+                    key=True,
+                )
+            )
+            broken.add(audience.key)
+    return list(first.values())
+
+
+def _check(profile: Profile, own: list[_Read], broken: set[str], problems: Problems) -> None:
+    """The names in the conditions, as far as files can tell: columns and events are only known with the data."""
+    conditions: dict[str, dict[str, Condition]] = {}
+    for entity in ("user", "account"):
+        conditions[entity] = {each.key: each.condition for each in builtin_audiences.builtin(profile, entity)}
+        # What an audience that could not be read means is not known; that it is there is.
+        conditions[entity] |= {key: All(()) for key in broken if key not in conditions[entity]}
+        conditions[entity] |= {
+            each.audience.key: each.audience.condition for each in own if each.audience.entity == entity
+        }
+    _break_circles(own, conditions, broken, problems)
+    scopes = _scopes(profile, conditions)
+    for each in own:
+        for route, sentence in condition_sql.faults(each.audience.condition, scopes[each.audience.entity]):
+            problems.add(each.problem(("where", *route), sentence))
+            broken.add(each.audience.key)
+
+
+def _scopes(profile: Profile, conditions: Mapping[str, Mapping[str, Condition]]) -> dict[str, Scope]:
+    users = Scope(
+        profile=profile,
+        entity="user",
+        day=0,
+        zone=ZoneInfo("UTC"),
+        columns=None,
+        traits=condition_sql.TRAITS["user"],
+        audiences=conditions["user"],
+        events=None,
+    )
+    accounts = replace(
+        users,
+        entity="account",
+        traits=condition_sql.TRAITS["account"],
+        audiences=conditions["account"],
+        users=users,
+    )
+    return {"user": users, "account": accounts}
+
+
+def _break_circles(
+    own: list[_Read], conditions: dict[str, dict[str, Condition]], broken: set[str], problems: Problems
+) -> None:
+    """Audiences that need each other in a circle are told once, and then taken for empty ones."""
+    while circle := audiences.circle(conditions["user"], conditions["account"]):
+        entity, key, onward = circle[0][0], circle[0][1], circle[1][1]
+        each = next(one for one in own if (one.audience.entity, one.audience.key) == (entity, key))
+        place = next(
+            route
+            for route, part in walk(each.audience.condition)
+            if isinstance(part, Member) and part.key == onward
+        )
+        shown = " -> ".join(name for _, name in circle)
+        problems.add(
+            each.problem(
+                ("where", *place, "audience"),
+                f"audiences cannot need each other in a circle: {shown}. Write out what is meant in one of them",
+            )
+        )
+        broken |= {name for _, name in circle}
+        conditions[entity][key] = All(())

@@ -1,0 +1,397 @@
+"""A workspace: where the data is, when to run, which destinations exist, which profiles there are.
+
+`load` reads heatsync.yml and the profiles. What only some commands need (the secrets of a destination, the address
+of the ledger or the broker) is resolved when it is asked for.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from connectors.destination import Vendor
+from connectors.errors import ConfigurationError
+from heatsync.scoring.definition.builtin_audiences import Audience
+from heatsync.scoring.definition.profile import Profile
+from heatsync.workspace import audience_files, profile_files
+from heatsync.workspace.env_vars import (
+    Template,
+    destination_settings,
+    loopback,
+    password_in,
+    resolve_early,
+    url_variable,
+)
+from heatsync.workspace.schema import DestinationFile, Guards, SourceFile, TableFile, WorkspaceFile
+from heatsync.workspace.strict_yaml import Document, Problem, Problems, Route, read, suggest
+from heatsync.workspace.validation import validate
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A Parquet or CSV file, a table or a view. `columns` says what ours are called there. Timestamps without a
+    zone are in `time_zone`; None is UTC, and worth a mention."""
+
+    written: Template
+    columns: Mapping[str, str] = field(default_factory=dict)
+    time_zone: str | None = None
+
+    @property
+    def table(self) -> str:
+        """Raises ConfigurationError when its variable is not set."""
+        return self.written.resolve()
+
+    @property
+    def where(self) -> str:
+        """`file:line:column` of the table in heatsync.yml."""
+        return self.written.where
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where events, users and accounts are."""
+
+    address: Template
+    events: tuple[Table, ...]
+    users: Table | None
+    accounts: Table | None
+    look_back: int = 3
+    """Days that are read again every morning, for events that come late."""
+
+    @property
+    def engine(self) -> str:
+        """An Ibis backend URL. Raises ConfigurationError when its variable is not set."""
+        return self.address.resolve()
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationConfig:
+    """A destination as it stands in the file; its secrets are still in the environment."""
+
+    name: str
+    vendor: Vendor
+    written: Mapping[str, Template]
+    where: str
+
+    @property
+    def credentials(self) -> str:
+        """Where the credentials are read from, as a sentence."""
+        settings = self.vendor.settings
+        secrets = [
+            written.origin
+            for key, written in self.written.items()
+            if key in settings and settings[key].secret
+        ]
+        return f"{self.name} reads {', '.join(secrets)}."
+
+    def settings(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Every setting, resolved. Raises ConfigurationError that names file, line and variable."""
+        return destination_settings(self.name, self.vendor, self.written, self.where, environ)
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Everything heatsync.yml says, the profiles, and one's own audiences by profile. Paths are absolute."""
+
+    folder: Path
+    config: str
+    time_zone: ZoneInfo
+    prefix: str
+    source: Source
+    state: Path
+    ledger: Template
+    broker_address: Template
+    score_cron: str
+    destinations: Mapping[str, DestinationConfig]
+    profiles: Mapping[str, Profile]
+    alerts: Template
+    guards: Guards
+    warnings: tuple[str, ...] = ()
+    audiences: Mapping[str, tuple[Audience, ...]] = field(default_factory=dict)
+    keep: int = 400
+    """Days for which history is kept."""
+
+    @property
+    def ledger_url(self) -> str:
+        """An SQLAlchemy URL; a relative SQLite path is one inside the workspace."""
+        url = self.ledger.resolve()
+        scheme, _, rest = url.partition("://")
+        if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
+            path = Path(rest[1:])
+            return f"sqlite:///{path if path.is_absolute() else self.folder / path}"
+        if scheme in ("postgresql", "postgres", "postgresql+psycopg") and rest:
+            return f"postgresql+psycopg://{rest}"
+        raise ConfigurationError(
+            f"{self.ledger.where}: `ledger` is expected as sqlite:///FILE or"
+            f" postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, found one that starts with `{scheme[:20]}`"
+        )
+
+    @property
+    def broker(self) -> str | None:
+        """The Redis URL that workers share; None without one."""
+        url = self.broker_address.resolve()
+        if url in ("", "none"):
+            return None
+        if url.partition("://")[0] not in ("redis", "rediss", "unix"):
+            raise ConfigurationError(
+                f"{self.broker_address.where}: `broker` is expected as redis://HOST:PORT/0 or none"
+            )
+        return url
+
+    @property
+    def alerts_webhook(self) -> str | None:
+        """Where alerts are posted; None when nobody wants any."""
+        url = self.alerts.resolve()
+        if not url:
+            return None
+        if not (url.startswith("https://") or (url.startswith("http://") and loopback(url))):
+            raise ConfigurationError(f"{self.alerts.where}: `webhook` must start with https://")
+        return url
+
+    def late_faults(self) -> list[str]:
+        """What is wrong with the addresses that only some commands need, where their variables are set."""
+        faults: list[str] = []
+        addresses: list[tuple[Template, Callable[[], object]]] = [
+            (self.ledger, lambda: self.ledger_url),
+            (self.broker_address, lambda: self.broker),
+            (self.alerts, lambda: self.alerts_webhook),
+        ]
+        for template, resolve in addresses:
+            try:
+                template.resolve()
+            except ConfigurationError:
+                continue
+            try:
+                resolve()
+            except ConfigurationError as error:
+                faults.append(str(error))
+        return faults
+
+    def snapshot(self, profile: str, entity: str, day: date) -> Path:
+        """Where the snapshot of a day lies, or would lie."""
+        return self.state / "snapshots" / profile / entity / f"{day.isoformat()}.parquet"
+
+    def traits(self, entity: str, day: date) -> Path:
+        """Where the copy of the users or accounts table made on scoring a day lies, or would lie."""
+        return self.snapshot("traits", entity, day)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A workspace that may have problems. The broken ones exist, but could not be read; `broken_audiences` is None
+    when a whole file of them could not be."""
+
+    workspace: Workspace | None
+    problems: Problems
+    broken_destinations: frozenset[str] = frozenset()
+    broken_profiles: frozenset[str] = frozenset()
+    broken_audiences: frozenset[str] | None = frozenset()
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether heatsync.yml itself has problems, so that what it lacks may be there after all."""
+        return self.workspace is None or any(found.file == self.workspace.config for found in self.problems)
+
+
+def load(
+    folder: Path | str, config: str = "heatsync.yml", vendors: Mapping[str, Vendor] | None = None
+) -> Workspace:
+    """The workspace of a folder. Raises ConfigurationError with every problem of its files, one per line."""
+    reading = look(folder, config, vendors)
+    reading.problems.raise_if_any()
+    assert reading.workspace is not None
+    return reading.workspace
+
+
+def look(
+    folder: Path | str, config: str = "heatsync.yml", vendors: Mapping[str, Vendor] | None = None
+) -> Reading:
+    """The workspace as far as it can be read, with what is wrong. Raises ConfigurationError when there is none."""
+    if vendors is None:
+        from connectors.registry import VENDORS
+
+        vendors = VENDORS
+    folder = Path(folder).absolute()
+    path = folder / config
+    if not path.is_file():
+        raise ConfigurationError(
+            f"There is no {config} in {folder}. Go to a workspace, name one with --workspace,"
+            f" or make one with `heatsync init {folder}`."
+        )
+    problems = Problems()
+    found = profile_files.load(folder, problems)
+    groups = audience_files.load(folder, found, problems)
+    document = read(path, config, problems)
+    if document is not None:
+        document = resolve_early(document, _later, problems)
+    file = validate(document, WorkspaceFile, problems) if document is not None else None
+    if document is None or file is None:
+        return Reading(None, problems, frozenset(), found.broken, groups.broken)
+    for key in ("version", "source"):
+        if key not in document.tree:
+            problems.add(document.problem((), f"`{key}` is missing"))
+    destinations, broken = _destinations(document, file, vendors, problems)
+    workspace = _workspace(folder, config, document, file, destinations, found, groups)
+    return Reading(workspace, problems, broken, found.broken, groups.broken)
+
+
+def _later(route: Route) -> bool:
+    """Whether a value is only needed by some commands, which ask for it then."""
+    if route[0] == "destinations":
+        return route[-1] != "type"
+    return (
+        route in (("ledger",), ("broker",), ("source", "engine"), ("alerts", "webhook"))
+        or route[-1] == "table"
+    )
+
+
+def _workspace(
+    folder: Path,
+    config: str,
+    document: Document,
+    file: WorkspaceFile,
+    destinations: Mapping[str, DestinationConfig],
+    found: profile_files.Found,
+    groups: audience_files.Found,
+) -> Workspace:
+    def template(text: str, *route: str | int) -> Template:
+        return Template(text, document.mark(route), str(route[-1]))
+
+    # Without a source there is a problem already; the rest is looked at all the same.
+    written_source = file.source or SourceFile.model_construct(events=[])
+
+    def table(written: TableFile, route: Route) -> Table:
+        zone = written.time_zone or written_source.time_zone
+        return Table(template(written.table, *route, "table"), written.columns, zone.key if zone else None)
+
+    events: Route = ("source", "events")
+    users, accounts = written_source.users, written_source.accounts
+    source = Source(
+        address=template(written_source.engine, "source", "engine"),
+        events=tuple(
+            table(written, (*events, position) if (*events, position) in document.places else events)
+            for position, written in enumerate(written_source.events)
+        ),
+        users=table(users, ("source", "users")) if users else None,
+        accounts=table(accounts, ("source", "accounts")) if accounts else None,
+        look_back=written_source.look_back,
+    )
+    state = folder / file.state
+    return Workspace(
+        folder=folder,
+        config=config,
+        time_zone=file.time_zone,
+        prefix=file.prefix,
+        source=source,
+        state=state,
+        ledger=template(file.ledger or f"sqlite:///{state / 'ledger.db'}", "ledger"),
+        broker_address=template(file.broker, "broker"),
+        score_cron=file.schedule.score,
+        destinations=destinations,
+        profiles=found.profiles,
+        alerts=template(file.alerts.webhook, "alerts", "webhook"),
+        guards=file.guards,
+        warnings=tuple(
+            str(warning) for warning in sorted([*_warnings(document, file, destinations), *found.warnings])
+        ),
+        audiences=groups.audiences,
+        keep=file.keep,
+    )
+
+
+def _destinations(
+    document: Document, file: WorkspaceFile, vendors: Mapping[str, Vendor], problems: Problems
+) -> tuple[dict[str, DestinationConfig], frozenset[str]]:
+    configs: dict[str, DestinationConfig] = {}
+    variables: dict[str, str] = {}
+    for name, written in file.destinations.items():
+        route: Route = ("destinations", name)
+        before = len(problems.found)
+        variable = url_variable(name)
+        if variable in variables:
+            problems.add(
+                document.problem(
+                    route,
+                    f"`{name}` and `{variables[variable]}` would both listen to {variable}: rename one of them",
+                    key=True,
+                )
+            )
+        variables.setdefault(variable, name)
+        vendor = _vendor(document, route, name, written, vendors, problems)
+        if vendor is None:
+            continue
+        templates = written.templates(document, route)
+        for key, template in templates.items():
+            problems.extend(written.problems(document, route, vendor, key, template))
+        for key, setting in vendor.settings.items():
+            if setting.required and key not in templates and setting.default is None:
+                problems.add(
+                    document.problem(route, f"`{key}` is missing: {vendor.title} cannot do without", key=True)
+                )
+        if vendor.either and not any(set(group) <= set(templates) for group in vendor.either):
+            ways = "; or ".join(", ".join(f"`{key}`" for key in group) for group in vendor.either)
+            problems.add(
+                document.problem(route, f"credentials are missing: {vendor.title} needs {ways}", key=True)
+            )
+        if len(problems.found) == before:
+            configs[name] = DestinationConfig(name, vendor, templates, document.mark(route, key=True))
+    unread = document.tree.get("destinations")
+    named = set(unread) if isinstance(unread, dict) else set()
+    return configs, frozenset(named - set(configs))
+
+
+def _vendor(
+    document: Document,
+    route: Route,
+    name: str,
+    written: DestinationFile,
+    vendors: Mapping[str, Vendor],
+    problems: Problems,
+) -> Vendor | None:
+    if written.type in vendors:
+        return vendors[written.type]
+    if written.type:
+        sentence = f"`{written.type}` is not a type of destination{suggest(written.type, vendors)}"
+        problems.add(document.problem((*route, "type"), sentence))
+        return None
+    if name in vendors:
+        return vendors[name]
+    sentence = f"what is `{name}`? Add a `type:`{suggest(name, vendors)}"
+    problems.add(document.problem(route, sentence, key=True))
+    return None
+
+
+def _warnings(
+    document: Document, file: WorkspaceFile, destinations: Mapping[str, DestinationConfig]
+) -> list[Problem]:
+    """Secrets that stand in the file for everybody to read."""
+    found: list[Problem] = []
+
+    def warn(route: Route, variable: str) -> None:
+        found.append(
+            document.problem(
+                route,
+                f"`{route[-1]}` is a secret in plain text: set {variable} and write ${{{variable}}} here",
+            )
+        )
+
+    for name, config in destinations.items():
+        override = os.environ.get(url_variable(name), "")
+        url = override or (config.written["url"].plain or "" if "url" in config.written else "")
+        if loopback(url):
+            continue
+        for key, template in config.written.items():
+            setting = config.vendor.settings.get(key)
+            if setting is not None and setting.secret and template.reveals:
+                warn(("destinations", name, key), f"{name}_{key}".upper().replace("-", "_").replace(" ", "_"))
+    if Template(file.alerts.webhook, "", "").reveals:
+        warn(("alerts", "webhook"), "ALERTS_WEBHOOK")
+    addresses: list[tuple[Route, str]] = [(("ledger",), file.ledger), (("broker",), file.broker)]
+    if file.source is not None:
+        addresses.append((("source", "engine"), file.source.engine))
+    for route, text in addresses:
+        if password_in(text):
+            warn(route, f"{route[-1]}_URL".upper())
+    return found

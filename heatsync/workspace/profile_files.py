@@ -1,0 +1,55 @@
+"""The files under mappings/profiles."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from heatsync.scoring.definition.profile import Profile
+from heatsync.workspace.strict_yaml import Problem, Problems, read
+from heatsync.workspace.validation import validate
+
+RESERVED = ("user", "account", "audience", "traits")
+"""Names that mean something else where a profile's name could stand."""
+
+
+def yaml_files(folder: Path, inside: str, problems: Problems) -> list[Path]:
+    """The *.yml of a folder of the workspace, by name; `.yaml` would be overlooked, so it is a problem."""
+    place = folder / inside
+    if not place.is_dir():
+        return []
+    for path in sorted(place.glob("*.yaml")):
+        problems.add(
+            Problem(f"{inside}/{path.name}", 1, 1, f"files here end in .yml: rename it to {path.stem}.yml")
+        )
+    return sorted(path for path in place.glob("*.yml") if not path.name.startswith("."))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Profiles by the name of their file, the names of those that could not be read, and what is doubtful."""
+
+    profiles: dict[str, Profile]
+    broken: frozenset[str]
+    warnings: tuple[Problem, ...]
+
+
+def load(folder: Path, problems: Problems) -> Found:
+    """The profiles of a workspace; what is wrong goes to `problems`."""
+    profiles: dict[str, Profile] = {}
+    broken: set[str] = set()
+    warnings: list[Problem] = []
+    for path in yaml_files(folder, "mappings/profiles", problems):
+        file = f"mappings/profiles/{path.name}"
+        before = len(problems.found)
+        if path.stem in RESERVED or "." in path.stem:
+            why = "a name has no dots" if "." in path.stem else "that has a meaning of its own"
+            problems.add(
+                Problem(file, 1, 1, f"a profile cannot be called `{path.stem}`, {why}: rename the file")
+            )
+        document = read(path, file, problems)
+        profile = validate(document, Profile, problems) if document is not None else None
+        if document is None or profile is None or len(problems.found) > before:
+            broken.add(path.stem)
+            continue
+        profiles[path.stem] = profile
+        warnings.extend(document.problem(route, sentence) for route, sentence in profile.warnings)
+    return Found(profiles, frozenset(broken), tuple(warnings))

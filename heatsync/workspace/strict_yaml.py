@@ -1,0 +1,307 @@
+"""YAML without its surprises, and with a place for every complaint.
+
+Every scalar is text: `on`, `no`, `12:30` and `2026-01-01` stay what was typed. Duplicate keys, anchors, aliases,
+tags, merge keys, several documents and text that runs on over lines are refused. A file answers all of its
+problems at once, each as `file:line:column: sentence`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+import yaml
+
+from connectors.errors import ConfigurationError
+from heatsync.workspace import yaml_errors
+
+Tree = str | None | dict[str, "Tree"] | list["Tree"]
+"""What a file holds. None is a key with nothing behind it."""
+Route = tuple[str | int, ...]
+"""The way from the top of a file to a value: keys and positions."""
+MAX_DEPTH = 40
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """What is wrong, and where; lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.sentence}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a key stands and where its value begins; the same for an element of a list."""
+
+    key: tuple[int, int]
+    value: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file that could be read. `faulty` are the values that were already complained about."""
+
+    file: str
+    tree: dict[str, Tree]
+    places: Mapping[Route, Place]
+    faulty: frozenset[Route] = frozenset()
+    commented: frozenset[Route] = frozenset()
+    """The keys without a value that have a `#` where the value would stand."""
+
+    def mark(self, route: Route, key: bool = False) -> str:
+        """`file:line:column` of the value there (or of its key), or of the nearest value around it."""
+        line, column = self._find(route, key)
+        return f"{self.file}:{line}:{column}"
+
+    def problem(self, route: Route, sentence: str, key: bool = False) -> Problem:
+        line, column = self._find(route, key)
+        return Problem(self.file, line, column, sentence)
+
+    def _find(self, route: Route, key: bool) -> tuple[int, int]:
+        if route in self.places:
+            place = self.places[route]
+            return place.key if key else place.value
+        # What is missing is shown at the key of what it is missing from.
+        while route and route not in self.places:
+            route = route[:-1]
+        return self.places[route].key if route else (1, 1)
+
+    def spoiled(self, route: Route) -> bool:
+        """Whether the value there, or one around it, was already complained about."""
+        return any(route[:length] in self.faulty for length in range(len(route) + 1))
+
+
+@dataclass(slots=True)
+class Problems:
+    """Everything that was found wrong so far."""
+
+    found: list[Problem] = field(default_factory=list)
+
+    def add(self, problem: Problem) -> None:
+        if problem not in self.found:
+            self.found.append(problem)
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            self.add(problem)
+
+    def __bool__(self) -> bool:
+        return bool(self.found)
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(sorted(self.found))
+
+    def raise_if_any(self) -> None:
+        """Raises ConfigurationError with one problem per line."""
+        if self.found:
+            raise ConfigurationError("\n".join(str(problem) for problem in self))
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant."""
+    names = {known_name.casefold(): known_name for known_name in known}
+    close = get_close_matches(name.casefold(), names, n=1, cutoff=0.6)
+    return names[close[0]] if close else None
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?` where a name is near, else which names there are; to follow a statement."""
+    names = sorted(set(known))
+    close = nearest(name, names)
+    if close is not None:
+        return f"; did you mean `{close}`?"
+    if not names:
+        return ""
+    shown = ", ".join(names[:25]) + (", ..." if len(names) > 25 else "")
+    return f"; known: {shown}"
+
+
+def read(path: Path, file: str, problems: Problems) -> Document | None:
+    """The file as a document, or None when it cannot be read at all; `file` is what the person knows it as."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start]
+        line = before.count(b"\n") + 1
+        column = len(before.rpartition(b"\n")[2].decode("utf-8", "replace")) + 1
+        problems.add(
+            Problem(
+                file, line, column, "this is not UTF-8: save the file as UTF-8 (without another encoding)"
+            )
+        )
+        return None
+    except OSError as error:
+        problems.add(Problem(file, 1, 1, f"the file cannot be read: {error.strerror}"))
+        return None
+    return parse(text, file, problems)
+
+
+def parse(text: str, file: str, problems: Problems) -> Document | None:
+    """The text as a document, or None when there is nothing to go on; what is wrong goes to `problems`."""
+    builder = _Builder(file, text)
+    try:
+        tree = builder.build()
+    except yaml.YAMLError as error:
+        line, column, sentence = yaml_errors.explain(error, text)
+        problems.extend([*builder.problems, Problem(file, line, column, sentence)])
+        return None
+    problems.extend(builder.problems)
+    if tree is None:
+        if not builder.problems:
+            problems.add(Problem(file, 1, 1, "the file is empty: its first line is `version: 1`"))
+        return None
+    if not isinstance(tree, dict):
+        problems.add(Problem(file, 1, 1, "expected keys with values (`key: value`), the first `version: 1`"))
+        return None
+    return Document(file, tree, builder.places, frozenset(builder.faulty), frozenset(builder.commented))
+
+
+class _Builder:
+    """Makes the tree from the parser's events: only there is an anchor, a tag or a second document visible."""
+
+    def __init__(self, file: str, text: str) -> None:
+        self.file = file
+        self.text = text
+        self.places: dict[Route, Place] = {}
+        self.problems: list[Problem] = []
+        self.faulty: set[Route] = set()
+        self.commented: set[Route] = set()
+        self.lines = text.splitlines()
+
+    def build(self) -> Tree:
+        # The pure Python parser: its messages are the same on every machine.
+        self.events = yaml.parse(self.text, Loader=yaml.SafeLoader)
+        tree: Tree = None
+        documents = 0
+        for event in self.events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    self._refuse(event, (), "one file holds one document: take out this `---`")
+                    break
+            elif isinstance(event, yaml.NodeEvent):
+                tree = self._node(event, (), None)
+        return tree
+
+    def _refuse(self, event: yaml.Event, route: Route, sentence: str) -> None:
+        line, column = _position(event)
+        self.problems.append(Problem(self.file, line, column, sentence))
+        if route:
+            self.faulty.add(route)
+
+    def _node(self, event: yaml.Event, route: Route, key: tuple[int, int] | None) -> Tree:
+        here = _position(event)
+        self.places[route] = Place(key or here, here)
+        if len(route) > MAX_DEPTH:
+            self._refuse(event, route, f"more than {MAX_DEPTH} levels, one within the other")
+            self._skip(event)
+            return None
+        if isinstance(event, yaml.AliasEvent):
+            self._refuse(
+                event,
+                route,
+                f"`*{event.anchor}` refers to another place, which is not supported;"
+                " text that starts with `*` wants quotes",
+            )
+            return None
+        self._check_decoration(event, route)
+        if isinstance(event, yaml.ScalarEvent):
+            return self._scalar(event, route)
+        if isinstance(event, yaml.SequenceStartEvent):
+            items: list[Tree] = []
+            while not isinstance(inner := next(self.events), yaml.SequenceEndEvent):
+                items.append(self._node(inner, (*route, len(items)), None))
+            return items
+        return self._mapping(route)
+
+    def _check_decoration(self, event: yaml.Event, route: Route) -> None:
+        if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
+            self._refuse(
+                event,
+                route,
+                f"`&{event.anchor}` names a place, which is not supported; text that starts with `&` wants quotes",
+            )
+        if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag is not None:
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self._refuse(
+                event,
+                route,
+                f"`{tag}` is a tag, which is not supported; text that starts with `!` wants quotes",
+            )
+
+    def _scalar(self, event: yaml.ScalarEvent, route: Route) -> Tree:
+        if event.style is not None:
+            return str(event.value)
+        line, column = _position(event)
+        if event.value == "":
+            rest = self.lines[line - 1][column - 1 :] if line <= len(self.lines) else ""
+            if rest.strip().startswith("#"):
+                self.commented.add(route)
+            return None
+        if event.end_mark is not None and event.end_mark.line != line - 1:
+            secret = route and yaml_errors.private(route[-1])
+            first = "" if secret else f" that starts with `{event.value.split()[0]}`"
+            self._refuse(
+                event,
+                route,
+                f"the text{first} runs on over the next line: indent that line rightly, or put the text into quotes",
+            )
+        return str(event.value)
+
+    def _mapping(self, route: Route) -> Tree:
+        tree: dict[str, Tree] = {}
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            at = _position(event)
+            name = self._key(event, route)
+            if name is None:
+                self._skip(next(self.events))
+            elif name in tree:
+                first = self.places[(*route, name)].key
+                self._refuse(event, (), f"`{name}` is here twice: the first is in line {first[0]}; keep one")
+                self._skip(next(self.events))
+            else:
+                tree[name] = None
+                tree[name] = self._node(next(self.events), (*route, name), at)
+        return tree
+
+    def _key(self, event: yaml.Event, route: Route) -> str | None:
+        if not isinstance(event, yaml.ScalarEvent):
+            if isinstance(event, yaml.AliasEvent):
+                self._refuse(event, (), "a key that starts with `*` wants quotes")
+            else:
+                self._refuse(event, (), "a key must be text; text that starts with `{` or `[` wants quotes")
+                self._skip(event)
+            self.faulty.add(route)
+            return None
+        if event.style is None and event.value == "<<":
+            self._refuse(event, (), "`<<` merges another place, which is not supported: write the keys out")
+            return None
+        if event.value == "":
+            self._refuse(event, (), "a key is missing before this `:`")
+            return None
+        self._check_decoration(event, (*route, event.value))
+        return str(event.value)
+
+    def _skip(self, event: yaml.Event) -> None:
+        """Leave out the value that begins with `event`."""
+        depth = 0
+        while True:
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            if depth == 0:
+                return
+            event = next(self.events)
+
+
+def _position(event: yaml.Event) -> tuple[int, int]:
+    mark = event.start_mark
+    assert mark is not None
+    return mark.line + 1, mark.column + 1

@@ -1,0 +1,243 @@
+"""Many at once on one ledger, on both databases."""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from connectors.types import Change, FieldType, Kind, Outcome, Status
+from heatsync.ledger import Bound, Claimed, Ledger, Planned, Record, Run, tables
+from heatsync.ledger.group_commit import Together
+
+ACCOUNT, OBJECT = "hubspot:1", "contacts"
+KEYS = [f"u{number}" for number in range(30)]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/ledger.db"
+    database: str = request.getfixturevalue("postgres_database")
+    return database
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def book(url: str) -> Iterator[Ledger]:
+    ledger = Ledger(url)
+    yield ledger
+    ledger.close()
+
+
+def at_once(*acts: Callable[[], Any]) -> list[Any]:
+    """What each of them answers when all begin at the same moment."""
+    ready = threading.Barrier(len(acts))
+
+    def act(do: Callable[[], Any]) -> Any:
+        ready.wait(30)
+        return do()
+
+    with ThreadPoolExecutor(len(acts)) as pool:
+        return list(pool.map(act, acts))
+
+
+def claimed(book: Ledger, name: str, mapping: str, field: str, keys: list[str]) -> Claimed:
+    run = Run(
+        run=name,
+        mapping=mapping,
+        destination="hubspot",
+        object=OBJECT,
+        account=ACCOUNT,
+        label="portal 1",
+        as_of="2026-01-31",
+        meaning="m1",
+        state="planning",
+        cause="",
+        planned={},
+        calls=0,
+        seconds=0.0,
+        created_at=time.time(),
+        ended_at=None,
+    )
+    book.begin_run(run)
+    changes = [
+        Change(kind=Kind.CHANGED, key=key, match=(), fields={field: name}, remote_id=f"r-{key}")
+        for key in keys
+    ]
+    batch = book.add_batch(run, 1, [Planned(change, 1, None) for change in changes], {field: FieldType.TEXT})
+    book.update_run(replace(run, state="held"))
+    assert book.release(run)
+    taken = book.claim(batch, mapping)
+    assert taken is not None
+    return taken
+
+
+def test_a_lock_that_nobody_holds_is_given_to_one_of_those_who_ask_at_once(book: Ledger) -> None:
+    for turn in range(25):
+        assert sorted(at_once(*(partial(book.lock, f"lock {turn}", me) for me in "ab"))) == [False, True]
+
+
+def test_the_first_processes_of_a_ledger_agree_on_its_key(url: str) -> None:
+    books = [Ledger(url) for _ in range(4)]
+    try:
+        assert len(set(at_once(*(partial(each.credential, "hubspot", ["x"]) for each in books)))) == 1
+    finally:
+        for each in books:
+            each.close()
+
+
+def test_two_mappings_that_settle_the_same_records_at_once_lose_no_field(book: Ledger) -> None:
+    for turn in range(8):
+        # Other records each time: a row that is not there yet cannot be locked.
+        keys = [f"{key}-{turn // 2}" for key in KEYS]
+        one = claimed(book, f"r{turn}", "one", "f_one", keys)
+        other = claimed(book, f"r{turn}", "other", "f_other", keys[::-1])
+
+        def settle(batch: Claimed) -> None:
+            book.settle(batch, [Outcome(p.change.key, Status.DELIVERED) for p in batch.planned], 0.0)
+
+        at_once(partial(settle, one), partial(settle, other))
+        for chunk in book.records(Bound("one", ACCOUNT, OBJECT), keys):
+            for row in chunk:
+                assert json.loads(row[4]) == {"f_one": f"r{turn}", "f_other": f"r{turn}"}
+
+
+def test_a_look_up_and_a_delivery_at_once_lose_neither(book: Ledger) -> None:
+    bound = Bound("one", ACCOUNT, OBJECT)
+    for turn in range(8):
+        keys = [f"{key}-{turn}" for key in KEYS]
+        batch = claimed(book, f"r{turn}", "one", "f_one", keys)
+        told = [Record(key, f"r-{key}", None, {"plan": "pro"}) for key in keys[::-1]]
+        at_once(
+            lambda: book.settle(batch, [Outcome(key, Status.DELIVERED) for key in keys], 0.0),  # noqa: B023
+            lambda: book.remember_records(bound, told),  # noqa: B023
+        )
+        for chunk in book.records(bound, keys):
+            for row in chunk:
+                assert json.loads(row[4]) == {"f_one": f"r{turn}", "plan": "pro"}
+                assert row[3] == 1
+
+
+def test_of_a_new_run_and_a_claim_at_once_one_knows_of_the_other(book: Ledger) -> None:
+    bound = Bound("one", ACCOUNT, OBJECT)
+    for turn in range(15):
+        first = claimed(book, f"r{turn}", "one", "f_one", ["u1"])
+        assert book.give_back(first, 0.0)
+        flying, taken = at_once(lambda: book.supersede(bound), lambda: book.claim(first.id, "w"))  # noqa: B023
+        assert flying is (taken is not None)
+        if taken is not None:
+            book.conclude(taken, [], 0.0, 0)
+
+
+def test_who_fails_in_a_shared_transaction_is_told_and_the_others_are_written(embedded: Ledger) -> None:
+    first, go = threading.Event(), threading.Event()
+    transactions: list[int] = []
+
+    @contextmanager
+    def writing() -> Iterator[sa.Connection]:
+        transactions.append(1)
+        with embedded.writing() as connection:
+            yield connection
+
+    together = Together(writing)
+
+    def add(n: int) -> int:
+        def work(connection: sa.Connection) -> int:
+            if n == 0:
+                first.set()
+                assert go.wait(10)
+            if n == 3:
+                raise ValueError("three")
+            connection.execute(tables.secrets.insert().values(name=str(n), value="x"))
+            return n
+
+        return together.write(work)
+
+    with ThreadPoolExecutor(6) as pool:
+        leading = pool.submit(add, 0)
+        assert first.wait(10)
+        others = [pool.submit(add, n) for n in range(1, 6)]
+        while len(together) < 5:
+            time.sleep(0)  # until all wait; the leader holds the turn
+        go.set()
+        assert leading.result(10) == 0
+        told = {n: other.exception(10) or other.result() for n, other in enumerate(others, 1)}
+    assert isinstance(told.pop(3), ValueError)
+    assert told == {1: 1, 2: 2, 4: 4, 5: 5}
+    with embedded.reading() as connection:
+        assert set(connection.scalars(sa.select(tables.secrets.c.name))) == {"0", "1", "2", "4", "5"}
+    # The leader alone, then five at once, which fails; then each by itself.
+    assert len(transactions) == 1 + 1 + 5
+
+
+def test_ctrl_c_in_a_shared_transaction_is_not_lost(embedded: Ledger) -> None:
+
+    def work(_: sa.Connection) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        embedded.together(work)
+    assert embedded.together(lambda _: "written") == "written"
+
+
+def test_whose_leader_is_struck_down_is_told(embedded: Ledger) -> None:
+    leading, go = threading.Event(), threading.Event()
+
+    def struck(_: sa.Connection) -> None:
+        if leading.is_set():
+            raise KeyboardInterrupt
+        leading.set()
+        assert go.wait(10)
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(embedded.together, struck)
+        assert leading.wait(10)
+        others = [pool.submit(embedded.together, struck) for _ in range(2)]
+        while len(embedded._together) < 2:
+            time.sleep(0)  # until both wait; the leader holds the turn
+        go.set()
+        assert first.result(10) is None
+        told = {type(other.exception(10)) for other in others}
+    assert told == {KeyboardInterrupt, RuntimeError}
+
+
+def test_two_mappings_that_doubt_each_others_records_do_not_stop_each_other(
+    book: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = claimed(book, "r1", "one", "f_one", ["u1", "u2"])
+    two = claimed(book, "r2", "two", "f_two", ["u1", "u2"])
+    for batch in (one, two):
+        book.settle(batch, [Outcome(key, Status.DELIVERED, remote_id="1") for key in ("u1", "u2")], 0.0)
+    real, both = Ledger._update_record, threading.Barrier(2)
+
+    def update(*arguments: Any) -> None:
+        # Whoever has to wait for the other does not come here.
+        with suppress(threading.BrokenBarrierError):
+            both.wait(1)
+        real(*arguments)
+
+    monkeypatch.setattr(Ledger, "_update_record", update)
+
+    def conclude(batch: Claimed, good: str, bad: str) -> bool:
+        refused = Outcome(bad, Status.REJECTED, code="bad_value", partly=True)
+        return book.conclude(batch, [Outcome(good, Status.DELIVERED, remote_id="1"), refused], 0.0, 1)
+
+    at_once(lambda: conclude(one, "u1", "u2"), lambda: conclude(two, "u2", "u1"))
+    (rows,) = book.records(Bound("one", ACCOUNT, OBJECT), ["u1", "u2"])
+    assert {row[0]: json.loads(row[4]) for row in rows} == {"u1": {"f_one": "r1"}, "u2": {"f_two": "r2"}}

@@ -1,0 +1,86 @@
+"""A mapping means something else when an audience that it is limited to, or sends, comes to mean something else."""
+
+from pathlib import Path
+
+import file_workspaces as files
+import pytest
+
+from heatsync.sync.mapping import files as mapping_files
+
+FILE = "mappings/audiences/own.yml"
+OWN = """\
+version: 1
+at_risk: {name: At risk, entity: user, profile: health, where: {all: [{trait: score, lt: 25}, {audience: lost}]}}
+lost: {entity: user, profile: health, ship: false, where: {time: last_seen, older_than: 14d}}
+elsewhere: {entity: user, profile: adoption, where: {trait: score, lt: 25}}
+firms: {entity: account, profile: health, where: {trait: score, lt: 25}}
+"""
+LIMITED = "audience: at_risk\non_exit: keep\nfields: {role: user.role}\n"
+FLAG = "fields: {risky: {from: audience.at_risk}}\n"
+SEGMENTS = "fields: {groups: segments}\n"
+PLAIN = "fields: {score: score, red: audience.red_hot}\n"
+
+
+def meaning(folder: Path, text: str, own: str | None = OWN) -> str:
+    made = {"mappings/m.yml": files.MAPPING + text} | ({FILE: own} if own is not None else {})
+    (folder / FILE).unlink(missing_ok=True)
+    return mapping_files.load(files.opened(folder, made))["m"].meaning
+
+
+@pytest.mark.parametrize("text", [LIMITED, FLAG, SEGMENTS])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("{trait: score, lt: 25}, {audience", "{trait: score, lt: 20}, {audience"), ("14d", "15d")],
+    ids=["its own condition", "that of one that it names"],
+)
+def test_another_condition_is_another_meaning(tmp_path: Path, text: str, old: str, new: str) -> None:
+    assert meaning(tmp_path, text) != meaning(tmp_path, text, OWN.replace(old, new))
+
+
+@pytest.mark.parametrize("text", [LIMITED, FLAG, SEGMENTS])
+def test_the_same_condition_written_otherwise_is_the_same_meaning(tmp_path: Path, text: str) -> None:
+    written = OWN.replace(
+        "{all: [{trait: score, lt: 25}, {audience: lost}]}",
+        "{all: [{audience: lost}, {trait: score, lt: 25}]}",
+    ).replace("14d", "2w")
+    assert meaning(tmp_path, text) == meaning(tmp_path, text, f"# A comment.\n{written}")
+
+
+@pytest.mark.parametrize("text", [LIMITED, FLAG])
+def test_a_name_matters_only_where_it_is_sent(tmp_path: Path, text: str) -> None:
+    renamed = OWN.replace("name: At risk", "name: In danger")
+    assert meaning(tmp_path, text) == meaning(tmp_path, text, renamed)
+    assert meaning(tmp_path, SEGMENTS) != meaning(tmp_path, SEGMENTS, renamed)
+
+
+def test_segments_mean_what_is_shipped_in_them(tmp_path: Path) -> None:
+    assert meaning(tmp_path, SEGMENTS) != meaning(tmp_path, SEGMENTS, OWN.replace(", ship: false", ""))
+    assert meaning(tmp_path, FLAG) == meaning(tmp_path, FLAG, OWN.replace(", ship: false", ""))
+
+
+@pytest.mark.parametrize("text", [LIMITED, FLAG, SEGMENTS])
+def test_other_audiences_do_not_matter(tmp_path: Path, text: str) -> None:
+    others = OWN.replace(
+        "profile: adoption, where: {trait: score, lt: 25}", "profile: adoption, where: {trait: score, lt: 5}"
+    )
+    others = others.replace(
+        "account, profile: health, where: {trait: score, lt: 25}",
+        "account, profile: health, where: {trait: score, lt: 5}",
+    )
+    assert others.count("lt: 5") == 2
+    assert meaning(tmp_path, text) == meaning(tmp_path, text, others)
+
+
+def test_built_in_audiences_alone_leave_the_meaning_as_it_was(tmp_path: Path) -> None:
+    assert meaning(tmp_path, PLAIN, None) == meaning(tmp_path, PLAIN)
+
+
+def test_the_audience_of_another_profile_or_of_the_account_counts_where_it_is_sent(tmp_path: Path) -> None:
+    other = "fields: {groups: adoption.segments}\n"
+    account = "fields: {groups: account.health.segments}\n"
+    for text, line in ((other, "elsewhere: {entity: user"), (account, "firms: {entity: account")):
+        changed = "\n".join(
+            each.replace("lt: 25", "lt: 5") if each.startswith(line) else each for each in OWN.splitlines()
+        )
+        assert meaning(tmp_path, text) != meaning(tmp_path, text, changed + "\n")
+        assert meaning(tmp_path, FLAG) == meaning(tmp_path, FLAG, changed + "\n")

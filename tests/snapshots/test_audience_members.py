@@ -1,0 +1,189 @@
+"""Who is in an audience: the rows of the snapshot that carry its key, and what moved since the day before."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import leavers
+import pytest
+
+from connectors.errors import ConfigurationError
+from heatsync.snapshots import audience_members
+from heatsync.snapshots import run as snapshot_run
+from heatsync.workspace import config
+from heatsync.workspace.config import Workspace
+
+BEFORE = leavers.DAY - timedelta(days=1)
+AUDIENCES = """\
+version: 1
+lively:
+  name: Lively
+  entity: user
+  profile: health
+  where: {event: Comment Added, within: 1d}
+big:
+  entity: account
+  profile: health
+  where: {trait: active_users, gte: 3}
+"""
+FILE = "mappings/audiences/own.yml"
+
+
+def write(folder: Path, audiences: str = AUDIENCES) -> Workspace:
+    path = folder / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(audiences)
+    return config.load(folder)
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Two days, by two profiles."""
+    folder = leavers.write(
+        tmp_path_factory.mktemp("world"), {"habit": leavers.HEALTH.replace("name: Health", "name: Habit")}
+    )
+    made = write(folder)
+    snapshot_run.score(made, [BEFORE, leavers.DAY])
+    return made
+
+
+@pytest.fixture
+def folder(scored: Workspace) -> Iterator[Path]:
+    """Of the scored workspace; its files are put back."""
+    kept = {path: path.read_text() for path in (scored.folder / "mappings").rglob("*.yml")}
+    yield scored.folder
+    for path, text in kept.items():
+        path.write_text(text)
+
+
+def members(made: Workspace, key: str, entity: str, day: object = leavers.DAY) -> dict[str, tuple[int, str]]:
+    path = made.snapshot("health", entity, day)  # type: ignore[arg-type]
+    with duckdb.connect() as con:
+        found = con.execute(
+            f"SELECT {entity}_id, score, level FROM read_parquet(?) WHERE list_contains(audiences, ?)",
+            [str(path), key],
+        ).fetchall()
+    return {name: (score, level) for name, score, level in found}
+
+
+def told(found: audience_members.Membership) -> list[tuple[object, ...]]:
+    return [row for rows in found.rows() for row in rows]
+
+
+def refusal(made: Workspace, key: str, profile: str | None = None, entity: str | None = None) -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        audience_members.find(made, key, profile, entity, None)
+    return str(refused.value)
+
+
+def test_the_last_scored_day_is_told_with_names_addresses_scores_and_levels(scored: Workspace) -> None:
+    found = audience_members.find(scored, "lively", None, None, None)
+    there = members(scored, "lively", "user")
+    assert (found.day, found.count) == (leavers.DAY, len(there))
+    assert 10 < found.count < leavers.USERS
+    assert found.columns == ("user_id", "name", "email", "score", "level")
+    assert told(found) == [(key, None, f"{key}@x.com", *there[key]) for key in sorted(there)]
+
+
+def test_accounts_are_told_by_name(scored: Workspace) -> None:
+    found = audience_members.find(scored, "big", None, None, None)
+    there = members(scored, "big", "account")
+    assert found.columns == ("account_id", "name", "domain", "score", "level")
+    assert there
+    assert told(found) == [(key, key.upper(), None, *there[key]) for key in sorted(there)]
+
+
+def test_who_entered_and_who_left_since_the_day_before_is_counted(scored: Workspace) -> None:
+    found = audience_members.find(scored, "lively", None, None, None)
+    now, then = members(scored, "lively", "user"), members(scored, "lively", "user", BEFORE)
+    assert found.since == BEFORE
+    assert (found.entered, found.left) == (len(now.keys() - then), len(then.keys() - now))
+    assert found.entered
+    assert found.left
+
+
+def test_without_the_day_before_nobody_is_said_to_have_entered(scored: Workspace) -> None:
+    found = audience_members.find(scored, "lively", None, None, BEFORE)
+    assert found.count == len(members(scored, "lively", "user", BEFORE))
+    assert (found.since, found.entered, found.left) == (None, None, None)
+    assert found.uncompared == f"{BEFORE - timedelta(days=1)} was not scored"
+
+
+def test_a_key_that_several_have_is_asked_about(scored: Workspace) -> None:
+    assert refusal(scored, "most_engaged") == (
+        "`most_engaged` is an audience of users and of accounts of several profiles: say which, with --entity user or"
+        " account, and with --profile habit or health."
+    )
+    assert refusal(scored, "most_engaged", profile="health") == (
+        "`most_engaged` is an audience of users and one of accounts: say which, with --entity user or --entity account."
+    )
+    assert refusal(scored, "most_engaged", entity="user") == (
+        "`most_engaged` is an audience of several profiles: say which, with --profile habit or health."
+    )
+    found = audience_members.find(scored, "most_engaged", "habit", "account", None)
+    assert (found.profile, found.audience.entity) == ("habit", "account")
+
+
+def test_an_unknown_key_is_answered_with_the_nearest_one(scored: Workspace) -> None:
+    assert refusal(scored, "livly") == "There is no audience `livly`; did you mean `lively`?"
+    assert (
+        refusal(scored, "most_engagd") == "There is no audience `most_engagd`; did you mean `most_engaged`?"
+    )
+    assert "did you mean `health`?" in refusal(scored, "lively", profile="helth")
+
+
+def test_an_audience_of_something_else_says_of_what(scored: Workspace) -> None:
+    assert refusal(scored, "lively", entity="account") == (
+        "`lively` is an audience of users of `health`: leave out --entity and --profile, or name one of these."
+    )
+
+
+def test_a_workspace_that_was_not_scored_says_what_to_run(tmp_path: Path) -> None:
+    made = write(leavers.write(tmp_path))
+    assert refusal(made, "lively") == "`health` was not scored yet: run `heatsync score`, then ask again."
+
+
+def test_a_day_that_was_not_scored_says_what_to_run(scored: Workspace) -> None:
+    early = BEFORE - timedelta(days=9)
+    with pytest.raises(
+        ConfigurationError, match=f"the last one is of {leavers.DAY}. Run `heatsync score --date {early}`"
+    ):
+        audience_members.find(scored, "lively", None, None, early)
+
+
+def test_an_audience_that_is_newer_than_the_snapshot_is_not_an_empty_one(folder: Path) -> None:
+    made = write(folder, AUDIENCES + "fresh: {entity: user, profile: health, where: {trait: score, gt: 0}}\n")
+    said = refusal(made, "fresh")
+    assert said.startswith(f"{FILE}:11:1: `fresh` was not there yet when {leavers.DAY} was scored")
+    assert f"`heatsync score --date {leavers.DAY}`" in said
+
+
+def test_an_audience_that_was_changed_since_is_told_as_it_was_and_said_so(
+    folder: Path, scored: Workspace
+) -> None:
+    made = write(folder, AUDIENCES.replace("within: 1d", "within: 9d"))
+    found = audience_members.find(made, "lively", None, None, None)
+    assert found.count == len(members(scored, "lively", "user"))
+    assert [note.partition(" since ")[0] for note in found.notes] == ["`lively` was changed"]
+    renamed = write(folder, AUDIENCES.replace("name: Lively", "name: Very lively"))
+    assert audience_members.find(renamed, "lively", None, None, None).notes == ()
+
+
+def test_days_of_other_rules_are_not_compared(folder: Path) -> None:
+    made = write(folder, AUDIENCES.replace("gte: 3", "gte: 2"))
+    snapshot_run.score(made, [leavers.DAY + timedelta(days=1)])
+    found = audience_members.find(made, "big", None, None, None)
+    assert (found.since, found.entered) == (None, None)
+    assert found.uncompared == f"{leavers.DAY} was scored by other rules"
+    assert audience_members.find(made, "lively", None, None, None).since == leavers.DAY
+
+
+def test_names_with_quotes_and_other_alphabets_arrive_as_they_are(tmp_path: Path) -> None:
+    made = write(leavers.write(tmp_path))
+    names = ['A "1", Inc', "naïve; 🙂", "O'Brien\tLtd"]
+    rows = [f'a{number},"{name.replace(chr(34), chr(34) * 2)}",1' for number, name in enumerate(names)]
+    (tmp_path / "data" / "accounts.csv").write_text("\n".join(["account_id,name,nps", *rows, ""]))
+    snapshot_run.score(made, [leavers.DAY])
+    found = dict(row[:2] for row in told(audience_members.find(made, "all", "health", "account", None)))
+    assert [found[f"a{number}"] for number in range(3)] == names

@@ -1,0 +1,233 @@
+"""Ranges of days: the same as day by day, cheap when they stand, and like with like after a change of profile."""
+
+import random
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+from examples import TIMES
+
+from heatsync.snapshots import run as snapshot_run
+from heatsync.source.reader import Source
+from heatsync.workspace import config
+from heatsync.workspace.config import Workspace
+
+DAY = date(2026, 4, 5)
+"""A Sunday: learnt levels are estimated anew."""
+MANY = 40
+"""Days: more than a trend looks back."""
+PROFILE = """\
+version: 1
+name: P
+window: 7d
+events: [{event: Viewed, weight: 2, per_day: 4}, {event: Paid, weight: 9}]
+levels: {bands: {Low: 0, Medium: 25, High: 60}, hysteresis: true}
+"""
+OTHERS = {
+    "habit": "version: 1\nname: Habit\nmodel: engagement\nlevels: churn\nevents: [{event: Viewed}, {event: Paid}]\n"
+    "filter: {not: {event: Left, within: 5d}}\n",
+    "touch": "version: 1\nname: Touch\nmodel: kpi\nwindow: 40d\ntouchpoints:\n"
+    "  - {name: Views, event: Viewed, weight: 70}\n"
+    "  - {name: Rate, ratio: {of: {event: Paid}, to: {event: Viewed}}, weight: 30}\n",
+}
+AUDIENCES = """\
+version: 1
+fell: {entity: user, profile: p, where: {level_change: {from: High, within: 20d}}}
+busy: {entity: account, profile: p, where: {users: {event: Viewed, within: 36h}, gte: 2}}
+"""
+
+
+def write(folder: Path, profiles: dict[str, str], audiences: str = AUDIENCES) -> Workspace:
+    files = {f"mappings/profiles/{name}.yml": text for name, text in profiles.items()}
+    files |= {
+        "heatsync.yml": "version: 1\nsource: {events: {table: events.csv}}\n",
+        "mappings/audiences/own.yml": audiences,
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    if not (folder / "events.csv").exists():
+        (folder / "events.csv").write_text("\n".join(["user_id,account_id,event,timestamp", *_events(), ""]))
+    return config.load(folder)
+
+
+def _events() -> Iterator[str]:
+    """Thirty users of four accounts, between which some of them go; most do something every few days."""
+    chance = random.Random(5)
+    for number in range(30):
+        begin, often = chance.randint(0, 120), chance.uniform(0.1, 0.9)
+        for back in range(200 - begin, -1, -1):
+            if chance.random() > often or 60 < back < 60 + number:
+                continue
+            account = f"a{(number + (back < 30) * (number % 3 == 0)) % 4}" if chance.random() < 0.7 else ""
+            for name in chance.choices(
+                ["Viewed", "Viewed", "Paid", "Left"], [5, 5, 1, 0.2], k=chance.randint(1, 5)
+            ):
+                at = datetime.combine(DAY - timedelta(days=back), time(chance.randint(0, 23), 7), UTC)
+                yield f"u{number},{account},{name},{at.isoformat()}"
+
+
+def days(count: int, until: date = DAY) -> list[date]:
+    return [until - timedelta(days=back) for back in reversed(range(count))]
+
+
+def stored(made: Workspace) -> dict[str, bytes]:
+    folder = made.state / "snapshots"
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
+
+
+def times(made: Workspace) -> dict[str, int]:
+    folder = made.state / "snapshots" / "p"
+    return {path.stem: path.stat().st_mtime_ns for path in (folder / "user").glob("*.parquet")}
+
+
+def rows(made: Workspace, day: date = DAY) -> list[dict[str, Any]]:
+    return [
+        {key: value for key, value in row.items() if key != "contributions"}
+        for row in pq.read_table(snapshot_run.locate(made, "p", "user", day)).to_pylist()
+    ]
+
+
+@pytest.fixture(scope="module")
+def forty(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Forty days, scored at once; nobody writes there."""
+    made = write(tmp_path_factory.mktemp("forty"), {"p": PROFILE})
+    snapshot_run.score(made, days(MANY))
+    return made
+
+
+@pytest.fixture
+def copy(forty: Workspace, tmp_path: Path) -> Workspace:
+    shutil.copytree(forty.folder, tmp_path / "w", copy_function=shutil.copy2)
+    return config.load(tmp_path / "w")
+
+
+@pytest.mark.slow
+def test_forty_days_at_once_are_the_same_as_day_by_day(forty: Workspace, tmp_path: Path) -> None:
+    made = write(tmp_path, {"p": PROFILE})
+    # In an ordinary run only the last days are scored one by one, after the others at once.
+    first = 1 if TIMES > 1 else MANY - 6
+    for some in (days(MANY)[:first], *([day] for day in days(MANY)[first:])):
+        snapshot_run.score(made, some)
+    found = stored(forty)
+    assert len(found) == 2 * MANY
+    assert found == stored(made)
+    moved = [row for row in rows(forty) if "fell" in row["audiences"]]
+    assert moved
+    assert len({row["level"] for row in rows(forty)}) == 3
+
+
+def test_learnt_levels_filters_and_touchpoints_are_the_same_at_once_as_day_by_day(tmp_path: Path) -> None:
+    audiences = "version: 1\nloud: {entity: user, profile: habit, where: {event: Paid, within: 9d}}\n"
+    found = []
+    for name in ("at once", "day by day"):
+        (tmp_path / name).mkdir()
+        made = write(tmp_path / name, OTHERS, audiences)
+        for some in [days(3)] if name == "at once" else [[day] for day in days(3)]:
+            snapshot_run.score(made, some)
+        found.append(stored(made))
+    assert len(found[0]) == 12
+    assert found[0] == found[1]
+
+
+def test_a_second_run_over_a_range_changes_no_byte_and_reads_only_the_news(
+    copy: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, touched = stored(copy), times(copy)
+    asked: list[datetime | None] = []
+    original = Source.events
+
+    def events(self: Source, since: datetime | None, until: datetime) -> Any:
+        asked.append(since)
+        return original(self, since, until)
+
+    monkeypatch.setattr(Source, "events", events)
+    told: list[tuple[str, int, int]] = []
+    again = snapshot_run.score(copy, days(MANY), lambda *step: told.append(step))
+    assert stored(copy) == before
+    assert {(each.entity, each.date) for each in again.snapshots} == {
+        (entity, day) for entity in ("user", "account") for day in days(MANY)
+    }
+    assert [each.rows for each in again.snapshots if each.date == DAY and each.entity == "user"] == [30]
+    news = datetime.combine(DAY - timedelta(days=3), time())
+    assert asked
+    # Conditions in hours look at the events of their days themselves.
+    assert all(since is not None and since >= news - timedelta(days=2) for since in asked)
+    rewritten = {day for day, at in times(copy).items() if at != touched[day]}
+    assert rewritten == {str(day) for day in days(3)}
+    assert told[-1] == ("scoring p", MANY, MANY)
+    assert [done for doing, done, _ in told if doing == "scoring p"] == list(range(MANY + 1))
+
+
+def test_what_is_missing_or_came_late_in_a_range_is_computed(copy: Workspace, tmp_path: Path) -> None:
+    before, touched = stored(copy), times(copy)
+    gone = DAY - timedelta(days=12)
+    snapshot_run.locate(copy, "p", "account", gone).unlink()
+    snapshot_run.score(copy, days(15))
+    assert stored(copy) == before
+    assert {day for day, at in times(copy).items() if at != touched[day]} == {str(gone), *map(str, days(3))}
+    late = DAY - timedelta(days=8)
+    with (copy.folder / "events.csv").open("a") as file:
+        file.write(f"somebody new,,Paid,{late}T09:00:00+00:00\n")
+    snapshot_run.score(copy, days(15))
+    for day in days(15):
+        there = any(row["user_id"] == "somebody new" for row in rows(copy, day))
+        assert there == (day >= late), day
+
+
+def test_a_range_is_computed_again_when_what_it_is_judged_by_changed(copy: Workspace) -> None:
+    touched = times(copy)
+    named = AUDIENCES.replace("{entity: user,", "{name: Fallen, entity: user,")
+    changed = write(copy.folder, {"p": PROFILE}, named)
+    snapshot_run.score(changed, days(8))
+    assert {day for day, at in times(changed).items() if at != touched[day]} == set(map(str, days(8)))
+    assert any("Fallen" in row["segments"] for row in rows(changed, DAY - timedelta(days=6)))
+
+
+def test_after_a_change_of_profile_everything_is_compared_with_the_same_profile(
+    copy: Workspace, tmp_path: Path
+) -> None:
+    old = stored(copy)
+    changed = PROFILE.replace("weight: 2", "weight: 9").replace("weight: 9}]", "weight: 1}]")
+    made = write(copy.folder, {"p": changed})
+    snapshot_run.score(made, [DAY])
+    (tmp_path / "always").mkdir()
+    always = write(tmp_path / "always", {"p": changed})
+    snapshot_run.score(always, [DAY])
+    for entity in ("user", "account"):
+        path = f"p/{entity}/{DAY}.parquet"
+        assert stored(made)[path] == stored(always)[path] != old[path]
+    assert {name for name, data in stored(made).items() if data != old[name]} == {
+        f"p/{entity}/{DAY}.parquet" for entity in ("user", "account")
+    }
+
+
+def test_the_trend_after_a_change_of_profile_is_of_the_changed_one(copy: Workspace) -> None:
+    changed = PROFILE.replace("weight: 2", "weight: 9").replace("weight: 9}]", "weight: 1}]")
+    made = write(copy.folder, {"p": changed})
+    month = DAY - timedelta(days=30)
+    old = {row["user_id"]: row["score"] for row in rows(made, month)}
+    snapshot_run.score(made, [DAY])
+    changes = {row["user_id"]: (row["score"], row["score_change"]) for row in rows(made)}
+    snapshot_run.score(made, [month])
+    new = {row["user_id"]: row["score"] for row in rows(made, month)}
+    assert new != old
+    for user, (score, change) in changes.items():
+        assert change == (None if user not in new else score - new[user])
+
+
+def test_the_next_day_after_a_backfill_finds_its_moves(copy: Workspace) -> None:
+    with duckdb.connect() as con:
+        moves = con.execute(
+            "SELECT id, max(day) FROM read_parquet(?) GROUP BY id",
+            [str(copy.state / "history" / "p" / "user" / "*.moves.parquet")],
+        ).fetchall()
+    found = {row["user_id"]: row["level_changed_on"] for row in rows(copy)}
+    assert len(moves) > 5
+    for user, number in moves:
+        assert found[user] == date(1970, 1, 1) + timedelta(days=number)

@@ -1,0 +1,74 @@
+"""Accounts that go to Salesforce in files, as soon as they are more than two, and what is seen of them over there."""
+
+from collections import Counter
+from typing import Any
+
+import sqlalchemy as sa
+from stories import HEATSYNC, Stage, planned
+
+from heatsync.ledger import tables
+from heatsync.sandbox.salesforce.bulk import Job
+from heatsync.sync import deliver
+from heatsync.sync.context import House
+
+FILES = HEATSYNC.replace(
+    "requests_per_10s: 100000}\nguards", "requests_per_10s: 100000, bulk_above: 2}\nguards"
+)
+ACCOUNTS = (
+    "destination: salesforce\nobject: Account\nmatch: {Key__c: account_id}\nfields: {Plan__c: account.plan}\n"
+)
+UPSERT = ACCOUNTS.replace("fields: {", "mode: upsert\nfields: {Name: account.domain, ")
+FIELDS = {
+    "Key__c": {"type": "string", "length": 64, "externalId": True, "unique": True},
+    "Plan__c": {"type": "string", "length": 64},
+}
+
+
+def there(stage: Stage, number: int) -> None:
+    """Salesforce has these accounts."""
+    accounts = [{"Id": f"001{n:012}AAA", "Name": f"a{n}", "Key__c": f"a{n}"} for n in range(number)]
+    stage.sandbox.seed({"salesforce": {"Account": accounts}, "fields": {"salesforce": {"Account": FIELDS}}})
+
+
+def plans(number: int, of: str = "plan") -> dict[str, str | None]:
+    return {f"a{n}": f"{of} {n}" for n in range(number)}
+
+
+def seen(stage: Stage) -> dict[str, str | None]:
+    accounts = stage.sandbox.state()["salesforce"]["Account"]
+    return {each["Key__c"]: each.get("Plan__c") for each in accounts}
+
+
+def jobs(stage: Stage) -> list[Job]:
+    store: Any = stage.sandbox.sandbox._world.account("default")["salesforce"]
+    return list(store.jobs.values())
+
+
+def done(stage: Stage) -> list[Job]:
+    return [job for job in jobs(stage) if job.state == "JobComplete"]
+
+
+def notes(house: House) -> list[str | None]:
+    with house.ledger.reading() as connection:
+        return list(connection.scalars(sa.select(tables.batches.c.note).order_by(tables.batches.c.id)))
+
+
+def begun(stage: Stage, run: str = "r") -> str:
+    """A batch that is at work over there, and was not asked after yet."""
+    with stage.house() as house:
+        planned(house, "m", run)
+        (batch,) = house.ledger.due_batches(run)
+        assert deliver.deliver(house, batch).state == "later"
+        assert [job.state for job in jobs(stage)] == ["UploadComplete"]
+    return batch
+
+
+def names(stage: Stage) -> Counter[str]:
+    """How often each name is there."""
+    return Counter(each["Name"] for each in stage.sandbox.state()["salesforce"]["Account"])
+
+
+def due_now(house: House) -> None:
+    """What was to be waited for has passed."""
+    with house.ledger.writing() as connection:
+        connection.execute(tables.batches.update().values(lease_until=0.0, not_before=0.0))

@@ -1,0 +1,201 @@
+"""A small workspace for the whole story in one process: snapshots written by hand, the ledger real, the
+destinations those of a sandbox."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import file_workspaces as files
+import pyarrow as pa
+
+from heatsync.sandbox.server import Running
+from heatsync.sync import plan as planning
+from heatsync.sync import run as sync_run
+from heatsync.sync.compare.types import Scope
+from heatsync.sync.context import House
+from heatsync.sync.plan import Plan
+from heatsync.workspace import config
+
+DAY = files.DAY
+PLACES = ("HUBSPOT", "HUB2", "INTERCOM", "SEGMENT", "SALESFORCE")
+
+HEATSYNC = """\
+version: 1
+source:
+  events: {table: data/events.parquet}
+  users: {table: data/users.csv}
+  accounts: {table: data/accounts.csv}
+destinations:
+  hubspot: {token: "${HUBSPOT_TOKEN}", requests_per_10s: 100000}
+  intercom: {token: "${INTERCOM_TOKEN}", requests_per_10s: 100000}
+  segment: {write_key: "${SEGMENT_WRITE_KEY}", requests_per_10s: 100000}
+  salesforce: {domain: acme.my, consumer_key: "${SF_CONSUMER_KEY}", consumer_secret: "${SF_CONSUMER_SECRET}",
+    requests_per_10s: 100000}
+guards: {max_clear_share: 100, max_shrink_share: 100}
+"""
+
+CONTACTS = """\
+destination: hubspot
+object: contacts
+match: {email: email}
+fields: {role: user.role}
+"""
+USERS = """\
+destination: segment
+object: users
+fields: {role: user.role}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a sync ended: the exit code of the command, the run's name, and the answer of each mapping."""
+
+    code: int
+    run: str
+    mappings: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def only(self) -> Mapping[str, Any]:
+        """The answer of the only mapping."""
+        (found,) = self.mappings.values()
+        return found
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """The outcomes of the only mapping that there were any of."""
+        return {status: count for status, count in self.only["outcomes"].items() if count}
+
+
+@dataclass(slots=True)
+class Stage:
+    """A workspace in a folder, and the sandbox that its destinations lead to."""
+
+    folder: Path
+    sandbox: Running
+    heatsync: str = HEATSYNC
+    token: str = "default:t"
+    mappings: dict[str, str] = field(default_factory=dict)
+
+    def mapping(self, name: str, text: str) -> None:
+        self.mappings[f"mappings/{name}.yml"] = f"version: 1\nprofile: health\n{text}"
+
+    def users(self, roles: Mapping[str, str | None], **columns: Mapping[str, Any]) -> None:
+        """Who is there, with which role: u1 has the address u1@x.com. `columns` are of the snapshot, by user."""
+        of = self.opened()
+        emails = columns.pop("email", {})
+        rows = [
+            {"user_id": key} | {name: column[key] for name, column in columns.items() if key in column}
+            for key in roles
+        ]
+        files.snapshot(of, "user", rows)
+        table = {
+            "user_id": pa.array(list(roles), pa.string()),
+            "email": pa.array([emails.get(key, f"{key}@x.com") for key in roles], pa.string()),
+            "role": pa.array(list(roles.values()), pa.string()),
+        }
+        files.traits(of, "user", pa.table(table))
+
+    def accounts(self, plans: Mapping[str, str | None], **columns: Mapping[str, Any]) -> None:
+        """Which accounts are there, with which plan: a1 has the domain a1.com."""
+        of = self.opened()
+        rows = [
+            {"account_id": key} | {name: column[key] for name, column in columns.items() if key in column}
+            for key in plans
+        ]
+        files.snapshot(of, "account", rows)
+        table = {
+            "account_id": pa.array(list(plans), pa.string()),
+            "domain": pa.array([f"{key}.com" for key in plans], pa.string()),
+            "plan": pa.array(list(plans.values()), pa.string()),
+        }
+        files.traits(of, "account", pa.table(table))
+
+    def opened(self) -> config.Workspace:
+        return config.load(files.write(self.folder, self.mappings, self.heatsync))
+
+    def house(self, token: str | None = None) -> House:
+        names = (
+            "HUBSPOT_TOKEN",
+            "INTERCOM_TOKEN",
+            "SEGMENT_WRITE_KEY",
+            "SF_CONSUMER_KEY",
+            "SF_CONSUMER_SECRET",
+        )
+        environ = dict.fromkeys(names, token or self.token)
+        return House(
+            self.opened(), environ=environ | {f"HEATSYNC_{name}_URL": self.sandbox.url for name in PLACES}
+        )
+
+    def sync(
+        self,
+        *,
+        decide: Callable[[Plan], bool] = lambda plan: True,
+        scope: Scope | None = None,
+        token: str | None = None,
+    ) -> Ended:
+        """The whole story. `decide` is the person who is asked."""
+        with self.house(token) as house:
+            ending = sync_run.sync(house, house.chosen([]), DAY, scope or Scope(), decide)
+            answers = sync_run.answer(house, ending.run)
+            return Ended(
+                sync_run.exit_code(house, ending),
+                ending.run,
+                {answer["mapping"]: answer for answer in answers},
+            )
+
+    def contacts(self, *keys: str, **properties: str) -> None:
+        """HubSpot has these contacts, and the fields role and other."""
+        self.sandbox.seed(
+            {
+                "hubspot": {
+                    "contacts": [
+                        {"id": f"10{key[1:]}", "properties": {"email": f"{key}@x.com", **properties}}
+                        for key in keys
+                    ]
+                },
+                "fields": {
+                    "hubspot": {"contacts": {"role": {"type": "string"}, "other": {"type": "string"}}}
+                },
+            }
+        )
+
+    def roles(self, name: str = "role") -> dict[str, str | None]:
+        """What HubSpot's contacts hold: by our id."""
+        return {
+            contact["properties"]["email"].partition("@")[0]: contact["properties"].get(name)
+            for contact in self.sandbox.state()["hubspot"]["contacts"]
+        }
+
+    def calls(self) -> int:
+        """How many requests the sandbox answered since this was last asked."""
+        made = sum(destination["calls"] for destination in self.sandbox.stats().values())
+        self.sandbox.reset_stats()
+        return made
+
+
+def planned(house: House, name: str, run: str, release: bool = True) -> Plan:
+    """Plan one mapping, and let it go."""
+    plan = planning.plan(house, house.mappings[name], run, DAY, Scope(), sync_run.silent)
+    if release:
+        assert house.ledger.release(plan.run)
+    return plan
+
+
+def unattended(plan: Plan) -> bool:
+    """Nobody is there to be asked."""
+    return not plan.reasons
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def numbered(count: int) -> dict[str, str]:
+    """u1 with role1, u2 with role2, ..."""
+    return {f"u{number}": f"role{number}" for number in range(1, count + 1)}
+
+
+def keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return sorted(row["key"] for row in rows)

@@ -1,0 +1,463 @@
+"""The whole story while things go wrong: generated days, each synced until nothing is due, and what is then true.
+
+Time does not pass by itself: whoever waits moves the clock.
+"""
+
+import csv
+import io
+import json
+import random
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stories import DAY, HEATSYNC, PLACES, Stage
+
+from connectors.rate_limit import Slots, Wish
+from heatsync.sandbox import server
+from heatsync.sandbox.calls import Call, Reply, Route, Service
+from heatsync.sandbox.faults import Faults
+from heatsync.sandbox.server import Running
+from heatsync.sync import run as sync_run
+from heatsync.sync.compare.types import Scope
+from heatsync.sync.context import House
+
+Told = dict[tuple[str, str, str], dict[str, Any]]
+"""What a vendor said it had written, by (vendor, object, their id)."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A mapping, and where its values are seen: `field` of the records that `shown` lists by our key."""
+
+    name: str
+    text: str
+    vendor: str
+    object: str
+    entity: str
+    field: str
+
+    def seen(self, state: Mapping[str, Any]) -> dict[str, list[tuple[set[str], Any]]]:
+        """By our key: for each record what it may be known by over there, and its value."""
+        found: dict[str, list[tuple[set[str], Any]]] = {}
+        records = state[self.vendor][{"users": "users", "accounts": "groups"}.get(self.object, self.object)]
+        if self.vendor == "segment":
+            return {key: [({key}, traits.get(self.field))] for key, traits in records.items()}
+        for each in records:
+            values = each.get("properties") or {**each, **each.get("custom_attributes", {})}
+            id = str(each.get("id") or each.get("Id"))
+            known = [values.get(n) for n in ("email", "domain", "external_id", "company_id", "Key__c")]
+            key = next(str(value) for value in known if value).partition("@")[0].partition(".com")[0]
+            names = {id, *(str(value) for value in known if value)}
+            found.setdefault(key, []).append((names, values.get(self.field)))
+        return found
+
+
+CASES = [
+    Case(
+        "hs-contacts",
+        "destination: hubspot\nobject: contacts\nmatch: {email: email}\nmode: upsert\nfields: {role: {from: user.role, when_null: clear}}\n",
+        "hubspot",
+        "contacts",
+        "user",
+        "role",
+    ),
+    Case(
+        "hs-companies",
+        "destination: hubspot\nobject: companies\nmatch: {domain: account.domain}\nmode: upsert\n"
+        "fields: {plan: {from: account.plan, when_null: clear}}\n",
+        "hubspot",
+        "companies",
+        "account",
+        "plan",
+    ),
+    Case(
+        "ic-contacts",
+        "destination: intercom\nobject: contacts\nmatch: [{external_id: user_id}, {email: email}]\nmode: upsert\n"
+        "fields: {tier: {from: user.role, when_null: clear}}\n",
+        "intercom",
+        "contacts",
+        "user",
+        "tier",
+    ),
+    Case(
+        "ic-companies",
+        "destination: intercom\nobject: companies\nmatch: {company_id: account_id}\nmode: upsert\n"
+        "fields: {grade: {from: account.plan, when_null: clear}}\n",
+        "intercom",
+        "companies",
+        "account",
+        "grade",
+    ),
+    Case(
+        "sf-accounts",
+        "destination: salesforce\nobject: Account\nmatch: {Key__c: account_id}\nmode: upsert\n"
+        "fields: {Plan__c: {from: account.plan, when_null: clear}, Name: account.domain}\n",
+        "salesforce",
+        "Account",
+        "account",
+        "Plan__c",
+    ),
+    Case(
+        "sg-users",
+        "destination: segment\nobject: users\nfields: {role: {from: user.role, when_null: clear}}\n",
+        "segment",
+        "users",
+        "user",
+        "role",
+    ),
+    Case(
+        "sg-accounts",
+        "destination: segment\nobject: accounts\nfields: {plan: {from: account.plan, when_null: clear}}\n",
+        "segment",
+        "accounts",
+        "account",
+        "plan",
+    ),
+]
+FIELDS = {
+    "hubspot": {"contacts": {"role": {"type": "string"}}, "companies": {"plan": {"type": "string"}}},
+    "intercom": {"contacts": {"tier": {"type": "string"}}, "companies": {"grade": {"type": "string"}}},
+    "salesforce": {
+        "Account": {
+            "Key__c": {"type": "string", "length": 64, "externalId": True, "unique": True},
+            "Plan__c": {"type": "string", "length": 64},
+        }
+    },
+}
+
+
+FILES = HEATSYNC.replace(
+    "requests_per_10s: 100000}\nguards", "requests_per_10s: 100000, bulk_above: 1}\nguards"
+)
+"""Whoever changes with another goes to Salesforce in a file."""
+
+PRESENT: Mapping[str, Any] = {
+    "hubspot": {
+        "contacts": [
+            {"id": f"10{n}", "properties": {"email": f"u{n}@x.com", "role": "old"}} for n in (1, 4, 7)
+        ],
+        "companies": [{"id": f"20{n}", "properties": {"domain": f"a{n}.com", "plan": "old"}} for n in (1, 4)],
+    },
+    "intercom": {
+        "contacts": [
+            {
+                "id": f"c{n}",
+                "external_id": f"u{n}",
+                "email": f"u{n}@x.com",
+                "custom_attributes": {"tier": "old"},
+            }
+            for n in (1, 4, 7)
+        ],
+        "companies": [
+            {"id": f"d{n}", "company_id": f"a{n}", "custom_attributes": {"grade": "old"}} for n in (1, 4)
+        ],
+    },
+    "salesforce": {
+        "Account": [
+            {"Id": f"00100000000000{n}AAA", "Name": f"a{n}", "Key__c": f"a{n}", "Plan__c": "old"}
+            for n in (1, 4)
+        ]
+    },
+}
+"""Who is there before we come."""
+
+
+class Free:
+    """A book of quotas that nobody has to wait for: it is the answers that go wrong here."""
+
+    ahead = 0.0
+
+    def take(self, wish: Wish) -> Slots:
+        return Slots(0.0, 1, wish.gap)
+
+    def hold(self, name: str, seconds: float) -> None: ...
+
+    def held(self, _name: str) -> float:
+        return 0.0
+
+    def slow(self, name: str, gap: float) -> None: ...
+
+
+@dataclass
+class Weather:
+    """A clock that whoever waits moves on."""
+
+    passed: float = 0.0
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        real = time.time
+
+        class NoSleep:
+            sleep = staticmethod(lambda seconds: None)
+
+        def rest(house: House, seconds: float = 0.0) -> None:
+            self.passed += seconds
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(time, "time", lambda: real() + self.passed)
+            patch.setattr("tenacity.nap.time", NoSleep)
+            patch.setattr(House, "rest", rest)
+            yield
+
+
+@dataclass
+class Journal:
+    """Every write that a vendor said was done, to see that none is done once more."""
+
+    told: Told = field(default_factory=dict)
+    repeated: list[str] = field(default_factory=list)
+
+    def listen(self, sandbox: Any) -> None:
+        answer = sandbox.answer
+
+        def heard(service: Service, route: Route, call: Call) -> Reply:
+            reply: Reply = answer(service, route, call)
+            if "/jobs/ingest" in route.path:
+                self.file(route, call, reply)
+            # To tag somebody once more changes nothing, and saves asking who has the tag already.
+            elif call.method != "GET" and (
+                route.windows
+                and not route.path.endswith(("/search", "/batch/read"))
+                and "/tags" not in route.path
+            ):
+                self.note(service.name, route, call, reply)
+            return reply
+
+        sandbox.answer = heard
+
+    def note(self, vendor: str, route: Route, call: Call, reply: Reply) -> None:
+        lost = reply.fault in ("lost", "garbled")
+        if (not lost and not 200 <= reply.status < 300) or reply.fault == "html":
+            return
+        for record, values in _written(vendor, route, call, reply, lost):
+            if lost:
+                self.told.pop(record, None)
+                continue
+            known = self.told.setdefault(record, {})
+            if values and all(name in known and known[name] == value for name, value in values.items()):
+                self.repeated.append(f"{record} {values}")
+            known.update(values)
+
+    def file(self, route: Route, call: Call, reply: Reply) -> None:
+        """A file of Salesforce's: as long as nobody was told what became of it, its records hold one knows not what."""
+        if call.method == "PUT" and (reply.status == 201 or reply.cut):
+            for record, values in _rows(call.body.decode()):
+                known = self.told.pop(record, {})
+                if values and all(name in known and known[name] == value for name, value in values.items()):
+                    self.repeated.append(f"{record} {values}")
+        whole = reply.status == 200 and reply.fault in ("", "slow", "refused")
+        if route.path.rstrip("/").endswith("/successfulResults") and whole:
+            for record, values in _rows(reply.body):
+                self.told.setdefault(record, {}).update(values)
+
+
+def _rows(text: str) -> Iterator[tuple[tuple[str, str, str], dict[str, Any]]]:
+    """The records of a file: what it says of them."""
+    for row in csv.DictReader(io.StringIO(text, newline="")):
+        values = {
+            name: None if cell == "#N/A" else cell
+            for name, cell in row.items()
+            if cell and name not in ("Id", "sf__Id", "sf__Created")
+        }
+        yield ("salesforce", "Account", row.get("sf__Id") or row.get("Id") or row["Key__c"]), values
+
+
+def _written(
+    vendor: str, route: Route, call: Call, reply: Reply, lost: bool
+) -> Iterator[tuple[tuple[str, str, str], dict[str, Any]]]:
+    body = json.loads(call.body)
+    object = call.params.get("object", "")
+    if vendor == "hubspot":
+        inputs = {each.get("objectWriteTraceId"): each for each in body["inputs"]}
+        if lost:
+            yield from (((vendor, object, str(each.get("id"))), {}) for each in body["inputs"])
+            return
+        for result in reply.body["results"]:
+            yield (vendor, object, result["id"]), inputs[result["objectWriteTraceId"]]["properties"]
+    elif vendor == "intercom":
+        object = route.path.split("/")[1]
+        flat = {**body, **body.get("custom_attributes", {})}
+        flat.pop("custom_attributes", None)
+        yield (vendor, object, call.params.get("id", "") if lost else reply.body["id"]), flat
+    elif vendor == "salesforce":
+        for i, each in enumerate(body["records"]):
+            values = {n: v for n, v in each.items() if n not in ("attributes", "id")}
+            known = each.get("id") or each.get("Key__c")
+            if lost:
+                yield (vendor, "Account", str(known)), {}
+            elif reply.body[i]["success"]:
+                yield (vendor, "Account", reply.body[i]["id"]), values
+    else:
+        for each in body["batch"]:
+            id = each.get("groupId") or each["userId"]
+            yield (vendor, each["type"], id), dict(each["traits"])
+
+
+@dataclass
+class Storm(Stage):
+    """A stage under faults, with a clock of its own."""
+
+    weather: Weather = field(default_factory=Weather)
+    journal: Journal = field(default_factory=Journal)
+
+    def house(self, token: str | None = None) -> House:
+        environ = dict.fromkeys(
+            ("HUBSPOT_TOKEN", "INTERCOM_TOKEN", "SEGMENT_WRITE_KEY", "SF_CONSUMER_KEY", "SF_CONSUMER_SECRET"),
+            "t",
+        )
+        urls = {f"HEATSYNC_{name}_URL": self.sandbox.url for name in PLACES}
+        return House(self.opened(), book=Free(), environ=environ | urls)
+
+    def until_nothing_is_due(self, most: int = 80) -> int:
+        """Sync, resume and wait until a sync has nothing to say to anybody; answers how many it took."""
+        for turn in range(most):
+            self.calls()
+            with self.house() as house:
+                for name in house.mappings:
+                    house.ledger.resume(name)
+                ending = sync_run.sync(house, house.chosen([]), DAY, Scope(), lambda plan: True)
+                for told in ending.told:
+                    assert "in a way it should not" not in str(told.error), told.error
+                quiet = all(told.error is None for told in ending.told)
+            if quiet and self.calls() == 0:
+                return turn
+            # Sometimes somebody is impatient, and sometimes comes back after more than the hour that is asked for.
+            self.weather.passed += (5, 600, 5, 4000)[turn % 4]
+        raise AssertionError(f"after {most} syncs there is still something due")
+
+
+@contextmanager
+def storm(folder: Path, faults: Faults, cases: list[Case], heatsync: str = HEATSYNC) -> Iterator[Storm]:
+    """A stage with these mappings, an empty sandbox, and these faults."""
+    with server.running(quotas=False, faults=faults, clock=lambda: time.time()) as running:
+        running.seed({**PRESENT, "fields": FIELDS})
+        stage = Storm(folder, running, heatsync)
+        stage.journal.listen(running.sandbox)
+        for case in cases:
+            stage.mapping(case.name, case.text)
+        with stage.weather.hanging():
+            yield stage
+
+
+def weathered(
+    folder: Path,
+    faults: Faults,
+    cases: list[Case],
+    seed: int,
+    days: int = 3,
+    people: int = 12,
+    heatsync: str = HEATSYNC,
+) -> None:
+    """Generated days through a storm, and what is promised after each of them."""
+    chance = random.Random(seed)
+    with storm(folder, faults, cases, heatsync) as stage:
+        roles: dict[str, str | None] = {}
+        plans: dict[str, str | None] = {}
+        for day in range(days):
+            roles |= {
+                f"u{n}": f"role {chance.randrange(9)}" if chance.random() < 0.9 else None
+                for n in range(people)
+                if chance.random() < 0.6
+            }
+            plans |= {
+                f"a{n}": f"plan {chance.randrange(9)}" for n in range(people // 2) if chance.random() < 0.6
+            }
+            if not roles or not plans:
+                continue
+            stage.users(roles)
+            stage.accounts(plans, member=dict.fromkeys(plans, "u1"))
+            stage.until_nothing_is_due()
+            holds(
+                stage,
+                stage.sandbox,
+                faults,
+                cases,
+                {"user": roles, "account": plans},
+                f"seed {seed}, day {day}",
+            )
+
+
+TAGGED = {
+    "contacts": Case(
+        "ic-tags",
+        "destination: intercom\nobject: contacts\nmatch: {external_id: user_id}\ntags: audiences\n"
+        "fields: {tier: {from: user.role, when_null: clear}}\n",
+        "intercom",
+        "contacts",
+        "user",
+        "tier",
+    ),
+    "companies": Case(
+        "ic-company-tags",
+        "destination: intercom\nobject: companies\nmatch: {company_id: account_id}\ntags: audiences\n"
+        "fields: {grade: {from: account.plan, when_null: clear}}\n",
+        "intercom",
+        "companies",
+        "account",
+        "grade",
+    ),
+}
+SHIPPED = {"new": "New", "red_hot": "Red Hot", "ice_cold": "Ice Cold"}
+
+
+def tagged(folder: Path, faults: Faults, object: str, seed: int, days: int, people: int) -> None:
+    """Generated days on which people enter and leave audiences, and who has which tag after each of them."""
+    chance = random.Random(seed)
+    case = TAGGED[object]
+    letter, key = {"contacts": ("u", "external_id"), "companies": ("a", "company_id")}[object]
+    with storm(folder, faults, [case]) as stage:
+        present = [{"id": f"x{n}", key: f"{letter}{n}", "tags": ["New"] * (n % 2)} for n in range(people)]
+        stage.sandbox.seed({"intercom": {object: present}, "fields": FIELDS})
+        values: dict[str, str | None] = {}
+        members: dict[str, list[str]] = {}
+        for day in range(days):
+            for n in range(people):
+                values[f"{letter}{n}"] = f"role {chance.randrange(3)}" if chance.random() < 0.9 else None
+                members[f"{letter}{n}"] = [each for each in SHIPPED if chance.random() < 0.3]
+            (stage.users if object == "contacts" else stage.accounts)(values, audiences=members)
+            stage.until_nothing_is_due()
+            for each in stage.sandbox.state()["intercom"][object]:
+                if faults.refuses("intercom", object, each["id"]):
+                    continue
+                told = f"seed {seed}, day {day}: {each}, and should be in {members[each[key]]}"
+                assert set(each.get("tags", ())) == {SHIPPED[name] for name in members[each[key]]}, told
+                assert each["custom_attributes"].get(case.field) == values[each[key]], told
+        assert not stage.journal.repeated, stage.journal.repeated[:5]
+
+
+def holds(
+    stage: Storm, sandbox: Running, faults: Faults, cases: list[Case], desired: dict[str, Any], where: str
+) -> None:
+    """What is there is what is desired, nobody is there twice, who is refused is listed, nothing was done twice."""
+    state = sandbox.state()
+    with stage.house() as house:
+        # The newest word on somebody counts.
+        listed = {(row.mapping, row.entity): row for row in reversed(house.ledger.failures())}
+    for case in cases:
+        seen = case.seen(state)
+        others = {key: records for key, records in seen.items() if key not in desired[case.entity]}
+        assert all([value for _, value in records] == ["old"] for records in others.values()), where
+        for key, value in desired[case.entity].items():
+            records = seen.get(key, [])
+            told = f"{where}: {case.name} {key} is {records} and should be {value!r}"
+            assert len(records) <= 1, told
+            if value is None and not records:
+                continue
+            names = {key, f"{key}@x.com", f"{key}.com"} | (records[0][0] if records else set())
+            refuses = any(faults.refuses(case.vendor, case.object, name) for name in names)
+            if records and records[0][1] == value:
+                # Whom no search showed is emptied unseen, and may be refused although there was nothing.
+                assert (case.name, key) not in listed or (value is None and refuses), (
+                    f"{told}, but is listed: {listed.get((case.name, key))}"
+                )
+                continue
+            assert refuses, told
+            row = listed[case.name, key]
+            assert (row.status, "The sandbox refuses" in row.answer) == ("rejected", True), f"{told}: {row}"
+    assert not stage.journal.repeated, f"{where}: {stage.journal.repeated[:5]}"

@@ -1,0 +1,255 @@
+"""What is at work over there: killed at every point, overtaken by a newer run, heard out, and never done twice."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from examples import TIMES
+from filing import ACCOUNTS, FILES, UPSERT, begun, done, due_now, jobs, plans, seen, there
+from stories import Killed, Stage, planned
+
+from connectors.errors import ConfigurationError, Unavailable
+from connectors.salesforce import bulk_jobs as bulk
+from connectors.salesforce.session import Session
+from heatsync.ledger import Ledger
+from heatsync.sandbox.server import Running
+from heatsync.sync import deliver as delivery
+from heatsync.sync import plan
+from heatsync.sync import run as sync_run
+from heatsync.sync.context import House
+from heatsync.sync.mapping.model import Mapping
+
+
+@pytest.fixture
+def stage(tmp_path: Path, sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    monkeypatch.setattr(bulk, "FIRST_LOOK", 0.02)
+    stage = Stage(tmp_path / "w", sandbox, FILES)
+    stage.mapping("m", ACCOUNTS)
+    return stage
+
+
+def test_many_go_in_one_file_and_few_by_call(stage: Stage) -> None:
+    there(stage, 9)
+    stage.accounts(plans(9))
+    assert stage.sync().outcomes == {"delivered": 9}
+    assert seen(stage) == plans(9)
+    assert len(done(stage)) == 1
+    stage.accounts(plans(9) | {"a1": "else", "a2": "else"})
+    stage.calls()
+    assert stage.sync().outcomes == {"delivered": 2}
+    assert (len(jobs(stage)), stage.calls()) == (1, 2)
+    stage.sync()
+    assert stage.calls() == 0
+
+
+def test_a_run_of_several_files_is_cut_evenly_and_foretold(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "RECORDS", 12)
+    there(stage, 20)
+    stage.accounts(plans(20))
+    with stage.house() as house:
+        assert planned(house, "m", "r").calls == 2 * bulk.CALLS
+        assert len(house.ledger.due_batches("r")) == 2
+        assert sync_run.deliver_run(house, "r", house.mappings["m"]) is None
+    assert [len(job.done) for job in done(stage)] == [10, 10]
+    assert seen(stage) == plans(20)
+
+
+class Death:
+    """The process is killed before the n-th thing that it does with the ledger or with Salesforce: after the one before."""
+
+    def __init__(self, at: int) -> None:
+        self.at, self.count, self.dead = at, 0, False
+
+    def step(self) -> None:
+        if self.dead:
+            raise Killed
+        self.count += 1
+        if self.count == self.at:
+            self.dead = True
+            raise Killed
+
+    @contextmanager
+    def stalking(self) -> Iterator[None]:
+        call, note, settle, conclude = Session.call, Ledger.note, Ledger.settle, Ledger.conclude
+
+        def stalked(real: Any) -> Any:
+            def doing(of: Any, *arguments: Any, **more: Any) -> Any:
+                self.step()
+                return real(of, *arguments, **more)
+
+            return doing
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Session, "call", stalked(call))
+            patch.setattr(Ledger, "note", stalked(note))
+            patch.setattr(Ledger, "settle", stalked(settle))
+            patch.setattr(Ledger, "conclude", stalked(conclude))
+            # Who is dead gives nothing back.
+            patch.setattr(Ledger, "give_back", self._unless_dead(Ledger.give_back))
+            yield
+
+    def _unless_dead(self, real: Any) -> Any:
+        def doing(of: Any, *arguments: Any, **more: Any) -> Any:
+            return None if self.dead else real(of, *arguments, **more)
+
+        return doing
+
+
+def deliver_all(house: House) -> None:
+    while True:
+        for batch in house.ledger.due_batches("r"):
+            delivery.deliver(house, batch)
+        when = house.ledger.next_due("r", "m")
+        if when is None:
+            return
+        house.rest(0.005)
+
+
+@pytest.mark.parametrize("text", [ACCOUNTS, UPSERT], ids=["update", "upsert"])
+@pytest.mark.parametrize("newer", [False, True], ids=["resumed", "overtaken"])
+def test_whoever_is_killed_anywhere_leaves_a_file_that_is_heard_of_and_done_once(
+    text: str, newer: bool, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # How long a query may not show what was just made is tested elsewhere.
+    monkeypatch.setattr(Mapping, "lag", 0.0)
+    stage.mapping("m", text)
+    for at in range(1, 100, 3 if newer and TIMES == 1 else 1):
+        there(stage, 0 if text is UPSERT else 5)
+        (stage.folder / ".heatsync" / "ledger.db").unlink(missing_ok=True)
+        stage.accounts(plans(5))
+        with stage.house() as house:
+            planned(house, "m", "r")
+            death = Death(at)
+            with death.stalking(), suppress(Killed):
+                deliver_all(house)
+            due_now(house)
+            if not newer:
+                deliver_all(house)
+                assert len(done(stage)) == 1, f"killed at {at}"
+                assert house.ledger.outcome_counts("r", "m")["delivered"] == 5
+        if newer:
+            stage.accounts(plans(5, "newer"))
+            assert stage.sync().code == 0
+        assert seen(stage) == plans(5, "newer" if newer else "plan"), f"killed at {at}"
+        if not death.dead:
+            break
+    else:
+        raise AssertionError("it never ends")
+    assert at > 10
+
+
+def test_a_newer_run_waits_for_what_is_at_work_and_sends_what_differs_then(stage: Stage) -> None:
+    there(stage, 4)
+    stage.accounts(plans(4))
+    begun(stage)
+    stage.accounts(plans(4) | {"a0": "newer", "a1": "newer", "a2": "newer"})
+    ended = stage.sync()
+    assert (ended.outcomes, ended.only["planned"]["unchanged"]) == ({"delivered": 3}, 1)
+    assert seen(stage) == plans(4) | {"a0": "newer", "a1": "newer", "a2": "newer"}
+    assert [len(job.done) for job in done(stage)] == [4, 3]
+
+
+def test_what_a_run_that_gave_up_had_at_work_is_heard_out_by_the_next(stage: Stage) -> None:
+    there(stage, 4)
+    stage.accounts(plans(4))
+    begun(stage)
+    with stage.house() as house:
+        house.ledger.finish_run("r", "m", "it took too long")
+    stage.calls()
+    assert stage.sync().only["planned"]["unchanged"] == 4
+    assert len(jobs(stage)) == 1
+    assert stage.calls() == 4, "a login, two looks and a list"
+    with stage.house() as house:
+        assert house.ledger.outcome_counts("r", "m")["delivered"] == 4
+
+
+def test_what_is_at_work_for_too_long_is_not_overtaken(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    there(stage, 4)
+    stage.accounts(plans(4))
+    begun(stage)
+    stage.accounts(plans(4, "newer"))
+    monkeypatch.setattr("heatsync.sandbox.salesforce.bulk.LOOKS", 10_000)
+    monkeypatch.setattr(plan, "PATIENCE", 0.3)
+    ended = stage.sync()
+    assert (ended.code, ended.only["state"]) == (3, "failed")
+    assert "an older run is still being delivered" in ended.only["cause"]
+    monkeypatch.undo()
+    monkeypatch.setattr(bulk, "FIRST_LOOK", 0.02)
+    assert stage.sync().code == 0
+    assert seen(stage) == plans(4, "newer")
+
+
+def test_a_file_that_gets_on_is_no_standstill(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    there(stage, 4)
+    stage.accounts(plans(4))
+    passed = [0.0]
+
+    class Clock:
+        """Five minutes between two looks."""
+
+        @staticmethod
+        def monotonic() -> float:
+            return passed[0]
+
+        @staticmethod
+        def time() -> float:
+            import time
+
+            return time.time()
+
+    real = delivery.deliver
+
+    def deliver(house: House, batch: str) -> delivery.Delivery:
+        passed[0] += 600.0
+        return real(house, batch)
+
+    look = bulk.Jobs._look
+
+    def getting_on(self: bulk.Jobs, job: bulk.Job) -> Any:
+        if job.done < 3:
+            return {"id": job.id, "state": "InProgress", "numberRecordsProcessed": job.done + 1}
+        return look(self, job)
+
+    monkeypatch.setattr(sync_run, "time", Clock)
+    monkeypatch.setattr(delivery, "deliver", deliver)
+    monkeypatch.setattr(bulk.Jobs, "_look", getting_on)
+    monkeypatch.setattr("heatsync.sandbox.salesforce.bulk.LOOKS", 1)
+    with stage.house() as house:
+        planned(house, "m", "r")
+        assert sync_run.deliver_run(house, "r", house.mappings["m"]) is None
+    assert passed[0] > 2 * sync_run.STANDSTILL
+
+
+def test_a_file_whose_every_upload_is_lost_is_not_tried_for_ever(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there(stage, 4)
+    stage.accounts(plans(4))
+    real = Session.call
+
+    def call(self: Session, ask: Any, safe: bool = True) -> Any:
+        if getattr(ask, "args", ("",))[0] == "PUT":
+            raise Unavailable("Salesforce cannot be reached")
+        return real(self, ask, safe)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "call", call)
+        assert stage.sync().code == 3
+    assert [job.state for job in jobs(stage)] == ["Open"]
+    with stage.house() as house:
+        due_now(house)
+    assert stage.sync().outcomes == {"delivered": 4}
+    assert sorted(job.state for job in jobs(stage)) == ["Aborted", "JobComplete"]
+
+
+@pytest.mark.parametrize("number", ["many", "0", "-1"])
+def test_a_threshold_is_a_whole_number(number: str, stage: Stage) -> None:
+    stage.heatsync = FILES.replace("bulk_above: 2", f"bulk_above: {number}")
+    with pytest.raises(
+        ConfigurationError, match=f"expected a whole number from 1, such as 100, found `{number}`"
+    ):
+        stage.opened()

@@ -1,0 +1,317 @@
+"""Files beside whatever else there is: other mappings, mappings that went away, people who pause, and late news."""
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from filing import (
+    ACCOUNTS,
+    FIELDS,
+    FILES,
+    UPSERT,
+    begun,
+    done,
+    due_now,
+    jobs,
+    names,
+    plans,
+    seen,
+    there,
+)
+from stories import Killed, Stage, planned
+
+import heatsync.sandbox.salesforce.bulk
+from connectors.errors import ConfigurationError, Unavailable
+from connectors.salesforce import bulk_jobs
+from connectors.salesforce import destination as salesforce
+from connectors.salesforce.destination import Salesforce
+from connectors.salesforce.session import Session
+from heatsync.ledger import Ledger
+from heatsync.sandbox.server import Running
+from heatsync.sync import deliver as delivery
+from heatsync.sync import run as sync_run
+from heatsync.sync.context import House
+from heatsync.sync.mapping.model import Mapping
+
+BY_NAME = ACCOUNTS.replace("match: {Key__c: account_id}", "mode: upsert\nmatch: {Name: account.domain}")
+"""Nothing but a look-up keeps these single."""
+BY_CALL = FILES.replace("bulk_above: 2", "bulk_above: 1000")
+
+
+@pytest.fixture
+def stage(tmp_path: Any, sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    monkeypatch.setattr(bulk_jobs, "FIRST_LOOK", 0.02)
+    monkeypatch.setattr(delivery, "WAIT", 0.02)
+    # How long a query may not show what was just made is tested elsewhere.
+    monkeypatch.setattr(Mapping, "lag", 0.0)
+    return Stage(tmp_path / "w", sandbox, FILES)
+
+
+def nobody(stage: Stage) -> None:
+    fields = FIELDS | {"Other__c": FIELDS["Plan__c"]}
+    stage.sandbox.seed({"salesforce": {"Account": []}, "fields": {"salesforce": {"Account": fields}}})
+
+
+def deliver(house: House, run: str, *mappings: str) -> None:
+    for name in mappings:
+        assert sync_run.deliver_run(house, run, house.mappings[name]) is None
+
+
+@pytest.mark.parametrize("text", [FILES, BY_CALL], ids=["files", "calls"])
+def test_who_was_made_before_a_crash_is_updated_in_a_file_and_not_made_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    stage.heatsync = text
+    nobody(stage)
+    stage.mapping("m", BY_NAME)
+    stage.accounts(plans(5))
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with stage.house() as house:
+        planned(house, "m", "r")
+        (batch,) = house.ledger.due_batches("r")
+        with monkeypatch.context() as patch, suppress(Killed):
+            for name in ("settle", "conclude", "give_back"):
+                patch.setattr(Ledger, name, killed)
+            delivery.deliver(house, batch)
+        due_now(house)
+        assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(5)), 1)
+        deliver(house, "r", "m")
+        assert house.ledger.outcome_counts("r", "m")["delivered"] == 5
+    assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(5)), 1)
+
+
+def test_two_mappings_that_may_create_make_everybody_once(stage: Stage) -> None:
+    nobody(stage)
+    stage.mapping("m", BY_NAME)
+    stage.mapping("n", BY_NAME.replace("Plan__c", "Other__c"))
+    stage.accounts(plans(5))
+    with stage.house() as house:
+        for name in "mn":
+            planned(house, name, "r")
+        deliver(house, "r", "m", "n")
+    assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(5)), 1)
+
+
+@pytest.mark.parametrize("text", [FILES, BY_CALL], ids=["files", "calls"])
+def test_nobody_is_made_beside_a_file_that_may_be_making_them(stage: Stage, text: str) -> None:
+    stage.heatsync = text
+    nobody(stage)
+    stage.mapping("m", UPSERT)
+    stage.mapping("n", BY_NAME.replace("Plan__c", "Other__c"))
+    stage.accounts(plans(5))
+    with stage.house() as house:
+        for name in "mn":
+            planned(house, name, "r")
+        for name in "mn":
+            for batch in house.ledger.due_batches("r", name):
+                delivery.deliver(house, batch)
+        deliver(house, "r", "m", "n")
+        assert house.ledger.outcome_counts("r", "n")["delivered"] == 5
+    assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(5)), 1)
+
+
+def test_who_makes_nobody_beside_a_file_is_told_whose_it_is(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody(stage)
+    stage.mapping("m", UPSERT)
+    stage.mapping("n", BY_NAME.replace("Plan__c", "Other__c"))
+    stage.accounts(plans(5))
+    begun(stage)
+    with stage.house() as house:
+        house.ledger.pause("m", sync_run.BY_HAND, None)
+        planned(house, "n", "s")
+        with monkeypatch.context() as patch:
+            patch.setattr(sync_run, "STANDSTILL", 0.3)
+            error = sync_run.deliver_run(house, "s", house.mappings["n"])
+        assert error is not None
+        assert "waits for m, which has Account in the making. Resume m if it is paused" in error.told
+        house.ledger.resume("m")
+        due_now(house)
+        deliver(house, "r", "m")
+    assert stage.sync().code == 0
+    assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(5)), 1)
+
+
+def test_a_file_of_a_mapping_that_was_renamed_writes_nothing_over_newer_values(stage: Stage) -> None:
+    there(stage, 4)
+    stage.mapping("m", ACCOUNTS)
+    stage.accounts(plans(4))
+    begun(stage)
+    gone(stage)
+    stage.mapping("accounts", ACCOUNTS)
+    stage.heatsync = BY_CALL
+    stage.accounts(plans(4, "newer"))
+    assert stage.sync().code == 0
+    assert len(done(stage)) == 1
+    assert seen(stage) == plans(4, "newer")
+
+
+def gone(stage: Stage) -> str:
+    (stage.folder / "mappings/m.yml").unlink()
+    return stage.mappings.pop("mappings/m.yml")
+
+
+def test_a_file_whose_mapping_was_away_for_a_moment_is_heard_out_all_the_same(stage: Stage) -> None:
+    there(stage, 4)
+    stage.mapping("m", ACCOUNTS)
+    stage.accounts(plans(4))
+    batch = begun(stage)
+    text = gone(stage)
+    with stage.house() as house:
+        due_now(house)
+        assert delivery.deliver(house, batch).state == "stopped"
+        due_now(house)
+    stage.mappings["mappings/m.yml"] = text
+    stage.heatsync = BY_CALL
+    stage.accounts(plans(4, "newer"))
+    assert stage.sync().code == 0
+    assert len(done(stage)) == 1
+    assert seen(stage) == plans(4, "newer")
+
+
+def test_a_file_is_asked_after_before_anything_that_may_fail(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there(stage, 0)
+    stage.mapping("m", UPSERT)
+    stage.accounts(plans(4))
+    batch = begun(stage)
+
+    def refused(*_: object, **__: object) -> None:
+        raise ConfigurationError("Salesforce knows no such object")
+
+    monkeypatch.setattr(Salesforce, "_describe", refused)
+    with stage.house() as house:
+        due_now(house)
+        while (heard := delivery.deliver(house, batch)).state == "later":
+            due_now(house)
+        assert (heard.state, heard.error) == ("done", None)
+        assert house.ledger.outcome_counts("r", "m")["delivered"] == 4
+
+
+def test_a_value_that_no_field_can_hold_is_refused_by_itself(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there(stage, 5)
+    stage.mapping("m", ACCOUNTS)
+    stage.accounts(plans(5) | {"a3": "x" * 140_000})
+    ended = stage.sync()
+    assert (ended.code, ended.outcomes) == (1, {"delivered": 4, "rejected": 1})
+    stage.accounts(plans(5))
+    assert stage.sync().outcomes == {"delivered": 1}
+
+
+def test_who_is_refused_in_what_an_older_run_had_at_work_is_told_by_the_next(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posted: list[str] = []
+    monkeypatch.setattr("heatsync.operations.alerts.post", lambda _webhook, text: posted.append(text))
+    there(stage, 5)
+    stage.mapping("m", ACCOUNTS)
+    stage.heatsync += "alerts: {webhook: http://127.0.0.1:9/nobody}\n"
+    stage.accounts(plans(5) | {"a3": "x" * 100})
+    begun(stage)
+    with stage.house() as house:
+        house.ledger.finish_run("r", "m", "for 900 s no batch was done; the rest stays due.")
+    ended = stage.sync()
+    assert (ended.code, ended.only["lost_earlier"]) == (1, 1)
+    assert "m: done, 1 not delivered" in posted[0]
+    assert stage.sync().code == 0
+    assert len(posted) == 1
+
+
+def test_a_pause_holds_what_goes_by_call_after_a_few_of_them(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(salesforce, "AT_ONCE", 2)
+    nobody(stage)
+    stage.mapping("m", BY_NAME)
+    stage.accounts(plans(1000))
+    real, writes = Session.call, 0
+    with stage.house() as house:
+        planned(house, "m", "r")
+
+        def call(self: Session, ask: Any, safe: bool = True) -> Any:
+            nonlocal writes
+            if not safe:
+                writes += 1
+                if writes == 1:
+                    house.ledger.pause("m", sync_run.BY_HAND, None)
+            return real(self, ask, safe)
+
+        monkeypatch.setattr(Session, "call", call)
+        deliver(house, "r", "m")
+        assert writes == 2
+        house.ledger.resume("m")
+        due_now(house)
+        stage.calls()
+        deliver(house, "r", "m")
+        assert writes == 5
+        assert stage.calls() == 3, "nobody is looked up for what was put off"
+    assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(1000)), 1)
+
+
+def test_what_was_not_begun_is_not_begun_when_its_run_is_over(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there(stage, 4)
+    stage.mapping("m", ACCOUNTS)
+    stage.accounts(plans(4))
+
+    def close(*_: object) -> None:
+        raise Unavailable("Salesforce cannot be reached")
+
+    with stage.house() as house:
+        planned(house, "m", "r")
+        (batch,) = house.ledger.due_batches("r")
+        with monkeypatch.context() as patch:
+            patch.setattr(bulk_jobs.Jobs, "_close", close)
+            delivery.deliver(house, batch)
+        assert [job.state for job in jobs(stage)] == ["Open"]
+        house.ledger.finish_run("r", "m", "Salesforce cannot be reached")
+        due_now(house)
+    stage.accounts(plans(4, "newer"))
+    assert stage.sync().code == 0
+    assert [job.state for job in jobs(stage)] == ["Aborted", "JobComplete"]
+    assert seen(stage) == plans(4, "newer")
+
+
+@pytest.fixture
+def aborted(stage: Stage) -> Stage:
+    """Somebody aborted the job in Salesforce before it wrote anything."""
+    there(stage, 4)
+    stage.mapping("m", ACCOUNTS)
+    stage.accounts(plans(4))
+    begun(stage)
+    store: Any = stage.sandbox.sandbox._world.account("default")["salesforce"]
+    (job,) = store.jobs.values()
+    del store.underway[job.id]
+    job.state = "Aborted"
+    return stage
+
+
+def test_who_aborted_a_job_over_there_is_asked_before_anything_more_is_sent(aborted: Stage) -> None:
+    with aborted.house() as house:
+        due_now(house)
+        error = sync_run.deliver_run(house, "r", house.mappings["m"])
+        assert error is not None
+        assert "Somebody aborted bulk job" in error.told
+        assert set(seen(aborted).values()) == {None}
+        house.ledger.resume("m")
+    assert aborted.sync().outcomes == {"delivered": 4}
+    assert seen(aborted) == plans(4)
+
+
+def test_who_waits_is_told_what_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    there(stage, 4)
+    stage.mapping("m", ACCOUNTS)
+    stage.accounts(plans(4))
+    monkeypatch.setattr(heatsync.sandbox.salesforce.bulk, "LOOKS", 10_000)
+    monkeypatch.setattr(sync_run, "STANDSTILL", 0.3)
+    monkeypatch.setattr("heatsync.sync.plan.PATIENCE", 0.3)
+    for _ in range(2):
+        assert "Salesforce is at work on job 750" in stage.sync().only["cause"]

@@ -1,0 +1,513 @@
+"""The mappings held against the fields over there: every complaint at its place, with what mends it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import file_workspaces as files
+import pyarrow as pa
+import pytest
+from stories import DAY, Stage, numbered
+
+from connectors.errors import Unauthorized
+from heatsync.sandbox.server import Running
+from heatsync.sync.live_check import Inspected, inspect
+from heatsync.sync.mapping.files import check
+
+HUBSPOT = """\
+destination: hubspot
+object: contacts
+match: {email: email}
+fields:
+"""
+READABLE = {
+    "hubspot": HUBSPOT + "  mine: user.role\n",
+    "intercom": "destination: intercom\nobject: contacts\nmatch: {external_id: user_id}\nfields: {mine: user.role}\n",
+    "salesforce": "destination: salesforce\nobject: Contact\nmatch: {Uid__c: user_id}\nfields: {Mine__c: user.role}\n",
+}
+KEY = {"Uid__c": {"type": "string", "length": 64, "externalId": True, "unique": True}}
+PLACES = {
+    "hubspot": ("contacts", "mine"),
+    "intercom": ("contacts", "mine"),
+    "salesforce": ("Contact", "Mine__c"),
+}
+
+
+@pytest.fixture
+def stage(tmp_path: Path, sandbox: Running) -> Stage:
+    return Stage(tmp_path / "w", sandbox)
+
+
+def look(stage: Stage, token: str | None = None) -> Inspected:
+    """The only mapping, inspected."""
+    with stage.house(token) as house:
+        (mapping,) = house.chosen([])
+        return inspect(house, mapping)
+
+
+def seed(stage: Stage, vendor: str, definition: dict[str, Any] | None) -> None:
+    object, name = PLACES[vendor]
+    fields: dict[str, Any] = {} if definition is None else {name: definition}
+    own = KEY if vendor == "salesforce" else {}
+    stage.sandbox.seed({"fields": {vendor: {object: {**own, **fields}}}})
+
+
+@pytest.mark.parametrize("vendor", READABLE)
+def test_what_fits_is_said_to_fit(stage: Stage, vendor: str) -> None:
+    stage.mapping("m", READABLE[vendor])
+    stage.users(numbered(3))
+    seed(stage, vendor, {"type": "string"})
+    looked = look(stage)
+    assert (looked.problems, looked.notes, looked.error, looked.compared) == ((), (), None, 2)
+    assert looked.account
+
+
+@pytest.mark.parametrize("vendor", READABLE)
+def test_a_field_that_is_not_there_is_named_at_its_place_with_both_ways_to_make_it(
+    stage: Stage, vendor: str
+) -> None:
+    stage.mapping("m", READABLE[vendor])
+    stage.users(numbered(3))
+    seed(stage, vendor, None)
+    (problem,) = look(stage).problems
+    line = 7 if vendor == "hubspot" else 6
+    assert problem.startswith(f"mappings/m.yml:{line}:")
+    assert f"no field `{PLACES[vendor][1]}`" in problem
+    assert "as text" in problem
+    assert "create_fields: true" in problem
+
+
+def test_the_nearest_name_over_there_is_offered(stage: Stage) -> None:
+    stage.mapping("m", HUBSPOT + "  engagment: user.role\n")
+    stage.users(numbered(1))
+    stage.sandbox.seed({"fields": {"hubspot": {"contacts": {"engagement": {"type": "string"}}}}})
+    (problem,) = look(stage).problems
+    assert "did you mean `engagement`?" in problem
+
+
+NUMBERS = {"u1": "37", "u2": "-4"}
+WORDS = {"u1": "37", "u2": "High"}
+
+
+@pytest.mark.parametrize(
+    ("vendor", "source", "roles", "type", "mend"),
+    [
+        ("hubspot", "user.role", NUMBERS, "number", "write `as: number`"),
+        ("intercom", "user.role", NUMBERS, "integer", "write `as: integer`"),
+        ("salesforce", "user.role", {"u1": "0.5"}, "double", "write `as: number`"),
+        ("hubspot", "last_active", NUMBERS, "date", "write `as: date`"),
+        ("salesforce", "last_active", NUMBERS, "date", "write `as: date`"),
+        ("hubspot", "user.role", {"u1": "yes", "u2": None}, "bool", "write `as: boolean`"),
+        ("intercom", "activation", NUMBERS, "integer", "write `as: integer`"),
+        ("salesforce", "activation", NUMBERS, "int", "write `as: integer`"),
+        ("intercom", "activation", NUMBERS, "string", "write `as: text`"),
+        ("hubspot", "user.role", WORDS, "number", ": map to a field that takes text"),
+        ("intercom", "user.role", WORDS, "integer", ": map to a field that takes text"),
+        ("salesforce", "user.role", WORDS, "double", ": map to a field that takes text"),
+        ("hubspot", "user.role", {"u1": None}, "number", ": map to a field that takes text"),
+        ("hubspot", "score", NUMBERS, "bool", ": map to a field that takes a whole number"),
+        ("intercom", "score", NUMBERS, "boolean", ": map to a field that takes a whole number"),
+    ],
+)
+def test_a_type_that_does_not_fit_is_told_with_the_cast_that_every_value_survives(
+    stage: Stage, vendor: str, source: str, roles: dict[str, str | None], type: str, mend: str
+) -> None:
+    stage.mapping("m", READABLE[vendor].replace("user.role", source))
+    stage.users(roles, score={"u1": 37, "u2": 4}, activation={"u1": 0.5, "u2": 1.0})
+    seed(stage, vendor, {"type": type})
+    (problem,) = look(stage).problems
+    assert "does not take" in problem
+    assert mend in problem
+    advised = re.search("as: [a-z]+", problem)
+    if advised is not None:
+        stage.mapping("m", READABLE[vendor].replace("user.role", f"{{from: {source}, {advised[0]}}}"))
+        assert look(stage).problems == ()
+
+
+@pytest.mark.parametrize("vendor", READABLE)
+def test_values_that_do_not_survive_their_cast_are_counted_and_shown(stage: Stage, vendor: str) -> None:
+    stage.mapping("m", READABLE[vendor].replace("user.role", "{from: user.role, as: integer}"))
+    stage.users(WORDS)
+    seed(
+        stage, vendor, {"type": {"hubspot": "number", "intercom": "integer", "salesforce": "double"}[vendor]}
+    )
+    (problem,) = look(stage).problems
+    assert "1 of 2 records hold what cannot be sent as a whole number, such as `High`" in problem
+    assert problem.endswith(": map to a field that takes text")
+
+
+def test_values_that_cannot_be_sent_are_told_of_a_field_that_is_yet_to_be_made(stage: Stage) -> None:
+    text = READABLE["hubspot"].replace("user.role", "{from: user.role, as: date}")
+    stage.mapping("m", text + "create_fields: true\n")
+    stage.users(WORDS)
+    seed(stage, "hubspot", None)
+    (problem,) = look(stage).problems
+    assert "2 of 2 records hold what cannot be sent as a date, such as `37`" in problem
+
+
+def test_an_expression_that_fails_on_some_records_is_told(stage: Stage) -> None:
+    stage.mapping("m", HUBSPOT + '  mine: {sql: "CAST(user.role AS INT)"}\n')
+    stage.users(WORDS)
+    seed(stage, "hubspot", {"type": "number"})
+    (problem,) = look(stage).problems
+    assert "`sql` fails on 1 of 2 records" in problem
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("{from: user.score, default: none}", "expected a whole number such as 5, found `none`"),
+        ('{sql: "left(audiences, 10)"}', "DuckDB does not understand this `sql`"),
+        ("user.roel", "the users table has no column `roel`"),
+    ],
+)
+def test_a_mapping_that_no_sync_could_begin_with_is_a_problem_with_and_without_asking_over_there(
+    stage: Stage, written: str, said: str
+) -> None:
+    stage.mapping("m", HUBSPOT + f"  mine: {written}\n")
+    stage.users(numbered(2))
+    files.traits(
+        stage.opened(),
+        "user",
+        pa.table({"user_id": ["u1"], "email": ["u1@x.com"], "role": ["r"], "score": pa.array([5])}),
+    )
+    seed(stage, "hubspot", {"type": "string"})
+    (problem,) = look(stage).problems
+    assert re.match(r"mappings/m.yml:7:\d+: ", problem)
+    assert said in problem
+    assert check(stage.opened().folder).problems == (problem,)
+
+
+def test_what_only_a_scoring_would_bring_is_no_problem_of_the_files(stage: Stage) -> None:
+    stage.mapping("m", HUBSPOT + "  mine: user.role\n")
+    assert check(stage.opened().folder).problems == ()
+    stage.users(numbered(2))
+    traits = stage.opened().traits("user", DAY)
+    traits.unlink()
+    assert check(stage.opened().folder).problems == ()
+    seed(stage, "hubspot", {"type": "string"})
+    looked = look(stage)
+    assert looked.problems == ()
+    assert any("the values were not looked at" in note and "heatsync score" in note for note in looked.notes)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "definition"),
+    [
+        ("hubspot", {"type": "string", "readOnlyValue": True}),
+        ("intercom", {"type": "string", "api_writable": False}),
+        ("salesforce", {"type": "string", "updateable": False}),
+    ],
+)
+def test_a_field_that_may_not_be_written_is_told(
+    stage: Stage, vendor: str, definition: dict[str, Any]
+) -> None:
+    stage.mapping("m", READABLE[vendor])
+    stage.users(numbered(1))
+    seed(stage, vendor, definition)
+    (problem,) = look(stage).problems
+    assert "cannot be written" in problem
+
+
+@pytest.mark.parametrize(
+    ("vendor", "definition"),
+    [("intercom", {"type": "string"}), ("salesforce", {"type": "string", "length": 255})],
+)
+def test_text_that_is_too_long_for_its_field_is_told_with_both_lengths(
+    stage: Stage, vendor: str, definition: dict[str, Any]
+) -> None:
+    stage.mapping("m", READABLE[vendor])
+    stage.users({"u1": "short", "u2": "x" * 300})
+    seed(stage, vendor, definition)
+    (problem,) = look(stage).problems
+    assert "room for 255 characters, and the longest value has 300" in problem
+    advised = re.search(r"`(sql: .*)` in place of its source", problem)
+    assert advised is not None
+    stage.mapping("m", READABLE[vendor].replace("user.role", f"{{{advised[1]}}}"))
+    assert look(stage).problems == ()
+
+
+def test_a_list_that_is_too_long_is_shortened_as_the_text_that_it_becomes(stage: Stage) -> None:
+    stage.mapping("m", READABLE["salesforce"].replace("user.role", '{from: audiences, join: ", "}'))
+    stage.users(numbered(2), segments={"u1": ["One", "Two", "Three"]})
+    seed(stage, "salesforce", {"type": "string", "length": 10})
+    (problem,) = look(stage).problems
+    advised = re.search(r"`(sql: .*)` in place of its source", problem)
+    assert advised is not None
+    stage.mapping("m", READABLE["salesforce"].replace("user.role", f"{{{advised[1]}}}"))
+    assert look(stage).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("vendor", "definition"),
+    [
+        ("hubspot", {"type": "enumeration", "fieldType": "select", "options": ["one", "two"]}),
+        ("intercom", {"type": "options", "options": ["one", "two"]}),
+        ("salesforce", {"type": "picklist", "restrictedPicklist": True, "picklistValues": ["one", "two"]}),
+    ],
+)
+def test_a_value_that_is_no_option_is_told_with_the_map_that_mends_it(
+    stage: Stage, vendor: str, definition: dict[str, Any]
+) -> None:
+    stage.mapping("m", READABLE[vendor])
+    seed(stage, vendor, definition)
+    stage.users({"u1": "one", "u2": "two"})
+    assert look(stage).problems == ()
+    stage.users({"u1": "one", "u2": "Three"})
+    (problem,) = look(stage).problems
+    assert "no option `Three`; it has: one, two" in problem
+    assert "map: {Three: ...}" in problem
+    stage.users({"u1": "one", "u2": "Two", "u3": "ONE"})
+    (problem,) = look(stage).problems
+    assert "map: {ONE: one, Two: two}" in problem
+
+
+@pytest.mark.parametrize(
+    ("vendor", "one", "several"),
+    [
+        (
+            "hubspot",
+            {"type": "enumeration", "fieldType": "select", "options": ["a", "b"]},
+            {"type": "enumeration", "fieldType": "checkbox", "options": ["a", "b"]},
+        ),
+        (
+            "salesforce",
+            {"type": "picklist", "restrictedPicklist": True, "picklistValues": ["a", "b"]},
+            {"type": "multipicklist", "restrictedPicklist": True, "picklistValues": ["a", "b"]},
+        ),
+    ],
+)
+def test_a_list_of_options_is_held_against_them_one_by_one_where_several_may_be_chosen(
+    stage: Stage, vendor: str, one: dict[str, Any], several: dict[str, Any]
+) -> None:
+    stage.mapping("m", READABLE[vendor])
+    seed(stage, vendor, several)
+    stage.users({"u1": "b;a"})
+    assert look(stage).problems == ()
+    stage.users({"u1": "a;c", "u2": "c;b;d"})
+    (problem,) = look(stage).problems
+    assert "no option `c`, `d`;" in problem
+    seed(stage, vendor, one)
+    stage.users({"u1": "b;a"})
+    (problem,) = look(stage).problems
+    assert "no option `b;a`" in problem
+
+
+def test_what_a_map_may_send_is_held_against_the_options_before_anybody_has_it(stage: Stage) -> None:
+    stage.mapping("m", HUBSPOT + "  mine: {from: user.role, map: {gold: au, silver: ag}}\n")
+    seed(stage, "hubspot", {"type": "enumeration", "fieldType": "select", "options": ["au"]})
+    stage.users({"u1": "gold"})
+    (problem,) = look(stage).problems
+    assert "no option `ag`" in problem
+
+
+@pytest.mark.parametrize("vendor", READABLE)
+def test_without_a_snapshot_the_types_are_compared_all_the_same(stage: Stage, vendor: str) -> None:
+    stage.mapping("m", READABLE[vendor].replace("user.role", "score"))
+    seed(stage, vendor, {"type": {"hubspot": "date", "intercom": "boolean", "salesforce": "date"}[vendor]})
+    looked = look(stage)
+    assert len(looked.problems) == 1
+    assert any("heatsync score" in note for note in looked.notes)
+
+
+def test_hubspot_refuses_a_key_that_is_not_unique(stage: Stage) -> None:
+    stage.mapping("m", READABLE["hubspot"].replace("{email: email}", "[{other: user_id}, {email: email}]"))
+    stage.users(numbered(1))
+    text = {"type": "string"}
+    stage.sandbox.seed({"fields": {"hubspot": {"contacts": {"mine": text, "other": text}}}})
+    (problem,) = look(stage).problems
+    assert problem.startswith("mappings/m.yml:5:")
+    assert "unique values" in problem
+
+
+def test_a_key_that_is_not_there_is_a_problem_and_one_that_is_not_unique_a_note(stage: Stage) -> None:
+    stage.mapping("m", READABLE["salesforce"].replace("Uid__c", "Nowhere__c"))
+    stage.users(numbered(1))
+    seed(stage, "salesforce", {"type": "string"})
+    looked = look(stage)
+    (problem,) = looked.problems
+    assert "no field `Nowhere__c`" in problem
+    assert not any("unique" in note for note in looked.notes)
+    stage.mapping("m", READABLE["salesforce"].replace("Uid__c: user_id", "Email: email"))
+    looked = look(stage)
+    assert looked.problems == ()
+    assert any("`Email` need not be unique" in note for note in looked.notes)
+
+
+@pytest.mark.parametrize("vendor", ["hubspot", "intercom"])
+def test_fields_that_are_to_be_made_are_noted_and_held_against_the_quota(
+    stage: Stage, vendor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", READABLE[vendor] + "create_fields: true\n")
+    stage.users(numbered(1))
+    seed(stage, vendor, None)
+    looked = look(stage)
+    assert looked.problems == ()
+    assert any("makes `mine`" in note for note in looked.notes)
+    many = {
+        f"own_{number}": {"type": "string"} for number in range({"hubspot": 1000, "intercom": 250}[vendor])
+    }
+    stage.sandbox.seed({"fields": {vendor: {"contacts": many}}})
+    (problem,) = look(stage).problems
+    assert "room for 0 more fields" in problem
+
+
+ARCHIVED = {
+    "hubspot": {"type": "string", "archived": True},
+    "intercom": {"type": "string", "archived": True},
+}
+
+
+@pytest.mark.parametrize("vendor", ARCHIVED)
+def test_an_archived_field_is_said_to_come_back_and_comes_back_with_the_first_sync(
+    stage: Stage, vendor: str
+) -> None:
+    stage.users(numbered(1))
+    seed(stage, vendor, ARCHIVED[vendor])
+    stage.mapping("m", READABLE[vendor])
+    (problem,) = look(stage).problems
+    assert problem.startswith(f"mappings/m.yml:{7 if vendor == 'hubspot' else 6}:")
+    assert "`mine` is archived" in problem
+    assert "`create_fields: true`" in problem
+    stage.mapping("m", READABLE[vendor] + "create_fields: true\n")
+    looked = look(stage)
+    assert looked.problems == ()
+    assert any("unarchives `mine`" in note for note in looked.notes)
+    assert not any("makes" in note for note in looked.notes)
+    state = stage.sandbox.state()
+    person = (
+        {"external_id": "u1", "role": "user"}
+        if vendor == "intercom"
+        else {"properties": {"email": "u1@x.com"}}
+    )
+    state[vendor]["contacts"] = [person]
+    stage.sandbox.seed(state)
+    ended = stage.sync()
+    assert (ended.code, ended.outcomes) == (0, {"delivered": 1})
+
+
+@pytest.mark.parametrize("vendor", ARCHIVED)
+def test_an_archived_field_of_another_type_is_told_before_anything_is_sent(stage: Stage, vendor: str) -> None:
+    stage.mapping("m", READABLE[vendor].replace("user.role", "score") + "create_fields: true\n")
+    stage.users(numbered(1), score={"u1": 7})
+    seed(stage, vendor, ARCHIVED[vendor])
+    looked = look(stage)
+    (problem,) = looked.problems
+    assert looked.notes == ()
+    assert problem.startswith(f"mappings/m.yml:{7 if vendor == 'hubspot' else 6}:")
+    assert "`mine` (archived string)" in problem
+    assert "does not take a whole number" in problem
+    assert "as: text" in problem
+
+
+def test_fields_are_made_in_salesforce_only_where_a_permission_set_is_named(stage: Stage) -> None:
+    stage.mapping("m", READABLE["salesforce"] + "create_fields: true\n")
+    stage.users(numbered(1))
+    seed(stage, "salesforce", None)
+    (problem,) = look(stage).problems
+    assert problem.startswith("mappings/m.yml:6:")
+    assert "no `Mine__c` on Contact" in problem
+    assert "or make them in Setup, Object Manager. Then" in problem
+    stage.heatsync = stage.heatsync.replace("domain: acme.my,", "domain: acme.my, permission_set: Heatsync,")
+    (problem,) = look(stage).problems
+    line, text = next((n, t) for n, t in enumerate(stage.heatsync.splitlines(), 1) if "Heatsync," in t)
+    assert problem.startswith(f"heatsync.yml:{line}:{text.index('Heatsync,') + 1}: ")
+    assert "no permission set with the API name 'Heatsync'" in problem
+    state = stage.sandbox.state()
+    state["salesforce"] |= {"PermissionSet": [{"Name": "Heatsync"}]}
+    stage.sandbox.seed(state)
+    looked = look(stage)
+    assert looked.problems == ()
+    assert any("makes `Mine__c`" in note for note in looked.notes)
+    state = stage.sandbox.state()
+    people = [{"LastName": "One", "Uid__c": "u1"}]
+    state["salesforce"] |= {"Contact": people}
+    stage.sandbox.seed(state)
+    assert stage.sync().code == 0
+    (person,) = stage.sandbox.state()["salesforce"]["Contact"]
+    assert person["Mine__c"] == "role1"
+
+
+ACCOUNTS = "destination: salesforce\nobject: Account\nmatch: {Website: domain}\nmode: upsert\nfields: {Description: score"
+
+
+def test_a_field_that_no_new_record_can_do_without_is_missed(stage: Stage) -> None:
+    stage.mapping("m", ACCOUNTS + "}\n")
+    (problem,) = look(stage).problems
+    assert problem.startswith("mappings/m.yml:4:9: Salesforce makes no Account without `Name`")
+    assert "map `Name` under `fields:`" in problem
+    for mended in (ACCOUNTS + ", Name: account.plan}\n", ACCOUNTS.replace("upsert", "update") + "}\n"):
+        stage.mapping("m", mended)
+        assert look(stage).problems == ()
+
+
+@pytest.mark.parametrize("vendor", ["hubspot", "intercom"])
+def test_companies_that_are_made_without_a_name_are_noted(stage: Stage, vendor: str) -> None:
+    key = {"hubspot": "domain: domain", "intercom": "company_id: account_id"}[vendor]
+    start = f"destination: {vendor}\nobject: companies\nmatch: {{{key}}}\nfields: {{industry: account.plan"
+    stage.mapping("m", start + "}\nmode: upsert\n")
+    looked = look(stage)
+    assert looked.problems == ()
+    assert any("without a `name`" in note for note in looked.notes)
+    for quiet in (start + ", name: account.plan}\nmode: upsert\n", start + "}\n"):
+        stage.mapping("m", quiet)
+        assert not any("without a `name`" in note for note in look(stage).notes)
+
+
+def test_who_is_told_to_let_salesforce_fields_be_made_is_told_of_the_permission_set(stage: Stage) -> None:
+    stage.mapping("m", READABLE["salesforce"])
+    stage.users(numbered(1))
+    seed(stage, "salesforce", None)
+    (problem,) = look(stage).problems
+    assert "`create_fields: true`, and `permission_set` for salesforce (heatsync.yml:" in problem
+    stage.heatsync = stage.heatsync.replace("domain: acme.my,", "domain: acme.my, permission_set: Heatsync,")
+    (problem,) = look(stage).problems
+    assert problem.endswith("`create_fields: true`")
+
+
+def test_segment_cannot_be_read_and_says_so(stage: Stage) -> None:
+    stage.mapping("m", "destination: segment\nobject: users\nfields: {role: user.role}\n")
+    stage.users(numbered(1))
+    looked = look(stage)
+    assert (looked.problems, looked.compared, looked.error) == ((), 0, None)
+    assert "cannot be read" in looked.notes[0]
+
+
+def test_refused_credentials_are_an_error_of_the_mapping_alone(stage: Stage) -> None:
+    stage.mapping("m", READABLE["hubspot"])
+    stage.users(numbered(1))
+    looked = look(stage, token="refused")
+    assert isinstance(looked.error, Unauthorized)
+
+
+def test_a_right_that_the_credential_lacks_is_a_problem(stage: Stage) -> None:
+    stage.mapping("m", READABLE["hubspot"])
+    stage.users(numbered(1))
+    seed(stage, "hubspot", {"type": "string"})
+    (problem,) = look(stage, token="default:lacks.crm.objects.contacts.write").problems
+    assert "mappings/m.yml: the credential lacks crm.objects.contacts.write in HubSpot" in problem
+    assert look(stage, token="default:lacks.crm.schemas.contacts.write").problems == ()
+    stage.mapping("m", READABLE["hubspot"] + "create_fields: true\n")
+    seed(stage, "hubspot", None)
+    (problem,) = look(stage, token="default:lacks.crm.schemas.contacts.write").problems
+    assert "lacks crm.schemas.contacts.write" in problem
+
+
+def test_credentials_that_cannot_be_used_are_told_at_their_destination(stage: Stage) -> None:
+    stage.mapping("m", READABLE["salesforce"])
+    stage.heatsync = stage.heatsync.replace(
+        'consumer_secret: "${SF_CONSUMER_SECRET}"', "username: u, private_key: p"
+    )
+    line = next(n for n, text in enumerate(stage.heatsync.splitlines(), 1) if "salesforce:" in text)
+    assert str(look(stage).error).startswith(
+        f"heatsync.yml:{line}:3: Salesforce's private_key cannot be used"
+    )
+
+
+def test_checking_changes_nothing_over_there(stage: Stage) -> None:
+    stage.mapping("m", READABLE["hubspot"] + "create_fields: true\n")
+    stage.users(numbered(2))
+    stage.contacts("u1", "u2")
+    before = stage.sandbox.state()
+    look(stage)
+    assert stage.sandbox.state() == before

@@ -1,0 +1,433 @@
+"""The daily job in one process: who is asked, who is told, and who is not held up."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stories import CONTACTS, DAY, HEATSYNC, USERS, Ended, Stage, numbered, planned, unattended
+
+from connectors.errors import ConfigurationError, HeatsyncError, Unavailable
+from connectors.hubspot.destination import HubSpot
+from connectors.intercom.destination import Intercom
+from connectors.segment import Segment
+from connectors.types import Batch, Found, Lookup, Outcome
+from heatsync.operations import alerts
+from heatsync.sandbox.server import Running
+from heatsync.sync import plan as planning
+from heatsync.sync import run as sync_run
+from heatsync.sync.compare.types import Scope
+from heatsync.sync.context import House, Stopped
+from heatsync.sync.plan import Plan
+
+ALERTING = HEATSYNC + "alerts: {webhook: http://127.0.0.1:9/nobody}\n"
+
+
+@pytest.fixture
+def stage(tmp_path: Path, sandbox: Running) -> Stage:
+    return Stage(tmp_path / "w", sandbox)
+
+
+@pytest.fixture
+def posted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was posted to the webhook."""
+    texts: list[str] = []
+    monkeypatch.setattr(alerts, "post", lambda _webhook, text: texts.append(text))
+    return texts
+
+
+def states(stage: Stage) -> dict[str, str]:
+    """The state of every run there was, by name."""
+    with stage.house() as house:
+        return {run.run: run.state for run in house.ledger.runs()}
+
+
+def small_batches(house: House, name: str, size: int) -> None:
+    destination: Any = house.reach(house.mappings[name]).destination
+    destination.limits = replace(destination.limits, batch=size, concurrency=1)
+
+
+# -- who is asked ---------------------------------------------------------------------------------------------
+
+
+def test_a_trial_with_one_record_approves_nothing_but_that(stage: Stage) -> None:
+    stage.mapping("m", USERS)
+    stage.users(numbered(3))
+    assert stage.sync(scope=Scope(only="u1")).outcomes == {"delivered": 1}
+    assert stage.sync(decide=unattended).code == 4
+    assert set(stage.sandbox.state()["segment"]["users"]) == {"u1"}
+
+
+def test_a_trial_with_one_record_does_not_drop_the_run_that_waits_for_approval(stage: Stage) -> None:
+    stage.mapping("m", USERS)
+    stage.users(numbered(3))
+    held = stage.sync(decide=unattended)
+    assert held.code == 4
+    assert stage.sync(scope=Scope(only="u1")).code == 2
+    assert states(stage)[held.run] == "held"
+    assert stage.calls() == 0
+
+
+def test_a_trial_is_not_the_run_of_the_day(stage: Stage) -> None:
+    stage.mapping("m", USERS)
+    stage.users(numbered(3))
+    stage.sync(scope=Scope(limit=1))
+    with stage.house() as house:
+        assert house.ledger.latest_run("m", DAY.isoformat()) is None
+
+
+def test_a_run_that_was_superseded_while_somebody_was_asked_does_not_pass_for_done(stage: Stage) -> None:
+    stage.mapping("m", USERS)
+    stage.users(numbered(2))
+
+    def asked_for_too_long(_plan: Plan) -> bool:
+        with stage.house() as other:
+            planned(other, "m", "later", release=False)
+        return True
+
+    ended = stage.sync(decide=asked_for_too_long)
+    assert ended.code == 3
+    assert states(stage) == {ended.run: "superseded", "later": "held"}
+    assert stage.calls() == 0
+
+
+def test_a_run_for_another_account_is_neither_sent_nor_called_done(stage: Stage) -> None:
+    stage.mapping("m", USERS)
+    stage.users(numbered(2))
+    held = stage.sync(decide=unattended, token="acme:t")
+    with stage.house() as house:
+        (run,) = house.ledger.runs(held.run)
+        assert house.ledger.release(run)
+        error = sync_run.deliver_run(house, held.run, house.mappings["m"])
+        assert isinstance(error, ConfigurationError)
+        assert "another account" in error.told
+    assert states(stage)[held.run] == "failed"
+    assert stage.sandbox.state()["segment"]["users"] == stage.sandbox.state("acme")["segment"]["users"] == {}
+
+
+def test_two_destinations_of_one_account_do_not_write_one_field_in_turns(stage: Stage) -> None:
+    stage.heatsync = HEATSYNC.replace(
+        "  intercom:",
+        '  hub2: {type: hubspot, token: "${HUBSPOT_TOKEN}", requests_per_10s: 100000}\n  intercom:',
+    )
+    stage.mapping("a", CONTACTS)
+    stage.mapping("b", CONTACTS.replace("hubspot", "hub2").replace("user.role", "user.email"))
+    stage.mapping("c", CONTACTS.replace("hubspot", "hub2").replace("role:", "other:"))
+    stage.contacts("u1")
+    stage.users(numbered(1))
+    ended = stage.sync()
+    assert ended.code == 2
+    assert {name: answer["state"] for name, answer in ended.mappings.items()} == {
+        "a": "failed",
+        "b": "failed",
+        "c": "done",
+    }
+    assert "hubspot and hub2 are both portal" in ended.mappings["a"]["cause"]
+    assert stage.roles() == {"u1": None}
+    assert stage.roles("other") == {"u1": "role1"}
+
+
+def test_a_second_destination_that_is_not_set_up_holds_up_nobody(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.heatsync = HEATSYNC.replace(
+        "  intercom:", '  hub2: {type: hubspot, token: "${NOT_SET}"}\n  intercom:'
+    )
+    stage.mapping("a", CONTACTS)
+    stage.mapping("b", CONTACTS.replace("hubspot", "hub2"))
+    stage.contacts("u1")
+    stage.users(numbered(1))
+    ended = stage.sync()
+    assert ended.code == 2
+    assert [ended.mappings[name]["state"] for name in "ab"] == ["done", "failed"]
+    assert stage.roles() == {"u1": "role1"}
+
+
+# -- who is told ----------------------------------------------------------------------------------------------
+
+
+def test_an_alert_that_cannot_be_sent_takes_nothing_from_a_sync(stage: Stage) -> None:
+    stage.heatsync = ALERTING
+    stage.mapping("m", USERS)
+    stage.users({"u1": "role", "u2": "x" * 40_000})
+    ended = stage.sync()
+    assert ended.code == 1
+    assert ended.outcomes == {"delivered": 1, "rejected": 1}
+
+
+def test_refused_credentials_are_told_counted_and_written_down(stage: Stage, posted: list[str]) -> None:
+    stage.heatsync = ALERTING
+    stage.mapping("m", CONTACTS)
+    stage.users(numbered(1))
+    ended = stage.sync(token="refused")
+    assert ended.code == 3
+    assert ended.only["state"] == "failed"
+    assert ended.only["calls"] == stage.calls() == 1
+    (text,) = posted
+    assert "m: failed" in text
+    assert "401" in text
+    again = stage.sync(token="refused")
+    assert (again.code, stage.calls()) == (3, 0)
+    assert stage.sync().outcomes == {"skipped": 1}
+
+
+def test_an_approval_that_is_waited_for_is_told(stage: Stage, posted: list[str]) -> None:
+    stage.heatsync = ALERTING
+    stage.mapping("m", USERS)
+    stage.users(numbered(1))
+    assert stage.sync(decide=unattended).code == 4
+    assert "m: held" in posted[0]
+    assert stage.sync().code == 0
+    assert len(posted) == 1
+
+
+def test_requests_of_a_plan_that_failed_are_counted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.mapping("m", CONTACTS)
+    stage.contacts("u1")
+    stage.users(numbered(1))
+    real = HubSpot.find
+
+    def find(self: HubSpot, *arguments: Any) -> Iterator[Any]:
+        list(real(self, *arguments))
+        raise Unavailable("HubSpot answered 503")
+        yield
+
+    monkeypatch.setattr(HubSpot, "find", find)
+    ended = stage.sync()
+    assert ended.code == 3
+    assert ended.only["calls"] == stage.calls() > 1
+
+
+def test_who_was_found_before_a_call_failed_is_not_looked_up_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping(
+        "m",
+        "destination: intercom\nobject: companies\nmatch: {company_id: account_id}\nfields: {plan: account.plan}\n",
+    )
+    stage.sandbox.seed(
+        {
+            "intercom": {
+                "companies": [{"id": f"o{n}", "company_id": f"a{n}", "name": "x"} for n in range(9)]
+            },
+            "fields": {"intercom": {"companies": {"plan": {"type": "string"}}}},
+        }
+    )
+    stage.accounts({f"a{n}": "pro" for n in range(9)})
+    asked: list[str] = []
+    failing, real = [True], Intercom._find_company
+
+    def find(self: Intercom, lookup: Lookup, *arguments: Any) -> Found:
+        asked.append(lookup.key)
+        if lookup.key == "a0" and failing:
+            raise Unavailable("Intercom answered 503")
+        return real(self, lookup, *arguments)
+
+    monkeypatch.setattr(Intercom, "_find_company", find)
+    assert stage.sync().code == 3
+    found = set(asked) - {"a0"}
+    asked.clear()
+    failing.clear()
+    assert stage.sync().outcomes == {"delivered": 9}
+    assert found
+    assert sorted(asked) == sorted({f"a{n}" for n in range(9)} - found)
+
+
+def test_who_rests_is_counted_where_he_rests(stage: Stage) -> None:
+    stage.mapping("m", CONTACTS)
+    stage.contacts("u1")
+    stage.users(numbered(4), email={"u3": "", "u4": "u5@x.com"} | {"u5": "u5@x.com"})
+
+    def counts(ended: Ended) -> tuple[int, int, int]:
+        answer = ended.only
+        return answer["records"], answer["planned"]["unchanged"], answer["unmatched"]
+
+    stage.sync()
+    assert counts(stage.sync()) == (4, 1, 2)
+    only = stage.sync(scope=Scope(only="u1"))
+    assert counts(only) == (1, 1, 0)
+    nobody = stage.sync(scope=Scope(only="nobody"))
+    assert counts(nobody) == (0, 0, 0)
+
+
+def test_the_counts_of_every_run_add_up_to_its_records(stage: Stage) -> None:
+    stage.mapping("m", CONTACTS)
+    stage.contacts("u1", "u2")
+    stage.users(numbered(6), email={"u3": "", "u4": "u5@x.com"} | {"u5": "u5@x.com"})
+
+    def told(ended: Ended) -> tuple[int, int]:
+        answer = ended.only
+        outcomes = sum(answer["outcomes"].values())
+        assert answer["records"] == answer["planned"]["unchanged"] + outcomes + answer["parked"]
+        return outcomes, answer["parked"]
+
+    assert told(stage.sync()) == (6, 0)
+    assert told(stage.sync()) == (0, 4)
+    stage.users({**numbered(6), "u1": "other"}, email={"u3": "u3@x.com", "u4": "u5@x.com"})
+    assert told(stage.sync()) == (2, 3)
+
+
+def test_what_is_to_be_created_is_counted_only_where_records_are_created(stage: Stage) -> None:
+    stage.contacts("u1")
+    stage.users(numbered(3))
+    stage.mapping("m", CONTACTS)
+    with stage.house() as house:
+        (mapping,) = house.chosen([])
+        for offline in (False, True):
+            made = planning.plan(
+                house, mapping, "p", DAY, Scope(), lambda *_: None, keep=False, offline=offline
+            )
+            assert made.counts.created == 0
+    stage.mapping("m", CONTACTS + "mode: upsert\n")
+    with stage.house() as house:
+        (mapping,) = house.chosen([])
+        made = planning.plan(house, mapping, "p", DAY, Scope(), lambda *_: None, keep=False)
+        assert (made.counts.created, made.counts.entered) == (2, 3)
+
+
+# -- who is not held up ---------------------------------------------------------------------------------------
+
+
+def test_a_bug_in_one_mapping_does_not_reach_the_others(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("bug", CONTACTS)
+    stage.mapping("fine", CONTACTS.replace("role:", "other:"))
+    stage.mapping("far", USERS)
+    stage.contacts("u1")
+    stage.users(numbered(1))
+    real = planning.shape
+
+    def shape(mapping: Any, rendered: Any) -> Any:
+        if mapping.name == "bug":
+            raise KeyError("a bug")
+        return real(mapping, rendered)
+
+    monkeypatch.setattr(planning, "shape", shape)
+    ended = stage.sync()
+    assert ended.code == 3
+    assert {name: answer["state"] for name, answer in ended.mappings.items()} == {
+        "bug": "failed",
+        "fine": "done",
+        "far": "done",
+    }
+    assert "KeyError" in ended.mappings["bug"]["cause"]
+    (kept,) = (stage.folder / ".heatsync" / "errors").iterdir()
+    assert "a bug" in kept.read_text("utf-8")
+    assert stage.roles("other") == {"u1": "role1"}
+
+
+def test_a_slow_look_up_does_not_hold_up_another_destination(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("a_slow", CONTACTS)
+    stage.mapping("b_fast", USERS)
+    stage.contacts("u1")
+    stage.users(numbered(1))
+    real_find, real_push, arrived = HubSpot.find, Segment.push, threading.Event()
+
+    def find(self: HubSpot, *arguments: Any) -> Iterator[Any]:
+        assert arrived.wait(30), "Segment waits for HubSpot"
+        yield from real_find(self, *arguments)
+
+    def push(self: Segment, batch: Batch) -> Iterator[Outcome]:
+        yield from real_push(self, batch)
+        arrived.set()
+
+    monkeypatch.setattr(HubSpot, "find", find)
+    monkeypatch.setattr(Segment, "push", push)
+    ended = stage.sync()
+    assert ended.code == 0
+    assert {answer["state"] for answer in ended.mappings.values()} == {"done"}
+
+
+@pytest.mark.parametrize("how", ["asked to stop", "interrupted"])
+def test_a_stopped_sync_finishes_the_batch_in_its_hands_and_no_more(stage: Stage, how: str) -> None:
+    stage.mapping("m", USERS)
+    stage.users(numbered(20))
+    with stage.house() as house:
+        small_batches(house, "m", 2)
+
+        def after_the_first_batch(_mapping: str, doing: str, _done: int, _of: int) -> None:
+            if doing == "delivering" and how == "interrupted":
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                # This thread would be through before the main one wakes up.
+                assert house._stopping.wait(30)
+            elif doing == "delivering":
+                house.stop()
+
+        def go() -> sync_run.Ending:
+            return sync_run.sync(
+                house, house.chosen([]), DAY, Scope(), lambda _plan: True, after_the_first_batch
+            )
+
+        if how == "interrupted":
+            with pytest.raises(KeyboardInterrupt):
+                go()
+        else:
+            assert isinstance(go().told[0].error, Stopped)
+    assert len(stage.sandbox.state()["segment"]["users"]) == 2
+    assert stage.sync(decide=unattended).outcomes == {"delivered": 18}
+
+
+def test_a_plan_that_is_stopped_looks_up_no_further(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.mapping("m", CONTACTS)
+    stage.contacts()
+    stage.users(numbered(9))
+    asked: list[int] = []
+    with stage.house() as house:
+        destination: Any = house.reach(house.mappings["m"]).destination
+        destination.limits = replace(destination.limits, lookups=1)
+        real = destination.find
+
+        def find(object: str, lookups: list[Lookup], fields: Any) -> Iterator[Any]:
+            asked.append(len(lookups))
+            house.stop()
+            yield from real(object, lookups, fields)
+
+        monkeypatch.setattr(destination, "find", find)
+        with pytest.raises(Stopped):
+            planned(house, "m", "r")
+    assert asked == [4]
+
+
+def test_a_pause_by_hand_is_no_failure_and_what_is_left_stays_due(stage: Stage, posted: list[str]) -> None:
+    stage.heatsync = ALERTING
+    stage.mapping("m", USERS)
+    stage.users(numbered(6))
+    with stage.house() as house:
+        small_batches(house, "m", 2)
+
+        def pause(_mapping: str, doing: str, _done: int, _of: int) -> None:
+            if doing == "delivering":
+                house.ledger.pause("m", sync_run.BY_HAND)
+
+        ending = sync_run.sync(house, house.chosen([]), DAY, Scope(), lambda _plan: True, pause)
+        assert sync_run.exit_code(house, ending) == 0
+        (run,) = house.ledger.runs(ending.run)
+        assert (run.state, run.cause) == ("ready", "")
+        assert house.ledger.resume("m")
+    assert posted == []
+    assert stage.sync().outcomes == {"delivered": 4}
+
+
+def test_refused_credentials_in_the_middle_are_a_failure_and_pause_the_mapping(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", CONTACTS)
+    stage.contacts("u1", "u2")
+    stage.users(numbered(2))
+    with stage.house() as house:
+        plan = planned(house, "m", "r")
+        assert plan.run.planned["writes"] == 2
+        house.ledger.pause(
+            "m", "HubSpot refused the credentials (401).", house.credential(house.mappings["m"])
+        )
+        error = sync_run.deliver_run(house, "r", house.mappings["m"])
+        assert isinstance(error, HeatsyncError)
+        (run,) = house.ledger.runs("r")
+        assert (run.state, run.cause) == ("failed", "HubSpot refused the credentials (401).")
+    assert stage.sync().code == 3

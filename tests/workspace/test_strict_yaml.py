@@ -1,0 +1,204 @@
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heatsync.workspace.strict_yaml import Document, Problems, Route, Tree, nearest, parse, read
+
+
+def complaints(text: str) -> list[str]:
+    problems = Problems()
+    parse(text, "f.yml", problems)
+    return [str(problem) for problem in problems]
+
+
+def document(text: str) -> Document:
+    problems = Problems()
+    made = parse(text, "f.yml", problems)
+    assert made is not None
+    assert not problems, [str(problem) for problem in problems]
+    return made
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "on",
+        "no",
+        "yes",
+        "12:30",
+        "2026-01-01",
+        "~",
+        "null",
+        "0x1F",
+        "1_000",
+        "1e3",
+        "010",
+        ".5",
+        "NaN",
+        "=",
+        "y",
+    ],
+)
+def test_a_scalar_stays_what_was_typed(typed: str) -> None:
+    assert document(f"a: {typed}\nb: [{typed}]\n").tree == {"a": typed, "b": [typed]}
+
+
+def test_a_quoted_text_is_the_same_text_and_an_empty_one_is_a_text() -> None:
+    assert document("a: \"x: 'y'\"\nb: ''\nc: |\n  one\n  two\n").tree == {
+        "a": "x: 'y'",
+        "b": "",
+        "c": "one\ntwo\n",
+    }
+
+
+def test_a_key_without_a_value_is_nothing_rather_than_text() -> None:
+    assert document("a:\nb: x\n").tree == {"a": None, "b": "x"}
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path: Path) -> None:
+    path = tmp_path / "f.yml"
+    path.write_bytes("\ufeffversion: 1\r\nname: Größe\r\n".encode())
+    problems = Problems()
+    made = read(path, "f.yml", problems)
+    assert made is not None
+    assert made.tree == {"version": "1", "name": "Größe"}
+
+
+def test_another_encoding_is_refused_at_its_first_letter(tmp_path: Path) -> None:
+    path = tmp_path / "f.yml"
+    path.write_bytes(b"version: 1\nname: Gr\xf6\xdfe\n")
+    problems = Problems()
+    assert read(path, "f.yml", problems) is None
+    assert [str(problem) for problem in problems] == [
+        "f.yml:2:9: this is not UTF-8: save the file as UTF-8 (without another encoding)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "said"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "3:1", "`a` is here twice: the first is in line 1"),
+        ("a: {b: 1, b: 2}\n", "1:11", "`b` is here twice"),
+        ("a: &x 1\nb: 2\n", "1:4", "`&x` names a place"),
+        ("a: 1\nb: *x\n", "2:4", "`*x` refers to another place"),
+        ("a: !!int 3\n", "1:4", "`!!int` is a tag"),
+        ("a: !secret x\n", "1:4", "`!secret` is a tag"),
+        ("<<: {a: 1}\n", "1:1", "`<<` merges another place"),
+        ("a: 1\n---\nb: 1\n", "2:1", "one file holds one document"),
+        ("a: one\n  two\n", "1:4", "runs on over the next line"),
+        ("? [a]\n: b\n", "1:3", "a key must be text"),
+        ("{a: b}: c\n", "1:1", "a key must be text"),
+        ("a: \x07\n", "1:4", "U+0007 may not stand in a file"),
+        ("", "1:1", "the file is empty"),
+        ("# nothing\n", "1:1", "the file is empty"),
+        ("- a\n", "1:1", "expected keys with values"),
+        ("just text\n", "1:1", "expected keys with values"),
+        ("a:\n  b: 1\n c: 2\n", "3:2", "does not fit the indentation"),
+        ("a: 1\n  b: 2\n", "2:4", "indented further"),
+        ("a:\n\tb: 1\n", "2:1", "a tab stands where spaces belong"),
+        ("a: 1\nb\nc: 2\n", "2:1", "behind `b` a `:` and a space are missing"),
+        ("a: {b: 1\nc: 2\n", "1:4", "the `{` that opens here is not closed"),
+        ("a: [1, 2\nb: 2\n", "1:4", "the `[` that opens here is not closed"),
+        ("a: {b: ${X:-none}}\n", "1:4", "inside { } and [ ] a `${NAME}` wants quotes"),
+        ('a: "no end\n', "1:4", "never closed"),
+        ('a: "\\q"\n', "1:4", "a `\\` is written `\\\\`"),
+        ("[" * 60 + "\n", "1:42", "more than 40 levels"),
+    ],
+)
+def test_a_surprise_is_refused_at_its_place(text: str, place: str, said: str) -> None:
+    found = [complaint for complaint in complaints(text) if complaint.startswith(f"f.yml:{place}: ")]
+    assert found, complaints(text)
+    assert any(said in complaint for complaint in found), found
+
+
+@pytest.mark.parametrize(
+    "text", [*(f"{mark}x" for mark in "{}[],&*!|>'\"%@`"), "Score: high", "& x", "a: b: c"]
+)
+def test_text_with_a_special_character_wants_quotes_and_the_error_says_so(text: str) -> None:
+    found = complaints(f"version: 1\nname: {text}\nlast: 1\n")
+    assert found
+    assert found[0].startswith("f.yml:2:")
+    assert "quote" in found[0] or "quoted" in found[0]
+
+
+def test_a_secret_that_wants_quotes_is_not_shown() -> None:
+    for text in (
+        "token: %s3cret\n",
+        "write_key: a: s3cret\n",
+        "token: s3cret\n  s3cret\n",
+        "a: 1\ntoken:s3cret\n",
+    ):
+        assert all("s3cret" not in complaint for complaint in complaints(text)), text
+        assert complaints(text)
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    assert len(complaints("a: &x 1\na: 2\nb: *x\nc: !t y\n")) == 4
+
+
+def test_the_nearest_name_is_found_in_any_case() -> None:
+    assert nearest("Scroe", ["score", "trend"]) == "score"
+    assert nearest("zebra", ["score", "trend"]) is None
+
+
+def test_what_is_missing_is_shown_where_it_is_missing_from() -> None:
+    made = document("a:\n  b: 1\n")
+    assert made.mark(("a", "nope")) == "f.yml:1:1"
+    assert made.mark(("a", "b")) == "f.yml:2:6"
+    assert made.mark(("a", "b"), key=True) == "f.yml:2:3"
+
+
+_words = st.text(string.ascii_letters + string.digits + "äß€ 🔥_-.", min_size=1, max_size=12).filter(
+    lambda text: text == text.strip() and not text.startswith(("-", "."))
+)
+_trees = st.recursive(
+    _words,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_words, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def _dump(tree: Tree, indent: int, lines: list[str], leaves: dict[Route, str], route: Route) -> None:
+    """Block style, with every leaf's text remembered under its route."""
+    pad = "  " * indent
+    pairs = tree.items() if isinstance(tree, dict) else enumerate(tree or ())
+    for key, value in pairs:
+        head = f"{pad}{_quote(key)}:" if isinstance(key, str) else f"{pad}-"
+        here = (*route, key)
+        if isinstance(value, dict | list) and value:
+            lines.append(head)
+            _dump(value, indent + 1, lines, leaves, here)
+        else:
+            empty = {dict: "{}", list: "[]"}.get(type(value))
+            text = empty or _quote(str(value))
+            leaves[here] = text
+            lines.append(f"{head} {text}")
+
+
+def _quote(text: str) -> str:
+    return f'"{text}"' if len(text) % 2 else f"'{text}'"
+
+
+@given(st.dictionaries(_words, _trees, min_size=1, max_size=5))
+def test_a_mark_is_where_the_value_stands(tree: dict[str, Tree]) -> None:
+    lines: list[str] = []
+    leaves: dict[Route, str] = {}
+    _dump(tree, 0, lines, leaves, ())
+    made = document("\n".join(lines) + "\n")
+    assert made.tree == tree
+    for route, text in leaves.items():
+        file, line, column = made.mark(route).split(":")
+        assert file == "f.yml"
+        assert lines[int(line) - 1][int(column) - 1 :] == text
+
+
+@given(st.text(max_size=200))
+def test_any_text_at_all_gives_a_document_or_a_place(text: str) -> None:
+    problems = Problems()
+    made = parse(text, "f.yml", problems)
+    assert made is not None or problems
+    count = len(text.splitlines()) + 1
+    assert all(1 <= problem.line <= max(count, 1) + 1 and problem.column >= 1 for problem in problems)
