@@ -26,7 +26,7 @@ from connectors.types import Batch, Change, Kind, Match, Status
 from heatsync.sync import plan as planning
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import House
+from heatsync.sync.context import Context
 from heatsync.sync.mapping.model import Mapping
 from heatsync.workspace import config
 
@@ -124,30 +124,30 @@ def _measure(home: Path, url: str, name: str, size: int, connector: bool = True)
     write_snapshot(of, size, changed=False)
     _until_it_answers(url)
     requests.put(f"{url}/_state", json=_state(size), timeout=600).raise_for_status()
-    with House(of, environ=os.environ | {f"HEATSYNC_{name.upper()}_URL": url}) as house:
-        mapping = house.mappings["people"]
-        plan = planning.plan(house, mapping, "bench", DAY, Scope(), sync_run.silent)
-        house.ledger.release(plan.run)
+    with Context(of, environ=os.environ | {f"HEATSYNC_{name.upper()}_URL": url}) as context:
+        mapping = context.mappings["people"]
+        plan = planning.plan(context, mapping, "bench", DAY, Scope(), sync_run.silent)
+        context.ledger.release(plan.run)
         before = requests.get(f"{url}/_stats", timeout=60).json()[name]["calls"]
         started, busy = time.perf_counter(), time.process_time()
-        error = sync_run.deliver_run(house, "bench", mapping)
+        error = sync_run.deliver_run(context, "bench", mapping)
         seconds, delivery = time.perf_counter() - started, time.process_time() - busy
         if error is not None:
             raise error
         calls = requests.get(f"{url}/_stats", timeout=60).json()[name]["calls"] - before
-        (answer,) = sync_run.answer(house, "bench")
+        (answer,) = sync_run.answer(context, "bench")
         assert answer["outcomes"]["delivered"] == size, answer
         if not connector:
             return Measured(seconds, calls, delivery, 0.0, 0.0)
-        pushed = _pushed(house, mapping, name, size)
+        pushed = _pushed(context, mapping, name, size)
     busy = time.process_time()
     assert bare.deliver(name, url, _rows(name, size, "bare")) in range(calls - 10, calls + 1)
     return Measured(seconds, calls, delivery, pushed, time.process_time() - busy)
 
 
-def _pushed(house: House, mapping: Mapping, name: str, size: int) -> float:
+def _pushed(context: Context, mapping: Mapping, name: str, size: int) -> float:
     """Processor seconds of the connector alone: the same changes, without ledger and story."""
-    destination = house.reach(mapping).destination
+    destination = context.reach(mapping).destination
     match, id = IDENTITY[name]
     changes = [
         Change(Kind.CHANGED, f"u{n}", (Match(match[0], match[1].format(n)),), values, remote_id=id(n))

@@ -21,7 +21,7 @@ import duckdb
 
 from connectors.types import Match
 from heatsync.ledger import Bound, Ledger, Record, Standing
-from heatsync.sync.compare.diff import Diff
+from heatsync.sync.compare.diff import Comparison
 from heatsync.sync.compare.types import Row, Scope
 from heatsync.sync.mapping import files as mapping_files
 from heatsync.sync.mapping import query
@@ -81,14 +81,14 @@ def measure(records: int) -> list[dict[str, Any]]:
         bound = Bound("contacts", "hubspot:1", "contacts")
         ledger = Ledger(f"sqlite:///{home}/ledger.db")
 
-        def morning(scope: Scope, then: Callable[[Iterator[Row], Diff], int]) -> tuple[float, int]:
+        def morning(scope: Scope, then: Callable[[Iterator[Row], Comparison], int]) -> tuple[float, int]:
             started = time.perf_counter()
             with duckdb.connect(
                 ":memory:", config={"memory_limit": MEMORY, "temp_directory": f"{home}/tmp"}
             ) as con:
                 con.execute("SET preserve_insertion_order = false")
                 rendered = query.render(mapping, of, con, DAY)
-                diff = Diff(con, shape(mapping, rendered))
+                diff = Comparison(con, shape(mapping, rendered))
                 diff.desire(rendered.sql)
                 diff.stand(ledger.settled(bound), ledger.unsettled(bound), time.time(), scope)
                 know(diff, ledger, bound)
@@ -100,7 +100,7 @@ def measure(records: int) -> list[dict[str, Any]]:
         def peak() -> float:
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-        def deliver(rows: Iterator[Row], _diff: Diff) -> int:
+        def deliver(rows: Iterator[Row], _diff: Comparison) -> int:
             count = 0
             chunk: list[Row] = []
             for row in rows:
@@ -112,7 +112,7 @@ def measure(records: int) -> list[dict[str, Any]]:
             _delivered(ledger, bound, chunk)
             return count
 
-        def drain(rows: Iterator[Row], _diff: Diff) -> int:
+        def drain(rows: Iterator[Row], _diff: Comparison) -> int:
             return sum(1 for _ in rows)
 
         told = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from connectors.errors import HeatsyncError, Unavailable
 from heatsync.sync import deliver
-from heatsync.sync.context import House
+from heatsync.sync.context import Context
 
 TURN = 15.0
 """Seconds after which no further batch is begun: others want their turn, and a worker that is to stop must not wait."""
@@ -24,11 +24,11 @@ class Turn:
     stopped: bool = False
 
 
-def take(house: House, run: str, mapping: str, seconds: float = TURN) -> Turn:
+def take(context: Context, run: str, mapping: str, seconds: float = TURN) -> Turn:
     """Deliver what is due of a run, as many batches at once as the destination takes."""
     turn = Turn()
     end = time.monotonic() + seconds
-    due = deque(house.ledger.due_batches(run, mapping))
+    due = deque(context.ledger.due_batches(run, mapping))
 
     def work(_: int) -> None:
         while not turn.stopped and time.monotonic() < end:
@@ -36,16 +36,16 @@ def take(house: House, run: str, mapping: str, seconds: float = TURN) -> Turn:
                 batch = due.popleft()
             except IndexError:
                 return
-            _note(house, run, mapping, deliver.deliver(house, batch), turn)
+            _note(context, run, mapping, deliver.deliver(context, batch), turn)
 
     if due:
-        width = min(len(due), _width(house, mapping))
+        width = min(len(due), _width(context, mapping))
         with ThreadPoolExecutor(width) as pool:
             list(pool.map(work, range(width)))
     return turn
 
 
-def _note(house: House, run: str, mapping: str, result: deliver.Delivery, turn: Turn) -> None:
+def _note(context: Context, run: str, mapping: str, result: deliver.Delivery, turn: Turn) -> None:
     turn.ended = turn.ended or result.ended
     if result.error is not None and str(result.error) not in map(str, turn.told):
         turn.told.append(result.error)
@@ -54,13 +54,13 @@ def _note(house: House, run: str, mapping: str, result: deliver.Delivery, turn: 
     limited = isinstance(result.error, Unavailable) and result.error.retry_after is not None
     if result.state == "later" and limited and result.until - time.time() > LONG:
         turn.stopped = True
-        house.ledger.put_off(run, mapping, result.until, str(result.error))
+        context.ledger.put_off(run, mapping, result.until, str(result.error))
 
 
-def _width(house: House, mapping: str) -> int:
+def _width(context: Context, mapping: str) -> int:
     """How many calls at once; 1 where the destination cannot be opened, which the delivery itself tells best."""
-    chosen = house.mappings.get(mapping)
+    chosen = context.mappings.get(mapping)
     try:
-        return house.reach(chosen).destination.limits.concurrency if chosen is not None else 1
+        return context.reach(chosen).destination.limits.concurrency if chosen is not None else 1
     except HeatsyncError:
         return 1

@@ -20,7 +20,7 @@ from heatsync.ledger import Run
 from heatsync.snapshots import run as snapshot_run
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import House
+from heatsync.sync.context import Context
 from heatsync.sync.leases import keeping, owner
 from heatsync.sync.mapping.model import Mapping
 from heatsync.workspace import config as workspace_files
@@ -35,11 +35,11 @@ RETRY_SECONDS = 900.0
 SOON = 60.0
 """A wait below this is rung by Celery's countdown; a longer one by the sweep."""
 
-_house: tuple[int, tuple[tuple[str, int], ...], House] | None = None
+_house: tuple[int, tuple[tuple[str, int], ...], Context] | None = None
 
 
-def house() -> House:
-    """The house of this process: opened after the fork, and anew when somebody edited a file.
+def context() -> Context:
+    """The context of this process: opened after the fork, and anew when somebody edited a file.
 
     While the files cannot be read, nothing is done: raises ConfigurationError.
     """
@@ -55,7 +55,7 @@ def house() -> House:
         raise ConfigurationError(
             "The broker was taken out of heatsync.yml: stop the workers, or put it back."
         )
-    opened = House(workspace, shared(workspace.broker))
+    opened = Context(workspace, shared(workspace.broker))
     if mine is not None:
         mine[2].close()
     _house = (os.getpid(), seen, opened)
@@ -81,7 +81,7 @@ def doorbell(name: str) -> Callable[[Callable[..., None]], Any]:
 @doorbell("heatsync.score")
 def score() -> None:
     """Score the last complete day, then ring for the mappings that wait for it. Twice is harmless."""
-    here = house()
+    here = context()
     as_of = snapshot_run.last_complete_day(here.workspace)
     with _once(here, _scoring(as_of)) as first:
         if not first or here.ledger.scored(as_of.isoformat()) is not None:
@@ -105,7 +105,7 @@ def score() -> None:
 @doorbell("heatsync.plan")
 def plan(mapping: str) -> None:
     """Plan a mapping for the last complete day, if that is scored and not planned yet; ring for its batches."""
-    here = house()
+    here = context()
     as_of = snapshot_run.last_complete_day(here.workspace)
     chosen = here.mappings.get(mapping)
     if chosen is None:
@@ -125,7 +125,7 @@ def plan(mapping: str) -> None:
 @doorbell("heatsync.deliver")
 def deliver(batch: str) -> None:
     """Take a turn at the run of a batch, unless somebody is at work there: whoever is rings for what is left."""
-    here = house()
+    here = context()
     lane = here.ledger.lane(batch)
     if lane is None:
         return
@@ -153,7 +153,7 @@ def deliver(batch: str) -> None:
 @doorbell("heatsync.sweep")
 def sweep() -> None:
     """Ring again for whatever is due and was lost: the scoring, plans, releases and batches."""
-    here = house()
+    here = context()
     as_of = snapshot_run.last_complete_day(here.workspace)
     here.bury_the_dead()
     for run in here.ledger.runs():
@@ -169,7 +169,7 @@ def sweep() -> None:
 
 
 @contextmanager
-def _once(here: House, name: str) -> Iterator[bool]:
+def _once(here: Context, name: str) -> Iterator[bool]:
     """Hold a lock if it is free; tells whether it was. Who comes second need not wait: the first does the work."""
     me = owner(secrets.token_hex(4))
     if not here.ledger.lock(name, me):
@@ -182,7 +182,7 @@ def _once(here: House, name: str) -> Iterator[bool]:
         here.ledger.unlock(name, me)
 
 
-def _let_go(here: House, run: Run) -> None:
+def _let_go(here: Context, run: Run) -> None:
     """Release a planned run that needs nobody's approval, and ring for its batches."""
     if run.cause:
         log.warning("%s is held: %s", run.mapping, run.cause)
@@ -195,13 +195,13 @@ def _one_each(batches: list[str]) -> list[str]:
     return list({batch.rpartition(".")[0]: batch for batch in reversed(batches)}.values())
 
 
-def _ring(here: House, batches: list[str]) -> None:
+def _ring(here: Context, batches: list[str]) -> None:
     here.ledger.ring(batches)
     for batch in batches:
         deliver.delay(batch)
 
 
-def _run(here: House, mapping: str, as_of: date) -> str:
+def _run(here: Context, mapping: str, as_of: date) -> str:
     """The name of a mapping's run. That of a morning is one for all, whoever rings, so that one approval does for them."""
     scored = repr(here.ledger.scored(as_of.isoformat()))
     morning = f"{as_of:%Y%m%d}-{hashlib.sha256(scored.encode()).hexdigest()[:6]}"
@@ -209,7 +209,7 @@ def _run(here: House, mapping: str, as_of: date) -> str:
     return sync_run.new_run(as_of) if tried else morning
 
 
-def _ring_due(here: House, as_of: date) -> None:
+def _ring_due(here: Context, as_of: date) -> None:
     for mapping in here.mappings.values():
         if _hour_has_come(here, mapping.schedule or here.workspace.score_cron) and _to_plan(
             here, mapping, as_of
@@ -225,7 +225,7 @@ def _failed(as_of: date) -> str:
     return f"score {as_of} failed"
 
 
-def _hour_has_come(here: House, cron: str) -> bool:
+def _hour_has_come(here: Context, cron: str) -> bool:
     """Whether a schedule's hour was there today, in the workspace's time zone."""
     zone = here.workspace.time_zone
     midnight = datetime.now(zone).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -233,7 +233,7 @@ def _hour_has_come(here: House, cron: str) -> bool:
     return bool(crontab.from_string(cron).is_due(midnight - timedelta(seconds=1)).is_due)
 
 
-def _to_plan(here: House, mapping: Mapping, as_of: date) -> bool:
+def _to_plan(here: Context, mapping: Mapping, as_of: date) -> bool:
     if here.ledger.scored(as_of.isoformat()) is None:
         return False
     if here.ledger.locked(f"plan {mapping.name}"):

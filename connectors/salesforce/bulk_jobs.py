@@ -53,7 +53,7 @@ ENDED = ("JobComplete", "Failed", "Aborted")
 CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 NAMES = re.compile(r"[\w.,\s]*")
 
-Told = Callable[[Item, Mapping[str, Any]], Outcome]
+MappingResult = Callable[[Item, Mapping[str, Any]], Outcome]
 """An item and the error that was said of it -> its outcome."""
 
 
@@ -168,7 +168,7 @@ def error(text: str) -> dict[str, Any]:
 class Jobs:
     """The jobs of one org."""
 
-    def __init__(self, session: Session, told: Told) -> None:
+    def __init__(self, session: Session, told: MappingResult) -> None:
         self._session = session
         self._told = told
         self._untaken: dict[str, float] = {}

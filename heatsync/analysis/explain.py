@@ -12,11 +12,11 @@ from heatsync.analysis import backtest_verdicts, score_breakdown
 from heatsync.analysis.backtest_verdicts import Verdict
 from heatsync.analysis.explain_rows import ALONE, Book, Row
 from heatsync.analysis.score_breakdown import Change, Part, Standing
-from heatsync.ledger import Told
+from heatsync.ledger import RecordStatus
 from heatsync.scoring.compute.calendar import EPOCH
 from heatsync.scoring.definition.profile import Profile
 from heatsync.snapshots import run as snapshot_run
-from heatsync.sync.context import House
+from heatsync.sync.context import Context
 from heatsync.sync.mapping import conversions, query
 from heatsync.sync.mapping.model import Mapping as FieldMapping
 from heatsync.workspace.config import Workspace
@@ -118,7 +118,7 @@ class Payload:
     covered: bool
     wants: Mapping[str, Any]
     problem: str
-    told: tuple[Told, ...] = field(default=())
+    told: tuple[RecordStatus, ...] = field(default=())
 
 
 def latest(workspace: Workspace, profile: str) -> date | None:
@@ -273,21 +273,21 @@ def _days(profile: Profile, points: float) -> Steps:
     return tuple((event.event, score_breakdown.units(points, 1.0), None) for event in profile.scored)
 
 
-def payloads(house: House, entity: str, key: str, as_of: date) -> list[Payload]:
+def payloads(context: Context, entity: str, key: str, as_of: date) -> list[Payload]:
     """What each mapping of the entity wants for it on that day, and what was delivered and answered."""
     return [
-        _payload(house, mapping, key, as_of)
-        for mapping in house.mappings.values()
+        _payload(context, mapping, key, as_of)
+        for mapping in context.mappings.values()
         if mapping.entity.value == entity
     ]
 
 
-def _payload(house: House, mapping: FieldMapping, key: str, as_of: date) -> Payload:
+def _payload(context: Context, mapping: FieldMapping, key: str, as_of: date) -> Payload:
     wants: dict[str, Any] = {}
     covered, problem = False, ""
     with duckdb.connect() as con:
         try:
-            rendered = query.render(mapping, house.workspace, con, as_of)
+            rendered = query.render(mapping, context.workspace, con, as_of)
             result = con.execute(f"SELECT * FROM ({rendered.sql}) WHERE key = ?", [key])
             names = [column[0] for column in result.description or ()]
             row = result.fetchone()
@@ -297,7 +297,7 @@ def _payload(house: House, mapping: FieldMapping, key: str, as_of: date) -> Payl
         found = dict(zip(names, row, strict=True))
         covered, problem = True, conversions.cause_of(found["problem"]) if found["problem"] else ""
         wants = {each.name: _plain(found[f"f{place}"]) for place, each in enumerate(rendered.fields)}
-    told = tuple(house.ledger.told(mapping.name, mapping.object, key))
+    told = tuple(context.ledger.told(mapping.name, mapping.object, key))
     return Payload(mapping.name, mapping.destination, mapping.object, covered, wants, problem, told)
 
 

@@ -55,20 +55,20 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Tell why a user or an account has its score, and what each destination was told of it."""
-    with options.house(folder, config) as house:
+    with options.context(folder, config) as context:
         if profile is not None:
-            backtesting.known(house.workspace, profile)
+            backtesting.known(context.workspace, profile)
         if entity is not None:
             _entity(entity)
         on = None if day is None else options.day(day, "--date")
-        names = [profile] if profile is not None else sorted(house.workspace.profiles)
+        names = [profile] if profile is not None else sorted(context.workspace.profiles)
         if on is not None:
-            options.complete(house.workspace, on, "--date")
+            options.complete(context.workspace, on, "--date")
         with terminal.progress(as_json) as told_of:
             found = explaining.find(
-                house.workspace, key, entity, names, on, lambda *done: told_of("scoring", *done)
+                context.workspace, key, entity, names, on, lambda *done: told_of("scoring", *done)
             )
-        told = explaining.payloads(house, found[0].entity, key, found[0].as_of)
+        told = explaining.payloads(context, found[0].entity, key, found[0].as_of)
     if as_json:
         terminal.data(analysis_json.explained(found, told))
     else:

@@ -30,7 +30,7 @@ from heatsync.snapshots import run as snapshot_run
 from heatsync.sync import plan as planning
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import House, Progress
+from heatsync.sync.context import Context, Progress
 from heatsync.sync.live_check import Inspected, inspect
 from heatsync.sync.mapping import files as mapping_files
 from heatsync.workspace import config as workspace_files
@@ -116,10 +116,10 @@ def check(
     checked = mapping_files.check(folder, config)
     inspected: list[Inspected] = []
     if live and not checked.problems:
-        with options.house(folder, config, quiet=True) as house:
-            for mapping in house.chosen([]):
-                found = inspect(house, mapping)
-                error = house.placed(mapping, found.error) if found.error is not None else None
+        with options.context(folder, config, quiet=True) as context:
+            for mapping in context.chosen([]):
+                found = inspect(context, mapping)
+                error = context.placed(mapping, found.error) if found.error is not None else None
                 inspected.append(replace(found, error=error))
     answer = check_output.answer(checked, inspected, live)
     if as_json:
@@ -176,20 +176,20 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Tell what a sync would change. Sends nothing and keeps nothing."""
-    with options.house(folder, config) as house, terminal.progress(as_json) as told:
-        chosen = house.chosen(names or [])
-        as_of = _score(house.workspace, day, told)
+    with options.context(folder, config) as context, terminal.progress(as_json) as told:
+        chosen = context.chosen(names or [])
+        as_of = _score(context.workspace, day, told)
         plans: list[dict[str, Any]] = []
         errors: list[HeatsyncError] = []
         for mapping in chosen:
             try:
                 made = planning.plan(
-                    house, mapping, "plan", as_of, Scope(), told, keep=False, show=show, offline=offline
+                    context, mapping, "plan", as_of, Scope(), told, keep=False, show=show, offline=offline
                 )
-                plans.append(run_output.planned(house, made, bool(show)))
+                plans.append(run_output.planned(context, made, bool(show)))
             except HeatsyncError as error:
                 errors.append(error)
-                cause = house.placed(mapping, error).told
+                cause = context.placed(mapping, error).told
                 plans.append({"mapping": mapping.name, "state": "failed", "cause": cause})
     if as_json:
         terminal.data({"run": None, "state": "planned", "as_of": as_of.isoformat(), "mappings": plans})
@@ -215,17 +215,17 @@ def sync(
     as_json: AsJson = False,
 ) -> None:
     """Score the last complete day, plan and deliver, here and now."""
-    with options.house(folder, config) as house:
-        chosen = house.chosen(names or [])
+    with options.context(folder, config) as context:
+        chosen = context.chosen(names or [])
         if not chosen:
             terminal.say(
-                f"note: there is no mapping in {house.workspace.folder / 'mappings'}: nothing is sent."
+                f"note: there is no mapping in {context.workspace.folder / 'mappings'}: nothing is sent."
             )
         with terminal.progress(as_json) as told:
-            as_of = _score(house.workspace, day, told)
+            as_of = _score(context.workspace, day, told)
         with terminal.progress(as_json or _asks(yes)) as told:
             ending = sync_run.sync(
-                house, chosen, as_of, Scope(everything, only, limit), _decide(house, yes, as_json), told
+                context, chosen, as_of, Scope(everything, only, limit), _decide(context, yes, as_json), told
             )
         if only is not None and all(
             told.plan is not None and not told.plan.counts.records for told in ending.told
@@ -233,8 +233,8 @@ def sync(
             raise ConfigurationError(
                 f"No mapping has a user or an account {only!r}. --only takes our id, not an address."
             )
-        answer = run_output.ended(house, ending)
-        code = sync_run.exit_code(house, ending)
+        answer = run_output.ended(context, ending)
+        code = sync_run.exit_code(context, ending)
     if as_json:
         terminal.data(answer)
     else:
@@ -245,8 +245,8 @@ def sync(
 @app.command()
 def runs(folder: Folder = HERE, config: Config = FILE, as_json: AsJson = False) -> None:
     """List what was done, newest first."""
-    with options.house(folder, config) as house:
-        listed = run_output.history(house)
+    with options.context(folder, config) as context:
+        listed = run_output.history(context)
     if as_json:
         terminal.data(listed)
         return
@@ -269,9 +269,9 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one run in full: counts, changes old -> new, and what became of them."""
-    with options.house(folder, config) as house:
-        run_output.known(house, run)
-        shown = run_output.in_full(house, run, number)
+    with options.context(folder, config) as context:
+        run_output.known(context, run)
+        shown = run_output.in_full(context, run, number)
     if as_json:
         terminal.data(shown)
     else:
@@ -289,13 +289,13 @@ def failures(
     as_json: AsJson = False,
 ) -> None:
     """List rejected records by cause, with the cure."""
-    with options.house(folder, config) as house:
+    with options.context(folder, config) as context:
         if run is not None:
-            run_output.known(house, run)
+            run_output.known(context, run)
         if csv:
-            run_output.print_failures_csv(house, run)
+            run_output.print_failures_csv(context, run)
             return
-        grouped = run_output.failures(house, run)
+        grouped = run_output.failures(context, run)
     if as_json:
         terminal.data(grouped)
     else:
@@ -305,35 +305,35 @@ def failures(
 @app.command()
 def approve(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: AsJson = False) -> None:
     """Release exactly what a held run showed; without a broker it is delivered here and now."""
-    with options.house(folder, config) as house:
-        held = [row for row in run_output.known(house, run) if row.state == "held"]
+    with options.context(folder, config) as context:
+        held = [row for row in run_output.known(context, run) if row.state == "held"]
         if not held:
             raise ConfigurationError(f"Nothing of run {run} is held: there is nothing to approve.")
-        ending = sync_run.Ending(run, date.fromisoformat(held[0].as_of))
-        house.chosen([row.mapping for row in held])
+        ending = sync_run.RunResult(run, date.fromisoformat(held[0].as_of))
+        context.chosen([row.mapping for row in held])
         for row in held:
-            mapping = house.chosen([row.mapping])[0]
-            reached = house.reach(mapping)
+            mapping = context.chosen([row.mapping])[0]
+            reached = context.reach(mapping)
             if reached.bound.account != row.account:
                 raise ConfigurationError(
                     f"Run {run} of {row.mapping} is for {row.label}, but the credentials belong to"
                     f" {reached.account.label}. Nothing more was released."
                 )
             terminal.say(f"{row.mapping} -> {row.destination} {row.label} at {reached.destination.host}")
-            if house.ledger.release(row):
-                ending.told.append(sync_run.Told(mapping, run, row))
+            if context.ledger.release(row):
+                ending.told.append(sync_run.MappingResult(mapping, run, row))
             else:
                 terminal.say(
                     f"{row.mapping} is no longer held: a newer run took its place, or somebody was faster."
                 )
-        if house.workspace.broker is None:
+        if context.workspace.broker is None:
             with terminal.progress(as_json) as told:
                 for one in ending.told:
-                    one.error = sync_run.deliver_run(house, run, one.mapping, told)
+                    one.error = sync_run.deliver_run(context, run, one.mapping, told)
         else:
             terminal.say("Released; the workers deliver it.")
-        answer = run_output.ended(house, ending)
-        code = sync_run.exit_code(house, ending)
+        answer = run_output.ended(context, ending)
+        code = sync_run.exit_code(context, ending)
     if as_json:
         terminal.data(answer)
     else:
@@ -344,11 +344,11 @@ def approve(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: A
 @app.command()
 def cancel(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: AsJson = False) -> None:
     """Drop a held run; nothing of it is sent."""
-    with options.house(folder, config) as house:
-        held = [row for row in run_output.known(house, run) if row.state == "held"]
+    with options.context(folder, config) as context:
+        held = [row for row in run_output.known(context, run) if row.state == "held"]
         if not held:
             raise ConfigurationError(f"Nothing of run {run} is held: there is nothing to cancel.")
-        names = [row.mapping for row in held if house.ledger.cancel(row)]
+        names = [row.mapping for row in held if context.ledger.cancel(row)]
         late = [row.mapping for row in held if row.mapping not in names]
     if as_json:
         terminal.data({"run": run, "cancelled": names})
@@ -368,10 +368,10 @@ def retry(
     as_json: AsJson = False,
 ) -> None:
     """Let the next sync send the rejected records again."""
-    with options.house(folder, config) as house:
+    with options.context(folder, config) as context:
         if run is not None:
-            run_output.known(house, run)
-        count = house.ledger.reconsider(None, run=run)
+            run_output.known(context, run)
+        count = context.ledger.reconsider(None, run=run)
     if as_json:
         terminal.data({"due": count})
     else:
@@ -385,10 +385,10 @@ def pause(
     config: Config = FILE,
 ) -> None:
     """Let one mapping, or everything, rest until it is resumed."""
-    with options.house(folder, config) as house:
+    with options.context(folder, config) as context:
         if mapping is not None:
-            house.chosen([mapping])
-        house.ledger.pause(mapping or "*", sync_run.BY_HAND)
+            context.chosen([mapping])
+        context.ledger.pause(mapping or "*", sync_run.BY_HAND)
     terminal.show(
         f"{mapping or 'Everything'} rests. `heatsync resume{f' {mapping}' if mapping else ''}` ends it."
     )
@@ -401,11 +401,11 @@ def resume(
     config: Config = FILE,
 ) -> None:
     """End a pause."""
-    with options.house(folder, config) as house:
+    with options.context(folder, config) as context:
         if mapping is not None:
-            house.chosen([mapping])
-        names = [mapping] if mapping else ["*", *house.mappings]
-        ended = [name for name in names if house.ledger.resume(name)]
+            context.chosen([mapping])
+        names = [mapping] if mapping else ["*", *context.mappings]
+        ended = [name for name in names if context.ledger.resume(name)]
     terminal.show(
         f"Resumed: {', '.join('everything' if n == '*' else n for n in ended)}."
         if ended
@@ -481,24 +481,24 @@ def _asks(yes: bool) -> bool:
     return not yes and sys.stdin.isatty() and terminal.talk.is_terminal
 
 
-def _decide(house: House, yes: bool, as_json: bool) -> sync_run.Decide:
+def _decide(context: Context, yes: bool, as_json: bool) -> sync_run.Decide:
     def decide(made: planning.Plan) -> bool:
         if not as_json:
-            terminal.say(run_output.where(house, made))
+            terminal.say(run_output.where(context, made))
             for reason in made.reasons:
                 terminal.say(f"  held: {reason}")
         if yes or not made.reasons:
             return True
-        return _asks(yes) and _confirmed(house)
+        return _asks(yes) and _confirmed(context)
 
     return decide
 
 
-def _confirmed(house: House) -> bool:
+def _confirmed(context: Context) -> bool:
     """Ask on the terminal. A thread that reads cannot be stopped: it reads when there is something to be read."""
     terminal.talk.print("  Send it? [y/N]: ", end="", markup=False)
     while not select.select([sys.stdin], [], [], 0.0)[0]:
-        house.rest(0.1)
+        context.rest(0.1)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

@@ -15,7 +15,7 @@ from heatsync.sandbox.demo_data import collegemsg, crm, product
 from heatsync.snapshots import run as snapshot_run
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import House
+from heatsync.sync.context import Context
 from heatsync.workspace import config as workspace_files
 
 CREDENTIALS = {
@@ -39,11 +39,11 @@ def run(folder: Path, real: bool, as_json: bool) -> int:
         environ = CREDENTIALS | {f"HEATSYNC_{name.upper()}_URL": sandbox.url for name in DESTINATIONS}
         before = requests.get(f"{sandbox.url}/_state", timeout=60).json()
         workspace = workspace_files.load(folder)
-        with House(workspace, environ=environ) as house:
-            endings = [_sync(house, as_of, as_json) for _ in range(2)]
-            answer = [run_output.ended(house, ending) for ending in endings]
-            code = max(sync_run.exit_code(house, ending) for ending in endings)
-            failures = run_output.failures(house, endings[0].run)
+        with Context(workspace, environ=environ) as context:
+            endings = [_sync(context, as_of, as_json) for _ in range(2)]
+            answer = [run_output.ended(context, ending) for ending in endings]
+            code = max(sync_run.exit_code(context, ending) for ending in endings)
+            failures = run_output.failures(context, endings[0].run)
         state = requests.get(f"{sandbox.url}/_state", timeout=60).json()
     if as_json:
         terminal.data({"first": answer[0], "second": answer[1], "failures": failures})
@@ -79,17 +79,19 @@ def _prepare(folder: Path, real: bool) -> date:
     return as_of
 
 
-def _sync(house: House, as_of: date, as_json: bool) -> sync_run.Ending:
+def _sync(context: Context, as_of: date, as_json: bool) -> sync_run.RunResult:
     with terminal.progress(as_json) as told:
-        snapshot_run.score(house.workspace, [as_of], lambda doing, done, of: told("scoring", doing, done, of))
+        snapshot_run.score(
+            context.workspace, [as_of], lambda doing, done, of: told("scoring", doing, done, of)
+        )
 
     def decide(plan: Any) -> bool:
         if not as_json:
-            terminal.say(run_output.where(house, plan))
+            terminal.say(run_output.where(context, plan))
         return True
 
     with terminal.progress(as_json) as told:
-        return sync_run.sync(house, list(house.mappings.values()), as_of, Scope(), decide, told)
+        return sync_run.sync(context, list(context.mappings.values()), as_of, Scope(), decide, told)
 
 
 def _show(answer: Mapping[str, Any], before: Mapping[str, Any], state: Mapping[str, Any]) -> None:

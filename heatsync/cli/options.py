@@ -9,7 +9,7 @@ import typer
 from connectors.errors import ConfigurationError
 from heatsync.cli import terminal
 from heatsync.snapshots import run as snapshot_run
-from heatsync.sync.context import House
+from heatsync.sync.context import Context
 from heatsync.workspace import config as workspace_files
 from heatsync.workspace.config import Workspace
 from worker.redis_limiter import shared
@@ -27,10 +27,10 @@ FILE = "heatsync.yml"
 EARLIEST = date(1970, 1, 1)
 
 
-def house(folder: Path, config: str, quiet: bool = False) -> House:
+def context(folder: Path, config: str, quiet: bool = False) -> Context:
     """Opened; with `quiet`, without the files' warnings."""
     workspace = workspace_files.load(folder, config)
-    opened = House(workspace, shared(workspace.broker) if workspace.broker is not None else None)
+    opened = Context(workspace, shared(workspace.broker) if workspace.broker is not None else None)
     for warning in () if quiet else workspace.warnings:
         terminal.say(f"warning: {warning}")
     return opened

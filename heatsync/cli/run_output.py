@@ -14,7 +14,7 @@ from heatsync.cli.remedies import cure
 from heatsync.ledger import Planned, Run, write_value
 from heatsync.snapshots.run import Scored
 from heatsync.sync import run as sync_run
-from heatsync.sync.context import House, going_on
+from heatsync.sync.context import Context, going_on
 from heatsync.sync.plan import Plan
 from heatsync.workspace.config import Workspace
 
@@ -45,12 +45,12 @@ def predictive(workspace: Workspace, profile: str, entity: str) -> bool | None:
     return None if found is None else found.predictive
 
 
-def where(house: House, plan: Plan) -> str:
+def where(context: Context, plan: Plan) -> str:
     """The line that is shown before anything is written: to whom, and how much."""
     run = plan.run
-    reached = house.reached(run.mapping)
+    reached = context.reached(run.mapping)
     name = f" ({reached.account.name})" if reached is not None and reached.account.name else ""
-    config = house.workspace.destinations[run.destination]
+    config = context.workspace.destinations[run.destination]
     host = reached.destination.host if reached is not None else "?"
     counts = plan.counts
     made = f"{counts.created} to create, " if counts.created else ""
@@ -60,11 +60,11 @@ def where(house: House, plan: Plan) -> str:
     return f"{run.mapping} -> {config.vendor.title} {run.label}{name} at {host}: {size}{fields}"
 
 
-def planned(house: House, plan: Plan, with_changes: bool) -> dict[str, Any]:
+def planned(context: Context, plan: Plan, with_changes: bool) -> dict[str, Any]:
     """A plan, in the shape of a run."""
     run, counts = plan.run, plan.counts
-    mapping = house.mappings[run.mapping]
-    reached = house.reach(mapping)
+    mapping = context.mappings[run.mapping]
+    reached = context.reach(mapping)
     limits = reached.destination.limits
     answer: dict[str, Any] = {
         "mapping": run.mapping,
@@ -92,12 +92,12 @@ def planned(house: House, plan: Plan, with_changes: bool) -> dict[str, Any]:
         "quota": {
             "calls": limits.calls,
             "per_seconds": limits.seconds,
-            "per_day": house.calls_per_day(mapping),
+            "per_day": context.calls_per_day(mapping),
         },
         "new_fields": [new.name for new in plan.new_fields],
-        "predictive": predictive(house.workspace, mapping.profile, mapping.entity.value),
+        "predictive": predictive(context.workspace, mapping.profile, mapping.entity.value),
     }
-    if house.mappings[run.mapping].vendor.type == "segment":
+    if context.mappings[run.mapping].vendor.type == "segment":
         answer["profiles"] = counts.entered + counts.changed
     if with_changes:
         answer["changes"] = [_change(Planned(row.change, row.digest, row.level)) for row in plan.shown]
@@ -122,13 +122,13 @@ def _change(planned: Planned) -> dict[str, Any]:
     }
 
 
-def ended(house: House, ending: sync_run.Ending) -> dict[str, Any]:
+def ended(context: Context, ending: sync_run.RunResult) -> dict[str, Any]:
     """How a run ended, mapping by mapping; those that never got to a plan included."""
-    answers = {answer["mapping"]: answer for answer in sync_run.answer(house, ending.run)}
+    answers = {answer["mapping"]: answer for answer in sync_run.answer(context, ending.run)}
     for told in ending.told:
         name = told.mapping.name
         if told.paused is not None:
-            everything = house.ledger.paused("*") is not None
+            everything = context.ledger.paused("*") is not None
             by_hand = f"{told.paused}: `heatsync resume{'' if everything else f' {name}'}` ends the pause"
             cause = by_hand if told.paused == sync_run.BY_HAND else f"{told.paused} {going_on(name)}"
             answers[name] = _bare(told, "paused", cause)
@@ -148,7 +148,7 @@ def ended(house: House, ending: sync_run.Ending) -> dict[str, Any]:
     }
 
 
-def _bare(told: sync_run.Told, state: str, cause: str) -> dict[str, Any]:
+def _bare(told: sync_run.MappingResult, state: str, cause: str) -> dict[str, Any]:
     return {
         "mapping": told.mapping.name,
         "destination": told.mapping.destination,
@@ -166,15 +166,15 @@ def _bare(told: sync_run.Told, state: str, cause: str) -> dict[str, Any]:
     }
 
 
-def known(house: House, run: str) -> list[Run]:
+def known(context: Context, run: str) -> list[Run]:
     """The rows of a run. Raises ConfigurationError when there is none."""
-    rows = house.ledger.runs(run)
+    rows = context.ledger.runs(run)
     if not rows:
         raise ConfigurationError(f"There is no run {run}. `heatsync runs` lists them.")
     return rows
 
 
-def history(house: House) -> list[dict[str, Any]]:
+def history(context: Context) -> list[dict[str, Any]]:
     return [
         {
             "run": row.run,
@@ -189,15 +189,15 @@ def history(house: House) -> list[dict[str, Any]]:
             "writes": row.planned.get("writes", 0),
             "calls": row.calls,
         }
-        for row in house.ledger.runs()
+        for row in context.ledger.runs()
     ]
 
 
-def in_full(house: House, run: str, number: int) -> dict[str, Any]:
-    rows = known(house, run)
-    mappings = sync_run.answer(house, run)
+def in_full(context: Context, run: str, number: int) -> dict[str, Any]:
+    rows = known(context, run)
+    mappings = sync_run.answer(context, run)
     for answer in mappings:
-        changes = house.ledger.planned_changes(run, answer["mapping"], number)
+        changes = context.ledger.planned_changes(run, answer["mapping"], number)
         answer["changes"] = [_change(planned) for planned in changes]
     return {
         "run": run,
@@ -207,10 +207,10 @@ def in_full(house: House, run: str, number: int) -> dict[str, Any]:
     }
 
 
-def failures(house: House, run: str | None) -> list[dict[str, Any]]:
+def failures(context: Context, run: str | None) -> list[dict[str, Any]]:
     """Rejected and unknown records by mapping, code and field, the most frequent cause first."""
     groups: dict[tuple[str, str, str], list[Any]] = defaultdict(list)
-    for row in _once(house.ledger.failures(run)):
+    for row in _once(context.ledger.failures(run)):
         groups[(row.mapping, row.code, row.field or "")].append(row)
     answers = []
     for (mapping, code, _field), rows in groups.items():
@@ -238,10 +238,10 @@ def _once(rows: Sequence[Any]) -> list[Any]:
     return list(newest.values())
 
 
-def print_failures_csv(house: House, run: str | None) -> None:
+def print_failures_csv(context: Context, run: str | None) -> None:
     writer = csv.writer(sys.stdout)
     writer.writerow(["mapping", "key", "code", "field", "value", "cause", "answer", "cure", "run"])
-    for row in _once(house.ledger.failures(run)):
+    for row in _once(context.ledger.failures(run)):
         writer.writerow(
             [
                 row.mapping,

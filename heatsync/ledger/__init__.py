@@ -22,9 +22,9 @@ from heatsync.ledger.types import (
     Claimed,
     Planned,
     Record,
+    RecordStatus,
     Run,
     Standing,
-    Told,
     chunks,
 )
 
@@ -43,9 +43,9 @@ __all__ = [
     "Ledger",
     "Planned",
     "Record",
+    "RecordStatus",
     "Run",
     "Standing",
-    "Told",
     "chunks",
     "read_value",
     "write_fields",

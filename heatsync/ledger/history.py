@@ -9,7 +9,7 @@ from connectors.types import FieldType, Status
 from heatsync.ledger import tables as t
 from heatsync.ledger.database import Database
 from heatsync.ledger.json_codec import read_planned
-from heatsync.ledger.types import Planned, Run, Told, read_run
+from heatsync.ledger.types import Planned, RecordStatus, Run, read_run
 
 
 class History(Database):
@@ -98,7 +98,7 @@ class History(Database):
                     return changes[:limit]
         return changes
 
-    def told(self, mapping: str, object: str, entity: str) -> list[Told]:
+    def told(self, mapping: str, object: str, entity: str) -> list[RecordStatus]:
         """What a mapping's destinations were told of one entity, per account over there, and what they answered last."""
         s, r, o = t.standings.c, t.records.c, t.outcomes.c
         found = []
@@ -120,7 +120,7 @@ class History(Database):
         for account, standing in standings.items():
             record, outcome = records.get(account), outcomes.get(account)
             found.append(
-                Told(
+                RecordStatus(
                     account=account,
                     label=outcome.label if outcome is not None else account,
                     state=standing.state,

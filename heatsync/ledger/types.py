@@ -50,7 +50,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class RecordStatus:
     """What an account over there was told of one of our entities: the record as far as we know it, where it stands
     (settled, rejected, skipped, unknown or left), and the last outcome with the vendor's own words."""
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from connectors.destination import Limits
 from connectors.types import Change, Kind
 from heatsync.ledger import Planned, Run, Standing
-from heatsync.sync.compare.diff import Diff
+from heatsync.sync.compare.diff import Comparison
 from heatsync.sync.compare.types import Row
-from heatsync.sync.context import House, Progress
-from heatsync.sync.destinations import Reached
+from heatsync.sync.context import Context, Progress
+from heatsync.sync.destinations import OpenDestination
 from heatsync.sync.mapping.model import Mapping, Rendered
 
 
@@ -19,10 +19,10 @@ def _creates(mapping: Mapping) -> bool:
 
 
 def _cut(
-    comparison: Diff,
-    house: House,
+    comparison: Comparison,
+    context: Context,
     mapping: Mapping,
-    reached: Reached,
+    reached: OpenDestination,
     run: Run,
     rendered: Rendered,
     keep: bool,
@@ -46,7 +46,7 @@ def _cut(
         calls += _foretold(limits, [planned.change for planned in waiting], tags, limits.filed(most))
         if waiting and keep:
             number += 1
-            house.ledger.add_batch(run, number, waiting, types)
+            context.ledger.add_batch(run, number, waiting, types)
         waiting = []
 
     for row in _all_changes(comparison, mapping.vendor.readable):
@@ -59,12 +59,12 @@ def _cut(
             shown.append(row)
         waiting.append(Planned(row.change, row.digest, row.level))
         if len(waiting) == size:
-            house.rest()
+            context.rest()
             write()
             progress(mapping.name, "planning", total, 0)
     write()
     if keep:
-        house.ledger.settle_standings(reached.bound, gone)
+        context.ledger.settle_standings(reached.bound, gone)
     return shown, total, creates if _creates(mapping) else 0, calls
 
 
@@ -81,6 +81,6 @@ def _foretold(limits: Limits, changes: list[Change], tags: set[str], filed: bool
     return sum(limits.foretold(count, filed) for count in written.values()) + len(tagged)
 
 
-def _all_changes(comparison: Diff, readable: bool) -> Iterator[Row | str]:
+def _all_changes(comparison: Comparison, readable: bool) -> Iterator[Row | str]:
     yield from comparison.changes()
     yield from comparison.leavers(readable)

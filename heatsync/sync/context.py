@@ -14,7 +14,7 @@ from typing import Self
 from connectors.errors import Aborted, ConfigurationError, HeatsyncError, Unauthorized, Unavailable
 from connectors.rate_limit import Book, Budget, Pace
 from heatsync.ledger import Bound, Ledger
-from heatsync.sync.destinations import Calls, Reached, _Late
+from heatsync.sync.destinations import Calls, OpenDestination, _Late
 from heatsync.sync.leases import Keeper, _alive, keeping, owner
 from heatsync.sync.mapping import files as mapping_files
 from heatsync.sync.mapping.model import Mapping as FieldMapping
@@ -34,7 +34,7 @@ class Paused(HeatsyncError):
     """The mapping rests; what was not sent stays due."""
 
 
-class House(AbstractContextManager["House"]):
+class Context(AbstractContextManager["Context"]):
     """Everything at hand for one workspace. `book` is where quotas are shared; without one, in the ledger."""
 
     def __init__(
@@ -56,7 +56,7 @@ class House(AbstractContextManager["House"]):
         self._environ = environ
         self._book: Book = book or self.ledger
         self._throttles: dict[str, _Late] = {}
-        self._reached: dict[str, Reached] = {}
+        self._reached: dict[str, OpenDestination] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def __exit__(
@@ -109,7 +109,7 @@ class House(AbstractContextManager["House"]):
         )
         return int(most) if most else None
 
-    def reach(self, mapping: FieldMapping) -> Reached:
+    def reach(self, mapping: FieldMapping) -> OpenDestination:
         """The mapping's destination and whose account it is, asked once per credential.
 
         Raises ConfigurationError, Unauthorized, Unavailable, Misunderstood.
@@ -139,7 +139,7 @@ class House(AbstractContextManager["House"]):
                 name = self.ledger.remember_account(credential, config.vendor.type, account)
             else:
                 name, account = known
-            reached = Reached(
+            reached = OpenDestination(
                 destination,
                 Bound(mapping.name, name, mapping.object, config.vendor.readable),
                 account,
@@ -165,7 +165,7 @@ class House(AbstractContextManager["House"]):
         self.ledger.pause(mapping.name, str(placed), self.credential(mapping))
         return Unauthorized(f"{placed} {mapping.name} is paused now: {going_on(mapping.name)}")
 
-    def reached(self, mapping: str) -> Reached | None:
+    def reached(self, mapping: str) -> OpenDestination | None:
         """The destination of a mapping if it was opened already."""
         return self._reached.get(mapping)
 
@@ -183,21 +183,21 @@ class House(AbstractContextManager["House"]):
 
 
 @contextmanager
-def alone(house: House, name: str, patience: float = 180.0) -> Iterator[None]:
+def alone(context: Context, name: str, patience: float = 180.0) -> Iterator[None]:
     """Hold a lock, waiting for whoever has it. Raises Unavailable when that takes too long."""
     me = owner(secrets.token_hex(4))
     until = time.monotonic() + patience
-    house.bury_the_dead()
-    while not house.ledger.lock(name, me):
+    context.bury_the_dead()
+    while not context.ledger.lock(name, me):
         if time.monotonic() > until:
             raise Unavailable(f"Another process holds the lock “{name}”. Try again when it is done.", 60)
-        house.rest(0.2)
+        context.rest(0.2)
     try:
-        with keeping(lambda: house.ledger.lock(name, me)):
+        with keeping(lambda: context.ledger.lock(name, me)):
             yield
     finally:
-        house.ledger.unlock(name, me)
+        context.ledger.unlock(name, me)
 
 
 Progress = Callable[[str, str, int, int], None]
-"""Told of (mapping, what is being done, done, of how many)."""
+"""Called with (mapping, what is being done, done, of how many)."""

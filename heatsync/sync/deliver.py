@@ -16,8 +16,8 @@ from connectors.errors import (
 )
 from connectors.types import Change, FieldType, Kind, Lookup, Note, Outcome, Status
 from heatsync.ledger import Claimed
-from heatsync.sync.context import House, Paused, Stopped, alone
-from heatsync.sync.destinations import Reached
+from heatsync.sync.context import Context, Paused, Stopped, alone
+from heatsync.sync.destinations import OpenDestination
 from heatsync.sync.leases import owner
 from heatsync.sync.mapping.model import Mapping
 from heatsync.sync.record_owners import told_apart
@@ -48,30 +48,30 @@ class Delivery:
     underway: str = ""
 
 
-def deliver(house: House, batch_id: str, heir: Mapping | None = None) -> Delivery:
+def deliver(context: Context, batch_id: str, heir: Mapping | None = None) -> Delivery:
     """Claim a batch, push it, and believe only what was answered.
 
     With an `heir` its run is over, and all that is wanted is what came of what is at work on it over there. The heir is
     the mapping that waits for it: that of the batch may be gone.
     """
     late = heir is not None
-    claimed = house.ledger.claim(batch_id, owner(secrets.token_hex(4)), late=late)
+    claimed = context.ledger.claim(batch_id, owner(secrets.token_hex(4)), late=late)
     if claimed is None:
         return Delivery("gone")
-    with house.keeper.keeping(lambda: house.ledger.extend(claimed)):
-        delivery = _safely(house, claimed, heir)
-    calls = house.calls(claimed.mapping).take()
+    with context.keeper.keeping(lambda: context.ledger.extend(claimed)):
+        delivery = _safely(context, claimed, heir)
+    calls = context.calls(claimed.mapping).take()
     if calls:
-        house.ledger.add_calls(claimed.run, claimed.mapping, calls, 0.0)
+        context.ledger.add_calls(claimed.run, claimed.mapping, calls, 0.0)
     parked = delivery.state == "done" and delivery.error is not None
-    if parked and house.ledger.finish_run(claimed.run, claimed.mapping):
+    if parked and context.ledger.finish_run(claimed.run, claimed.mapping):
         return replace(delivery, ended=True)
     return delivery
 
 
-def _safely(house: House, claimed: Claimed, heir: Mapping | None) -> Delivery:
-    book = house.ledger
-    mapping = house.mappings.get(claimed.mapping) or heir
+def _safely(context: Context, claimed: Claimed, heir: Mapping | None) -> Delivery:
+    book = context.ledger
+    mapping = context.mappings.get(claimed.mapping) or heir
     if mapping is None and claimed.note:
         # What is at work on it may still write: it is heard out by whoever next writes to this object.
         book.give_back(claimed, time.time() + ORPHAN_WAIT, burn=False, untouched=True)
@@ -82,15 +82,15 @@ def _safely(house: House, claimed: Claimed, heir: Mapping | None) -> Delivery:
     untouched = True
     try:
         try:
-            reached = house.reach(mapping)
+            reached = context.reach(mapping)
         except ConfigurationError as error:
             # Something is missing here, not in the batch: another host may have it.
             book.give_back(claimed, time.time() + 60, burn=False, untouched=True)
             return Delivery("stopped", error)
-        _admit(house, mapping, reached, claimed)
-        with _made_ready(house, mapping, reached, claimed, late=heir is not None) as ready:
+        _admit(context, mapping, reached, claimed)
+        with _made_ready(context, mapping, reached, claimed, late=heir is not None) as ready:
             untouched = False
-            return _push(house, mapping, reached, ready, late=heir is not None)
+            return _push(context, mapping, reached, ready, late=heir is not None)
     except Underway as underway:
         until = time.time() + (underway.retry_after or 0.0)
         book.give_back(claimed, until, burn=False, untouched=untouched)
@@ -110,7 +110,7 @@ def _safely(house: House, claimed: Claimed, heir: Mapping | None) -> Delivery:
         return Delivery("later", error, until)
     except Unauthorized as error:
         book.give_back(claimed, time.time() + 60, untouched=untouched)
-        return Delivery("stopped", house.shut_out(mapping, error))
+        return Delivery("stopped", context.shut_out(mapping, error))
     except (Misunderstood, ConfigurationError) as error:
         if claimed.note and untouched:
             book.give_back(claimed, time.time() + 60, burn=False, untouched=True)
@@ -123,7 +123,7 @@ def _safely(house: House, claimed: Claimed, heir: Mapping | None) -> Delivery:
         raise
 
 
-def _admit(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) -> None:
+def _admit(context: Context, mapping: Mapping, reached: OpenDestination, claimed: Claimed) -> None:
     """Whether this batch may go to this account now. Raises ConfigurationError, Unavailable, Paused; and what making
     fields raises."""
     if reached.bound.account != claimed.account:
@@ -131,17 +131,17 @@ def _admit(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) -
             f"run {claimed.run} of {mapping.name} was planned for another account than {reached.account.label}, which"
             " the credentials belong to now. Put the old ones back and sync again, or sync to the new account."
         )
-    ours, cause = house.ledger.admit(claimed, reached.credential)
+    ours, cause = context.ledger.admit(claimed, reached.credential)
     if not ours:
         raise Unavailable(f"{claimed.id} was taken over by another process", 1)
     if cause is not None:
         raise Paused(cause)
-    make_fields(house, claimed.run, mapping, reached)
+    make_fields(context, claimed.run, mapping, reached)
 
 
 @contextmanager
 def _made_ready(
-    house: House, mapping: Mapping, reached: Reached, claimed: Claimed, late: bool
+    context: Context, mapping: Mapping, reached: OpenDestination, claimed: Claimed, late: bool
 ) -> Iterator[Claimed]:
     """A claimed batch as it is to be pushed: one that creates after the other, over all mappings of the object, and each
     with the ids that are known by then. Nobody is created twice.
@@ -150,23 +150,25 @@ def _made_ready(
         yield claimed
         return
     lock = f"create {claimed.account} {claimed.object}"
-    with house.creating[lock], alone(house, lock):
+    with context.creating[lock], alone(context, lock):
         ready = claimed
         # What is at work over there knows its records by what they had when it began.
         if not claimed.note:
-            if (other := house.ledger.at_work_beside(claimed)) is not None:
+            if (other := context.ledger.at_work_beside(claimed)) is not None:
                 raise Underway(
                     f"What {mapping.name} is to make waits for {other}, which has {claimed.object} in the making. Resume"
                     f" {other} if it is paused, or sync it.",
                     WAIT,
                 )
-            ready = _with_known_ids(house, mapping, reached, claimed)
-        if not house.ledger.begin(ready):
+            ready = _with_known_ids(context, mapping, reached, claimed)
+        if not context.ledger.begin(ready):
             raise Unavailable(f"{claimed.id} was taken over by another process", 1)
         yield ready
 
 
-def _push(house: House, mapping: Mapping, reached: Reached, claimed: Claimed, late: bool = False) -> Delivery:
+def _push(
+    context: Context, mapping: Mapping, reached: OpenDestination, claimed: Claimed, late: bool = False
+) -> Delivery:
     """Push what has no outcome yet. The last outcomes are written together with the end of the batch.
 
     `late`, nothing is begun any more: what has no outcome when nothing is at work on it is left as it is.
@@ -180,19 +182,19 @@ def _push(house: House, mapping: Mapping, reached: Reached, claimed: Claimed, la
         nonlocal earned
         batch, earned = earned, []
         if batch:
-            batch = told_apart(house, mapping, claimed, batch)
-            house.ledger.settle(claimed, batch, recheck)
-            _note_fields(house, mapping, reached, batch)
+            batch = told_apart(context, mapping, claimed, batch)
+            context.ledger.settle(claimed, batch, recheck)
+            _note_fields(context, mapping, reached, batch)
 
     try:
         batch = replace(claimed.batch, late=late)
         for outcome in reached.destination.push(batch) if claimed.planned else ():
             if isinstance(outcome, Note):
                 keep()
-                if not house.ledger.note(claimed, outcome.text):
+                if not context.ledger.note(claimed, outcome.text):
                     raise Unavailable(f"{claimed.id} was taken over by another process", 1)
                 if late and not outcome.text:
-                    house.ledger.give_back(claimed, 0.0, burn=False)
+                    context.ledger.give_back(claimed, 0.0, burn=False)
                     return Delivery("later")
                 continue
             unanswered.remove(outcome.key)
@@ -213,12 +215,12 @@ def _push(house: House, mapping: Mapping, reached: Reached, claimed: Claimed, la
     if due:
         keep()
         # What was put off was not begun, and whatever else there was has its outcome.
-        house.ledger.give_back(claimed, max(due), burn=False, untouched=True)
+        context.ledger.give_back(claimed, max(due), burn=False, untouched=True)
         return Delivery("later", until=max(due), moved=len(due) < len(claimed.planned))
-    calls = house.calls(mapping.name).take()
-    earned = told_apart(house, mapping, claimed, earned)
-    ended = house.ledger.conclude(claimed, earned, recheck, calls)
-    _note_fields(house, mapping, reached, earned)
+    calls = context.calls(mapping.name).take()
+    earned = told_apart(context, mapping, claimed, earned)
+    ended = context.ledger.conclude(claimed, earned, recheck, calls)
+    _note_fields(context, mapping, reached, earned)
     return Delivery("done", ended=ended)
 
 
@@ -226,11 +228,13 @@ def _creates(change: Change) -> bool:
     return change.remote_id is None and change.kind is not Kind.LEFT
 
 
-def _with_known_ids(house: House, mapping: Mapping, reached: Reached, claimed: Claimed) -> Claimed:
+def _with_known_ids(
+    context: Context, mapping: Mapping, reached: OpenDestination, claimed: Claimed
+) -> Claimed:
     """Fill in ids that became known since the plan: by another mapping, or by an attempt whose answer was lost."""
     wanted = [p.change for p in claimed.planned if _creates(p.change)]
     known: dict[str, str] = {}
-    for chunk in house.ledger.records(reached.bound, [change.key for change in wanted]):
+    for chunk in context.ledger.records(reached.bound, [change.key for change in wanted]):
         known |= {row[0]: row[1] for row in chunk if row[1] is not None}
     doubtful: list[Outcome] = []
     if claimed.begun:
@@ -244,7 +248,7 @@ def _with_known_ids(house: House, mapping: Mapping, reached: Reached, claimed: C
                 doubtful.append(Outcome(found.key, Status.REJECTED, code="ambiguous", cause=cause))
             elif (wait := claimed.begun + mapping.lag - time.time()) > 0:
                 raise Unavailable("records may have been made a moment ago, and cannot be found yet", wait)
-        house.ledger.settle(claimed, doubtful, time.time() + mapping.recheck_after.total_seconds())
+        context.ledger.settle(claimed, doubtful, time.time() + mapping.recheck_after.total_seconds())
     told = {outcome.key for outcome in doubtful}
     planned = tuple(
         replace(p, change=replace(p.change, remote_id=known.get(p.change.key, p.change.remote_id)))

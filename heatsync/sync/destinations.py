@@ -27,7 +27,7 @@ class Calls:
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class OpenDestination:
     """A destination, opened with a credential whose account is known."""
 
     destination: Destination

@@ -11,7 +11,7 @@ from functools import cached_property
 from connectors.destination import Destination
 from connectors.errors import ConfigurationError, HeatsyncError
 from connectors.types import FieldType, Lookup, Match, RemoteField
-from heatsync.sync.context import House
+from heatsync.sync.context import Context
 from heatsync.sync.mapping import conversions, sample_check
 from heatsync.sync.mapping.model import Field, MatchKey
 from heatsync.sync.mapping.model import Mapping as FieldMapping
@@ -57,12 +57,12 @@ class Inspected:
     error: HeatsyncError | None = None
 
 
-def inspect(house: House, mapping: FieldMapping) -> Inspected:
+def inspect(context: Context, mapping: FieldMapping) -> Inspected:
     """Hold one mapping against its destination. Changes nothing on either side."""
     at = f"mappings/{mapping.path.name}"
     account = ""
     try:
-        reached = house.reach(mapping)
+        reached = context.reach(mapping)
         account = reached.account.label
         present = reached.destination.fields(mapping.object)
         if present is None:
@@ -71,7 +71,7 @@ def inspect(house: House, mapping: FieldMapping) -> Inspected:
                 " source's debugger"
             )
             return Inspected(mapping.name, mapping.destination, mapping.object, account, 0, (), (note,))
-        look = _Look(house, mapping, reached.destination, present, at)
+        look = _Look(context, mapping, reached.destination, present, at)
         problems = tuple(look.problems())
     except HeatsyncError as error:
         return Inspected(mapping.name, mapping.destination, mapping.object, account, 0, (), (), error)
@@ -92,20 +92,20 @@ class _Look:
 
     def __init__(
         self,
-        house: House,
+        context: Context,
         mapping: FieldMapping,
         destination: Destination,
         present: Mapping[str, RemoteField],
         at: str,
     ) -> None:
-        self.house = house
+        self.context = context
         self.mapping = mapping
         self.destination = destination
         self.present = present
         self.at = at
         self.title = mapping.vendor.title
         self.notes: list[str] = []
-        self.day = sample_check.newest(house.workspace, mapping)
+        self.day = sample_check.newest(context.workspace, mapping)
         self._folded = {name.casefold(): name for name in present}
 
     def problems(self) -> Iterator[str]:
@@ -256,7 +256,7 @@ class _Look:
         try:
             room = self.destination.room(self.mapping.object)
         except ConfigurationError as error:
-            placed = self.house.placed(self.mapping, error)
+            placed = self.context.placed(self.mapping, error)
             names = ", ".join(f"`{field.name}`" for field in missing)
             lacking = f"{next(iter(missing)).where}: {self.title} has no {names} on {self.mapping.object}"
             yield f"{lacking}: {error}" if placed is error else str(placed)
@@ -278,7 +278,7 @@ class _Look:
     def _need(self) -> str:
         """What else is wanted before heatsync makes a field."""
         key = self.mapping.vendor.fields_need
-        config = self.house.workspace.destinations[self.mapping.destination]
+        config = self.context.workspace.destinations[self.mapping.destination]
         return (
             f", and `{key}` for {config.name} ({config.where})" if key and key not in config.written else ""
         )
@@ -288,7 +288,7 @@ class _Look:
         if self.day is None:
             return None
         options, several = (remote.options, remote.several) if remote is not None else ((), False)
-        return sample_check.measure(self.house.workspace, self.mapping, field, self.day, options, several)
+        return sample_check.measure(self.context.workspace, self.mapping, field, self.day, options, several)
 
     def _mend(self, field: Field, sent: FieldType, remote: RemoteField) -> str:
         """The change of the mapping, or over there, that makes them fit. A cast only where it is known to bear fruit."""

@@ -10,9 +10,9 @@ from connectors.errors import HeatsyncError
 from connectors.types import Found, Lookup, Outcome, Status
 from heatsync import ledger
 from heatsync.ledger import Record, Run, Standing
-from heatsync.sync.compare.diff import Diff
-from heatsync.sync.context import House, Progress
-from heatsync.sync.destinations import Reached
+from heatsync.sync.compare.diff import Comparison
+from heatsync.sync.context import Context, Progress
+from heatsync.sync.destinations import OpenDestination
 from heatsync.sync.mapping.model import Mapping, Rendered
 
 
@@ -47,10 +47,10 @@ def _refused_standing(outcome: Outcome, digest: int, recheck: float) -> Standing
 
 
 def _find(
-    comparison: Diff,
-    house: House,
+    comparison: Comparison,
+    context: Context,
     mapping: Mapping,
-    reached: Reached,
+    reached: OpenDestination,
     rendered: Rendered,
     keep: bool,
     progress: Progress,
@@ -61,14 +61,14 @@ def _find(
 
     def take(asked: list[Lookup], answers: list[Found]) -> None:
         matched = comparison.found(answers, mapping.mode == "upsert")
-        records = _learn(comparison, house, reached, asked, matched)
+        records = _learn(comparison, context, reached, asked, matched)
         if keep:
-            house.ledger.remember_records(reached.bound, records)
+            context.ledger.remember_records(reached.bound, records)
 
     for chunk in comparison.lookups():
         step = max(reached.destination.limits.lookups, 1) * 4
         for start in range(0, len(chunk), step):
-            house.rest()
+            context.rest()
             asked = chunk[start : start + step]
             answers: list[Found] = []
             try:
@@ -85,7 +85,7 @@ def _find(
 
 
 def _refuse_clashes(
-    comparison: Diff, book: ledger.Ledger, bound: ledger.Bound, refuse: _Refusals, keep: bool
+    comparison: Comparison, book: ledger.Ledger, bound: ledger.Bound, refuse: _Refusals, keep: bool
 ) -> None:
     """Two of ours that are one record over there are both refused, and neither is taken for it any more."""
     clashing: list[str] = []
@@ -106,12 +106,16 @@ def _every_answer(asked: list[Lookup], answers: list[Found], mapping: Mapping) -
 
 
 def _learn(
-    comparison: Diff, house: House, reached: Reached, asked: list[Lookup], matched: list[Found]
+    comparison: Comparison,
+    context: Context,
+    reached: OpenDestination,
+    asked: list[Lookup],
+    matched: list[Found],
 ) -> list[Record]:
     values = {lookup.key: lookup.match[0].value if lookup.match else None for lookup in asked}
     had = {
         row[0]: (row[3], json.loads(row[4]))
-        for chunk in house.ledger.records(reached.bound, [found.key for found in matched])
+        for chunk in context.ledger.records(reached.bound, [found.key for found in matched])
         for row in chunk
     }
     rows: list[tuple[Any, ...]] = []

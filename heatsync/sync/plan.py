@@ -18,10 +18,10 @@ from heatsync.ledger import Run, Standing
 from heatsync.snapshots import data_health
 from heatsync.sync import deliver, guards, record_owners
 from heatsync.sync.batching import _creates, _cut
-from heatsync.sync.compare.diff import Diff
+from heatsync.sync.compare.diff import Comparison
 from heatsync.sync.compare.types import Column, Counts, Row, Scope, Shape
-from heatsync.sync.context import House, Progress, alone
-from heatsync.sync.destinations import Reached
+from heatsync.sync.context import Context, Progress, alone
+from heatsync.sync.destinations import OpenDestination
 from heatsync.sync.lookup import _find, _Refusals, _refuse_clashes
 from heatsync.sync.mapping import query
 from heatsync.sync.mapping.model import Mapping, Rendered
@@ -48,7 +48,7 @@ class Plan:
 
 
 def plan(
-    house: House,
+    context: Context,
     mapping: Mapping,
     run_id: str,
     as_of: date,
@@ -62,30 +62,30 @@ def plan(
 
     Raises ConfigurationError, Unauthorized, Unavailable, Misunderstood.
     """
-    reached = house.reach(mapping)
-    _own(house, mapping, reached)
+    reached = context.reach(mapping)
+    _own(context, mapping, reached)
     if not keep:
-        return _plan(house, mapping, reached, run_id, as_of, scope, progress, False, show, offline)
-    with alone(house, f"plan {mapping.name}"):
-        pending = house.ledger.pending(reached.bound) if scope.partial else None
+        return _plan(context, mapping, reached, run_id, as_of, scope, progress, False, show, offline)
+    with alone(context, f"plan {mapping.name}"):
+        pending = context.ledger.pending(reached.bound) if scope.partial else None
         if pending is not None:
             raise ConfigurationError(
                 f"{mapping.name}: run {pending} of all its records waits or is on its way. Approve or cancel it, or"
                 " let it end, before a few records are sent by themselves."
             )
-        lost = _end_flights(house, mapping, reached, progress)
-        if schema_changed(house, mapping, reached):
-            house.ledger.reconsider(reached.bound, ledger.SCHEMA_CODES)
-        return _plan(house, mapping, reached, run_id, as_of, scope, progress, True, show, offline, lost)
+        lost = _end_flights(context, mapping, reached, progress)
+        if schema_changed(context, mapping, reached):
+            context.ledger.reconsider(reached.bound, ledger.SCHEMA_CODES)
+        return _plan(context, mapping, reached, run_id, as_of, scope, progress, True, show, offline, lost)
 
 
-def _own(house: House, mapping: Mapping, reached: Reached) -> None:
+def _own(context: Context, mapping: Mapping, reached: OpenDestination) -> None:
     """One field has one owner, also where two destinations turn out to be one account.
 
     Raises ConfigurationError. Another destination that cannot be reached is no matter of this mapping.
     """
     mine = {field.name.casefold(): field for field in mapping.fields}
-    for other in house.mappings.values():
+    for other in context.mappings.values():
         if other.destination == mapping.destination or (other.vendor.type, other.object.casefold()) != (
             mapping.vendor.type,
             mapping.object.casefold(),
@@ -95,7 +95,7 @@ def _own(house: House, mapping: Mapping, reached: Reached) -> None:
         if both is None:
             continue
         try:
-            account = house.reach(other).bound.account
+            account = context.reach(other).bound.account
         except HeatsyncError:
             continue
         if account == reached.bound.account:
@@ -106,7 +106,7 @@ def _own(house: House, mapping: Mapping, reached: Reached) -> None:
             )
 
 
-def _end_flights(house: House, mapping: Mapping, reached: Reached, progress: Progress) -> int:
+def _end_flights(context: Context, mapping: Mapping, reached: OpenDestination, progress: Progress) -> int:
     """Make older runs void: nobody may begin their batches any more, and whoever began is waited for.
 
     So is what is at work over there: it would overwrite newer values whenever it gets to it, also that of mappings
@@ -115,29 +115,29 @@ def _end_flights(house: House, mapping: Mapping, reached: Reached, progress: Pro
     """
     began, until, lost = time.time(), time.monotonic() + PATIENCE, 0
     still, why = f"{mapping.name}: an older run is still being delivered.", ""
-    while house.ledger.supersede(reached.bound, house.mappings):
-        house.bury_the_dead()
-        for batch, due in house.ledger.noted(reached.bound, house.mappings):
+    while context.ledger.supersede(reached.bound, context.mappings):
+        context.bury_the_dead()
+        for batch, due in context.ledger.noted(reached.bound, context.mappings):
             wait = due - time.time()
             if wait > PATIENCE:
                 raise Unavailable(f"{still} {why}".strip(), wait)
-            heard = deliver.deliver(house, batch, heir=mapping) if wait <= 0 else None
+            heard = deliver.deliver(context, batch, heir=mapping) if wait <= 0 else None
             if heard is not None and heard.error is not None and heard.state != "done":
                 raise heard.error
             if heard is not None and heard.underway:
                 why = heard.underway
-            lost += house.ledger.lost(batch, began) if heard is not None and heard.state != "gone" else 0
+            lost += context.ledger.lost(batch, began) if heard is not None and heard.state != "gone" else 0
         if time.monotonic() > until:
             raise Unavailable(f"{still} {why}".strip(), 60)
         progress(mapping.name, "waiting for an older run", 0, 0)
-        house.rest(0.2)
+        context.rest(0.2)
     return lost
 
 
 def _plan(
-    house: House,
+    context: Context,
     mapping: Mapping,
-    reached: Reached,
+    reached: OpenDestination,
     run_id: str,
     as_of: date,
     scope: Scope,
@@ -148,13 +148,13 @@ def _plan(
     lost: int = 0,
 ) -> Plan:
     """`lost` records of older runs turned out undelivered just before."""
-    book, bound = house.ledger, reached.bound
+    book, bound = context.ledger, reached.bound
     started = time.monotonic()
     readable = mapping.vendor.readable
     create = _creates(mapping)
-    with _workbench(house.workspace.state) as con:
-        rendered = query.render(mapping, house.workspace, con, as_of)
-        comparison = Diff(con, shape(mapping, rendered))
+    with _workbench(context.workspace.state) as con:
+        rendered = query.render(mapping, context.workspace, con, as_of)
+        comparison = Comparison(con, shape(mapping, rendered))
         progress(mapping.name, "comparing", 0, 0)
         comparison.desire(rendered.sql)
         comparison.stand(book.settled(bound), book.unsettled(bound), time.time(), scope)
@@ -181,8 +181,8 @@ def _plan(
         refuse = _Refusals(book, bound, run, mapping, keep)
         refuse.take(comparison.refused())
         if readable and not offline:
-            _find(comparison, house, mapping, reached, rendered, keep, progress)
-            record_owners.claim(comparison, house, mapping, bound, keep)
+            _find(comparison, context, mapping, reached, rendered, keep, progress)
+            record_owners.claim(comparison, context, mapping, bound, keep)
             _refuse_clashes(comparison, book, bound, refuse, keep)
             if create and mapping.lag:
                 doubtful = list(comparison.hesitant(time.time() - mapping.lag))
@@ -196,11 +196,11 @@ def _plan(
                 (Standing(key, digest, "settled", level) for key, digest, level, _ in comparison.settled()),
             )
         shown, total, creates, calls = _cut(
-            comparison, house, mapping, reached, run, rendered, keep, show, progress
+            comparison, context, mapping, reached, run, rendered, keep, show, progress
         )
         counts = comparison.counts
-        facts = _facts(house, mapping, con, bound, counts, total, creates, as_of)
-        plan = Plan(run, counts, calls, guards.reasons(facts, _thresholds(house, mapping)), shown)
+        facts = _facts(context, mapping, con, bound, counts, total, creates, as_of)
+        plan = Plan(run, counts, calls, guards.reasons(facts, _thresholds(context, mapping)), shown)
         made = book.care(bound).fields_made == mapping.meaning
         if total and mapping.create_fields and readable and not offline and not made:
             plan.new_fields = _missing_fields(mapping, reached, rendered)
@@ -242,7 +242,7 @@ def shape(mapping: Mapping, rendered: Rendered) -> Shape:
     )
 
 
-def know(comparison: Diff, book: ledger.Ledger, bound: ledger.Bound) -> None:
+def know(comparison: Comparison, book: ledger.Ledger, bound: ledger.Bound) -> None:
     """Hand the comparison what the ledger knows of its candidates; all of it, when they are many."""
     few = comparison.candidates() <= CHANGED_FEW
     if not few:
@@ -255,7 +255,7 @@ def know(comparison: Diff, book: ledger.Ledger, bound: ledger.Bound) -> None:
 
 
 def _facts(
-    house: House,
+    context: Context,
     mapping: Mapping,
     con: duckdb.DuckDBPyConnection,
     bound: ledger.Bound,
@@ -264,8 +264,8 @@ def _facts(
     creates: int,
     as_of: date,
 ) -> guards.Facts:
-    care = house.ledger.care(bound)
-    levels, moves = query.level_moves(mapping, house.workspace, con, as_of)
+    care = context.ledger.care(bound)
+    levels, moves = query.level_moves(mapping, context.workspace, con, as_of)
     return guards.Facts(
         approved=care.approved,
         meaning=mapping.meaning,
@@ -277,12 +277,12 @@ def _facts(
         creates=creates,
         levels=levels,
         level_moves=moves,
-        health=data_health.causes(house.workspace, as_of),
+        health=data_health.causes(context.workspace, as_of),
     )
 
 
-def _thresholds(house: House, mapping: Mapping) -> guards.Thresholds:
-    settings = house.workspace.guards
+def _thresholds(context: Context, mapping: Mapping) -> guards.Thresholds:
+    settings = context.workspace.guards
     return guards.Thresholds(
         first_run=settings.first_run == "hold",
         changed_meaning=settings.changed_meaning == "hold",

@@ -9,20 +9,20 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from connectors.types import Outcome, Status
 from heatsync.ledger import Bound, Claimed, Ledger, Record
-from heatsync.sync.compare.diff import Diff
-from heatsync.sync.context import House
+from heatsync.sync.compare.diff import Comparison
+from heatsync.sync.context import Context
 from heatsync.sync.mapping.model import Mapping as FieldMapping
 
 
-def beside(house: House, mapping: FieldMapping) -> list[str]:
+def beside(context: Context, mapping: FieldMapping) -> list[str]:
     """The mappings to the same object, itself included."""
-    return [each.name for each in house.mappings.values() if each.object == mapping.object]
+    return [each.name for each in context.mappings.values() if each.object == mapping.object]
 
 
-def claim(comparison: Diff, house: House, mapping: FieldMapping, bound: Bound, keep: bool) -> None:
+def claim(comparison: Comparison, context: Context, mapping: FieldMapping, bound: Bound, keep: bool) -> None:
     """Tell the comparison who else of ours holds the records of its candidates, and take them from who is gone."""
     for ids in comparison.claimed():
-        standing = house.ledger.holders(bound, ids, beside(house, mapping))
+        standing = context.ledger.holders(bound, ids, beside(context, mapping))
         here = comparison.here({entity for held in standing.values() for entity in held})
         holding: list[tuple[str, str]] = []
         gone: set[str] = set()
@@ -37,11 +37,11 @@ def claim(comparison: Diff, house: House, mapping: FieldMapping, bound: Bound, k
         comparison.hold(holding)
         comparison.release(sorted(gone))
         if keep:
-            house.ledger.release_records(bound, sorted(gone))
+            context.ledger.release_records(bound, sorted(gone))
 
 
 def told_apart(
-    house: House, mapping: FieldMapping, claimed: Claimed, outcomes: Sequence[Outcome]
+    context: Context, mapping: FieldMapping, claimed: Claimed, outcomes: Sequence[Outcome]
 ) -> list[Outcome]:
     """The outcomes of a batch, where those that reached a record of another of ours are no delivery.
 
@@ -55,14 +55,14 @@ def told_apart(
         return [*outcomes]
     bound = Bound(claimed.mapping, claimed.account, claimed.object)
     holders: dict[str, set[str]] = defaultdict(set)
-    for remote_id, held in house.ledger.holders(bound, sorted(moved), beside(house, mapping)).items():
+    for remote_id, held in context.ledger.holders(bound, sorted(moved), beside(context, mapping)).items():
         holders[remote_id] |= {entity for entity, mappings in held.items() if mappings}
     for each in delivered:
         if each.remote_id in moved:
             holders[str(each.remote_id)].add(each.key)
     several = {remote_id: held for remote_id, held in holders.items() if len(held) > 1}
     ours = {each.key: str(each.remote_id) for each in delivered if each.remote_id in several}
-    _dispute(house.ledger, bound, claimed, ours, several)
+    _dispute(context.ledger, bound, claimed, ours, several)
     return [_refused(each, several[ours[each.key]]) if each.key in ours else each for each in outcomes]
 
 

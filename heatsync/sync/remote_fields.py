@@ -11,18 +11,18 @@ from connectors.errors import (
 )
 from connectors.types import FieldType, NewField, Outcome
 from heatsync.ledger import SCHEMA_CODES, Run
-from heatsync.sync.context import House, alone
-from heatsync.sync.destinations import Reached
+from heatsync.sync.context import Context, alone
+from heatsync.sync.destinations import OpenDestination
 from heatsync.sync.mapping.model import Mapping, Rendered
 
 SCHEMA_SECONDS = 900.0
 """How often the fields over there are asked for while records are rejected because of them."""
 
 
-def schema_changed(house: House, mapping: Mapping, reached: Reached) -> bool:
+def schema_changed(context: Context, mapping: Mapping, reached: OpenDestination) -> bool:
     """Whether the fields over there changed since records were rejected because of them; asked now and then, and
     only while there are such records."""
-    book, bound = house.ledger, reached.bound
+    book, bound = context.ledger, reached.bound
     if not mapping.vendor.readable or not book.waits_for_schema(bound):
         return False
     care = book.care(bound)
@@ -40,7 +40,7 @@ def schema_changed(house: House, mapping: Mapping, reached: Reached) -> bool:
     return schema != care.schema and not (care.schema is None and lacking)
 
 
-def _missing_fields(mapping: Mapping, reached: Reached, rendered: Rendered) -> list[NewField]:
+def _missing_fields(mapping: Mapping, reached: OpenDestination, rendered: Rendered) -> list[NewField]:
     present = reached.destination.fields(mapping.object)
     if present is None:
         return []
@@ -48,26 +48,28 @@ def _missing_fields(mapping: Mapping, reached: Reached, rendered: Rendered) -> l
     return [NewField(f.name, f.type, f.label) for f in rendered.fields if f.name not in present and not f.tag]
 
 
-def _note_fields(house: House, mapping: Mapping, reached: Reached, outcomes: Sequence[Outcome]) -> None:
+def _note_fields(
+    context: Context, mapping: Mapping, reached: OpenDestination, outcomes: Sequence[Outcome]
+) -> None:
     """After a rejection because of a field: make it anew where that is wanted, and do not ask for it at once."""
     codes = {outcome.code for outcome in outcomes}
     if codes.isdisjoint(SCHEMA_CODES):
         return
-    house.ledger.remember_care(reached.bound, schema_at=time.time())
+    context.ledger.remember_care(reached.bound, schema_at=time.time())
     if mapping.create_fields and "field_missing" in codes:
-        house.ledger.remember_care(reached.bound, fields_made=None)
+        context.ledger.remember_care(reached.bound, fields_made=None)
 
 
-def make_fields(house: House, run_id: str, mapping: Mapping, reached: Reached) -> None:
+def make_fields(context: Context, run_id: str, mapping: Mapping, reached: OpenDestination) -> None:
     """Make the fields that the plan of this run found missing, once, whoever comes first."""
-    if (run_id, mapping.name) in house.complete:
+    if (run_id, mapping.name) in context.complete:
         return
-    if not _new_fields(house, run_id, mapping):
+    if not _new_fields(context, run_id, mapping):
         # A plan that is released gets no further ones.
-        house.complete.add((run_id, mapping.name))
+        context.complete.add((run_id, mapping.name))
         return
-    with alone(house, f"fields {reached.bound.account} {mapping.object}"):
-        run = _new_fields(house, run_id, mapping)
+    with alone(context, f"fields {reached.bound.account} {mapping.object}"):
+        run = _new_fields(context, run_id, mapping)
         if run is None:
             return  # somebody else made them meanwhile
         wanted = [NewField(name, FieldType(type), label) for name, type, label in run.planned["new_fields"]]
@@ -77,12 +79,12 @@ def make_fields(house: House, run_id: str, mapping: Mapping, reached: Reached) -
             try:
                 reached.destination.create_fields(mapping.object, missing)
             except ConfigurationError as error:
-                raise house.placed(mapping, error) from None
-        house.ledger.update_planned(replace(run, planned={**run.planned, "new_fields": []}))
-        house.ledger.remember_care(reached.bound, fields_made=mapping.meaning)
+                raise context.placed(mapping, error) from None
+        context.ledger.update_planned(replace(run, planned={**run.planned, "new_fields": []}))
+        context.ledger.remember_care(reached.bound, fields_made=mapping.meaning)
 
 
-def _new_fields(house: House, run_id: str, mapping: Mapping) -> Run | None:
+def _new_fields(context: Context, run_id: str, mapping: Mapping) -> Run | None:
     """The run, if it found fields missing that nobody has made yet."""
-    run = next((row for row in house.ledger.runs(run_id) if row.mapping == mapping.name), None)
+    run = next((row for row in context.ledger.runs(run_id) if row.mapping == mapping.name), None)
     return run if run is not None and run.planned.get("new_fields") else None

@@ -18,7 +18,7 @@ from heatsync.operations import alerts
 from heatsync.sync import deliver
 from heatsync.sync import plan as planning
 from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import House, Paused, Progress
+from heatsync.sync.context import Context, Paused, Progress
 from heatsync.sync.mapping.model import Mapping
 from heatsync.sync.plan import Plan
 
@@ -42,7 +42,7 @@ def silent(_mapping: str, _doing: str, _done: int, _of: int) -> None:
 
 
 @dataclass(slots=True)
-class Told:
+class MappingResult:
     """How one mapping fared: its run where it got so far, or the error that stopped it."""
 
     mapping: Mapping
@@ -55,49 +55,51 @@ class Told:
 
 
 @dataclass(slots=True)
-class Ending:
+class RunResult:
     """How a run ended."""
 
     run: str
     as_of: date
-    told: list[Told] = field(default_factory=list)
+    told: list[MappingResult] = field(default_factory=list)
 
 
 def new_run(as_of: date) -> str:
     return f"{as_of:%Y%m%d}-{secrets.token_hex(3)}"
 
 
-def plan_one(house: House, mapping: Mapping, run: str, as_of: date, scope: Scope, progress: Progress) -> Told:
+def plan_one(
+    context: Context, mapping: Mapping, run: str, as_of: date, scope: Scope, progress: Progress
+) -> MappingResult:
     """Plan one mapping into the ledger; refused credentials pause it. Errors are told, not raised."""
-    told = Told(mapping, run)
+    told = MappingResult(mapping, run)
     try:
-        told.paused = house.ledger.paused(mapping.name, house.credential(mapping))
+        told.paused = context.ledger.paused(mapping.name, context.credential(mapping))
         if told.paused is not None:
             return told
-        told.plan = planning.plan(house, mapping, run, as_of, scope, progress)
+        told.plan = planning.plan(context, mapping, run, as_of, scope, progress)
         told.run = told.plan.run
     except Unauthorized as error:
-        told.error = house.shut_out(mapping, error)
+        told.error = context.shut_out(mapping, error)
     except HeatsyncError as error:
-        told.error = house.placed(mapping, error)
+        told.error = context.placed(mapping, error)
     except Exception as error:  # one mapping's surprise must not hold up the others
-        told.error = _surprise(house, mapping, error)
+        told.error = _surprise(context, mapping, error)
     if told.error is not None:
-        fail(house, run, mapping, as_of, told.error.told)
+        fail(context, run, mapping, as_of, told.error.told)
     return told
 
 
-def _overtaken(house: House, held: Run) -> HeatsyncError | None:
+def _overtaken(context: Context, held: Run) -> HeatsyncError | None:
     """What became of a run while somebody was asked about it; None when another let it go."""
-    now = next(row for row in house.ledger.runs(held.run) if row.mapping == held.mapping)
+    now = next(row for row in context.ledger.runs(held.run) if row.mapping == held.mapping)
     if now.state not in ("superseded", "cancelled"):
         return None
     return Unavailable(f"{held.mapping}: the run was {now.state} while it waited. Nothing of it was sent.")
 
 
-def _surprise(house: House, mapping: Mapping, error: Exception) -> HeatsyncError:
+def _surprise(context: Context, mapping: Mapping, error: Exception) -> HeatsyncError:
     """A sentence in the place of a traceback, which is kept in a file."""
-    folder = house.workspace.state / "errors"
+    folder = context.workspace.state / "errors"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}.log"
     path.write_text("".join(traceback.format_exception(error)), "utf-8")
@@ -106,7 +108,7 @@ def _surprise(house: House, mapping: Mapping, error: Exception) -> HeatsyncError
     )
 
 
-def fail(house: House, run: str, mapping: Mapping, as_of: date, cause: str) -> None:
+def fail(context: Context, run: str, mapping: Mapping, as_of: date, cause: str) -> None:
     """Note in the ledger that a run of a mapping came to nothing, however early."""
     now = time.time()
     blank = Run(
@@ -126,80 +128,80 @@ def fail(house: House, run: str, mapping: Mapping, as_of: date, cause: str) -> N
         created_at=now,
         ended_at=now,
     )
-    begun = next((row for row in house.ledger.runs(run) if row.mapping == mapping.name), None)
+    begun = next((row for row in context.ledger.runs(run) if row.mapping == mapping.name), None)
     if begun is None:
-        house.ledger.begin_run(blank)
+        context.ledger.begin_run(blank)
     else:
-        house.ledger.update_run(replace(begun, state="failed", cause=cause, ended_at=now))
-    house.ledger.add_calls(run, mapping.name, house.calls(mapping.name).take(), 0.0)
+        context.ledger.update_run(replace(begun, state="failed", cause=cause, ended_at=now))
+    context.ledger.add_calls(run, mapping.name, context.calls(mapping.name).take(), 0.0)
 
 
 def sync(
-    house: House,
+    context: Context,
     mappings: Sequence[Mapping],
     as_of: date,
     scope: Scope,
     decide: Decide,
     progress: Progress = silent,
-) -> Ending:
+) -> RunResult:
     """Plan and deliver, here and now. A slow destination never holds up the others.
 
     Whatever interrupts this lets the threads at work hear the answers to the calls that they made, and nothing more.
     """
-    ending = Ending(new_run(as_of), as_of)
+    ending = RunResult(new_run(as_of), as_of)
     groups: dict[str, list[Mapping]] = defaultdict(list)
     for mapping in mappings:
         groups[mapping.destination].append(mapping)
     deciding = threading.Lock()
 
-    def one(mapping: Mapping) -> Told:
-        told = plan_one(house, mapping, ending.run, as_of, scope, progress)
+    def one(mapping: Mapping) -> MappingResult:
+        told = plan_one(context, mapping, ending.run, as_of, scope, progress)
         if told.plan is None or told.plan.run.state != "held":
             return told
         with deciding:
             may = decide(told.plan)
-        if may and house.ledger.release(told.plan.run):
-            told.error = deliver_run(house, ending.run, mapping, progress)
+        if may and context.ledger.release(told.plan.run):
+            told.error = deliver_run(context, ending.run, mapping, progress)
         elif may:
-            told.error = _overtaken(house, told.plan.run)
+            told.error = _overtaken(context, told.plan.run)
         return told
 
-    def group(mappings: Sequence[Mapping]) -> list[Told]:
+    def group(mappings: Sequence[Mapping]) -> list[MappingResult]:
         return [one(mapping) for mapping in mappings]
 
     with ThreadPoolExecutor(max(1, len(groups))) as pool:
         try:
             found = {told.mapping.name: told for tolds in pool.map(group, groups.values()) for told in tolds}
         except BaseException:
-            house.stop()
+            context.stop()
             raise
     ending.told = [found[mapping.name] for mapping in mappings]
-    alert(house, ending.run)
-    forget(house, as_of)
+    alert(context, ending.run)
+    forget(context, as_of)
     return ending
 
 
-def forget(house: House, as_of: date) -> None:
+def forget(context: Context, as_of: date) -> None:
     """Drop what the ledger holds of runs that are over for longer than history is kept."""
-    cut = as_of - timedelta(days=house.workspace.keep)
-    house.ledger.forget(datetime.combine(cut, datetime.min.time(), house.workspace.time_zone).timestamp())
+    cut = as_of - timedelta(days=context.workspace.keep)
+    context.ledger.forget(datetime.combine(cut, datetime.min.time(), context.workspace.time_zone).timestamp())
 
 
 def deliver_run(
-    house: House, run: str, mapping: Mapping, progress: Progress = silent
+    context: Context, run: str, mapping: Mapping, progress: Progress = silent
 ) -> HeatsyncError | None:
     """Deliver every batch of a released run; answers what stopped it, if anything did.
 
     A pause by hand is no failure: the run stays as it is, and what was not sent stays due.
     """
     try:
-        reached = house.reach(mapping)
+        reached = context.reach(mapping)
     except HeatsyncError as error:
-        house.ledger.finish_run(run, mapping.name, error.told)
+        context.ledger.finish_run(run, mapping.name, error.told)
         return error
     started = time.monotonic()
     stopped: list[HeatsyncError] = []
-    total = sum(r.planned.get("writes", 0) for r in house.ledger.runs(run) if r.mapping == mapping.name)
+    total = sum(r.planned.get("writes", 0) for r in context.ledger.runs(run) if r.mapping == mapping.name)
     size = reached.destination.limits.cut(total)
     done = 0
     moved = [started]
@@ -210,13 +212,13 @@ def deliver_run(
         if stopped:
             return
         try:
-            house.rest()
-            result = deliver.deliver(house, batch_id)
+            context.rest()
+            result = deliver.deliver(context, batch_id)
         except HeatsyncError as error:
             stopped.append(error)
             return
         except Exception as error:  # told like any other; the batch was given back
-            stopped.append(_surprise(house, mapping, error))
+            stopped.append(_surprise(context, mapping, error))
             return
         reason = _reason(result)
         if reason is not None:
@@ -237,23 +239,23 @@ def deliver_run(
                         f" {underway}".rstrip()
                     )
                 )
-            due = house.ledger.due_batches(run, mapping.name)
+            due = context.ledger.due_batches(run, mapping.name)
             if due:
                 list(pool.map(one, due))
                 continue
-            when = house.ledger.next_due(run, mapping.name)
+            when = context.ledger.next_due(run, mapping.name)
             if when is None:
                 break
             try:
-                house.rest(min(max(0.05, when - time.time()), 5.0))
+                context.rest(min(max(0.05, when - time.time()), 5.0))
             except HeatsyncError as error:
                 stopped.append(error)
-    house.ledger.add_calls(run, mapping.name, 0, time.monotonic() - started)
+    context.ledger.add_calls(run, mapping.name, 0, time.monotonic() - started)
     # Refused credentials pause the mapping, and the other threads see the pause: the refusal says more.
     why = next((error for error in stopped if not isinstance(error, Paused)), stopped[0] if stopped else None)
     if isinstance(why, Paused) and why.told == BY_HAND:
         return None
-    house.ledger.finish_run(run, mapping.name, why.told if why is not None else "")
+    context.ledger.finish_run(run, mapping.name, why.told if why is not None else "")
     return why
 
 
@@ -268,10 +270,10 @@ def _reason(result: deliver.Delivery) -> HeatsyncError | None:
     return None
 
 
-def answer(house: House, run: str) -> list[dict[str, Any]]:
+def answer(context: Context, run: str) -> list[dict[str, Any]]:
     """What files.md promises of every mapping of a run, from the ledger."""
     answers = []
-    for row in house.ledger.runs(run):
+    for row in context.ledger.runs(run):
         planned = row.planned
         answers.append(
             {
@@ -292,7 +294,7 @@ def answer(house: House, run: str) -> list[dict[str, Any]]:
                 "refused": planned.get("refused", 0),
                 "skipped": planned.get("skipped", 0),
                 "parked": planned.get("parked", 0),
-                "outcomes": house.ledger.outcome_counts(run, row.mapping),
+                "outcomes": context.ledger.outcome_counts(run, row.mapping),
                 "lost_earlier": planned.get("lost", 0),
                 "calls": row.calls,
                 "seconds": round(row.seconds, 3),
@@ -301,42 +303,42 @@ def answer(house: House, run: str) -> list[dict[str, Any]]:
     return answers
 
 
-def exit_code(house: House, ending: Ending) -> int:
+def exit_code(context: Context, ending: RunResult) -> int:
     """0 done, 1 records newly rejected, 2 files or settings, 3 destination, 4 held; of several the first of 2, 3, 4, 1."""
     errors = [told.error for told in ending.told if told.error is not None]
     if any(isinstance(error, ConfigurationError) for error in errors):
         return 2
     if errors or any(told.paused not in (None, BY_HAND) for told in ending.told):
         return 3
-    rows = house.ledger.runs(ending.run)
+    rows = context.ledger.runs(ending.run)
     if any(row.state == "held" for row in rows):
         return 4
-    return 1 if any(_lost(house, row) for row in rows) else 0
+    return 1 if any(_lost(context, row) for row in rows) else 0
 
 
-def _lost(house: House, row: Run) -> int:
+def _lost(context: Context, row: Run) -> int:
     """Records that did not arrive, of a mapping's share of a run or of what it heard of older ones."""
-    counts = house.ledger.outcome_counts(row.run, row.mapping)
+    counts = context.ledger.outcome_counts(row.run, row.mapping)
     return counts["rejected"] + counts["unknown"] + int(row.planned.get("lost", 0))
 
 
-def alert(house: House, run: str, mapping: str | None = None) -> None:
+def alert(context: Context, run: str, mapping: str | None = None) -> None:
     """Tell the webhook, if there is one, of what somebody must look at: in a run, or in one mapping's share of it."""
     lines = []
-    for row in house.ledger.runs(run):
+    for row in context.ledger.runs(run):
         if mapping is not None and row.mapping != mapping:
             continue
-        lost = _lost(house, row)
+        lost = _lost(context, row)
         if row.state in ("held", "failed") or lost:
             why = row.cause.partition("\n")[0]
             lines.append(f"{row.mapping}: {row.state}, {lost} not delivered. {why}".strip())
     if lines:
-        alarm(house, f"heatsync {run}\n" + "\n".join(lines))
+        alarm(context, f"heatsync {run}\n" + "\n".join(lines))
 
 
-def alarm(house: House, text: str) -> None:
+def alarm(context: Context, text: str) -> None:
     """Post a text to the webhook, if there is one. That it could not be posted stops nothing, and is said."""
-    webhook = house.workspace.alerts_webhook
+    webhook = context.workspace.alerts_webhook
     if webhook is None:
         return
     try:

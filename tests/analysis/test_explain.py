@@ -12,7 +12,7 @@ from connectors.errors import ConfigurationError
 from heatsync.analysis import explain
 from heatsync.analysis.explain import BACK, Explanation
 from heatsync.snapshots import run as snapshot_run
-from heatsync.sync.context import House
+from heatsync.sync.context import Context
 from heatsync.workspace import config
 from heatsync.workspace.config import Workspace
 
@@ -140,8 +140,8 @@ def test_the_day_to_compare_with_is_scored_where_it_is_missing(world: Workspace)
 
 
 def test_the_payload_is_what_the_mapping_wants_though_nothing_was_sent(world: Workspace) -> None:
-    with House(world, environ={}) as house:
-        (payload,) = explain.payloads(house, "user", "u1", leavers.DAY)
+    with Context(world, environ={}) as context:
+        (payload,) = explain.payloads(context, "user", "u1", leavers.DAY)
     row = explain.find(world, "u1", "user", ["health"], leavers.DAY)[0].row
     assert payload.covered
     assert payload.wants == {"score": row["score"], "level": row["level"]}

@@ -9,7 +9,7 @@ from stories import HEATSYNC, Stage, planned
 from heatsync.ledger import tables
 from heatsync.sandbox.salesforce.bulk import Job
 from heatsync.sync import deliver
-from heatsync.sync.context import House
+from heatsync.sync.context import Context
 
 FILES = HEATSYNC.replace(
     "requests_per_10s: 100000}\nguards", "requests_per_10s: 100000, bulk_above: 2}\nguards"
@@ -48,17 +48,17 @@ def done(stage: Stage) -> list[Job]:
     return [job for job in jobs(stage) if job.state == "JobComplete"]
 
 
-def notes(house: House) -> list[str | None]:
-    with house.ledger.reading() as connection:
+def notes(context: Context) -> list[str | None]:
+    with context.ledger.reading() as connection:
         return list(connection.scalars(sa.select(tables.batches.c.note).order_by(tables.batches.c.id)))
 
 
 def begun(stage: Stage, run: str = "r") -> str:
     """A batch that is at work over there, and was not asked after yet."""
-    with stage.house() as house:
-        planned(house, "m", run)
-        (batch,) = house.ledger.due_batches(run)
-        assert deliver.deliver(house, batch).state == "later"
+    with stage.context() as context:
+        planned(context, "m", run)
+        (batch,) = context.ledger.due_batches(run)
+        assert deliver.deliver(context, batch).state == "later"
         assert [job.state for job in jobs(stage)] == ["UploadComplete"]
     return batch
 
@@ -68,7 +68,7 @@ def names(stage: Stage) -> Counter[str]:
     return Counter(each["Name"] for each in stage.sandbox.state()["salesforce"]["Account"])
 
 
-def due_now(house: House) -> None:
+def due_now(context: Context) -> None:
     """What was to be waited for has passed."""
-    with house.ledger.writing() as connection:
+    with context.ledger.writing() as connection:
         connection.execute(tables.batches.update().values(lease_until=0.0, not_before=0.0))

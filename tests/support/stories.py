@@ -13,7 +13,7 @@ from heatsync.sandbox.server import Running
 from heatsync.sync import plan as planning
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import House
+from heatsync.sync.context import Context
 from heatsync.sync.plan import Plan
 from heatsync.workspace import config
 
@@ -115,7 +115,7 @@ class Stage:
     def opened(self) -> config.Workspace:
         return config.load(files.write(self.folder, self.mappings, self.heatsync))
 
-    def house(self, token: str | None = None) -> House:
+    def context(self, token: str | None = None) -> Context:
         names = (
             "HUBSPOT_TOKEN",
             "INTERCOM_TOKEN",
@@ -124,7 +124,7 @@ class Stage:
             "SF_CONSUMER_SECRET",
         )
         environ = dict.fromkeys(names, token or self.token)
-        return House(
+        return Context(
             self.opened(), environ=environ | {f"HEATSYNC_{name}_URL": self.sandbox.url for name in PLACES}
         )
 
@@ -136,11 +136,11 @@ class Stage:
         token: str | None = None,
     ) -> Ended:
         """The whole story. `decide` is the person who is asked."""
-        with self.house(token) as house:
-            ending = sync_run.sync(house, house.chosen([]), DAY, scope or Scope(), decide)
-            answers = sync_run.answer(house, ending.run)
+        with self.context(token) as context:
+            ending = sync_run.sync(context, context.chosen([]), DAY, scope or Scope(), decide)
+            answers = sync_run.answer(context, ending.run)
             return Ended(
-                sync_run.exit_code(house, ending),
+                sync_run.exit_code(context, ending),
                 ending.run,
                 {answer["mapping"]: answer for answer in answers},
             )
@@ -175,11 +175,11 @@ class Stage:
         return made
 
 
-def planned(house: House, name: str, run: str, release: bool = True) -> Plan:
+def planned(context: Context, name: str, run: str, release: bool = True) -> Plan:
     """Plan one mapping, and let it go."""
-    plan = planning.plan(house, house.mappings[name], run, DAY, Scope(), sync_run.silent)
+    plan = planning.plan(context, context.mappings[name], run, DAY, Scope(), sync_run.silent)
     if release:
-        assert house.ledger.release(plan.run)
+        assert context.ledger.release(plan.run)
     return plan
 
 

@@ -24,9 +24,9 @@ from heatsync.sandbox.faults import Faults
 from heatsync.sandbox.server import Running
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import House
+from heatsync.sync.context import Context
 
-Told = dict[tuple[str, str, str], dict[str, Any]]
+MappingResult = dict[tuple[str, str, str], dict[str, Any]]
 """What a vendor said it had written, by (vendor, object, their id)."""
 
 
@@ -196,13 +196,13 @@ class Weather:
         class NoSleep:
             sleep = staticmethod(lambda seconds: None)
 
-        def rest(house: House, seconds: float = 0.0) -> None:
+        def rest(context: Context, seconds: float = 0.0) -> None:
             self.passed += seconds
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(time, "time", lambda: real() + self.passed)
             patch.setattr("tenacity.nap.time", NoSleep)
-            patch.setattr(House, "rest", rest)
+            patch.setattr(Context, "rest", rest)
             yield
 
 
@@ -210,7 +210,7 @@ class Weather:
 class Journal:
     """Every write that a vendor said was done, to see that none is done once more."""
 
-    told: Told = field(default_factory=dict)
+    told: MappingResult = field(default_factory=dict)
     repeated: list[str] = field(default_factory=list)
 
     def listen(self, sandbox: Any) -> None:
@@ -306,22 +306,22 @@ class Storm(Stage):
     weather: Weather = field(default_factory=Weather)
     journal: Journal = field(default_factory=Journal)
 
-    def house(self, token: str | None = None) -> House:
+    def context(self, token: str | None = None) -> Context:
         environ = dict.fromkeys(
             ("HUBSPOT_TOKEN", "INTERCOM_TOKEN", "SEGMENT_WRITE_KEY", "SF_CONSUMER_KEY", "SF_CONSUMER_SECRET"),
             "t",
         )
         urls = {f"HEATSYNC_{name}_URL": self.sandbox.url for name in PLACES}
-        return House(self.opened(), book=Free(), environ=environ | urls)
+        return Context(self.opened(), book=Free(), environ=environ | urls)
 
     def until_nothing_is_due(self, most: int = 80) -> int:
         """Sync, resume and wait until a sync has nothing to say to anybody; answers how many it took."""
         for turn in range(most):
             self.calls()
-            with self.house() as house:
-                for name in house.mappings:
-                    house.ledger.resume(name)
-                ending = sync_run.sync(house, house.chosen([]), DAY, Scope(), lambda plan: True)
+            with self.context() as context:
+                for name in context.mappings:
+                    context.ledger.resume(name)
+                ending = sync_run.sync(context, context.chosen([]), DAY, Scope(), lambda plan: True)
                 for told in ending.told:
                     assert "in a way it should not" not in str(told.error), told.error
                 quiet = all(told.error is None for told in ending.told)
@@ -436,9 +436,9 @@ def holds(
 ) -> None:
     """What is there is what is desired, nobody is there twice, who is refused is listed, nothing was done twice."""
     state = sandbox.state()
-    with stage.house() as house:
+    with stage.context() as context:
         # The newest word on somebody counts.
-        listed = {(row.mapping, row.entity): row for row in reversed(house.ledger.failures())}
+        listed = {(row.mapping, row.entity): row for row in reversed(context.ledger.failures())}
     for case in cases:
         seen = case.seen(state)
         others = {key: records for key, records in seen.items() if key not in desired[case.entity]}

@@ -51,7 +51,7 @@ def test_a_spent_budget_leaves_the_rest_due_and_says_when_it_goes_on(
     code = ended.code
     while code == 3:
         today = (f"day {next(days)}", midnight)
-        monkeypatch.setattr("heatsync.sync.context.House._today", lambda _, today=today: today)
+        monkeypatch.setattr("heatsync.sync.context.Context._today", lambda _, today=today: today)
         code = stage.sync().code
         assert stage.calls() <= 6
     assert stage.roles() == numbered(8)
@@ -60,28 +60,28 @@ def test_a_spent_budget_leaves_the_rest_due_and_says_when_it_goes_on(
 def test_a_worker_asks_for_no_other_batch_of_a_run_that_has_to_wait_for_tomorrow(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with stage.house() as house:
-        planned(house, "m", "r")
-        turn = batch_loop.take(house, "r", "m")
+    with stage.context() as context:
+        planned(context, "m", "r")
+        turn = batch_loop.take(context, "r", "m")
         assert turn.stopped
         (error,) = turn.told
         assert isinstance(error, Unavailable)
-        assert house.ledger.due_batches("r", "m") == []
-        when = house.ledger.next_due("r", "m")
+        assert context.ledger.due_batches("r", "m") == []
+        when = context.ledger.next_due("r", "m")
         assert when is not None
         assert when > datetime.now().timestamp()
-        (answer,) = sync_run.answer(house, "r")
+        (answer,) = sync_run.answer(context, "r")
         assert (answer["state"], answer["cause"]) == ("ready", str(error))
 
 
 def test_being_limited_burns_no_attempt(stage: Stage) -> None:
-    with stage.house() as house:
-        planned(house, "m", "r")
-        batch_loop.take(house, "r", "m")
-        house.ledger.put_off("r", "m", 0.0, "")
-        with house.ledger.writing() as connection:
+    with stage.context() as context:
+        planned(context, "m", "r")
+        batch_loop.take(context, "r", "m")
+        context.ledger.put_off("r", "m", 0.0, "")
+        with context.ledger.writing() as connection:
             connection.exec_driver_sql("UPDATE batches SET not_before = 0")
-        batch = house.ledger.due_batches("r", "m")[0]
-        claimed = house.ledger.claim(batch, "me")
+        batch = context.ledger.due_batches("r", "m")[0]
+        claimed = context.ledger.claim(batch, "me")
         assert claimed is not None
         assert claimed.attempts == 1

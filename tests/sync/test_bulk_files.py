@@ -18,7 +18,7 @@ from heatsync.sandbox.server import Running
 from heatsync.sync import deliver as delivery
 from heatsync.sync import plan
 from heatsync.sync import run as sync_run
-from heatsync.sync.context import House
+from heatsync.sync.context import Context
 from heatsync.sync.mapping.model import Mapping
 
 
@@ -50,10 +50,10 @@ def test_a_run_of_several_files_is_cut_evenly_and_foretold(
     monkeypatch.setattr(bulk, "RECORDS", 12)
     there(stage, 20)
     stage.accounts(plans(20))
-    with stage.house() as house:
-        assert planned(house, "m", "r").calls == 2 * bulk.CALLS
-        assert len(house.ledger.due_batches("r")) == 2
-        assert sync_run.deliver_run(house, "r", house.mappings["m"]) is None
+    with stage.context() as context:
+        assert planned(context, "m", "r").calls == 2 * bulk.CALLS
+        assert len(context.ledger.due_batches("r")) == 2
+        assert sync_run.deliver_run(context, "r", context.mappings["m"]) is None
     assert [len(job.done) for job in done(stage)] == [10, 10]
     assert seen(stage) == plans(20)
 
@@ -99,14 +99,14 @@ class Death:
         return doing
 
 
-def deliver_all(house: House) -> None:
+def deliver_all(context: Context) -> None:
     while True:
-        for batch in house.ledger.due_batches("r"):
-            delivery.deliver(house, batch)
-        when = house.ledger.next_due("r", "m")
+        for batch in context.ledger.due_batches("r"):
+            delivery.deliver(context, batch)
+        when = context.ledger.next_due("r", "m")
         if when is None:
             return
-        house.rest(0.005)
+        context.rest(0.005)
 
 
 @pytest.mark.parametrize("text", [ACCOUNTS, UPSERT], ids=["update", "upsert"])
@@ -121,16 +121,16 @@ def test_whoever_is_killed_anywhere_leaves_a_file_that_is_heard_of_and_done_once
         there(stage, 0 if text is UPSERT else 5)
         (stage.folder / ".heatsync" / "ledger.db").unlink(missing_ok=True)
         stage.accounts(plans(5))
-        with stage.house() as house:
-            planned(house, "m", "r")
+        with stage.context() as context:
+            planned(context, "m", "r")
             death = Death(at)
             with death.stalking(), suppress(Killed):
-                deliver_all(house)
-            due_now(house)
+                deliver_all(context)
+            due_now(context)
             if not newer:
-                deliver_all(house)
+                deliver_all(context)
                 assert len(done(stage)) == 1, f"killed at {at}"
-                assert house.ledger.outcome_counts("r", "m")["delivered"] == 5
+                assert context.ledger.outcome_counts("r", "m")["delivered"] == 5
         if newer:
             stage.accounts(plans(5, "newer"))
             assert stage.sync().code == 0
@@ -157,14 +157,14 @@ def test_what_a_run_that_gave_up_had_at_work_is_heard_out_by_the_next(stage: Sta
     there(stage, 4)
     stage.accounts(plans(4))
     begun(stage)
-    with stage.house() as house:
-        house.ledger.finish_run("r", "m", "it took too long")
+    with stage.context() as context:
+        context.ledger.finish_run("r", "m", "it took too long")
     stage.calls()
     assert stage.sync().only["planned"]["unchanged"] == 4
     assert len(jobs(stage)) == 1
     assert stage.calls() == 4, "a login, two looks and a list"
-    with stage.house() as house:
-        assert house.ledger.outcome_counts("r", "m")["delivered"] == 4
+    with stage.context() as context:
+        assert context.ledger.outcome_counts("r", "m")["delivered"] == 4
 
 
 def test_what_is_at_work_for_too_long_is_not_overtaken(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,9 +203,9 @@ def test_a_file_that_gets_on_is_no_standstill(stage: Stage, monkeypatch: pytest.
 
     real = delivery.deliver
 
-    def deliver(house: House, batch: str) -> delivery.Delivery:
+    def deliver(context: Context, batch: str) -> delivery.Delivery:
         passed[0] += 600.0
-        return real(house, batch)
+        return real(context, batch)
 
     look = bulk.Jobs._look
 
@@ -218,9 +218,9 @@ def test_a_file_that_gets_on_is_no_standstill(stage: Stage, monkeypatch: pytest.
     monkeypatch.setattr(delivery, "deliver", deliver)
     monkeypatch.setattr(bulk.Jobs, "_look", getting_on)
     monkeypatch.setattr("heatsync.sandbox.salesforce.bulk.LOOKS", 1)
-    with stage.house() as house:
-        planned(house, "m", "r")
-        assert sync_run.deliver_run(house, "r", house.mappings["m"]) is None
+    with stage.context() as context:
+        planned(context, "m", "r")
+        assert sync_run.deliver_run(context, "r", context.mappings["m"]) is None
     assert passed[0] > 2 * sync_run.STANDSTILL
 
 
@@ -240,8 +240,8 @@ def test_a_file_whose_every_upload_is_lost_is_not_tried_for_ever(
         patch.setattr(Session, "call", call)
         assert stage.sync().code == 3
     assert [job.state for job in jobs(stage)] == ["Open"]
-    with stage.house() as house:
-        due_now(house)
+    with stage.context() as context:
+        due_now(context)
     assert stage.sync().outcomes == {"delivered": 4}
     assert sorted(job.state for job in jobs(stage)) == ["Aborted", "JobComplete"]
 

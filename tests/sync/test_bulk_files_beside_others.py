@@ -30,7 +30,7 @@ from heatsync.ledger import Ledger
 from heatsync.sandbox.server import Running
 from heatsync.sync import deliver as delivery
 from heatsync.sync import run as sync_run
-from heatsync.sync.context import House
+from heatsync.sync.context import Context
 from heatsync.sync.mapping.model import Mapping
 
 BY_NAME = ACCOUNTS.replace("match: {Key__c: account_id}", "mode: upsert\nmatch: {Name: account.domain}")
@@ -52,9 +52,9 @@ def nobody(stage: Stage) -> None:
     stage.sandbox.seed({"salesforce": {"Account": []}, "fields": {"salesforce": {"Account": fields}}})
 
 
-def deliver(house: House, run: str, *mappings: str) -> None:
+def deliver(context: Context, run: str, *mappings: str) -> None:
     for name in mappings:
-        assert sync_run.deliver_run(house, run, house.mappings[name]) is None
+        assert sync_run.deliver_run(context, run, context.mappings[name]) is None
 
 
 @pytest.mark.parametrize("text", [FILES, BY_CALL], ids=["files", "calls"])
@@ -69,17 +69,17 @@ def test_who_was_made_before_a_crash_is_updated_in_a_file_and_not_made_again(
     def killed(*_: object, **__: object) -> None:
         raise Killed
 
-    with stage.house() as house:
-        planned(house, "m", "r")
-        (batch,) = house.ledger.due_batches("r")
+    with stage.context() as context:
+        planned(context, "m", "r")
+        (batch,) = context.ledger.due_batches("r")
         with monkeypatch.context() as patch, suppress(Killed):
             for name in ("settle", "conclude", "give_back"):
                 patch.setattr(Ledger, name, killed)
-            delivery.deliver(house, batch)
-        due_now(house)
+            delivery.deliver(context, batch)
+        due_now(context)
         assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(5)), 1)
-        deliver(house, "r", "m")
-        assert house.ledger.outcome_counts("r", "m")["delivered"] == 5
+        deliver(context, "r", "m")
+        assert context.ledger.outcome_counts("r", "m")["delivered"] == 5
     assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(5)), 1)
 
 
@@ -88,10 +88,10 @@ def test_two_mappings_that_may_create_make_everybody_once(stage: Stage) -> None:
     stage.mapping("m", BY_NAME)
     stage.mapping("n", BY_NAME.replace("Plan__c", "Other__c"))
     stage.accounts(plans(5))
-    with stage.house() as house:
+    with stage.context() as context:
         for name in "mn":
-            planned(house, name, "r")
-        deliver(house, "r", "m", "n")
+            planned(context, name, "r")
+        deliver(context, "r", "m", "n")
     assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(5)), 1)
 
 
@@ -102,14 +102,14 @@ def test_nobody_is_made_beside_a_file_that_may_be_making_them(stage: Stage, text
     stage.mapping("m", UPSERT)
     stage.mapping("n", BY_NAME.replace("Plan__c", "Other__c"))
     stage.accounts(plans(5))
-    with stage.house() as house:
+    with stage.context() as context:
         for name in "mn":
-            planned(house, name, "r")
+            planned(context, name, "r")
         for name in "mn":
-            for batch in house.ledger.due_batches("r", name):
-                delivery.deliver(house, batch)
-        deliver(house, "r", "m", "n")
-        assert house.ledger.outcome_counts("r", "n")["delivered"] == 5
+            for batch in context.ledger.due_batches("r", name):
+                delivery.deliver(context, batch)
+        deliver(context, "r", "m", "n")
+        assert context.ledger.outcome_counts("r", "n")["delivered"] == 5
     assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(5)), 1)
 
 
@@ -121,17 +121,17 @@ def test_who_makes_nobody_beside_a_file_is_told_whose_it_is(
     stage.mapping("n", BY_NAME.replace("Plan__c", "Other__c"))
     stage.accounts(plans(5))
     begun(stage)
-    with stage.house() as house:
-        house.ledger.pause("m", sync_run.BY_HAND, None)
-        planned(house, "n", "s")
+    with stage.context() as context:
+        context.ledger.pause("m", sync_run.BY_HAND, None)
+        planned(context, "n", "s")
         with monkeypatch.context() as patch:
             patch.setattr(sync_run, "STANDSTILL", 0.3)
-            error = sync_run.deliver_run(house, "s", house.mappings["n"])
+            error = sync_run.deliver_run(context, "s", context.mappings["n"])
         assert error is not None
         assert "waits for m, which has Account in the making. Resume m if it is paused" in error.told
-        house.ledger.resume("m")
-        due_now(house)
-        deliver(house, "r", "m")
+        context.ledger.resume("m")
+        due_now(context)
+        deliver(context, "r", "m")
     assert stage.sync().code == 0
     assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(5)), 1)
 
@@ -161,10 +161,10 @@ def test_a_file_whose_mapping_was_away_for_a_moment_is_heard_out_all_the_same(st
     stage.accounts(plans(4))
     batch = begun(stage)
     text = gone(stage)
-    with stage.house() as house:
-        due_now(house)
-        assert delivery.deliver(house, batch).state == "stopped"
-        due_now(house)
+    with stage.context() as context:
+        due_now(context)
+        assert delivery.deliver(context, batch).state == "stopped"
+        due_now(context)
     stage.mappings["mappings/m.yml"] = text
     stage.heatsync = BY_CALL
     stage.accounts(plans(4, "newer"))
@@ -185,12 +185,12 @@ def test_a_file_is_asked_after_before_anything_that_may_fail(
         raise ConfigurationError("Salesforce knows no such object")
 
     monkeypatch.setattr(Salesforce, "_describe", refused)
-    with stage.house() as house:
-        due_now(house)
-        while (heard := delivery.deliver(house, batch)).state == "later":
-            due_now(house)
+    with stage.context() as context:
+        due_now(context)
+        while (heard := delivery.deliver(context, batch)).state == "later":
+            due_now(context)
         assert (heard.state, heard.error) == ("done", None)
-        assert house.ledger.outcome_counts("r", "m")["delivered"] == 4
+        assert context.ledger.outcome_counts("r", "m")["delivered"] == 4
 
 
 def test_a_value_that_no_field_can_hold_is_refused_by_itself(
@@ -215,8 +215,8 @@ def test_who_is_refused_in_what_an_older_run_had_at_work_is_told_by_the_next(
     stage.heatsync += "alerts: {webhook: http://127.0.0.1:9/nobody}\n"
     stage.accounts(plans(5) | {"a3": "x" * 100})
     begun(stage)
-    with stage.house() as house:
-        house.ledger.finish_run("r", "m", "for 900 s no batch was done; the rest stays due.")
+    with stage.context() as context:
+        context.ledger.finish_run("r", "m", "for 900 s no batch was done; the rest stays due.")
     ended = stage.sync()
     assert (ended.code, ended.only["lost_earlier"]) == (1, 1)
     assert "m: done, 1 not delivered" in posted[0]
@@ -232,24 +232,24 @@ def test_a_pause_holds_what_goes_by_call_after_a_few_of_them(
     stage.mapping("m", BY_NAME)
     stage.accounts(plans(1000))
     real, writes = Session.call, 0
-    with stage.house() as house:
-        planned(house, "m", "r")
+    with stage.context() as context:
+        planned(context, "m", "r")
 
         def call(self: Session, ask: Any, safe: bool = True) -> Any:
             nonlocal writes
             if not safe:
                 writes += 1
                 if writes == 1:
-                    house.ledger.pause("m", sync_run.BY_HAND, None)
+                    context.ledger.pause("m", sync_run.BY_HAND, None)
             return real(self, ask, safe)
 
         monkeypatch.setattr(Session, "call", call)
-        deliver(house, "r", "m")
+        deliver(context, "r", "m")
         assert writes == 2
-        house.ledger.resume("m")
-        due_now(house)
+        context.ledger.resume("m")
+        due_now(context)
         stage.calls()
-        deliver(house, "r", "m")
+        deliver(context, "r", "m")
         assert writes == 5
         assert stage.calls() == 3, "nobody is looked up for what was put off"
     assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(1000)), 1)
@@ -265,15 +265,15 @@ def test_what_was_not_begun_is_not_begun_when_its_run_is_over(
     def close(*_: object) -> None:
         raise Unavailable("Salesforce cannot be reached")
 
-    with stage.house() as house:
-        planned(house, "m", "r")
-        (batch,) = house.ledger.due_batches("r")
+    with stage.context() as context:
+        planned(context, "m", "r")
+        (batch,) = context.ledger.due_batches("r")
         with monkeypatch.context() as patch:
             patch.setattr(bulk_jobs.Jobs, "_close", close)
-            delivery.deliver(house, batch)
+            delivery.deliver(context, batch)
         assert [job.state for job in jobs(stage)] == ["Open"]
-        house.ledger.finish_run("r", "m", "Salesforce cannot be reached")
-        due_now(house)
+        context.ledger.finish_run("r", "m", "Salesforce cannot be reached")
+        due_now(context)
     stage.accounts(plans(4, "newer"))
     assert stage.sync().code == 0
     assert [job.state for job in jobs(stage)] == ["Aborted", "JobComplete"]
@@ -295,13 +295,13 @@ def aborted(stage: Stage) -> Stage:
 
 
 def test_who_aborted_a_job_over_there_is_asked_before_anything_more_is_sent(aborted: Stage) -> None:
-    with aborted.house() as house:
-        due_now(house)
-        error = sync_run.deliver_run(house, "r", house.mappings["m"])
+    with aborted.context() as context:
+        due_now(context)
+        error = sync_run.deliver_run(context, "r", context.mappings["m"])
         assert error is not None
         assert "Somebody aborted bulk job" in error.told
         assert set(seen(aborted).values()) == {None}
-        house.ledger.resume("m")
+        context.ledger.resume("m")
     assert aborted.sync().outcomes == {"delivered": 4}
     assert seen(aborted) == plans(4)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.types import FieldType, Found, Kind, Status, Value
-from heatsync.sync.compare.diff import Diff, apply
+from heatsync.sync.compare.diff import Comparison, apply
 from heatsync.sync.compare.types import Column, Scope, Shape
 
 COLUMNS = (
@@ -50,9 +50,9 @@ def compared(
     scope: Scope = EVERYTHING,
     create: bool = True,
     clear_on_exit: bool = False,
-) -> tuple[Diff, duckdb.DuckDBPyConnection]:
+) -> tuple[Comparison, duckdb.DuckDBPyConnection]:
     con = duckdb.connect()
-    diff = Diff(con, Shape(tuple(columns), ("email",), "meaning", clear_on_exit=clear_on_exit))
+    diff = Comparison(con, Shape(tuple(columns), ("email",), "meaning", clear_on_exit=clear_on_exit))
     diff.desire(desired_sql(con, rows))
     settled = [(s[0], s[1]) for s in standings if s[2] == "settled"]
     unsettled = [(s[0], s[1], s[2], s[4], None, None) for s in standings if s[2] != "settled"]
@@ -67,7 +67,7 @@ def row(match: str | None, *values: Any, level: str | None = None, problem: str 
     return [match, level, problem, *values]
 
 
-def changes(diff: Diff, create: bool = True, everything: bool = False) -> dict[str, Any]:
+def changes(diff: Comparison, create: bool = True, everything: bool = False) -> dict[str, Any]:
     diff.compare(create, everything)
     return {found.change.key: found.change for found in diff.changes()}
 

@@ -226,17 +226,17 @@ def test_a_look_up_of_one_mapping_does_not_undo_what_another_delivers_meanwhile(
     stage.sync()
     stage.mapping("b", CONTACTS.replace("role:", "other:"))
     stage.users({"u1": "MIDDLE", "u2": "other"})
-    with stage.house() as house:
-        planned(house, "a", "ra")
-        real = house.ledger.remember_records
+    with stage.context() as context:
+        planned(context, "a", "ra")
+        real = context.ledger.remember_records
 
         def slowly(bound: Bound, records: Any) -> None:
-            for batch in house.ledger.due_batches("ra"):
-                assert deliver.deliver(house, batch).state == "done"
+            for batch in context.ledger.due_batches("ra"):
+                assert deliver.deliver(context, batch).state == "done"
             real(bound, records)
 
-        monkeypatch.setattr(house.ledger, "remember_records", slowly)
-        planned(house, "b", "rb")
+        monkeypatch.setattr(context.ledger, "remember_records", slowly)
+        planned(context, "b", "rb")
     assert stage.roles()["u1"] == "MIDDLE"
     stage.users({"u1": "old", "u2": "other"})
     stage.sync()
@@ -250,16 +250,16 @@ def test_a_batch_taken_while_a_new_run_begins_does_not_arrive_after_it(
     stage.contacts("u1", "u2")
     stage.users({"u1": "old", "u2": "other"})
     stage.sync()
-    with stage.house() as house:
+    with stage.context() as context:
         stage.users({"u1": "STALE", "u2": "other"})
-        planned(house, "m", "stale")
-        (batch,) = house.ledger.due_batches("stale")
+        planned(context, "m", "stale")
+        (batch,) = context.ledger.due_batches("stale")
         stage.users({"u1": "FRESH", "u2": "other"})
-        real, taken = house.ledger.supersede, []
+        real, taken = context.ledger.supersede, []
 
         def a_worker_is_faster(bound: Bound, mappings: Collection[str]) -> Any:
             if not taken:
-                taken.append(house.ledger.claim(batch, "@worker:1"))
+                taken.append(context.ledger.claim(batch, "@worker:1"))
             return real(bound, mappings)
 
         def the_worker_gets_on(seconds: float = 0.0) -> None:
@@ -268,16 +268,16 @@ def test_a_batch_taken_while_a_new_run_begins_does_not_arrive_after_it(
             (claimed,) = taken
             assert claimed is not None
             assert stage.roles()["u1"] != "FRESH"
-            pushed = list(house.reach(house.mappings["m"]).destination.push(claimed.batch))
-            house.ledger.conclude(claimed, pushed, 0.0, 0)
+            pushed = list(context.reach(context.mappings["m"]).destination.push(claimed.batch))
+            context.ledger.conclude(claimed, pushed, 0.0, 0)
 
-        monkeypatch.setattr(house.ledger, "supersede", a_worker_is_faster)
+        monkeypatch.setattr(context.ledger, "supersede", a_worker_is_faster)
         with monkeypatch.context() as patch:
-            patch.setattr(house, "rest", the_worker_gets_on)
-            plan = planning.plan(house, house.mappings["m"], "fresh", DAY, Scope(), sync_run.silent)
-        assert house.ledger.owners() == set(), "the plan waited until the worker was through"
-        assert house.ledger.release(plan.run)
-        assert sync_run.deliver_run(house, "fresh", house.mappings["m"]) is None
+            patch.setattr(context, "rest", the_worker_gets_on)
+            plan = planning.plan(context, context.mappings["m"], "fresh", DAY, Scope(), sync_run.silent)
+        assert context.ledger.owners() == set(), "the plan waited until the worker was through"
+        assert context.ledger.release(plan.run)
+        assert sync_run.deliver_run(context, "fresh", context.mappings["m"]) is None
     assert stage.roles()["u1"] == "FRESH"
 
 

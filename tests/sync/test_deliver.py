@@ -20,12 +20,12 @@ from connectors.segment import Segment
 from connectors.types import Batch, Found, Outcome
 from heatsync.ledger import Ledger, tables
 from heatsync.sandbox.server import Running
-from heatsync.sync import context as houses
+from heatsync.sync import context as contexts
 from heatsync.sync import deliver
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import House
-from heatsync.sync.destinations import Reached
+from heatsync.sync.context import Context
+from heatsync.sync.destinations import OpenDestination
 from heatsync.sync.leases import Keeper, keeping, owner
 from heatsync.sync.mapping.model import Mapping
 
@@ -43,8 +43,8 @@ def stage(tmp_path: Path, sandbox: Running) -> Stage:
     return Stage(tmp_path / "w", sandbox)
 
 
-def attempts(house: House) -> list[int]:
-    with house.ledger.reading() as connection:
+def attempts(context: Context) -> list[int]:
+    with context.ledger.reading() as connection:
         return list(connection.scalars(sa.select(tables.batches.c.attempts).order_by(tables.batches.c.id)))
 
 
@@ -68,10 +68,10 @@ def test_who_is_there_and_who_is_made_share_no_call_and_both_are_foretold(stage:
     there = [{"properties": {"email": f"u{n}@x.com"}} for n in range(1, 401, 2)]
     fields = {"hubspot": {"contacts": {"role": {"type": "string"}}}}
     stage.sandbox.seed({"hubspot": {"contacts": there}, "fields": fields})
-    with stage.house() as house:
-        foretold = planned(house, "m", "r1").calls
+    with stage.context() as context:
+        foretold = planned(context, "m", "r1").calls
         stage.calls()
-        assert sync_run.deliver_run(house, "r1", house.mappings["m"]) is None
+        assert sync_run.deliver_run(context, "r1", context.mappings["m"]) is None
     assert foretold == stage.calls() == 4
     assert len(stage.sandbox.state()["hubspot"]["contacts"]) == 400
 
@@ -97,8 +97,8 @@ def test_who_turns_out_to_be_there_after_all_is_emptied_too(
     assert stage.sync().outcomes == {}
 
 
-def small_batches(house: House, size: int, concurrency: int = 1) -> None:
-    destination: Any = house.reach(house.mappings["m"]).destination
+def small_batches(context: Context, size: int, concurrency: int = 1) -> None:
+    destination: Any = context.reach(context.mappings["m"]).destination
     destination.limits = replace(destination.limits, batch=size, concurrency=concurrency)
 
 
@@ -120,11 +120,11 @@ def test_batches_that_make_records_wait_for_each_other_without_a_call_or_an_atte
         making.pop()
 
     monkeypatch.setattr(HubSpot, "push", push)
-    with stage.house() as house:
-        small_batches(house, 2, concurrency=4)
-        planned(house, "m", "r")
-        assert sync_run.deliver_run(house, "r", house.mappings["m"]) is None
-        assert attempts(house) == [1] * 4
+    with stage.context() as context:
+        small_batches(context, 2, concurrency=4)
+        planned(context, "m", "r")
+        assert sync_run.deliver_run(context, "r", context.mappings["m"]) is None
+        assert attempts(context) == [1] * 4
     assert sum(found) == 8, "each is looked for once, by the plan"
     assert len(stage.roles()) == 8
 
@@ -142,14 +142,14 @@ def test_a_create_whose_answer_was_lost_is_looked_for_before_it_is_made_again(
         raise Unavailable("HubSpot answered 503", 0.05)
         yield
 
-    with stage.house() as house:
-        planned(house, "m", "r")
-        (batch,) = house.ledger.due_batches("r")
+    with stage.context() as context:
+        planned(context, "m", "r")
+        (batch,) = context.ledger.due_batches("r")
         with monkeypatch.context() as patch:
             patch.setattr(HubSpot, "push", push)
-            assert deliver.deliver(house, batch).state == "later"
-        assert sync_run.deliver_run(house, "r", house.mappings["m"]) is None
-        assert house.ledger.outcome_counts("r", "m")["delivered"] == 2
+            assert deliver.deliver(context, batch).state == "later"
+        assert sync_run.deliver_run(context, "r", context.mappings["m"]) is None
+        assert context.ledger.outcome_counts("r", "m")["delivered"] == 2
     assert len(stage.sandbox.state()["hubspot"]["contacts"]) == 2
 
 
@@ -165,24 +165,24 @@ def test_what_is_there_several_times_by_now_is_not_made_once_more(
         raise Unavailable("HubSpot answered 503", 0.05)
         yield
 
-    with stage.house() as house:
-        planned(house, "m", "r")
-        (batch,) = house.ledger.due_batches("r")
+    with stage.context() as context:
+        planned(context, "m", "r")
+        (batch,) = context.ledger.due_batches("r")
         with monkeypatch.context() as patch:
             patch.setattr(HubSpot, "push", push)
-            deliver.deliver(house, batch)
+            deliver.deliver(context, batch)
         twice = [{"id": str(number), "properties": {"domain": "a1.com"}} for number in (1, 2)]
         stage.sandbox.seed({"hubspot": {"companies": twice}, "fields": fields})
-        assert sync_run.deliver_run(house, "r", house.mappings["m"]) is None
-        counts = house.ledger.outcome_counts("r", "m")
+        assert sync_run.deliver_run(context, "r", context.mappings["m"]) is None
+        counts = context.ledger.outcome_counts("r", "m")
         assert (counts["delivered"], counts["rejected"]) == (1, 1)
-        (failure,) = house.ledger.failures("r")
+        (failure,) = context.ledger.failures("r")
         assert (failure.entity, failure.code) == ("a1", "ambiguous")
         # Somebody may merge them without our seeing it: they are looked for again.
         ((_, _, state, recheck_at, code, _),) = next(
-            iter(house.ledger.unsettled(house.reach(house.mappings["m"]).bound))
+            iter(context.ledger.unsettled(context.reach(context.mappings["m"]).bound))
         )
-        week = house.mappings["m"].recheck_after.total_seconds()
+        week = context.mappings["m"].recheck_after.total_seconds()
         assert (state, code) == ("rejected", "ambiguous")
         assert recheck_at == pytest.approx(time.time() + week, abs=60)
     domains = [c["properties"]["domain"] for c in stage.sandbox.state()["hubspot"]["companies"]]
@@ -205,14 +205,14 @@ def test_who_may_just_have_been_made_waits_until_a_look_up_would_show_it(
         raise Killed
         yield
 
-    with stage.house() as house:
-        planned(house, "m", "r")
-        (batch,) = house.ledger.due_batches("r")
+    with stage.context() as context:
+        planned(context, "m", "r")
+        (batch,) = context.ledger.due_batches("r")
         with monkeypatch.context() as patch:
             patch.setattr(connector, "push", push)
             with pytest.raises(Killed):
-                deliver.deliver(house, batch)
-        delivered = deliver.deliver(house, batch)
+                deliver.deliver(context, batch)
+        delivered = deliver.deliver(context, batch)
         assert delivered.state == "later"
         assert 50 < delivered.until - time.time() <= 60
     state = stage.sandbox.state()
@@ -222,20 +222,20 @@ def test_who_may_just_have_been_made_waits_until_a_look_up_would_show_it(
 def test_a_batch_that_was_taken_over_is_not_pushed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.mapping("m", USERS)
     stage.users(numbered(1))
-    with stage.house() as house:
-        planned(house, "m", "r")
-        (batch,) = house.ledger.due_batches("r")
-        real = house.reach
+    with stage.context() as context:
+        planned(context, "m", "r")
+        (batch,) = context.ledger.due_batches("r")
+        real = context.reach
 
-        def overslept(mapping: Mapping) -> Reached:
-            with house.ledger.writing() as connection:
+        def overslept(mapping: Mapping) -> OpenDestination:
+            with context.ledger.writing() as connection:
                 connection.execute(tables.batches.update().values(lease_until=0.0))
-            assert house.ledger.claim(batch, "somebody else") is not None
+            assert context.ledger.claim(batch, "somebody else") is not None
             return real(mapping)
 
-        monkeypatch.setattr(house, "reach", overslept)
-        assert deliver.deliver(house, batch).state == "later"
-        assert house.ledger.owners() == {"somebody else"}
+        monkeypatch.setattr(context, "reach", overslept)
+        assert deliver.deliver(context, batch).state == "later"
+        assert context.ledger.owners() == {"somebody else"}
     assert stage.calls() == 0
 
 
@@ -268,12 +268,12 @@ def test_a_lease_is_kept_as_long_as_a_call_lasts(stage: Stage, monkeypatch: pyte
     monkeypatch.setattr(Ledger, "extend", extend)
     monkeypatch.setattr(Ledger, "lock", lock)
     monkeypatch.setattr(HubSpot, "push", push)
-    monkeypatch.setattr(houses, "keeping", lambda extend: keeping(extend, every=0.02))
-    with stage.house() as house:
-        house.keeper = Keeper(every=0.02)
-        planned(house, "m", "r")
-        assert sync_run.deliver_run(house, "r", house.mappings["m"]) is None
-        assert house.ledger.outcome_counts("r", "m")["delivered"] == 1
+    monkeypatch.setattr(contexts, "keeping", lambda extend: keeping(extend, every=0.02))
+    with stage.context() as context:
+        context.keeper = Keeper(every=0.02)
+        planned(context, "m", "r")
+        assert sync_run.deliver_run(context, "r", context.mappings["m"]) is None
+        assert context.ledger.outcome_counts("r", "m")["delivered"] == 1
 
 
 @pytest.mark.parametrize(
@@ -291,18 +291,18 @@ def test_outcomes_earned_before_an_error_stay_earned(
         yield from list(real(self, batch))[:1]
         raise error
 
-    with stage.house() as house:
-        planned(house, "m", "r")
-        (batch,) = house.ledger.due_batches("r")
+    with stage.context() as context:
+        planned(context, "m", "r")
+        (batch,) = context.ledger.due_batches("r")
         with monkeypatch.context() as patch:
             patch.setattr(Segment, "push", push)
-            told = deliver.deliver(house, batch).error
+            told = deliver.deliver(context, batch).error
             assert type(told) is type(error)
             assert str(told).startswith(str(error))
-        assert house.ledger.outcome_counts("r", "m")["delivered"] == 1
+        assert context.ledger.outcome_counts("r", "m")["delivered"] == 1
         burnt = isinstance(error, Misunderstood | Unauthorized) or error.retry_after is None  # type: ignore[attr-defined]
-        assert attempts(house) == [1 if burnt else 0]
-        house.ledger.resume("m")
+        assert attempts(context) == [1 if burnt else 0]
+        context.ledger.resume("m")
     assert stage.sync().outcomes == {"delivered": 2}
 
 
@@ -329,10 +329,10 @@ def test_a_record_left_without_an_answer_is_not_taken_for_delivered(
 def test_a_variable_that_is_missing_here_costs_the_batch_nothing(stage: Stage) -> None:
     stage.mapping("m", USERS)
     stage.users(numbered(1))
-    with stage.house() as house:
-        planned(house, "m", "r")
-        (batch,) = house.ledger.due_batches("r")
-    with House(stage.opened(), environ={}) as elsewhere:
+    with stage.context() as context:
+        planned(context, "m", "r")
+        (batch,) = context.ledger.due_batches("r")
+    with Context(stage.opened(), environ={}) as elsewhere:
         assert deliver.deliver(elsewhere, batch).state == "stopped"
         assert attempts(elsewhere) == [0]
         assert elsewhere.ledger.next_due("r", "m") is not None
@@ -351,12 +351,12 @@ def test_fields_are_made_once_however_many_batches_come_at_once(
         asked.append(object)
         return real(self, object)
 
-    with stage.house() as house:
-        small_batches(house, 2, concurrency=4)
-        planned(house, "m", "r")
+    with stage.context() as context:
+        small_batches(context, 2, concurrency=4)
+        planned(context, "m", "r")
         monkeypatch.setattr(HubSpot, "fields", fields)
-        assert sync_run.deliver_run(house, "r", house.mappings["m"]) is None
-        assert house.ledger.runs("r")[0].state == "done"
+        assert sync_run.deliver_run(context, "r", context.mappings["m"]) is None
+        assert context.ledger.runs("r")[0].state == "done"
     assert asked == ["contacts"]
     assert stage.roles("made") == numbered(8)
 
@@ -368,28 +368,28 @@ def test_making_fields_does_not_wake_a_run_that_ended_meanwhile(
     stage.contacts("u1")
     stage.users(numbered(1))
     real = HubSpot.create_fields
-    with stage.house() as house:
+    with stage.context() as context:
 
         def slowly(self: HubSpot, *arguments: Any) -> None:
             real(self, *arguments)
-            house.ledger.finish_run("r", "m", "somebody gave up")
+            context.ledger.finish_run("r", "m", "somebody gave up")
 
         monkeypatch.setattr(HubSpot, "create_fields", slowly)
-        planned(house, "m", "r")
-        (batch,) = house.ledger.due_batches("r")
-        deliver.deliver(house, batch)
-        (run,) = house.ledger.runs("r")
+        planned(context, "m", "r")
+        (batch,) = context.ledger.due_batches("r")
+        deliver.deliver(context, batch)
+        (run,) = context.ledger.runs("r")
         assert (run.state, run.cause) == ("failed", "somebody gave up")
 
 
 def test_more_than_nine_batches_are_shown_in_the_order_of_their_records(stage: Stage) -> None:
     stage.mapping("m", USERS)
     stage.users(numbered(25))
-    with stage.house() as house:
-        small_batches(house, 2)
-        planned(house, "m", "r")
-        shown = [planned.change.key for planned in house.ledger.planned_changes("r", "m")]
-        numbers = [id.rpartition(".")[2] for id in house.ledger.due_batches("r")]
+    with stage.context() as context:
+        small_batches(context, 2)
+        planned(context, "m", "r")
+        shown = [planned.change.key for planned in context.ledger.planned_changes("r", "m")]
+        numbers = [id.rpartition(".")[2] for id in context.ledger.due_batches("r")]
     assert shown == sorted(numbered(25))
     assert len(numbers) == 13
     assert numbers == sorted(numbers, key=int)
@@ -403,26 +403,26 @@ def test_what_is_put_right_in_one_account_is_still_shown_as_refused_in_the_other
     assert (old.code, new.code) == (1, 1)
     stage.users({"u1": "short", "u2": "short"})
     assert stage.sync(scope=Scope(only="u1")).code == 0
-    with stage.house() as house:
-        shown = {(row.run, row.entity) for row in house.ledger.failures()}
+    with stage.context() as context:
+        shown = {(row.run, row.entity) for row in context.ledger.failures()}
     assert shown == {(old.run, "u1"), (old.run, "u2"), (new.run, "u2")}
 
 
 def test_only_a_process_that_is_known_to_be_dead_is_taken_for_dead(stage: Stage) -> None:
     stage.mapping("m", USERS)
     stage.users(numbered(1))
-    with stage.house() as house:
-        planned(house, "m", "r")
-        (batch,) = house.ledger.due_batches("r")
+    with stage.context() as context:
+        planned(context, "m", "r")
+        (batch,) = context.ledger.due_batches("r")
         here, _, pid = owner().rpartition(":")
         no_process = 2**22 + 1
         elsewhere = f"@{socket.gethostname()}:{no_process}"  # in a container of this name
-        assert house.ledger.claim(batch, f"{here}:{pid}") is not None
+        assert context.ledger.claim(batch, f"{here}:{pid}") is not None
         for holder, free in ((f"{here}:{pid}", False), (elsewhere, False), (f"{here}:{no_process}", True)):
-            with house.ledger.writing() as connection:
+            with context.ledger.writing() as connection:
                 connection.execute(tables.batches.update().values(owner=holder))
-            house.bury_the_dead()
-            assert (house.ledger.claim(batch, "b") is not None) is free
+            context.bury_the_dead()
+            assert (context.ledger.claim(batch, "b") is not None) is free
 
 
 def test_nobody_is_made_again_at_once_because_a_look_up_failed_in_between(
@@ -446,14 +446,14 @@ def test_nobody_is_made_again_at_once_because_a_look_up_failed_in_between(
         """A search that does not show yet what was made a moment ago."""
         yield from (Found(lookup.key, ()) for lookup in lookups)
 
-    with stage.house() as house:
-        planned(house, "m", "r")
-        (batch,) = house.ledger.due_batches("r")
+    with stage.context() as context:
+        planned(context, "m", "r")
+        (batch,) = context.ledger.due_batches("r")
         with monkeypatch.context() as patch:
             patch.setattr(HubSpot, "push", push)
             with pytest.raises(Killed):
-                deliver.deliver(house, batch)
+                deliver.deliver(context, batch)
         for find in (down, unseen):
             monkeypatch.setattr(HubSpot, "find", find)
-            assert deliver.deliver(house, batch).state == "later"
+            assert deliver.deliver(context, batch).state == "later"
     assert len(stage.sandbox.state()["hubspot"]["companies"]) == 1

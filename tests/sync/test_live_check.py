@@ -40,9 +40,9 @@ def stage(tmp_path: Path, sandbox: Running) -> Stage:
 
 def look(stage: Stage, token: str | None = None) -> Inspected:
     """The only mapping, inspected."""
-    with stage.house(token) as house:
-        (mapping,) = house.chosen([])
-        return inspect(house, mapping)
+    with stage.context(token) as context:
+        (mapping,) = context.chosen([])
+        return inspect(context, mapping)
 
 
 def seed(stage: Stage, vendor: str, definition: dict[str, Any] | None) -> None:

@@ -78,8 +78,8 @@ def test_contacts_that_were_merged_over_there_are_both_told_and_then_left_alone(
 
 def refused(stage: Stage, *otherwise: str) -> set[str]:
     """Who stands refused, for no other reason than that."""
-    with stage.house() as house:
-        rows = house.ledger.failures(None)
+    with stage.context() as context:
+        rows = context.ledger.failures(None)
     assert {row.code for row in rows} == {"same_record", *otherwise}
     assert all("are one record over there" in row.cause for row in rows if row.code == "same_record")
     return {row.entity for row in rows}

@@ -20,7 +20,7 @@ from heatsync.sandbox.server import Running
 from heatsync.sync import plan as planning
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import House, Stopped
+from heatsync.sync.context import Context, Stopped
 from heatsync.sync.plan import Plan
 
 ALERTING = HEATSYNC + "alerts: {webhook: http://127.0.0.1:9/nobody}\n"
@@ -41,12 +41,12 @@ def posted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def states(stage: Stage) -> dict[str, str]:
     """The state of every run there was, by name."""
-    with stage.house() as house:
-        return {run.run: run.state for run in house.ledger.runs()}
+    with stage.context() as context:
+        return {run.run: run.state for run in context.ledger.runs()}
 
 
-def small_batches(house: House, name: str, size: int) -> None:
-    destination: Any = house.reach(house.mappings[name]).destination
+def small_batches(context: Context, name: str, size: int) -> None:
+    destination: Any = context.reach(context.mappings[name]).destination
     destination.limits = replace(destination.limits, batch=size, concurrency=1)
 
 
@@ -75,8 +75,8 @@ def test_a_trial_is_not_the_run_of_the_day(stage: Stage) -> None:
     stage.mapping("m", USERS)
     stage.users(numbered(3))
     stage.sync(scope=Scope(limit=1))
-    with stage.house() as house:
-        assert house.ledger.latest_run("m", DAY.isoformat()) is None
+    with stage.context() as context:
+        assert context.ledger.latest_run("m", DAY.isoformat()) is None
 
 
 def test_a_run_that_was_superseded_while_somebody_was_asked_does_not_pass_for_done(stage: Stage) -> None:
@@ -84,7 +84,7 @@ def test_a_run_that_was_superseded_while_somebody_was_asked_does_not_pass_for_do
     stage.users(numbered(2))
 
     def asked_for_too_long(_plan: Plan) -> bool:
-        with stage.house() as other:
+        with stage.context() as other:
             planned(other, "m", "later", release=False)
         return True
 
@@ -98,10 +98,10 @@ def test_a_run_for_another_account_is_neither_sent_nor_called_done(stage: Stage)
     stage.mapping("m", USERS)
     stage.users(numbered(2))
     held = stage.sync(decide=unattended, token="acme:t")
-    with stage.house() as house:
-        (run,) = house.ledger.runs(held.run)
-        assert house.ledger.release(run)
-        error = sync_run.deliver_run(house, held.run, house.mappings["m"])
+    with stage.context() as context:
+        (run,) = context.ledger.runs(held.run)
+        assert context.ledger.release(run)
+        error = sync_run.deliver_run(context, held.run, context.mappings["m"])
         assert isinstance(error, ConfigurationError)
         assert "another account" in error.told
     assert states(stage)[held.run] == "failed"
@@ -274,17 +274,17 @@ def test_what_is_to_be_created_is_counted_only_where_records_are_created(stage: 
     stage.contacts("u1")
     stage.users(numbered(3))
     stage.mapping("m", CONTACTS)
-    with stage.house() as house:
-        (mapping,) = house.chosen([])
+    with stage.context() as context:
+        (mapping,) = context.chosen([])
         for offline in (False, True):
             made = planning.plan(
-                house, mapping, "p", DAY, Scope(), lambda *_: None, keep=False, offline=offline
+                context, mapping, "p", DAY, Scope(), lambda *_: None, keep=False, offline=offline
             )
             assert made.counts.created == 0
     stage.mapping("m", CONTACTS + "mode: upsert\n")
-    with stage.house() as house:
-        (mapping,) = house.chosen([])
-        made = planning.plan(house, mapping, "p", DAY, Scope(), lambda *_: None, keep=False)
+    with stage.context() as context:
+        (mapping,) = context.chosen([])
+        made = planning.plan(context, mapping, "p", DAY, Scope(), lambda *_: None, keep=False)
         assert (made.counts.created, made.counts.entered) == (2, 3)
 
 
@@ -348,20 +348,20 @@ def test_a_slow_look_up_does_not_hold_up_another_destination(
 def test_a_stopped_sync_finishes_the_batch_in_its_hands_and_no_more(stage: Stage, how: str) -> None:
     stage.mapping("m", USERS)
     stage.users(numbered(20))
-    with stage.house() as house:
-        small_batches(house, "m", 2)
+    with stage.context() as context:
+        small_batches(context, "m", 2)
 
         def after_the_first_batch(_mapping: str, doing: str, _done: int, _of: int) -> None:
             if doing == "delivering" and how == "interrupted":
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 # This thread would be through before the main one wakes up.
-                assert house._stopping.wait(30)
+                assert context._stopping.wait(30)
             elif doing == "delivering":
-                house.stop()
+                context.stop()
 
-        def go() -> sync_run.Ending:
+        def go() -> sync_run.RunResult:
             return sync_run.sync(
-                house, house.chosen([]), DAY, Scope(), lambda _plan: True, after_the_first_batch
+                context, context.chosen([]), DAY, Scope(), lambda _plan: True, after_the_first_batch
             )
 
         if how == "interrupted":
@@ -378,19 +378,19 @@ def test_a_plan_that_is_stopped_looks_up_no_further(stage: Stage, monkeypatch: p
     stage.contacts()
     stage.users(numbered(9))
     asked: list[int] = []
-    with stage.house() as house:
-        destination: Any = house.reach(house.mappings["m"]).destination
+    with stage.context() as context:
+        destination: Any = context.reach(context.mappings["m"]).destination
         destination.limits = replace(destination.limits, lookups=1)
         real = destination.find
 
         def find(object: str, lookups: list[Lookup], fields: Any) -> Iterator[Any]:
             asked.append(len(lookups))
-            house.stop()
+            context.stop()
             yield from real(object, lookups, fields)
 
         monkeypatch.setattr(destination, "find", find)
         with pytest.raises(Stopped):
-            planned(house, "m", "r")
+            planned(context, "m", "r")
     assert asked == [4]
 
 
@@ -398,18 +398,18 @@ def test_a_pause_by_hand_is_no_failure_and_what_is_left_stays_due(stage: Stage, 
     stage.heatsync = ALERTING
     stage.mapping("m", USERS)
     stage.users(numbered(6))
-    with stage.house() as house:
-        small_batches(house, "m", 2)
+    with stage.context() as context:
+        small_batches(context, "m", 2)
 
         def pause(_mapping: str, doing: str, _done: int, _of: int) -> None:
             if doing == "delivering":
-                house.ledger.pause("m", sync_run.BY_HAND)
+                context.ledger.pause("m", sync_run.BY_HAND)
 
-        ending = sync_run.sync(house, house.chosen([]), DAY, Scope(), lambda _plan: True, pause)
-        assert sync_run.exit_code(house, ending) == 0
-        (run,) = house.ledger.runs(ending.run)
+        ending = sync_run.sync(context, context.chosen([]), DAY, Scope(), lambda _plan: True, pause)
+        assert sync_run.exit_code(context, ending) == 0
+        (run,) = context.ledger.runs(ending.run)
         assert (run.state, run.cause) == ("ready", "")
-        assert house.ledger.resume("m")
+        assert context.ledger.resume("m")
     assert posted == []
     assert stage.sync().outcomes == {"delivered": 4}
 
@@ -420,14 +420,14 @@ def test_refused_credentials_in_the_middle_are_a_failure_and_pause_the_mapping(
     stage.mapping("m", CONTACTS)
     stage.contacts("u1", "u2")
     stage.users(numbered(2))
-    with stage.house() as house:
-        plan = planned(house, "m", "r")
+    with stage.context() as context:
+        plan = planned(context, "m", "r")
         assert plan.run.planned["writes"] == 2
-        house.ledger.pause(
-            "m", "HubSpot refused the credentials (401).", house.credential(house.mappings["m"])
+        context.ledger.pause(
+            "m", "HubSpot refused the credentials (401).", context.credential(context.mappings["m"])
         )
-        error = sync_run.deliver_run(house, "r", house.mappings["m"])
+        error = sync_run.deliver_run(context, "r", context.mappings["m"])
         assert isinstance(error, HeatsyncError)
-        (run,) = house.ledger.runs("r")
+        (run,) = context.ledger.runs("r")
         assert (run.state, run.cause) == ("failed", "HubSpot refused the credentials (401).")
     assert stage.sync().code == 3

@@ -187,8 +187,8 @@ def test_a_thousand_changes_of_tags_take_as_many_calls_as_there_are_fifties(stag
     stage.calls()
     # Who enters what is spread over all of them.
     members(stage, **nobody | {f"u{n}": [["quiet"], ["new"], []][n % 3] for n in range(1, 301)})
-    with stage.house() as house:
-        assert planned(house, "m", "r1", release=False).calls == 4
+    with stage.context() as context:
+        assert planned(context, "m", "r1", release=False).calls == 4
     assert stage.sync().outcomes == {"delivered": 200}
     assert stage.calls() == 4
 
@@ -202,10 +202,10 @@ def test_the_calls_for_fields_and_tags_are_foretold(stage: Stage) -> None:
     # A tag is asked for again in each batch of fifty.
     some = {f"u{n}": [["quiet"], ["new"], ["quiet", "new"]][n % 3] for n in range(1, 101)}
     stage.users(dict.fromkeys(nobody, "free"), audiences=nobody | some)
-    with stage.house() as house:
-        foretold = planned(house, "m", "r1").calls
+    with stage.context() as context:
+        foretold = planned(context, "m", "r1").calls
         stage.calls()
-        assert sync_run.deliver_run(house, "r1", house.mappings["m"]) is None
+        assert sync_run.deliver_run(context, "r1", context.mappings["m"]) is None
     assert foretold == stage.calls()
     assert foretold > 120 + 4
 
@@ -291,11 +291,11 @@ def test_tags_are_no_attributes_that_are_made_or_missed(stage: Stage) -> None:
     stage.mapping("m", CONTACTS + "create_fields: true\n")
     stage.sandbox.seed({"intercom": {"contacts": [{"id": "c1", "external_id": "u1"}]}})
     members(stage, u1=["quiet"])
-    with stage.house() as house:
-        found = live_check.inspect(house, house.mappings["m"])
+    with stage.context() as context:
+        found = live_check.inspect(context, context.mappings["m"])
         assert (found.problems, found.compared) == ((), 3)
         assert not any("tag:" in note for note in found.notes)
-        assert [new.name for new in planned(house, "m", "r1", release=False).new_fields] == ["tier"]
+        assert [new.name for new in planned(context, "m", "r1", release=False).new_fields] == ["tier"]
     stage.sync()
     assert set(stage.sandbox.state()["fields"]["intercom"]["contacts"]) == {"tier"}
     assert tags(stage) == {"u1": ["Quiet ones"]}
@@ -305,13 +305,13 @@ def test_a_tag_is_planned_and_explained_like_a_field(stage: Stage) -> None:
     stage.mapping("m", CONTACTS)
     seed(stage, 1)
     members(stage, u1=["quiet"])
-    with stage.house() as house:
+    with stage.context() as context:
         plan = planning.plan(
-            house, house.mappings["m"], "r1", DAY, Scope(), sync_run.silent, keep=False, show=9
+            context, context.mappings["m"], "r1", DAY, Scope(), sync_run.silent, keep=False, show=9
         )
         (change,) = [row.change for row in plan.shown]
         assert (change.fields["tag:Quiet ones"], change.before["tag:Quiet ones"]) == (True, False)
-        (payload,) = explain.payloads(house, "user", "u1", DAY)
+        (payload,) = explain.payloads(context, "user", "u1", DAY)
         assert (payload.wants["tag:Quiet ones"], payload.wants["tag:New"]) == (True, False)
 
 

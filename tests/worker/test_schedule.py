@@ -20,7 +20,7 @@ from heatsync.sandbox.server import Running
 from heatsync.snapshots import run as snapshot_run
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import House
+from heatsync.sync.context import Context
 from worker import batch_loop, tasks
 
 
@@ -47,30 +47,30 @@ def posted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def at_work(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    """The house of a worker on the morning after the day that the snapshots are of; all is scored."""
+def at_work(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
+    """The context of a worker on the morning after the day that the snapshots are of; all is scored."""
     stage.mapping("m", USERS)
     stage.users(numbered(2))
     monkeypatch.setattr(snapshot_run, "last_complete_day", lambda _workspace: DAY)
-    with stage.house() as house:
-        monkeypatch.setattr(tasks, "house", lambda: house)
-        house.ledger.mark_scored(DAY.isoformat())
-        yield house
+    with stage.context() as context:
+        monkeypatch.setattr(tasks, "context", lambda: context)
+        context.ledger.mark_scored(DAY.isoformat())
+        yield context
 
 
-def older(house: House, seconds: float) -> None:
+def older(context: Context, seconds: float) -> None:
     """As if all runs had begun and ended so long ago."""
     c = tables.runs.c
-    with house.ledger.writing() as connection:
+    with context.ledger.writing() as connection:
         connection.execute(
             tables.runs.update().values(created_at=c.created_at - seconds, ended_at=c.ended_at - seconds)
         )
 
 
-def approved(house: House) -> None:
+def approved(context: Context) -> None:
     """The mapping was let through once."""
-    planned(house, "m", "first")
-    assert sync_run.deliver_run(house, "first", house.mappings["m"]) is None
+    planned(context, "m", "first")
+    assert sync_run.deliver_run(context, "first", context.mappings["m"]) is None
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/Santiago", "Pacific/Kiritimati"])
@@ -97,7 +97,7 @@ def test_a_schedule_later_today_has_not_come() -> None:
 
 
 def test_a_plan_that_nobody_must_approve_is_let_go_by_the_sweep(
-    at_work: House, stage: Stage, rung: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+    at_work: Context, stage: Stage, rung: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "_hour_has_come", lambda *_: True)
     approved(at_work)
@@ -110,7 +110,9 @@ def test_a_plan_that_nobody_must_approve_is_let_go_by_the_sweep(
     assert at_work.ledger.runs("orphan")[0].state == "ready"
 
 
-def test_a_plan_that_waits_for_approval_is_left_to_wait(at_work: House, rung: list[tuple[str, ...]]) -> None:
+def test_a_plan_that_waits_for_approval_is_left_to_wait(
+    at_work: Context, rung: list[tuple[str, ...]]
+) -> None:
     plan = planned(at_work, "m", "first", release=False)
     assert plan.reasons
     older(at_work, 2 * tasks.SOON)
@@ -120,11 +122,11 @@ def test_a_plan_that_waits_for_approval_is_left_to_wait(at_work: House, rung: li
 
 
 def test_two_messages_for_one_mapping_make_one_plan(
-    at_work: House, rung: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+    at_work: Context, rung: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = sync_run.plan_one
 
-    def while_planning(*arguments: Any) -> sync_run.Told:
+    def while_planning(*arguments: Any) -> sync_run.MappingResult:
         tasks.plan("m")
         return real(*arguments)
 
@@ -135,7 +137,7 @@ def test_two_messages_for_one_mapping_make_one_plan(
 
 
 def test_the_mappings_of_a_morning_are_one_run_whoever_rings_for_them_and_a_second_try_is_another(
-    at_work: House,
+    at_work: Context,
     stage: Stage,
     rung: list[tuple[str, ...]],
     posted: list[str],
@@ -143,23 +145,23 @@ def test_the_mappings_of_a_morning_are_one_run_whoever_rings_for_them_and_a_seco
 ) -> None:
     monkeypatch.setattr(tasks, "_hour_has_come", lambda *_: True)
     stage.mapping("n", CONTACTS.replace("role: user.role", "place: user.role"))
-    with stage.house() as house:
-        monkeypatch.setattr(tasks, "house", lambda: house)
+    with stage.context() as context:
+        monkeypatch.setattr(tasks, "context", lambda: context)
         tasks.sweep()
         tasks.plan("m")
         tasks.sweep()
         tasks.plan("n")
         assert rung == [("plan", "m"), ("plan", "n"), ("plan", "n")]
-        (morning,) = {run.run for run in house.ledger.runs()}
-        for run in house.ledger.runs():
-            house.ledger.update_run(replace(run, state="failed", ended_at=0.0))
+        (morning,) = {run.run for run in context.ledger.runs()}
+        for run in context.ledger.runs():
+            context.ledger.update_run(replace(run, state="failed", ended_at=0.0))
         tasks.plan("m")
-        (again,) = {run.run for run in house.ledger.runs()} - {morning}
-        assert [run.state for run in house.ledger.runs(again)] == ["held"]
+        (again,) = {run.run for run in context.ledger.runs()} - {morning}
+        assert [run.state for run in context.ledger.runs(again)] == ["held"]
 
 
 def test_a_plan_that_could_not_begin_is_not_tried_again_at_once(
-    at_work: House, stage: Stage, posted: list[str], monkeypatch: pytest.MonkeyPatch
+    at_work: Context, stage: Stage, posted: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("m", CONTACTS)
     asked: list[int] = []
@@ -169,18 +171,18 @@ def test_a_plan_that_could_not_begin_is_not_tried_again_at_once(
         raise Unavailable("HubSpot cannot be reached")
 
     monkeypatch.setattr(HubSpot, "account", account)
-    with stage.house() as house:
-        monkeypatch.setattr(tasks, "house", lambda: house)
+    with stage.context() as context:
+        monkeypatch.setattr(tasks, "context", lambda: context)
         tasks.plan("m")
         tasks.plan("m")
         assert len(asked) == len(posted) == 1
-        older(house, 2 * tasks.RETRY_SECONDS)
+        older(context, 2 * tasks.RETRY_SECONDS)
         tasks.plan("m")
         assert len(asked) == 2
 
 
 def test_a_trial_by_hand_does_not_take_the_place_of_the_plan_of_the_day(
-    at_work: House, rung: list[tuple[str, ...]]
+    at_work: Context, rung: list[tuple[str, ...]]
 ) -> None:
     chosen = at_work.chosen([])
     sync_run.sync(at_work, chosen, DAY, Scope(only="u1"), lambda _plan: True)
@@ -189,7 +191,7 @@ def test_a_trial_by_hand_does_not_take_the_place_of_the_plan_of_the_day(
     assert not tasks._to_plan(at_work, chosen[0], DAY)
 
 
-def test_records_refused_at_delivery_are_told(at_work: House, stage: Stage, posted: list[str]) -> None:
+def test_records_refused_at_delivery_are_told(at_work: Context, stage: Stage, posted: list[str]) -> None:
     stage.users({"u1": "role", "u2": "x" * 40_000})
     planned(at_work, "m", "r")
     for batch in at_work.ledger.due_batches("r"):
@@ -199,7 +201,7 @@ def test_records_refused_at_delivery_are_told(at_work: House, stage: Stage, post
 
 
 def test_one_worker_at_a_time_delivers_to_an_object_and_rings_for_what_is_left(
-    at_work: House, rung: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+    at_work: Context, rung: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = planned(at_work, "m", "r").run
     (batch,) = at_work.ledger.due_batches("r", "m")

@@ -15,7 +15,7 @@ from celery import Celery
 from connectors.types import Change, FieldType, Kind, Match
 from heatsync.ledger import Planned, Run
 from heatsync.sandbox.server import Running, running
-from heatsync.sync.context import House
+from heatsync.sync.context import Context
 from heatsync.workspace import config
 
 CELERY = str(Path(sys.executable).with_name("celery"))
@@ -127,20 +127,20 @@ def _filled(case: Case, folder: Path, url: str, batches: int) -> list[str]:
         (folder / f"mappings/{object}.yml").write_text(
             f"version: 1\ndestination: {case.name}\nobject: {object}\nprofile: health\nfields: {{{case.field}: score}}\n"
         )
-    with House(config.load(folder), environ={f"HEATSYNC_{case.name.upper()}_URL": url}) as house:
-        return [_run(case, house, object, batches) for object in case.objects]
+    with Context(config.load(folder), environ={f"HEATSYNC_{case.name.upper()}_URL": url}) as context:
+        return [_run(case, context, object, batches) for object in case.objects]
 
 
-def _run(case: Case, house: House, object: str, batches: int) -> str:
-    account = house.reach(house.mappings[object]).bound.account
+def _run(case: Case, context: Context, object: str, batches: int) -> str:
+    account = context.reach(context.mappings[object]).bound.account
     run = Run(
         run="r", mapping=object, destination=case.name, object=object, account=account, label="", as_of="2026-11-21",
         meaning="m", state="held", cause="", planned={}, calls=0, seconds=0.0, created_at=time.time(), ended_at=None,
     )  # fmt: skip
-    house.ledger.begin_run(run)
+    context.ledger.begin_run(run)
     types = {case.field: FieldType.TEXT}
-    made = [house.ledger.add_batch(run, n, _planned(case, object, n), types) for n in range(batches)]
-    assert house.ledger.release(run)
+    made = [context.ledger.add_batch(run, n, _planned(case, object, n), types) for n in range(batches)]
+    assert context.ledger.release(run)
     return made[0]
 
 

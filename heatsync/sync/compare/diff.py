@@ -35,7 +35,7 @@ _SQL_TYPE = {
 
 
 @dataclass(slots=True)
-class Diff:
+class Comparison:
     """The comparison of one mapping in one DuckDB connection. Its relations live as long as the connection."""
 
     con: duckdb.DuckDBPyConnection
