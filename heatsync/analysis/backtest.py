@@ -22,7 +22,7 @@ from heatsync.workspace.strict_yaml import suggest
 MOST = 52
 """Weekly snapshots that are looked back on: a year."""
 
-Progress = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def known(workspace: Workspace, name: str) -> Profile:
     return workspace.profiles[name]
 
 
-def backtest(workspace: Workspace, question: Question, progress: Progress) -> Backtest:
+def backtest(workspace: Workspace, question: Question, progress: OnProgress) -> Backtest:
     """Raises ConfigurationError."""
     profile = known(workspace, question.profile)
     if question.audience is not None:

@@ -21,7 +21,7 @@ from heatsync.sync.mapping import conversions, query
 from heatsync.sync.mapping.model import Mapping as FieldMapping
 from heatsync.workspace.config import Workspace
 
-Progress = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 
 Steps = tuple[tuple[str, int, int | None], ...]
 """Per event how many, and at most how many count a day."""
@@ -138,7 +138,7 @@ def find(
     entity: str | None,
     profiles: list[str],
     day: date | None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> list[Explanation]:
     """The key's scores, profile by profile: as a user, else as an account. Snapshots that are wanted and missing, or of
     a profile as it was, are made. Raises ConfigurationError."""

@@ -9,7 +9,7 @@ import numpy as np
 from connectors.errors import ConfigurationError
 from heatsync.analysis import backtest_labels, backtest_metrics, weight_search
 from heatsync.analysis.auc import Figure, Numbers, Resampling
-from heatsync.analysis.backtest import Progress, Question, known, lay_out, too_short, weeks
+from heatsync.analysis.backtest import OnProgress, Question, known, lay_out, too_short, weeks
 from heatsync.scoring.compute import calendar
 from heatsync.scoring.compute.scores import quoted
 from heatsync.scoring.definition.profile import Profile
@@ -51,7 +51,7 @@ class Suggestion:
         return self.gain is not None and self.gain.low > 0
 
 
-def suggest_weights(workspace: Workspace, question: Question, progress: Progress) -> Suggestion:
+def suggest_weights(workspace: Workspace, question: Question, progress: OnProgress) -> Suggestion:
     """Raises ConfigurationError."""
     profile = known(workspace, question.profile)
     if profile.model != "weighted":

@@ -18,7 +18,7 @@ import numpy as np
 from connectors.errors import ConfigurationError
 from heatsync.analysis import backtest_labels, backtest_metrics
 from heatsync.analysis.auc import Figure, Resampling
-from heatsync.analysis.backtest import Progress, Question, lay_out, too_short, weeks
+from heatsync.analysis.backtest import OnProgress, Question, lay_out, too_short, weeks
 from heatsync.scoring.compute.scores import quoted
 from heatsync.scoring.definition.profile import Profile
 from heatsync.snapshots import run as snapshot_run
@@ -94,7 +94,7 @@ class WhatIf:
     sent: tuple[Sent, ...]
 
 
-def whatif(workspace: Workspace, file: Path, as_of: date, progress: Progress) -> WhatIf:
+def whatif(workspace: Workspace, file: Path, as_of: date, progress: OnProgress) -> WhatIf:
     """Raises ConfigurationError, also with every mistake of the changed file."""
     name, changed = load(workspace, file)
     progress("scoring as it is", 0, 4)

@@ -30,7 +30,7 @@ from heatsync.snapshots import run as snapshot_run
 from heatsync.sync import plan as planning
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import Context, Progress
+from heatsync.sync.context import Context, OnProgress
 from heatsync.sync.live_check import Inspected, inspect
 from heatsync.sync.mapping import files as mapping_files
 from heatsync.workspace import config as workspace_files
@@ -468,7 +468,7 @@ def _dates(workspace: Workspace, day: str | None, since: str | None, until: str 
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
-def _score(workspace: Workspace, day: str | None, told: Progress) -> date:
+def _score(workspace: Workspace, day: str | None, told: OnProgress) -> date:
     dates = _dates(workspace, day, None, None)
     as_of = dates[0] if dates else snapshot_run.last_complete_day(workspace)
     scored = snapshot_run.score(workspace, [as_of], lambda doing, done, of: told("scoring", doing, done, of))

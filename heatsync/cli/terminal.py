@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from heatsync.sync.context import Progress
+from heatsync.sync.context import OnProgress
 
 WIDE = 150
 """Columns where nobody's terminal says how many there are."""
@@ -77,7 +77,7 @@ def at(seconds: float | None) -> str | None:
 
 
 @contextmanager
-def progress(quiet: bool) -> Iterator[Progress]:
+def progress(quiet: bool) -> Iterator[OnProgress]:
     """Bars on a terminal, one per mapping and step; nothing elsewhere."""
     if quiet or not talk.is_terminal:
         yield lambda _mapping, _doing, _done, _of: None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 TREND = snapshot_rows.TREND
 
-Progress = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class ProfileRun:
     stored: bool = True
     notes: list[str] = field(default_factory=list)
 
-    def compute(self, wanted: Sequence[int], progress: Progress) -> Iterator[Snapshot]:
+    def compute(self, wanted: Sequence[int], progress: OnProgress) -> Iterator[Snapshot]:
         """Write the snapshots, the earliest first. Raises ConfigurationError."""
         label = f"scoring {self.name}"
         days = sorted(set(wanted))

@@ -16,7 +16,7 @@ from connectors.errors import ConfigurationError
 from heatsync.scoring.compute import calendar
 from heatsync.snapshots import data_health, retention
 from heatsync.snapshots.parquet_files import write
-from heatsync.snapshots.profile_run import Progress, Snapshot
+from heatsync.snapshots.profile_run import OnProgress, Snapshot
 from heatsync.snapshots.session import session
 from heatsync.workspace.config import Workspace
 
@@ -52,7 +52,7 @@ def traits(workspace: Workspace, entity: str, day: date) -> Path | None:
 
 
 def score(
-    workspace: Workspace, dates: Sequence[date] | None = None, progress: Progress | None = None
+    workspace: Workspace, dates: Sequence[date] | None = None, progress: OnProgress | None = None
 ) -> Scored:
     """Compute the snapshots of `dates` (default: the last complete day) for every profile, and those of the days
     before that they are compared with, where these are missing or of another version.

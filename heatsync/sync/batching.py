@@ -8,7 +8,7 @@ from connectors.types import Change, Kind
 from heatsync.ledger import Planned, Run, Standing
 from heatsync.sync.compare.diff import Comparison
 from heatsync.sync.compare.types import Row
-from heatsync.sync.context import Context, Progress
+from heatsync.sync.context import Context, OnProgress
 from heatsync.sync.destinations import OpenDestination
 from heatsync.sync.mapping.model import Mapping, Rendered
 
@@ -27,7 +27,7 @@ def _cut(
     rendered: Rendered,
     keep: bool,
     show: int,
-    progress: Progress,
+    progress: OnProgress,
 ) -> tuple[list[Row], int, int, int]:
     """Cut the changes into batches; answers the first `show` of them, how many there are, how many create, and how many
     calls they will take."""

@@ -199,5 +199,5 @@ def alone(context: Context, name: str, patience: float = 180.0) -> Iterator[None
         context.ledger.unlock(name, me)
 
 
-Progress = Callable[[str, str, int, int], None]
+OnProgress = Callable[[str, str, int, int], None]
 """Called with (mapping, what is being done, done, of how many)."""

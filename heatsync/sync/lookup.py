@@ -11,7 +11,7 @@ from connectors.types import Found, Lookup, Outcome, Status
 from heatsync import ledger
 from heatsync.ledger import Record, Run, Standing
 from heatsync.sync.compare.diff import Comparison
-from heatsync.sync.context import Context, Progress
+from heatsync.sync.context import Context, OnProgress
 from heatsync.sync.destinations import OpenDestination
 from heatsync.sync.mapping.model import Mapping, Rendered
 
@@ -53,7 +53,7 @@ def _find(
     reached: OpenDestination,
     rendered: Rendered,
     keep: bool,
-    progress: Progress,
+    progress: OnProgress,
 ) -> None:
     """Look for the candidates that are not known yet."""
     types = {f.name: f.type for f in rendered.fields}

@@ -20,7 +20,7 @@ from heatsync.sync import deliver, guards, record_owners
 from heatsync.sync.batching import _creates, _cut
 from heatsync.sync.compare.diff import Comparison
 from heatsync.sync.compare.types import Column, Counts, Row, Scope, Shape
-from heatsync.sync.context import Context, Progress, alone
+from heatsync.sync.context import Context, OnProgress, alone
 from heatsync.sync.destinations import OpenDestination
 from heatsync.sync.lookup import _find, _Refusals, _refuse_clashes
 from heatsync.sync.mapping import query
@@ -53,7 +53,7 @@ def plan(
     run_id: str,
     as_of: date,
     scope: Scope,
-    progress: Progress,
+    progress: OnProgress,
     keep: bool = True,
     show: int = 0,
     offline: bool = False,
@@ -106,7 +106,7 @@ def _own(context: Context, mapping: Mapping, reached: OpenDestination) -> None:
             )
 
 
-def _end_flights(context: Context, mapping: Mapping, reached: OpenDestination, progress: Progress) -> int:
+def _end_flights(context: Context, mapping: Mapping, reached: OpenDestination, progress: OnProgress) -> int:
     """Make older runs void: nobody may begin their batches any more, and whoever began is waited for.
 
     So is what is at work over there: it would overwrite newer values whenever it gets to it, also that of mappings
@@ -141,7 +141,7 @@ def _plan(
     run_id: str,
     as_of: date,
     scope: Scope,
-    progress: Progress,
+    progress: OnProgress,
     keep: bool,
     show: int,
     offline: bool,

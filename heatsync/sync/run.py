@@ -18,7 +18,7 @@ from heatsync.operations import alerts
 from heatsync.sync import deliver
 from heatsync.sync import plan as planning
 from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import Context, Paused, Progress
+from heatsync.sync.context import Context, OnProgress, Paused
 from heatsync.sync.mapping.model import Mapping
 from heatsync.sync.plan import Plan
 
@@ -68,7 +68,7 @@ def new_run(as_of: date) -> str:
 
 
 def plan_one(
-    context: Context, mapping: Mapping, run: str, as_of: date, scope: Scope, progress: Progress
+    context: Context, mapping: Mapping, run: str, as_of: date, scope: Scope, progress: OnProgress
 ) -> MappingResult:
     """Plan one mapping into the ledger; refused credentials pause it. Errors are told, not raised."""
     told = MappingResult(mapping, run)
@@ -142,7 +142,7 @@ def sync(
     as_of: date,
     scope: Scope,
     decide: Decide,
-    progress: Progress = silent,
+    progress: OnProgress = silent,
 ) -> RunResult:
     """Plan and deliver, here and now. A slow destination never holds up the others.
 
@@ -188,7 +188,7 @@ def forget(context: Context, as_of: date) -> None:
 
 
 def deliver_run(
-    context: Context, run: str, mapping: Mapping, progress: Progress = silent
+    context: Context, run: str, mapping: Mapping, progress: OnProgress = silent
 ) -> HeatsyncError | None:
     """Deliver every batch of a released run; answers what stopped it, if anything did.
 
