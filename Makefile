@@ -14,7 +14,7 @@ SHARED = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 DAY ?= $(shell date -u -d yesterday +%F 2>/dev/null || date -u -v-1d +%F)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-real test test-long test-chaos test-limits lint format bench data clean
+.PHONY: help demo demo-real test test-all test-long test-chaos test-limits lint format bench data clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +25,10 @@ demo: $(VENV)/.runtime  ## the whole job on invented data, into the four tools a
 demo-real: $(VENV)/.real  ## the same on a real message log
 	@$(VENV)/bin/heatsync demo --real
 
-test: $(VENV)/.test  ## all tests, with a real Redis and a real PostgreSQL
+test: $(VENV)/.test  ## every promise in its short form, with a real Redis and a real PostgreSQL
+	@$(VENV)/bin/python -m pytest $(SHARED) -m "not long"
+
+test-all: $(VENV)/.test  ## the long forms as well
 	@$(VENV)/bin/python -m pytest $(SHARED)
 
 test-limits: $(VENV)/.test  ## two workers against each vendor's windows, a minute each

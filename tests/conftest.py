@@ -70,10 +70,16 @@ def aged(clock: Clock) -> "Iterator[Running]":
         yield server
 
 
-@pytest.fixture
-def sandbox() -> "Iterator[Running]":
-    """The four destinations, simulated, empty, without quotas."""
+@pytest.fixture(scope="session")
+def sandbox_server() -> "Iterator[Running]":
     from heatsync.sandbox.server import running
 
     with running(quotas=False) as server:
         yield server
+
+
+@pytest.fixture
+def sandbox(sandbox_server: "Running") -> "Running":
+    """The destinations, simulated, empty, without quotas."""
+    sandbox_server.clear()
+    return sandbox_server

@@ -55,7 +55,14 @@ def delivered(shop: Workshop) -> int:
     )
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "how",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.long),
+        pytest.param(signal.SIGINT, marks=pytest.mark.long),
+    ],
+)
 def test_a_stopped_sync_is_completed_by_the_next_one(shop: Workshop, how: signal.Signals) -> None:
     plain(shop)
     people = users(shop)
@@ -84,7 +91,7 @@ def test_a_stopped_sync_is_completed_by_the_next_one(shop: Workshop, how: signal
     assert calls(shop.sandbox) == 0
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_stopped_sync_waits_for_the_calls_under_way_and_says_what_becomes_of_the_rest(
     shop: Workshop, how: signal.Signals
 ) -> None:

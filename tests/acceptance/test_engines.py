@@ -225,7 +225,13 @@ def texts(con: duckdb.DuckDBPyConnection) -> None:
 PREPARED = {"without zones, in Berlin": local, "ids as numbers": numbered, "as texts": texts}
 
 
-@pytest.mark.parametrize("variant", FOLDERS)
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if name in ("with zones", "as texts") else [])
+        for name in FOLDERS
+    ],
+)
 def test_every_model_scores_alike_from_files_and_from_postgresql(
     variant: str, tmp_path: Path, database: Stocked
 ) -> None:

@@ -31,6 +31,8 @@ WEIGHTS = {"conversation_started": 8, "message_sent": 2}
 WINDOW = 30
 HALF_LIFE = 14
 DAYS = (BUSY, LAST)
+pytestmark = pytest.mark.long
+"""test_message_log.py keeps a part of this on two days of the same log."""
 COMPARED = {
     ("hubspot", BUSY): 1_180 * 10,
     ("salesforce", BUSY): 1_118 * 8,

@@ -87,7 +87,7 @@ def wait_until(true: Callable[[], bool], running: list[subprocess.Popen[bytes]],
         time.sleep(0.2)
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("database", [pytest.param("sqlite", marks=pytest.mark.long), "postgresql"])
 def test_beat_and_two_workers_leave_the_state_that_one_process_leaves(
     shops: tuple[Workshop, Workshop], redis_url: str, database: str, request: pytest.FixtureRequest
 ) -> None:

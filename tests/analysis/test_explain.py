@@ -46,7 +46,7 @@ def explained(world: Workspace, name: str, entity: str) -> list[Explanation]:
     with duckdb.connect() as con:
         keys = con.execute(f"SELECT {entity}_id FROM read_parquet(?)", [str(path)]).fetchall()
     assert keys
-    return [explain.find(world, key, entity, [name], leavers.DAY)[0] for (key,) in keys[: examples(25)]]
+    return [explain.find(world, key, entity, [name], leavers.DAY)[0] for (key,) in keys[: examples(8)]]
 
 
 @pytest.mark.parametrize("entity", ["user", "account"])

@@ -67,7 +67,7 @@ def test_continuous_integration_runs_the_tests_and_the_linters():
     subprocess.run(["bash", "-n", script], check=True)
     text = script.read_text()
     assert "set -euo pipefail" in text
-    assert "make test" in text
+    assert "make test-all" in text
     assert "make lint" in text
 
 

@@ -19,7 +19,7 @@ from heatsync.workspace.config import Workspace
 
 DAY = date(2026, 4, 5)
 """A Sunday: learnt levels are estimated anew."""
-MANY = 40
+MANY = 33
 """Days: more than a trend looks back."""
 PROFILE = """\
 version: 1
@@ -94,32 +94,35 @@ def rows(made: Workspace, day: date = DAY) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def forty(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Forty days, scored at once; nobody writes there."""
-    made = write(tmp_path_factory.mktemp("forty"), {"p": PROFILE})
+def many(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Many days, scored at once; no test writes there."""
+    made = write(tmp_path_factory.mktemp("many"), {"p": PROFILE})
     snapshot_run.score(made, days(MANY))
     return made
 
 
 @pytest.fixture
-def copy(forty: Workspace, tmp_path: Path) -> Workspace:
-    shutil.copytree(forty.folder, tmp_path / "w", copy_function=shutil.copy2)
+def copy(many: Workspace, tmp_path: Path) -> Workspace:
+    shutil.copytree(many.folder, tmp_path / "w", copy_function=shutil.copy2)
     return config.load(tmp_path / "w")
 
 
-@pytest.mark.slow
-def test_forty_days_at_once_are_the_same_as_day_by_day(forty: Workspace, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "one_by_one", [1, pytest.param(6 if TIMES == 1 else MANY - 1, marks=pytest.mark.long)]
+)
+def test_many_days_at_once_are_the_same_as_day_by_day(
+    many: Workspace, tmp_path: Path, one_by_one: int
+) -> None:
     made = write(tmp_path, {"p": PROFILE})
-    # In an ordinary run only the last days are scored one by one, after the others at once.
-    first = 1 if TIMES > 1 else MANY - 6
+    first = MANY - one_by_one
     for some in (days(MANY)[:first], *([day] for day in days(MANY)[first:])):
         snapshot_run.score(made, some)
-    found = stored(forty)
+    found = stored(many)
     assert len(found) == 2 * MANY
     assert found == stored(made)
-    moved = [row for row in rows(forty) if "fell" in row["audiences"]]
+    moved = [row for row in rows(many) if "fell" in row["audiences"]]
     assert moved
-    assert len({row["level"] for row in rows(forty)}) == 3
+    assert len({row["level"] for row in rows(many)}) == 3
 
 
 def test_learnt_levels_filters_and_touchpoints_are_the_same_at_once_as_day_by_day(tmp_path: Path) -> None:
@@ -128,10 +131,10 @@ def test_learnt_levels_filters_and_touchpoints_are_the_same_at_once_as_day_by_da
     for name in ("at once", "day by day"):
         (tmp_path / name).mkdir()
         made = write(tmp_path / name, OTHERS, audiences)
-        for some in [days(3)] if name == "at once" else [[day] for day in days(3)]:
+        for some in [days(2)] if name == "at once" else [[day] for day in days(2)]:
             snapshot_run.score(made, some)
         found.append(stored(made))
-    assert len(found[0]) == 12
+    assert len(found[0]) == 8
     assert found[0] == found[1]
 
 

@@ -109,7 +109,9 @@ def deliver_all(context: Context) -> None:
         context.rest(0.005)
 
 
-@pytest.mark.parametrize("text", [ACCOUNTS, UPSERT], ids=["update", "upsert"])
+@pytest.mark.parametrize(
+    "text", [pytest.param(ACCOUNTS, marks=pytest.mark.long), UPSERT], ids=["update", "upsert"]
+)
 @pytest.mark.parametrize("newer", [False, True], ids=["resumed", "overtaken"])
 def test_whoever_is_killed_anywhere_leaves_a_file_that_is_heard_of_and_done_once(
     text: str, newer: bool, stage: Stage, monkeypatch: pytest.MonkeyPatch

@@ -10,7 +10,7 @@ from heatsync.sandbox.faults import ALL, KINDS, Faults
 
 RUNS = int(os.environ.get("HEATSYNC_STORMS", "0"))
 """How many long runs of everything at once; `make test-chaos` makes 200. Without it there are a few short ones."""
-FEWER = RUNS // 10 or 2
+FEWER = RUNS // 10 or 1
 """Runs of what only some of the mappings do."""
 OF_RECORDS = {"refused": 0.04, "named": 0.02, "unnamed": 0.02, "row": 0.05, "stale": 0.3}
 
@@ -52,7 +52,7 @@ def test_under_all_faults_everybody_has_the_tags_of_their_audiences(
 def test_under_one_fault_what_goes_in_files_arrives(kind: str, tmp_path: Path) -> None:
     faults = Faults({kind: 0.3 if RUNS else 0.2}, seed=2, slow=0.01)
     accounts = [case for case in CASES if case.vendor == "salesforce"]
-    weathered(tmp_path / "w", faults, accounts, seed=2, days=3 if RUNS else 2, people=24, heatsync=FILES)
+    weathered(tmp_path / "w", faults, accounts, seed=2, days=3 if RUNS else 1, people=24, heatsync=FILES)
 
 
 @pytest.mark.parametrize("seed", range(FEWER))
