@@ -95,7 +95,6 @@ def test_the_log_has_the_published_counts(log: World) -> None:
     assert sum(row["user_id"] in chosen for row in log.events) == 6_919
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("day", some(LAST, BUSY), ids=str)
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_number_of_every_customer_is_what_the_definitions_say(

@@ -51,7 +51,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory, log: World) -> Workspace:
     return written(Path(tmp_path_factory.mktemp("w")), log, PROFILES)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("day", some(LAST, BUSY), ids=str)
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_number_of_every_student_is_what_the_definitions_say(
