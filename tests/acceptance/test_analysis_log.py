@@ -23,7 +23,7 @@ PROFILES = {
     "fading": f"version: 1\nname: Fading\nmodel: weighted\nwindow: 30d\ndecay: {{half_life: 7d}}\n{EVENTS}",
     "habit": f"version: 1\nname: Habit\nmodel: engagement\nlevels: churn\n{EVENTS}",
 }
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

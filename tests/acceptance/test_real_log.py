@@ -32,7 +32,7 @@ WINDOW = 30
 HALF_LIFE = 14
 DAYS = (BUSY, LAST)
 pytestmark = pytest.mark.long
-"""test_message_log.py keeps a part of this on two days of the same log."""
+"""test_message_log.py holds the numbers of the same log on its last day; the demo holds the delivery."""
 COMPARED = {
     ("hubspot", BUSY): 1_180 * 10,
     ("salesforce", BUSY): 1_118 * 8,
