@@ -15,7 +15,7 @@ from heatsync.scoring.compute.scores import quoted
 from heatsync.scoring.definition import audiences
 from heatsync.scoring.definition.profile import Profile
 from heatsync.snapshots.profile_run import ProfileRun
-from heatsync.snapshots.session import Session, session
+from heatsync.snapshots.session import Session, open_session
 from heatsync.workspace.config import Workspace
 from heatsync.workspace.strict_yaml import suggest
 
@@ -52,21 +52,25 @@ def backtest(workspace: Workspace, question: Question, progress: OnProgress) -> 
     if question.audience is not None:
         _known_audience(workspace, question)
     blank = _blank(profile, question)
-    with session(workspace, question.until) as open_:
+    with open_session(workspace, question.until) as open_:
         progress("reading the events", 0, 3)
         reach = lay_out(open_, profile, question.entity, question.horizon)
         days = weeks(reach, profile, question.horizon)
         if reach is None or not days:
             return replace(blank, why=too_short(reach, profile, question.horizon))
         progress("scoring the past", 1, 3)
-        run = open_.profile(question.profile)
+        run = ProfileRun.of(open_, question.profile)
         where = _where(question, days, run)
-        run.scored(days)
+        run.score_days(days)
         backtest_labels.label(
-            open_.home, days, profile.window, question.horizon, backtest_labels.thinned(open_.home, len(days))
+            open_.connection,
+            days,
+            profile.window,
+            question.horizon,
+            backtest_labels.thinned(open_.connection, len(days)),
         )
-        backtest_labels.leave_out(open_.home, profile, question.entity)
-        sample = backtest_labels.sample(open_.home, profile, question.entity, where)
+        backtest_labels.leave_out(open_.connection, profile, question.entity)
+        sample = backtest_labels.sample(open_.connection, profile, question.entity, where)
         found = told(
             replace(blank, first=calendar.day_of(days[0]), last=calendar.day_of(days[-1])), sample, days
         )
@@ -75,16 +79,16 @@ def backtest(workspace: Workspace, question: Question, progress: OnProgress) -> 
         progress("judging", 2, 3)
         learnt = None
         if profile.levels.kind == "churn":
-            learnt = backtest_labels.learnt_levels(open_.home, sample, backtest_metrics.split_day(days))
+            learnt = backtest_labels.learnt_levels(open_.connection, sample, backtest_metrics.split_day(days))
         found = replace(
             found,
             figures=backtest_metrics.judge(sample, days, profile.levels.names, learnt),
-            concentration=concentration(open_.home, profile, reach.last),
+            concentration=concentration(open_.connection, profile, reach.last),
         )
         if reach.last - reach.first >= backtest_labels.STEADY_DAYS:
-            run.scored(list(range(reach.last - backtest_labels.STEADY_DAYS, reach.last + 1)))
+            run.score_days(list(range(reach.last - backtest_labels.STEADY_DAYS, reach.last + 1)))
             found = replace(
-                found, steadiness=backtest_labels.steadiness(open_.home, profile, question.entity)
+                found, steadiness=backtest_labels.steadiness(open_.connection, profile, question.entity)
             )
         progress("judging", 3, 3)
         return found
@@ -145,12 +149,12 @@ def lay_out(open_: Session, profile: Profile, entity: str, horizon: int) -> Reac
     """`past` (key, user_no, event, day, n, passive) and `seen` (key, day, n) of an entity's own events, as far back as
     is looked at; an account's are those of its users and those that carry its id, each once. Answers how far the events
     reach. Raises ConfigurationError."""
-    home = open_.home
+    home = open_.connection
     last = _latest(open_)
     if last is None:
         return None
     first = last - WEEK * MOST - horizon - profile.window
-    open_.counts.extend(first, last)
+    open_.counts.count_days(first, last)
     days = f"day BETWEEN {first} AND {last}"
     if entity == "user":
         own = f"SELECT user_no AS key, user_no, event_no, day, n FROM daily WHERE user_no IS NOT NULL AND {days}"
@@ -185,7 +189,7 @@ def _latest(open_: Session) -> int | None:
 def _of_accounts(open_: Session, days: str) -> str:
     """Events by account. Who has no account in the users table is where the last event before carried one."""
     carried = quoted(str(open_.counts.folder / "carried.parquet"))
-    open_.home.execute(
+    open_.connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE stays AS
         SELECT user_no, day, arg_max(account_no, (last, -account_no)) AS account_no FROM (
@@ -255,10 +259,10 @@ def _where(question: Question, days: Sequence[int], run: ProfileRun) -> str:
     older than it."""
     if question.audience is None:
         return "true"
-    home = run.session.home
+    home = run.session.connection
     home.execute("CREATE OR REPLACE TEMP TABLE then_members (key VARCHAR, day BIGINT)")
     for day in days:
-        run.fill(day)
+        run.build_snapshot(day)
         home.execute(
             f"INSERT INTO then_members SELECT {question.entity}_id, ? FROM {question.entity}_snapshot"
             " WHERE list_contains(audiences, ?)",

@@ -1,7 +1,7 @@
 """What became of whom: the rows that a backtest judges, from the events of a session.
 
 seen          key, day, n: events not marked passive of each user or account and local day
-<entity>_scores     of `ProfileRun.scored`: key, day, raw, nano, score, level; who is not there has a score of 0
+<entity>_scores     of `ProfileRun.score_days`: key, day, raw, nano, score, level; who is not there has a score of 0
 """
 
 from collections.abc import Sequence

@@ -19,7 +19,7 @@ from heatsync.scoring.compute import calendar, churn_levels
 from heatsync.scoring.compute.compiled_profile import NANO
 from heatsync.scoring.definition.profile import Profile
 from heatsync.snapshots.history_files import History
-from heatsync.snapshots.parquet_files import look
+from heatsync.snapshots.parquet_files import read_metadata
 from heatsync.workspace.config import Workspace
 
 Row = Mapping[str, Any]
@@ -46,7 +46,7 @@ class Book:
 
     def there(self, entity: str, day: date) -> bool:
         """Whether there is a snapshot of the profile as it is now."""
-        found = look(self.path(entity, day))
+        found = read_metadata(self.path(entity, day))
         return found is not None and found.version == self.version
 
     def row(self, entity: str, key: str, day: date) -> Row | None:
@@ -125,7 +125,7 @@ class Book:
 
     def _history(self, entity: str) -> History:
         folder = self.workspace.state / "history" / self.name / entity
-        return History(folder, self.version, self.profile.levels.names).open()
+        return History(folder, self.version, self.profile.levels.names).load()
 
     def bound(self, entity: str, day: date, level: str) -> float | None:
         """Above which E a learnt level begins on a day; None where nothing was learnt."""

@@ -13,7 +13,8 @@ from heatsync.analysis.backtest import OnProgress, Question, known, lay_out, too
 from heatsync.scoring.compute import calendar
 from heatsync.scoring.compute.scores import quoted
 from heatsync.scoring.definition.profile import Profile
-from heatsync.snapshots.session import session
+from heatsync.snapshots.profile_run import ProfileRun
+from heatsync.snapshots.session import open_session
 from heatsync.workspace.config import Workspace
 
 
@@ -59,19 +60,19 @@ def suggest_weights(workspace: Workspace, question: Question, progress: OnProgre
             f"mappings/profiles/{question.profile}.yml: weights are suggested for `model: weighted`, and this is"
             f" `model: {profile.model}`"
         )
-    with session(workspace, question.until) as open_:
+    with open_session(workspace, question.until) as open_:
         progress("reading the events", 0, 2)
         reach = lay_out(open_, profile, question.entity, question.horizon)
         days = weeks(reach, profile, question.horizon)
         if not days:
             return _none(question, too_short(reach, profile, question.horizon))
         progress("learning", 1, 2)
-        home = open_.home
+        home = open_.connection
         backtest_labels.label(
             home, days, profile.window, question.horizon, backtest_labels.thinned(home, len(days))
         )
         if profile.filter is not None:
-            open_.profile(question.profile).scored(days)
+            ProfileRun.of(open_, question.profile).score_days(days)
             backtest_labels.leave_out(home, profile, question.entity)
         return learn(home, profile, question, days)
 

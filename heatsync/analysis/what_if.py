@@ -22,7 +22,8 @@ from heatsync.analysis.backtest import OnProgress, Question, lay_out, too_short,
 from heatsync.scoring.compute.scores import quoted
 from heatsync.scoring.definition.profile import Profile
 from heatsync.snapshots import run as snapshot_run
-from heatsync.snapshots.session import session
+from heatsync.snapshots.profile_run import ProfileRun
+from heatsync.snapshots.session import open_session
 from heatsync.sync.mapping import files as mapping_files
 from heatsync.sync.mapping import query as mapping_query
 from heatsync.sync.mapping.conversions import quoted as name_quoted
@@ -251,7 +252,7 @@ def _aucs(
     profile = workspace.profiles[name]
     question = Question(name, until)
     found: dict[str, tuple[tuple[Figure, Figure, Figure] | None, str]] = {}
-    with session(workspace, until) as open_:
+    with open_session(workspace, until) as open_:
         for entity in ENTITIES:
             reach = lay_out(open_, profile, entity, question.horizon)
             days = weeks(reach, profile, question.horizon)
@@ -259,21 +260,21 @@ def _aucs(
                 found[entity] = None, too_short(reach, profile, question.horizon)
                 continue
             backtest_labels.label(
-                open_.home,
+                open_.connection,
                 days,
                 profile.window,
                 question.horizon,
-                backtest_labels.thinned(open_.home, len(days)),
+                backtest_labels.thinned(open_.connection, len(days)),
             )
-            open_.profile(name).scored(days)
-            backtest_labels.leave_out(open_.home, profile, entity)
-            before = backtest_labels.sample(open_.home, profile, entity)
+            ProfileRun.of(open_, name).score_days(days)
+            backtest_labels.leave_out(open_.connection, profile, entity)
+            before = backtest_labels.sample(open_.connection, profile, entity)
             why = backtest_metrics.too_few(int(before.churned.sum()), len(before), entity, question.horizon)
             if why:
                 found[entity] = None, why
                 continue
-            open_.profile(name, changed).scored(days)
-            after = backtest_labels.sample(open_.home, changed, entity)
+            ProfileRun.of(open_, name, changed).score_days(days)
+            after = backtest_labels.sample(open_.connection, changed, entity)
             resampling, gone = Resampling(before.entities), before.churned
             found[entity] = (
                 (

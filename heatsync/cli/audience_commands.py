@@ -12,7 +12,7 @@ from connectors.errors import ConfigurationError
 from heatsync.cli import options, terminal
 from heatsync.cli.options import AsJson, Config, Folder
 from heatsync.snapshots import audience_members
-from heatsync.snapshots.audience_members import Membership
+from heatsync.snapshots.audience_members import AudienceMembers
 from heatsync.workspace import config as workspace_files
 
 SHOWN = 50
@@ -63,14 +63,14 @@ def audience(
         _show(found)
 
 
-def _csv(found: Membership) -> None:
+def _csv(found: AudienceMembers) -> None:
     writer = csv.writer(sys.stdout)
     writer.writerow(found.columns)
     for rows in found.rows():
         writer.writerows(rows)
 
 
-def _json(found: Membership) -> None:
+def _json(found: AudienceMembers) -> None:
     """One document, written as its members are read: there may be many."""
     head: dict[str, Any] = {
         "audience": found.audience.key,
@@ -92,13 +92,13 @@ def _json(found: Membership) -> None:
     sys.stdout.write("]}\n")
 
 
-def _show(found: Membership) -> None:
+def _show(found: AudienceMembers) -> None:
     kind = found.audience.entity
     who = f"1 {kind} is" if found.count == 1 else f"{found.count} {kind}s are"
     moved = (
         f"{found.entered} entered and {found.left} left since {found.since}."
         if found.since is not None
-        else f"Who entered and left is not known: {found.uncompared}."
+        else f"Who entered and left is not known: {found.not_compared}."
     )
     terminal.show(f"{who} in {found.audience.name} ({found.profile}) on {found.day}. {moved}")
     if not found.count:

@@ -12,7 +12,7 @@ from heatsync.analysis import backtest_verdicts
 from heatsync.cli import terminal
 from heatsync.cli.remedies import cure
 from heatsync.ledger import Planned, Run, write_value
-from heatsync.snapshots.run import Scored
+from heatsync.snapshots.run import ScoringResult
 from heatsync.sync import run as sync_run
 from heatsync.sync.context import Context, going_on
 from heatsync.sync.plan import Plan
@@ -21,7 +21,7 @@ from heatsync.workspace.config import Workspace
 EXAMPLES = 3
 
 
-def scored(workspace: Workspace, result: Scored) -> dict[str, Any]:
+def scored(workspace: Workspace, result: ScoringResult) -> dict[str, Any]:
     """`predictive` is what the last backtest said of the profile; nothing without one."""
     return {
         "snapshots": [

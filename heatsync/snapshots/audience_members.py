@@ -11,7 +11,7 @@ from connectors.errors import ConfigurationError
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.scoring.definition import audiences
 from heatsync.scoring.definition.builtin_audiences import Audience
-from heatsync.snapshots.parquet_files import Stored, look
+from heatsync.snapshots.parquet_files import SnapshotMetadata, read_metadata
 from heatsync.source.duckdb_session import workbench
 from heatsync.workspace.config import Workspace
 from heatsync.workspace.strict_yaml import suggest
@@ -27,8 +27,8 @@ SCORES = ("score", "level")
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
-    """An audience on a day. `entered` and `left` are since `since`, the day before; None, and `uncompared` says why,
+class AudienceMembers:
+    """An audience on a day. `entered` and `left` are since `since`, the day before; None, and `not_compared` says why,
     where that was not scored by the same rules. `notes` are worth a mention."""
 
     workspace: Workspace
@@ -39,7 +39,7 @@ class Membership:
     since: date | None
     entered: int | None
     left: int | None
-    uncompared: str
+    not_compared: str
     notes: tuple[str, ...]
 
     @property
@@ -79,7 +79,7 @@ class Membership:
 
 def find(
     workspace: Workspace, key: str, profile: str | None, entity: str | None, day: date | None
-) -> Membership:
+) -> AudienceMembers:
     """The audience of that key on a day; default: the last one that was scored. Raises ConfigurationError."""
     name, audience = _the(workspace, key, profile, entity)
     days = _days(workspace, name, audience.entity)
@@ -87,7 +87,7 @@ def find(
         raise ConfigurationError(f"`{name}` was not scored yet: run `heatsync score`, then ask again.")
     on = day or days[-1]
     path = workspace.snapshot(name, audience.entity, on)
-    stored = look(path)
+    stored = read_metadata(path)
     if stored is None:
         why = "cannot be read" if path.exists() else f"is not there; the last one is of {days[-1]}"
         raise ConfigurationError(
@@ -95,17 +95,17 @@ def find(
         )
     notes = _notes(workspace, name, audience, stored, on)
     since = on - timedelta(days=1)
-    before = look(workspace.snapshot(name, audience.entity, since))
-    uncompared = ""
+    before = read_metadata(workspace.snapshot(name, audience.entity, since))
+    not_compared = ""
     if before is None:
-        uncompared = f"{since} was not scored"
+        not_compared = f"{since} was not scored"
     elif (before.version, before.audiences.get(key)) != (stored.version, stored.audiences.get(key)):
-        uncompared = f"{since} was scored by other rules"
+        not_compared = f"{since} was scored by other rules"
     count, entered, left = _counted(
-        workspace, audience, stored, before if before is not None and not uncompared else None
+        workspace, audience, stored, before if before is not None and not not_compared else None
     )
-    compared = not uncompared
-    return Membership(
+    compared = not not_compared
+    return AudienceMembers(
         workspace,
         name,
         audience,
@@ -114,7 +114,7 @@ def find(
         since if compared else None,
         entered if compared else None,
         left if compared else None,
-        uncompared,
+        not_compared,
         notes,
     )
 
@@ -178,7 +178,7 @@ def _days(workspace: Workspace, profile: str, entity: str) -> list[date]:
 
 
 def _notes(
-    workspace: Workspace, profile: str, audience: Audience, stored: Stored, day: date
+    workspace: Workspace, profile: str, audience: Audience, stored: SnapshotMetadata, day: date
 ) -> tuple[str, ...]:
     """Whether what is written now is what was scored. Raises ConfigurationError where the audience was not known."""
     again = f"`heatsync score --date {day}` scores it by what is written now"
@@ -197,7 +197,7 @@ def _notes(
 
 
 def _counted(
-    workspace: Workspace, audience: Audience, stored: Stored, before: Stored | None
+    workspace: Workspace, audience: Audience, stored: SnapshotMetadata, before: SnapshotMetadata | None
 ) -> tuple[int, int, int]:
     """How many are in it, entered, and left."""
     members = f"SELECT {audience.entity}_id AS id FROM read_parquet(?) WHERE list_contains(audiences, ?)"

@@ -9,14 +9,14 @@ from heatsync.scoring.compute.churn_levels import Estimate
 from heatsync.scoring.compute.weighting import ENTITIES
 
 if TYPE_CHECKING:
-    from heatsync.snapshots.daily_scores import Walk
+    from heatsync.snapshots.daily_scores import DailyScores
 
 
 @dataclass(slots=True)
-class Learning:
+class ChurnTraining:
     """Bounds stand for a week, and are stored: only Sundays that are not known are learnt."""
 
-    walk: "Walk"
+    walk: "DailyScores"
     estimates: dict[tuple[str, int], Estimate] = field(default_factory=dict)
 
     def days(self, wanted: Sequence[int]) -> list[int]:
@@ -55,7 +55,7 @@ class Learning:
                     everybody = (
                         f"(SELECT raw::BIGINT AS e FROM {entity}_worths WHERE day = {sunday} AND raw > 0)"
                     )
-                    learnt[sunday] = churn_levels.bounds(self.walk.session.home, estimates, everybody)
+                    learnt[sunday] = churn_levels.bounds(self.walk.session.connection, estimates, everybody)
 
     def _sundays(self, wanted: Sequence[int]) -> list[int]:
         found = {churn_levels.estimate_days(day)[-1] for day in wanted}
@@ -68,7 +68,7 @@ class Learning:
     def _look(self, days: Sequence[int]) -> None:
         """`{entity}_worths` (day, key, raw), and who was seen, `{entity}_looks` (day, key), and thirty days later,
         `{entity}_afters`."""
-        walk, home = self.walk, self.walk.session.home
+        walk, home = self.walk, self.walk.session.connection
         for entity in ENTITIES:
             home.execute(
                 f"CREATE OR REPLACE TEMP TABLE {entity}_worths (day BIGINT, key INTEGER, raw HUGEINT)"
@@ -98,7 +98,7 @@ class Learning:
     def _estimate(self, entity: str, sunday: int, first: int) -> Estimate:
         if (entity, sunday) not in self.estimates:
             days = ", ".join(map(str, churn_levels.training_days(sunday, first))) or "NULL"
-            self.walk.session.home.execute(
+            self.walk.session.connection.execute(
                 f"""
                 CREATE OR REPLACE TEMP TABLE training AS
                 SELECT coalesce(r.raw, 0)::BIGINT AS e, a.key IS NULL AS churned
@@ -107,5 +107,5 @@ class Learning:
                 LEFT JOIN {entity}_afters a ON a.key = s.key AND a.day = s.day
                 """
             )
-            self.estimates[entity, sunday] = churn_levels.estimate(self.walk.session.home, "training")
+            self.estimates[entity, sunday] = churn_levels.estimate(self.walk.session.connection, "training")
         return self.estimates[entity, sunday]

@@ -48,7 +48,7 @@ KEPT_LIVES = 14
 
 
 @dataclass(frozen=True, slots=True)
-class Cover:
+class Coverage:
     """The days from `since` to `until` are counted, of a source; `first` is when its first event was."""
 
     source: str
@@ -77,7 +77,7 @@ def locked(state: Path) -> Iterator[None]:
 
 
 @dataclass(slots=True)
-class Aggregates:
+class DailyCounts:
     """The daily counts of a workspace, and `home`, the DuckDB that they are asked in.
 
     There `user_ids`, `account_ids`, `event_ids` (no, id) and the view `daily` are kept up to date.
@@ -86,7 +86,7 @@ class Aggregates:
     workspace: Workspace
     source: Source
     home: duckdb.DuckDBPyConnection
-    cover: Cover | None = None
+    coverage: Coverage | None = None
     fresh: bool = False
     """Whether the last days have been read again since it was opened."""
     special: tuple[tuple[Thing, ...], int, int] | None = None
@@ -101,14 +101,14 @@ class Aggregates:
     @property
     def first_day(self) -> int | None:
         """The local day of the first event of the source; None without any."""
-        if self.cover is None or self.cover.first is None:
+        if self.coverage is None or self.coverage.first is None:
             return None
-        return calendar.number(self._local(datetime.fromisoformat(self.cover.first)))
+        return calendar.number(self._local(datetime.fromisoformat(self.coverage.first)))
 
     def open(self) -> None:
         """Find what is kept, if it is of this source."""
-        self.cover = self._kept()
-        if self.cover is None and self.folder.exists():
+        self.coverage = self._kept()
+        if self.coverage is None and self.folder.exists():
             for path in self.folder.iterdir():
                 if path.name != "lock":
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -119,21 +119,21 @@ class Aggregates:
                 self.home.execute(f"INSERT INTO {kind}_ids SELECT no, id FROM read_parquet(?)", [files])
         self._show()
 
-    def extend(self, first: int, last: int) -> None:
+    def count_days(self, first: int, last: int) -> None:
         """Count the days from `first` to `last`, as far as they are not counted; the last of them are always read
         again, once, for events that came late. Raises ConfigurationError."""
         self.asked = first if self.asked is None else min(first, self.asked)
-        if self.cover is None or first < self._reach(self.cover):
+        if self.coverage is None or first < self._reach(self.coverage):
             first = min(first, self._beginning(last))
-            last = last if self.cover is None else max(last, self.cover.until)
+            last = last if self.coverage is None else max(last, self.coverage.until)
             self._count(None, first, last)
-        elif last > self.cover.until or (last == self.cover.until and not self.fresh):
-            again = self.cover.until - self.workspace.source.look_back + 1
+        elif last > self.coverage.until or (last == self.coverage.until and not self.fresh):
+            again = self.coverage.until - self.workspace.source.look_back + 1
             changed = self._changed()
-            if changed is not None and changed < self.cover.since:
-                self._count(None, self.cover.since, last)
+            if changed is not None and changed < self.coverage.since:
+                self._count(None, self.coverage.since, last)
             else:
-                self._count(max(self.cover.since, min(again, changed or again)), self.cover.since, last)
+                self._count(max(self.coverage.since, min(again, changed or again)), self.coverage.since, last)
         else:
             return
         self.fresh = True
@@ -141,11 +141,11 @@ class Aggregates:
     def forget(self, before: int) -> None:
         """Drop the weeks that lie wholly before a day and that nothing asked for. Which account their users carried
         last is kept with that of the time before."""
-        cover = self.cover
+        coverage = self.coverage
         bound = before if self.asked is None else min(before, self.asked)
         old = [path for path in self._weeks() if (int(path.stem) + 1) * WEEK <= bound]
         since = (max((int(path.stem) for path in old), default=0) + 1) * WEEK
-        if cover is None or not old or since > cover.until:
+        if coverage is None or not old or since > coverage.until:
             return
         files = ", ".join(f"'{_quoted(path)}'" for path in (self.folder / "carried.parquet", *old))
         self._write(
@@ -154,8 +154,8 @@ class Aggregates:
             " QUALIFY rank() OVER (PARTITION BY user_no ORDER BY max(last) DESC) = 1 ORDER BY user_no, account_no",
             self.folder / "carried.parquet",
         )
-        self.cover = replace(cover, since=since)
-        self._keep_cover()
+        self.coverage = replace(coverage, since=since)
+        self._save_coverage()
         for path in old:
             path.unlink()
         self._show()
@@ -171,15 +171,15 @@ class Aggregates:
     def _changed(self) -> int | None:
         """The first day before which the source has other events than were counted. Elsewhere than in files, where
         counting is not for nothing, only the last days are read again."""
-        assert self.cover is not None
+        assert self.coverage is not None
         if not self.source.embedded:
             return None
-        until = calendar.start(calendar.day_of(self.cover.until + 1), self.workspace.time_zone)
+        until = calendar.start(calendar.day_of(self.coverage.until + 1), self.workspace.time_zone)
         now = self.source.volumes(until)
         dates = {
             each
-            for each in {*now, *self.cover.volumes}
-            if now.get(each, 0) != self.cover.volumes.get(each, 0)
+            for each in {*now, *self.coverage.volumes}
+            if now.get(each, 0) != self.coverage.volumes.get(each, 0)
         }
         if not dates:
             return None
@@ -220,33 +220,33 @@ class Aggregates:
     def lives(self, plan: Plan, name: str, day: int, table: str, base: int | None = None) -> None:
         """Make `table` at home of what had accumulated by the end of a day: user_no, account_no and the columns of
         scoring.counting.lives. `base` asks for a day, before this one, that others will be counted from."""
-        assert self.cover is not None
-        folder = self.folder / "lives" / f"{name}-{_hash([FORMAT, plan.life, self.cover.source])}"
+        assert self.coverage is not None
+        folder = self.folder / "lives" / f"{name}-{_hash([FORMAT, plan.life, self.coverage.source])}"
         kept = {int(path.stem): path for path in folder.glob("*.parquet")}
         usable = [
             each
             for each in kept
             if each <= (day if base is None else base)
-            and self.cover.since <= each + 1
-            and day <= self.cover.until
+            and self.coverage.since <= each + 1
+            and day <= self.coverage.until
         ]
         if usable:
             start = max(usable)
         else:
             first = self.first_day
-            start = min(day, self.cover.until) - self.workspace.source.look_back
+            start = min(day, self.coverage.until) - self.workspace.source.look_back
             # What is counted from the first event on need not be read again.
             start = (
-                self.cover.since - 1
-                if first is None or self.cover.since <= first
-                else max(self.cover.since - 1, start)
+                self.coverage.since - 1
+                if first is None or self.coverage.since <= first
+                else max(self.coverage.since - 1, start)
             )
             if base is not None:
-                start = max(self.cover.since - 1, min(start, base))
+                start = max(self.coverage.since - 1, min(start, base))
             start = min(start, day)
             self._live(plan, start, folder)
         self._grow(plan, folder / f"{start}.parquet", start, day, table)
-        until = min(day, self.cover.until) - self.workspace.source.look_back + 1
+        until = min(day, self.coverage.until) - self.workspace.source.look_back + 1
         if start < until <= day and base is None:
             self._grow(plan, folder / f"{start}.parquet", start, until, "settled")
             self._write("FROM settled", folder / f"{until}.parquet")
@@ -341,8 +341,8 @@ class Aggregates:
         if self.special is not None and self.special[:2] == wanted and last <= self.special[2]:
             self.home.execute("INSERT INTO special_daily FROM specials")
             return
-        assert self.cover is not None
-        last = max(last, self.cover.until)
+        assert self.coverage is not None
+        last = max(last, self.coverage.until)
         self.special = (*wanted, last)
         events, _ = self._events(calendar.day_of(first), last)
         bounds = calendar.bounds(calendar.day_of(first), calendar.day_of(last), self.workspace.time_zone)
@@ -399,8 +399,8 @@ class Aggregates:
         """Read and count the days from `again` (None: `since`, and look at everything before it) to `last`."""
         start = since if again is None else again
         events, first = self._events(None if again is None else calendar.day_of(again), last)
-        if again is not None and self.cover is not None and self.cover.first is not None:
-            before = datetime.fromisoformat(self.cover.first)
+        if again is not None and self.coverage is not None and self.coverage.first is not None:
+            before = datetime.fromisoformat(self.coverage.first)
             first = before if first is None else min(first, before)
         zone = self.workspace.time_zone
         begin = calendar.start(calendar.day_of(start), zone)
@@ -429,14 +429,16 @@ class Aggregates:
             )
         end = calendar.start(calendar.day_of(last + 1), zone)
         volumes = self.source.volumes(end) if self.source.embedded else {}
-        self.cover = Cover(self._source(), since, last, None if first is None else first.isoformat(), volumes)
-        self._keep_cover()
+        self.coverage = Coverage(
+            self._source(), since, last, None if first is None else first.isoformat(), volumes
+        )
+        self._save_coverage()
         self._show()
 
-    def _keep_cover(self) -> None:
-        assert self.cover is not None
+    def _save_coverage(self) -> None:
+        assert self.coverage is not None
         part = self.folder / ".cover.json"
-        part.write_text(json.dumps(asdict(self.cover)))
+        part.write_text(json.dumps(asdict(self.coverage)))
         os.replace(part, self.folder / "cover.json")
 
     def _events(self, since: date | None, last: int) -> tuple[ibis.Table, datetime | None]:
@@ -472,7 +474,7 @@ class Aggregates:
                 self.home.execute(f"ALTER TABLE {table} RENAME {old} TO {new}")
             return
         first = self.first_day
-        whole = self.fresh and self.cover is not None and (first is None or self.cover.since <= first)
+        whole = self.fresh and self.coverage is not None and (first is None or self.coverage.since <= first)
         for kind in ("user", "account", *(["event"] if "event" in columns else [])) if not whole else ():
             column = "event" if kind == "event" else f"{kind}_id"
             self.know(kind, f"(SELECT {column} AS id FROM {table})")
@@ -488,9 +490,9 @@ class Aggregates:
         with reading(self.workspace.folder, *self.workspace.source.events):
             fetch(self.home, name, expression)
 
-    def _kept(self) -> Cover | None:
+    def _kept(self) -> Coverage | None:
         try:
-            found = Cover(**json.loads((self.folder / "cover.json").read_text()))
+            found = Coverage(**json.loads((self.folder / "cover.json").read_text()))
         except (OSError, ValueError, TypeError):
             return None
         if found.source != self._source():
@@ -499,10 +501,10 @@ class Aggregates:
         whole = set(range(found.since // WEEK, found.until // WEEK + 1)) <= weeks
         return found if whole and (self.folder / "carried.parquet").exists() else None
 
-    def _reach(self, cover: Cover) -> int:
+    def _reach(self, coverage: Coverage) -> int:
         """The first day that can be asked for: none came before the first event."""
         first = self.first_day
-        return -(10**9) if first is None or cover.since <= first else cover.since
+        return -(10**9) if first is None or coverage.since <= first else coverage.since
 
     def _weeks(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("*.parquet") if path.stem.isdigit())

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from connectors.errors import ConfigurationError
 from heatsync.scoring.compute import (
@@ -23,12 +22,10 @@ from heatsync.scoring.compute.event_counts import Measure
 from heatsync.scoring.compute.scores import Having
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.scoring.definition.value_types import suggest
-from heatsync.snapshots.churn_training import Learning
+from heatsync.snapshots.churn_training import ChurnTraining
 from heatsync.snapshots.history_files import History, Values, kept
-from heatsync.snapshots.profile_filter import Passing, counted
-
-if TYPE_CHECKING:
-    from heatsync.snapshots.session import Session
+from heatsync.snapshots.profile_filter import ProfileFilter, counted
+from heatsync.snapshots.session import Session
 
 PERCENTILE, CAP = 18, 19
 """In twentieths: the 90th is the benchmark, and at the 95th `pooled` caps a user."""
@@ -37,16 +34,16 @@ ROWS = 30_000_000
 
 
 @dataclass(slots=True)
-class Walk:
+class DailyScores:
     """What is computed stays in tables of `home`, named in scoring.worth, scores and history."""
 
-    session: "Session"
+    session: Session
     name: str
     plan: Plan
     histories: dict[str, History]
     stored: bool
     where: str
-    passing: Passing = field(init=False)
+    passing: ProfileFilter = field(init=False)
     rests: level_history.Rest = field(init=False)
     signals: dict[str, list[Having]] = field(default_factory=dict)
     moved: frozenset[int] | None = None
@@ -58,8 +55,8 @@ class Walk:
     """The last of the days for which the placement at home is."""
 
     def __post_init__(self) -> None:
-        home = self.session.home
-        self.passing = Passing(self.session, self.plan.profile, self.name)
+        home = self.session.connection
+        self.passing = ProfileFilter(self.session, self.plan.profile, self.name)
         take(home, "named_things", self.plan.named())
         home.execute(
             "CREATE OR REPLACE TEMP TABLE thing_events AS SELECT no AS event_no, thing, weight, per_day"
@@ -72,7 +69,7 @@ class Walk:
         """Bring the history up to a day, which is computed anew; answers the days that were computed."""
         for each in self.histories.values():
             each.check(
-                self.session.home, [day - 1, day - snapshot_rows.TREND, day - self.plan.profile.window]
+                self.session.connection, [day - 1, day - snapshot_rows.TREND, day - self.plan.profile.window]
             )
         missing = [
             each
@@ -85,7 +82,7 @@ class Walk:
         if self.stored:
             for entity in ENTITIES:
                 hysteresis = self.plan.profile.levels.hysteresis
-                self.histories[entity].add(self.session.home, entity, block, hysteresis)
+                self.histories[entity].add(self.session.connection, entity, block, hysteresis)
                 self.histories[entity].keep()
         return block
 
@@ -99,7 +96,7 @@ class Walk:
 
     def compare(self, entity: str, day: int, block: Sequence[int]) -> None:
         """`{entity}_level`, `_month`, `_earlier` and `_changes` of a day."""
-        home, names = self.session.home, self.plan.profile.levels.names
+        home, names = self.session.connection, self.plan.profile.levels.names
         cases = " ".join(f"WHEN {place} THEN '{scores.quoted(name)}'" for place, name in enumerate(names))
         resting = "NULL" if self.rests.level is None else str(self.rests.level)
         home.execute(
@@ -141,7 +138,7 @@ class Walk:
 
     def count(self, day: int, measures: Mapping[str, Sequence[Measure] | frozenset[Measure]]) -> None:
         """`{entity}_counts`: key, and per measure how many events, of everybody in the base."""
-        home, zone = self.session.home, self.session.workspace.time_zone
+        home, zone = self.session.connection, self.session.workspace.time_zone
         asked = sorted({each for some in measures.values() for each in some}, key=lambda each: each.column)
         from_days = [each for each in asked if not each.from_events and each.old is not None]
         from_lives = [each for each in asked if not each.from_events and each.old is None]
@@ -187,9 +184,9 @@ class Walk:
 
     # -- days by themselves
 
-    def scored(self, days: Sequence[int]) -> None:
+    def score_days(self, days: Sequence[int]) -> None:
         """`user_scores` and `account_scores`: key (text), day, account_id, active, raw, nano, score, level."""
-        home = self.session.home
+        home = self.session.connection
         for entity in ENTITIES:
             home.execute(
                 f"CREATE OR REPLACE TEMP TABLE {entity}_scores (key VARCHAR, day BIGINT, account_id VARCHAR, active BOOLEAN,"
@@ -202,8 +199,8 @@ class Walk:
 
     def _settle(self, day: int) -> None:
         """Who there is on the last day, and what stays the same on all of them."""
-        home, counts = self.session.home, self.session.counts
-        assert counts.cover is not None
+        home, counts = self.session.connection, self.session.counts
+        assert counts.coverage is not None
         self._specials(day)
         weighting.prepare(home)
         home.execute(
@@ -242,23 +239,23 @@ class Walk:
 
     def _specials(self, day: int) -> None:
         counts = self.session.counts
-        assert counts.cover is not None
-        counts.specials(self.plan, counts.cover.since if self.plan.model == "kpi" else day, day)
+        assert counts.coverage is not None
+        counts.specials(self.plan, counts.coverage.since if self.plan.model == "kpi" else day, day)
 
     def _room(self) -> int:
         """How many days may be taken together: by how many rows one of them has."""
-        cover = self.session.counts.cover
-        row = self.session.home.execute(
+        coverage = self.session.counts.coverage
+        row = self.session.connection.execute(
             "SELECT (SELECT count(*) FROM daily), (SELECT count(*) FROM user_ids) + (SELECT count(*) FROM account_ids)"
         ).fetchone()
         assert row is not None
-        assert cover is not None
-        daily = row[0] / max(1, cover.until - cover.since + 1)
+        assert coverage is not None
+        daily = row[0] / max(1, coverage.until - coverage.since + 1)
         return max(1, int(ROWS / (1 + row[1] + daily * max(churn_levels.AWAY, self.plan.profile.window))))
 
     def _moves(self) -> frozenset[int] | None:
         """The days on which a user without a home came into another account."""
-        home = self.session.home
+        home = self.session.connection
         row = home.execute("SELECT count(*) FROM roaming").fetchone()
         if row is None or not row[0]:
             return None
@@ -303,13 +300,13 @@ class Walk:
             )
         )
         if moved:
-            weighting.place(self.session.home, days[-1])
+            weighting.place(self.session.connection, days[-1])
             self.weighed.discard("account")
         self.placed = days[-1]
 
     def _days(self, block: list[int], alone: list[int]) -> None:
-        """Walk from the first day that anything needs to the last."""
-        home, profile = self.session.home, self.plan.profile
+        """DailyScores from the first day that anything needs to the last."""
+        home, profile = self.session.connection, self.plan.profile
         wanted = sorted({*block, *alone})
         for entity in ENTITIES:
             level_history.begin(home, entity)
@@ -317,7 +314,7 @@ class Walk:
                 self._recall(entity, block[0] - 1)
         roams = self.moved is not None
         needed = self._unmeasured(wanted)
-        learning = Learning(self) if profile.levels.churn else None
+        learning = ChurnTraining(self) if profile.levels.churn else None
         training = [] if learning is None else learning.days(wanted)
         self.passing.begin(self.plan, min([*needed, *wanted, *training]), wanted[-1], roams)
         if needed:
@@ -343,7 +340,7 @@ class Walk:
 
     def _leave(self, day: int) -> None:
         """What stays in the tables is of the last day, and of those who pass the filter on it."""
-        home = self.session.home
+        home = self.session.connection
         self.passing.finish(day)
         for entity in ENTITIES:
             home.execute(f"DELETE FROM {entity}_scored WHERE day <> {day}")
@@ -391,7 +388,7 @@ class Walk:
         """Days before the needed ones that must be measured too: a day with few entities takes the last before it."""
         first, counts = self.session.counts.first_day, self.session.counts
         assert first is not None
-        assert counts.cover is not None
+        assert counts.coverage is not None
         begin = needed[0]
         if any(day < begin and any(values.values()) for day, values in self.histories["user"].daily.items()):
             return []
@@ -400,11 +397,11 @@ class Walk:
         few = any(each is None or each.count < benchmarks.FEW for parts in found for each in parts.values())
         if not few and all(found):
             return []
-        if counts.cover.since > first:
-            counts.extend(first, counts.cover.until)
+        if counts.coverage.since > first:
+            counts.count_days(first, counts.coverage.until)
             self._specials(last)
             self.weighed.clear()
-        row = self.session.home.execute(
+        row = self.session.connection.execute(
             f"SELECT count(DISTINCT coalesce(user_no, -1 - account_no)), min(day) FROM done WHERE day <= {begin}"
         ).fetchone()
         if row is None or row[1] is None or row[1] >= begin:
@@ -412,7 +409,7 @@ class Walk:
         simple = self.plan.model == "weighted" and self.plan.profile.decay.kind != "linear"
         if row[0] < benchmarks.FEW and simple and self.plan.profile.filter is None and self.moved is None:
             # Nobody else can ever have been there: the first of all days decides, of users and of accounts.
-            one = self.session.home.execute(
+            one = self.session.connection.execute(
                 f"SELECT min(day) FROM done SEMI JOIN placement USING (user_no) WHERE day <= {begin}"
             ).fetchone()
             return sorted({row[1], *(day for day in one or () if day is not None and day < begin)})
@@ -422,7 +419,7 @@ class Walk:
 
     def sum(self, days: Sequence[int]) -> None:
         """What the windows that end with some days come to, for users and for accounts."""
-        home, plan = self.session.home, self.plan
+        home, plan = self.session.connection, self.plan
         self.place(days)
         self.passing.judge(days)
         among = {entity: self.passing.among(entity) for entity in ENTITIES}
@@ -447,20 +444,20 @@ class Walk:
         """Weigh every day that there is once; for accounts whose users move, those of the windows each time."""
         if entity in self.weighed:
             return
-        cover = self.session.counts.cover
-        assert cover is not None
-        first, last = cover.since, cover.until
+        coverage = self.session.counts.coverage
+        assert coverage is not None
+        first, last = coverage.since, coverage.until
         if entity == "account" and self.moved is not None:
             first, last = days[0] - self.plan.profile.window + 1, days[-1]
         else:
             self.weighed.add(entity)
-        weighting.weigh(self.session.home, self.plan, entity, first, last)
+        weighting.weigh(self.session.connection, self.plan, entity, first, last)
 
     def _quantiles(
         self, entity: str, days: Sequence[int]
     ) -> dict[int, dict[int, benchmarks.Quantile | None]]:
         """By day and part."""
-        home, plan = self.session.home, self.plan
+        home, plan = self.session.connection, self.plan
         parts = scores.parts(home, plan, entity, days)
         found = {
             part: benchmarks.quantiles(home, scores.measured(plan, entity, part), PERCENTILE, days)
@@ -504,7 +501,7 @@ class Walk:
         profile, kept = self.plan.profile, self.histories[entity]
         if entity not in self._measured() and profile.normalize.kind not in ("percentile", "target"):
             return {day: self.histories["user"].used[day] for day in days}
-        parts = scores.parts(self.session.home, self.plan, entity, days)
+        parts = scores.parts(self.session.connection, self.plan, entity, days)
         return {day: self._against(kept, day, some) for day, some in parts.items()}
 
     def _against(self, kept: History, day: int, parts: Sequence[int]) -> Values:
@@ -526,7 +523,7 @@ class Walk:
         }
 
     def _score(self, days: Sequence[int], block: Sequence[int]) -> None:
-        home, plan = self.session.home, self.plan
+        home, plan = self.session.connection, self.plan
         for entity in ENTITIES:
             among = self.passing.among(entity)
             used = self._used(entity, days)
@@ -559,7 +556,7 @@ class Walk:
                 if entity == "user"
                 else ""
             )
-            self.session.home.execute(
+            self.session.connection.execute(
                 f"INSERT INTO {entity}_scores SELECT i.id, l.day, {account}, coalesce(s.active, false), s.raw,"
                 f" coalesce(s.nano, 0), l.score, CASE l.level {cases} END"
                 f" FROM {entity}_long l JOIN {entity}_ids i ON i.no = l.key"
@@ -571,7 +568,7 @@ class Walk:
 
     def _signals(self) -> None:
         """`{entity}_values` (key, value_N), and the SQL of each signal that an entity can have."""
-        profile, home = self.plan.profile, self.session.home
+        profile, home = self.plan.profile, self.session.connection
         self.signals = {entity: [] for entity in ENTITIES}
         if not profile.signals:
             return
@@ -617,7 +614,7 @@ class Walk:
         return self.histories[entity].of(day) is not None
 
     def _recall(self, entity: str, day: int) -> None:
-        home, kept = self.session.home, self.histories[entity]
+        home, kept = self.session.connection, self.histories[entity]
         home.execute(
             f"CREATE OR REPLACE TEMP TABLE recalled AS SELECT no AS key, {day} AS day, h.* EXCLUDE (id)"
             f" FROM ({kept.score_query(day)}) h JOIN {entity}_ids USING (id)"

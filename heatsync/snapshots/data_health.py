@@ -10,14 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from heatsync.scoring.compute import calendar
+from heatsync.snapshots.session import Session
 from heatsync.source.tables import open_table, reading
 from heatsync.workspace.config import Workspace
-
-if TYPE_CHECKING:
-    from heatsync.snapshots.session import Session
 
 WEEKS = 4
 """The same weekday of so many weeks is what a day is compared with."""
@@ -25,7 +22,7 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class DataHealth:
     """The events of a day, those of the same weekday before it (the latest first), and the tables without a row."""
 
     day: date
@@ -39,7 +36,7 @@ class Health:
         return statistics.median(self.before) if self.before else None
 
     @property
-    def causes(self) -> tuple[str, ...]:
+    def problems(self) -> tuple[str, ...]:
         """Why nothing may be sent unseen, as sentences."""
         found = [f"the table {table} is empty: check the export that fills it" for table in self.empty]
         usual = self.usual
@@ -61,26 +58,30 @@ def compared_days(day: date) -> list[date]:
     return [day - timedelta(weeks=back) for back in range(WEEKS + 1)]
 
 
-def of(day: date, counts: Mapping[date, int], first: date | None, empty: Sequence[str] = ()) -> Health:
+def from_counts(
+    day: date, counts: Mapping[date, int], first: date | None, empty: Sequence[str] = ()
+) -> DataHealth:
     """The health of a day, by the number of events per day; a day that is not in `counts` has none. Weeks before the
     first event take no part."""
     today, *before = compared_days(day)
     reached = [each for each in before if first is not None and each >= first]
-    return Health(today, counts.get(today, 0), tuple(counts.get(each, 0) for each in reached), tuple(empty))
+    return DataHealth(
+        today, counts.get(today, 0), tuple(counts.get(each, 0) for each in reached), tuple(empty)
+    )
 
 
-def measure(open_: "Session", day: date) -> Health:
+def measure(open_: Session, day: date) -> DataHealth:
     """The health of a day that was scored in a session."""
     counted = [calendar.number(each) for each in compared_days(day)]
-    rows = open_.home.execute(
+    rows = open_.connection.execute(
         "SELECT day, sum(n)::BIGINT FROM daily WHERE list_contains(?::BIGINT[], day) GROUP BY day", [counted]
     ).fetchall()
     first = open_.counts.first_day
     counts = {calendar.day_of(number): int(count) for number, count in rows}
-    return of(day, counts, None if first is None else calendar.day_of(first), _empty(open_))
+    return from_counts(day, counts, None if first is None else calendar.day_of(first), _empty(open_))
 
 
-def _empty(open_: "Session") -> list[str]:
+def _empty(open_: Session) -> list[str]:
     """The tables of events without a row; where all of them are empty, scoring refuses them."""
     workspace = open_.workspace
     found = []
@@ -92,7 +93,7 @@ def _empty(open_: "Session") -> list[str]:
     return found
 
 
-def keep(workspace: Workspace, health: Health) -> None:
+def save(workspace: Workspace, health: DataHealth) -> None:
     """Remember what was found, for the runs of that day."""
     path = _path(workspace, health.day)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,20 +102,20 @@ def keep(workspace: Workspace, health: Health) -> None:
     made.replace(path)
 
 
-def look(workspace: Workspace, day: date) -> Health | None:
+def load(workspace: Workspace, day: date) -> DataHealth | None:
     """What was found on scoring a day; None for one that was not scored, or where it cannot be read."""
     try:
         read = json.loads(_path(workspace, day).read_text("utf-8"))
-        return Health(day, int(read["events"]), tuple(map(int, read["before"])), tuple(read["empty"]))
+        return DataHealth(day, int(read["events"]), tuple(map(int, read["before"])), tuple(read["empty"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def causes(workspace: Workspace, day: date) -> tuple[str, ...]:
+def problems(workspace: Workspace, day: date) -> tuple[str, ...]:
     """Why the runs of a day must wait; nothing for a day that was not looked at."""
-    found = look(workspace, day)
+    found = load(workspace, day)
     if found is not None:
-        return found.causes
+        return found.problems
     if _path(workspace, day).exists():
         return (
             f"{_path(workspace, day)} cannot be read: score the day again, `heatsync score --date {day}`",

@@ -25,7 +25,7 @@ from heatsync.scoring.compute.snapshot_rows import TREND
 from heatsync.scoring.definition import condition_types
 from heatsync.scoring.definition.builtin_audiences import Audience
 from heatsync.scoring.definition.profile import Profile
-from heatsync.snapshots.parquet_files import look, write
+from heatsync.snapshots.parquet_files import read_metadata, write_parquet
 
 Values = dict[int, float]
 """By part: one for a profile, or one per touchpoint."""
@@ -55,17 +55,17 @@ class History:
     """The bounds of levels learnt from churn, by the Sunday after which they stand."""
     files: list[File] = field(default_factory=list)
 
-    def open(self) -> "History":
+    def load(self) -> "History":
         found: list[File] = []
         for path in self.folder.glob("*_*.parquet"):
             if path.name.endswith(".moves.parquet"):
                 continue
             first, _, last = path.stem.partition("_")
-            stored = look(path)
+            stored = read_metadata(path)
             if (
                 stored is not None
                 and stored.version == self.version
-                and look(path.with_suffix(".moves.parquet"))
+                and read_metadata(path.with_suffix(".moves.parquet"))
             ):
                 found.append(
                     File(
@@ -149,7 +149,7 @@ class History:
             f" JOIN {entity}_ids ON no = l.key WHERE {among}",
         }
         for path, query in queries.items():
-            write(con, query, path, {"version": self.version})
+            write_parquet(con, query, path, {"version": self.version})
         self.files = sorted(
             [*(each for each in self.files if each.path != file.path), file],
             key=lambda each: (each.first, -each.last),
@@ -175,7 +175,7 @@ class History:
         part.write_text(json.dumps(kept))
         os.replace(part, self.folder / "benchmarks.json")
 
-    def forget(self, before: int, but: int | None = None) -> None:
+    def drop_before(self, before: int, but: int | None = None) -> None:
         """Drop what lies wholly before a day, and files of other versions; but not the benchmark of a day for ever."""
         kept = {file.path for file in self.files if file.last >= before}
         for path in self.folder.glob("*_*.parquet"):

@@ -1,4 +1,4 @@
-"""Parquet files that are the same bytes for the same rows, written whole, with a few words of their own."""
+"""Parquet files that are the same bytes for the same rows, written whole, with a few metadata of their own."""
 
 import json
 import os
@@ -16,7 +16,7 @@ _PREFIX = "heatsync."
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class SnapshotMetadata:
     """What a snapshot says of itself; the benchmarks are those it was scored against, and of its day alone.
     `audiences` are one's own that it knows, by key: the version of each (scoring.audiences)."""
 
@@ -27,37 +27,38 @@ class Stored:
     audiences: Mapping[str, str] = field(default_factory=dict)
 
 
-def look(path: Path) -> Stored | None:
+def read_metadata(path: Path) -> SnapshotMetadata | None:
     """What a snapshot says of itself; None when there is none, or it cannot be read."""
     try:
-        metadata = pq.read_schema(path).metadata or {}
+        stored = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid):
         return None
-    words = {
-        key.decode(): value.decode() for key, value in metadata.items() if key.startswith(_PREFIX.encode())
+    metadata = {
+        key.decode(): value.decode() for key, value in stored.items() if key.startswith(_PREFIX.encode())
     }
 
     def number(name: str) -> float | None:
-        text = words.get(_PREFIX + name, "")
+        text = metadata.get(_PREFIX + name, "")
         return float(text) if text else None
 
-    return Stored(
+    return SnapshotMetadata(
         path,
-        words.get(f"{_PREFIX}version", ""),
+        metadata.get(f"{_PREFIX}version", ""),
         number("benchmark"),
         number("daily_benchmark"),
-        json.loads(words.get(f"{_PREFIX}audiences", "{}")),
+        json.loads(metadata.get(f"{_PREFIX}audiences", "{}")),
     )
 
 
-def write(con: duckdb.DuckDBPyConnection, query: str, path: Path, words: Mapping[str, str]) -> int:
+def write_parquet(con: duckdb.DuckDBPyConnection, query: str, path: Path, metadata: Mapping[str, str]) -> int:
     """Write the rows of a query, in its order, and answer how many. Nobody ever sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    metadata = ", ".join(
-        f"'{_PREFIX}{key}': '{value.replace(chr(39), chr(39) * 2)}'" for key, value in sorted(words.items())
+    listed = ", ".join(
+        f"'{_PREFIX}{key}': '{value.replace(chr(39), chr(39) * 2)}'"
+        for key, value in sorted(metadata.items())
     )
-    options = f", KV_METADATA {{{metadata}}}" if metadata else ""
+    options = f", KV_METADATA {{{listed}}}" if listed else ""
     try:
         row = con.execute(
             f"COPY ({query}) TO '{str(part).replace(chr(39), chr(39) * 2)}'"

@@ -5,7 +5,6 @@ Leaves `user_passing` and `account_passing` at home: key, and where it takes the
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from heatsync.scoring.compute import condition_sql, snapshot_rows, weighting
 from heatsync.scoring.compute.compiled_profile import Plan
@@ -13,16 +12,14 @@ from heatsync.scoring.compute.event_counts import Measure
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.scoring.definition import condition_types
 from heatsync.scoring.definition.profile import Profile
-
-if TYPE_CHECKING:
-    from heatsync.snapshots.session import Session
+from heatsync.snapshots.session import Session
 
 
 @dataclass(slots=True)
-class Passing:
+class ProfileFilter:
     """`daily`: whether the same entity may pass on one day and not on another."""
 
-    session: "Session"
+    session: Session
     profile: Profile
     name: str
     daily: bool = False
@@ -44,7 +41,7 @@ class Passing:
         )
         if not self.daily:
             for entity in ENTITIES:
-                self.session.home.execute(
+                self.session.connection.execute(
                     f"CREATE OR REPLACE TEMP TABLE {entity}_passing AS {self._judged(entity, last)}"
                 )
             return
@@ -56,7 +53,7 @@ class Passing:
             for each in self._asked
             if each.old is None and not each.from_events
         )
-        self.session.home.execute(
+        self.session.connection.execute(
             "CREATE OR REPLACE TEMP TABLE life_before AS"
             f" SELECT user_no, account_no, first, last, last_active{ever} FROM base_life"
         )
@@ -80,7 +77,7 @@ class Passing:
         """Of days on which everybody is in the same place."""
         if not self.daily:
             return
-        home = self.session.home
+        home = self.session.connection
         self._grow(days)
         for entity in ENTITIES:
             home.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_frame AS {self._frame(entity, days)}")
@@ -91,7 +88,7 @@ class Passing:
         """Keep those of a day only."""
         if self.daily:
             for entity in ENTITIES:
-                self.session.home.execute(
+                self.session.connection.execute(
                     f"CREATE OR REPLACE TEMP TABLE {entity}_passing AS SELECT key FROM {entity}_passing WHERE day = {day}"
                 )
             self.daily = False
@@ -155,7 +152,7 @@ class Passing:
                     f" ON o.happened < t.until AND (t.since IS NULL OR o.happened >= t.since)"
                     f" WHERE o.measure = '{each.column}' GROUP BY t.day, user_no, account_no"
                 )
-        self.session.home.execute(
+        self.session.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE growth AS {' UNION ALL BY NAME '.join(parts)}"
         )
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
@@ -19,13 +18,11 @@ from heatsync.scoring.definition import audiences as groups
 from heatsync.scoring.definition import condition_types
 from heatsync.scoring.definition.builtin_audiences import Audience
 from heatsync.scoring.definition.profile import Profile
-from heatsync.snapshots.daily_scores import Walk
+from heatsync.snapshots.daily_scores import DailyScores
 from heatsync.snapshots.history_files import History
-from heatsync.snapshots.parquet_files import write
-from heatsync.snapshots.skip_unchanged import Unchanged
-
-if TYPE_CHECKING:
-    from heatsync.snapshots.session import Session
+from heatsync.snapshots.parquet_files import write_parquet
+from heatsync.snapshots.session import Session
+from heatsync.snapshots.skip_unchanged import UnchangedDays
 
 TREND = snapshot_rows.TREND
 
@@ -48,22 +45,30 @@ class Snapshot:
 class ProfileRun:
     """A profile in a session. Without `stored` nothing is read from, or written to, its history and snapshots."""
 
-    session: "Session"
+    session: Session
     name: str
     profile: Profile
     own: tuple[Audience, ...] = ()
     stored: bool = True
     notes: list[str] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, session: Session, name: str, changed: Profile | None = None) -> "ProfileRun":
+        """The run of a profile of the workspace. With `changed`, the run of that profile in its place; its history and
+        snapshots are not stored."""
+        workspace = session.workspace
+        profile = changed or workspace.profiles[name]
+        return cls(session, name, profile, tuple(workspace.audiences.get(name, ())), stored=changed is None)
+
     def compute(self, wanted: Sequence[int], progress: OnProgress) -> Iterator[Snapshot]:
         """Write the snapshots, the earliest first. Raises ConfigurationError."""
         label = f"scoring {self.name}"
         days = sorted(set(wanted))
-        known: Unchanged | None = None
+        known: UnchangedDays | None = None
         if len(days) > 1:
             # The source is read once for all of them.
-            self.session.counts.extend(self._reach(days[0]), days[-1])
-            known = Unchanged(self).open()
+            self.session.counts.count_days(self._reach(days[0]), days[-1])
+            known = UnchangedDays(self).open()
         filled: list[int] = []
         for done, day in enumerate(days):
             progress(label, done, len(days))
@@ -72,7 +77,7 @@ class ProfileRun:
                 continue
             # What is worth a mention is so of the last day: every day of a range would say it again.
             self.notes.clear()
-            self.fill(day)
+            self.build_snapshot(day)
             for entity in ENTITIES:
                 yield self._write(entity, day)
             filled.append(day)
@@ -83,18 +88,18 @@ class ProfileRun:
             known.keep(filled)
         progress(label, len(days), len(days))
 
-    def scored(self, days: Sequence[int]) -> None:
+    def score_days(self, days: Sequence[int]) -> None:
         """Leave `user_scores` and `account_scores` at home: key (text), day, account_id (of users), active, raw, nano,
         score, level; of who had something to say on each of the days."""
         plan, judged = self._prepare(max(days), min(days))
         walk = self._walk(plan, judged)
-        walk.scored(sorted(set(days)))
+        walk.score_days(sorted(set(days)))
 
-    def fill(self, day: int) -> None:
+    def build_snapshot(self, day: int) -> None:
         """Leave `user_snapshot` and `account_snapshot` of a day at home. Raises ConfigurationError."""
         plan, judged = self._prepare(day, day)
         walk = self._walk(plan, judged)
-        home = self.session.home
+        home = self.session.connection
         compared = max(TREND, self.profile.window)
         block = walk.reach(day, compared)
         used = walk.finish(day)
@@ -130,7 +135,7 @@ class ProfileRun:
         filtering = self._filtering()
         need = self._reach(first)
         counts = self.session.counts
-        counts.extend(need, self.session.last)
+        counts.count_days(need, self.session.last)
         parts = [part for audience in self.own for _, part in condition_types.walk(audience.condition)]
         named = {
             name for part in parts if isinstance(part, condition_types.Events) for name in part.names or ()
@@ -142,7 +147,7 @@ class ProfileRun:
         back = [last - each.old.days + 1 for each in measures if each.old is not None and each.old.days]
         back += [need - each.old.days for each in filtering if each.old is not None and each.old.days]
         if back and min(back) < need:
-            counts.extend(min(back), self.session.last)
+            counts.count_days(min(back), self.session.last)
         asked = {measure.events for measure in measures if measure.old is None and not measure.from_events}
         return Plan(self.profile, tuple(sorted(asked, key=lambda each: (each is None, each or ())))), judged
 
@@ -163,9 +168,9 @@ class ProfileRun:
             need = min(need, calendar.number(profile.benchmark.day) - profile.window)
         return need
 
-    def _walk(self, plan: Plan, judged: dict[str, snapshot_rows.Members]) -> Walk:
+    def _walk(self, plan: Plan, judged: dict[str, snapshot_rows.Members]) -> DailyScores:
         _ = judged
-        return Walk(self.session, self.name, plan, self.histories(), self.stored, self._file)
+        return DailyScores(self.session, self.name, plan, self.histories(), self.stored, self._file)
 
     @property
     def version(self) -> str:
@@ -180,7 +185,7 @@ class ProfileRun:
         }
         if self.stored:
             for each in found.values():
-                each.open()
+                each.load()
         return found
 
     def _judged(self, entity: str, day: int) -> snapshot_rows.Members:
@@ -191,7 +196,7 @@ class ProfileRun:
             raise ConfigurationError(f"{place}: `{error.audience.key}`: {error}") from error
 
     def _scope(self, entity: str, day: int) -> condition_sql.Scope:
-        home = self.session.home
+        home = self.session.connection
         events = frozenset(name for (name,) in home.execute("SELECT id FROM event_ids").fetchall())
         return condition_sql.Scope(
             profile=self.profile,
@@ -218,7 +223,7 @@ class ProfileRun:
         for audience, found in members.audiences:
             for missing, sentence in found.doubts if audience.own else ():
                 beside = snapshot_rows.beside(day, entity, found.tables)
-                row = self.session.home.execute(
+                row = self.session.connection.execute(
                     f"SELECT count(*) FROM {entity}_full r {beside} WHERE {missing}"
                 ).fetchone()
                 if row is not None and row[0]:
@@ -272,7 +277,7 @@ class ProfileRun:
         if own:
             words["audiences"] = json.dumps(own, sort_keys=True)
         query = f"SELECT * FROM {entity}_snapshot ORDER BY {entity}_id"
-        count = write(self.session.home, query, path, words)
+        count = write_parquet(self.session.connection, query, path, words)
         return Snapshot(self.name, entity, when, count, path, self.profile.version)
 
     def _written(self, entity: str, day: int) -> Snapshot:

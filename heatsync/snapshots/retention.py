@@ -19,7 +19,7 @@ from heatsync.snapshots.session import Session
 from heatsync.workspace.config import Workspace
 
 
-def forget(session: Session, scored: Sequence[date]) -> list[str]:
+def drop_old_files(session: Session, scored: Sequence[date]) -> list[str]:
     """Drop what is of no more use after the last of the scored days; answers what somebody should know.
 
     Snapshots go day by day, the rest file by file. What was scored just now stays until the next time.
@@ -37,7 +37,7 @@ def forget(session: Session, scored: Sequence[date]) -> list[str]:
         for entity in ENTITIES:
             version = f"{profile.version} {workspace.time_zone.key}"
             folder = workspace.state / "history" / name / entity
-            History(folder, version, profile.levels.names).open().forget(before, frozen)
+            History(folder, version, profile.levels.names).load().drop_before(before, frozen)
     session.counts.forget(calendar.number(cut))
     for path in (workspace.state / "daily" / "lives").glob("*/*.parquet"):
         if path.stem.isdigit() and int(path.stem) < calendar.number(day) - max(TREND, KEPT_LIVES):

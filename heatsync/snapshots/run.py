@@ -15,16 +15,16 @@ from pathlib import Path
 from connectors.errors import ConfigurationError
 from heatsync.scoring.compute import calendar
 from heatsync.snapshots import data_health, retention
-from heatsync.snapshots.parquet_files import write
-from heatsync.snapshots.profile_run import OnProgress, Snapshot
-from heatsync.snapshots.session import session
+from heatsync.snapshots.parquet_files import write_parquet
+from heatsync.snapshots.profile_run import OnProgress, ProfileRun, Snapshot
+from heatsync.snapshots.session import open_session
 from heatsync.workspace.config import Workspace
 
-__all__ = ["Scored", "Snapshot", "last_complete_day", "locate", "score", "traits"]
+__all__ = ["ScoringResult", "Snapshot", "last_complete_day", "score", "snapshot_path", "traits_path"]
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoringResult:
     """What a scoring run wrote, the days before the wanted ones included; how many events and rows never count, by
     reason; and what is worth a mention."""
 
@@ -38,12 +38,12 @@ def last_complete_day(workspace: Workspace, now: datetime | None = None) -> date
     return (now or datetime.now(UTC)).astimezone(workspace.time_zone).date() - timedelta(days=1)
 
 
-def locate(workspace: Workspace, profile: str, entity: str, day: date) -> Path:
+def snapshot_path(workspace: Workspace, profile: str, entity: str, day: date) -> Path:
     """Where the snapshot of a day lies, or would lie."""
     return workspace.snapshot(profile, entity, day)
 
 
-def traits(workspace: Workspace, entity: str, day: date) -> Path | None:
+def traits_path(workspace: Workspace, entity: str, day: date) -> Path | None:
     """The copy of the users or accounts table made on scoring a day; None when the source has no such table, or
     the day was not scored."""
     table = workspace.source.users if entity == "user" else workspace.source.accounts
@@ -53,7 +53,7 @@ def traits(workspace: Workspace, entity: str, day: date) -> Path | None:
 
 def score(
     workspace: Workspace, dates: Sequence[date] | None = None, progress: OnProgress | None = None
-) -> Scored:
+) -> ScoringResult:
     """Compute the snapshots of `dates` (default: the last complete day) for every profile, and those of the days
     before that they are compared with, where these are missing or of another version.
 
@@ -67,24 +67,24 @@ def score(
     days = sorted(set(dates or [last_complete_day(workspace)]))
     wanted = [calendar.number(day) for day in days]
     told("reading the source", 0, 1)
-    with session(workspace, days[-1]) as open_session:
+    with open_session(workspace, days[-1]) as session:
         told("reading the source", 1, 1)
         written: list[Snapshot] = []
         notes: list[str] = []
         for name in sorted(workspace.profiles):
-            run = open_session.profile(name)
+            run = ProfileRun.of(session, name)
             written.extend(run.compute(wanted, told))
             notes.extend(run.notes)
-        for entity in open_session.traits.columns:
+        for entity in session.traits.columns:
             for day in days:
                 query = f"SELECT * FROM {entity}s ORDER BY {entity}_id"
-                write(open_session.home, query, workspace.traits(entity, day), {})
+                write_parquet(session.connection, query, workspace.traits(entity, day), {})
         for day in days:
-            found = data_health.measure(open_session, day)
-            data_health.keep(workspace, found)
-            notes.extend(found.causes)
-        notes.extend(retention.forget(open_session, days))
-        return Scored(tuple(written), dict(open_session.ignored), (*open_session.source.notes, *notes))
+            found = data_health.measure(session, day)
+            data_health.save(workspace, found)
+            notes.extend(found.problems)
+        notes.extend(retention.drop_old_files(session, days))
+        return ScoringResult(tuple(written), dict(session.ignored), (*session.source.notes, *notes))
 
 
 def _silent(doing: str, done: int, of: int) -> None:

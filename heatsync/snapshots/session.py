@@ -4,16 +4,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 import duckdb
 
 from heatsync.scoring.compute import calendar
 from heatsync.scoring.compute.entities import Traits
-from heatsync.scoring.definition.builtin_audiences import Audience
-from heatsync.scoring.definition.profile import Profile
 from heatsync.snapshots import daily_counts
-from heatsync.snapshots.daily_counts import Aggregates
+from heatsync.snapshots.daily_counts import DailyCounts
 from heatsync.source import duckdb_session, reader
 from heatsync.source.reader import Source
 from heatsync.source.tables import reading
@@ -22,12 +19,12 @@ from heatsync.workspace.config import Workspace
 
 @dataclass(slots=True)
 class Session:
-    """`home` has `users` and `accounts`, `member_homes`, `local_days`, and what sync.aggregates makes."""
+    """`connection` has `users` and `accounts`, `member_homes`, `local_days`, and what sync.aggregates makes."""
 
     workspace: Workspace
     source: Source
-    home: duckdb.DuckDBPyConnection
-    counts: Aggregates
+    connection: duckdb.DuckDBPyConnection
+    counts: DailyCounts
     traits: Traits
     last: int
 
@@ -35,31 +32,23 @@ class Session:
     def ignored(self) -> Mapping[str, int]:
         return dict(sorted(self.source.ignored.items()))
 
-    def profile(self, name: str, changed: Profile | None = None) -> Any:
-        """The run of a profile; with `changed`, of another one in its place, whose history is kept nowhere."""
-        from heatsync.snapshots.profile_run import ProfileRun
-
-        profile = changed or self.workspace.profiles[name]
-        own: tuple[Audience, ...] = tuple(self.workspace.audiences.get(name, ()))
-        return ProfileRun(self, name, profile, own, stored=changed is None)
-
 
 @contextmanager
-def session(workspace: Workspace, last: date) -> Iterator[Session]:
+def open_session(workspace: Workspace, last: date) -> Iterator[Session]:
     """Everything that scoring days up to `last` needs. Raises ConfigurationError."""
     with (
         daily_counts.locked(workspace.state),
         reader.opened(workspace) as opened,
         duckdb_session.workbench(workspace) as home,
     ):
-        counts = Aggregates(workspace, opened, home)
+        counts = DailyCounts(workspace, opened, home)
         counts.open()
         traits = _tables(workspace, opened, home, counts)
         yield Session(workspace, opened, home, counts, traits, calendar.number(last))
 
 
 def _tables(
-    workspace: Workspace, opened: Source, home: duckdb.DuckDBPyConnection, counts: Aggregates
+    workspace: Workspace, opened: Source, home: duckdb.DuckDBPyConnection, counts: DailyCounts
 ) -> Traits:
     """Users and accounts, who is whose, and when the first of them was created."""
     columns: dict[str, dict[str, str]] = {}

@@ -20,7 +20,7 @@ from heatsync.scoring.compute import calendar
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.scoring.definition import audiences
 from heatsync.snapshots.history_files import History
-from heatsync.snapshots.parquet_files import look
+from heatsync.snapshots.parquet_files import read_metadata
 
 if TYPE_CHECKING:
     from heatsync.snapshots.profile_run import ProfileRun
@@ -30,7 +30,7 @@ FORMAT = 1
 
 
 @dataclass(slots=True)
-class Unchanged:
+class UnchangedDays:
     """What the snapshots of a profile were made of, and what they would be made of now."""
 
     run: "ProfileRun"
@@ -38,12 +38,12 @@ class Unchanged:
     histories: dict[str, History] = field(default_factory=dict)
     counted: list[tuple[int, str]] = field(default_factory=list)
     """Per day, and the first of them for all the time before: a hash of what was counted."""
-    cover: tuple[int, int] | None = None
+    coverage: tuple[int, int] | None = None
     """The days that `counted` is of."""
     rest: str = ""
     """A hash of whatever does not depend on the day."""
 
-    def open(self) -> "Unchanged":
+    def open(self) -> "UnchangedDays":
         self.histories = self.run.histories()
         self.rest = self._rest()
         try:
@@ -56,12 +56,12 @@ class Unchanged:
     def stands(self, day: int) -> bool:
         """Whether the snapshots of a day need not be computed again."""
         workspace, counts = self.run.session.workspace, self.run.session.counts
-        if counts.cover is None or day > counts.cover.until - workspace.source.look_back:
+        if counts.coverage is None or day > counts.coverage.until - workspace.source.look_back:
             return False
         if self.made.get(day) != self._of(day):
             return False
         for entity in ENTITIES:
-            stored = look(workspace.snapshot(self.run.name, entity, calendar.day_of(day)))
+            stored = read_metadata(workspace.snapshot(self.run.name, entity, calendar.day_of(day)))
             if stored is None or stored.version != self.run.version or day not in self.histories[entity].days:
                 return False
         return True
@@ -82,18 +82,18 @@ class Unchanged:
         return self.run.session.workspace.state / "history" / self.run.name / "made.json"
 
     def _of(self, day: int) -> str:
-        cover = self.run.session.counts.cover
-        assert cover is not None
-        if self.cover != (cover.since, cover.until):
-            self.cover, self.counted = (cover.since, cover.until), self._counted(cover.since)
+        coverage = self.run.session.counts.coverage
+        assert coverage is not None
+        if self.coverage != (coverage.since, coverage.until):
+            self.coverage, self.counted = (coverage.since, coverage.until), self._counted(coverage.since)
         return _hash([self.rest, [each for each in self.counted if each[0] <= day]])
 
     def _counted(self, since: int) -> list[tuple[int, str]]:
         session = self.run.session
-        assert session.counts.cover is not None
+        assert session.counts.coverage is not None
         first = calendar.day_of(since).isoformat()
-        before = {each: n for each, n in session.counts.cover.volumes.items() if each < first}
-        found = session.home.execute(
+        before = {each: n for each, n in session.counts.coverage.volumes.items() if each < first}
+        found = session.connection.execute(
             "SELECT day, sum(hash(d)::HUGEINT)::VARCHAR FROM daily d GROUP BY day ORDER BY day"
         ).fetchall()
         return [(since - 1, _hash(before)), *((int(day), str(text)) for day, text in found)]
@@ -101,7 +101,7 @@ class Unchanged:
     def _rest(self) -> str:
         session = self.run.session
         tables = {
-            entity: session.home.execute(
+            entity: session.connection.execute(
                 f"SELECT count(*), sum(hash(t)::HUGEINT)::VARCHAR FROM {entity}s t"
             ).fetchone()
             for entity in session.traits.columns

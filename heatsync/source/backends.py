@@ -35,7 +35,7 @@ DRIVERS = frozenset(
 """The packages whose errors are those of a source."""
 
 
-UNABLE = (OperationNotDefinedError, UnsupportedOperationError, UnsupportedBackendType)
+UNSUPPORTED = (OperationNotDefinedError, UnsupportedOperationError, UnsupportedBackendType)
 """What Ibis cannot say in an engine's language."""
 ABSENT = (TableNotFound,)
 _CURES = {

@@ -15,7 +15,7 @@ import ibis
 from connectors.errors import ConfigurationError
 from heatsync.scoring.compute import calendar, source_counts
 from heatsync.source import backends
-from heatsync.source.tables import connected, is_file, need, open_table, reading
+from heatsync.source.tables import connect, is_file, need, open_table, reading
 from heatsync.source.timestamps import instants, mention, recent, refuse
 from heatsync.workspace.config import Table, Workspace
 
@@ -155,7 +155,7 @@ class Source:
 @contextmanager
 def opened(workspace: Workspace) -> Iterator[Source]:
     """The source of a workspace. Raises ConfigurationError."""
-    with connected(workspace) as connection:
+    with connect(workspace) as connection:
         source = Source(connection, workspace)
         source.users = _entities(source, "user", workspace.source.users)
         source.accounts = _entities(source, "account", workspace.source.accounts)

@@ -44,7 +44,7 @@ def engine_settings(state: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def connected(workspace: Workspace) -> Iterator[Any]:
+def connect(workspace: Workspace) -> Iterator[Any]:
     """The Ibis backend of the source. Raises ConfigurationError."""
     engine, where = workspace.source.engine, workspace.source.address.where
     scheme, _, rest = engine.partition("://")
@@ -80,7 +80,7 @@ def reading(folder: Path, *tables: Table) -> Iterator[None]:
         if not (isinstance(error, _UNREADABLE) or backends.failed(error)):
             raise
         names = [table.table for table in tables]
-        if isinstance(error, backends.UNABLE):
+        if isinstance(error, backends.UNSUPPORTED):
             raise ConfigurationError(
                 f"{tables[0].where}: {', '.join(names)} cannot be asked this: {said(error)}, says Ibis of this engine."
                 " Leave out what needs it, or score an export of the table in Parquet files"

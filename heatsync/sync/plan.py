@@ -277,7 +277,7 @@ def _facts(
         creates=creates,
         levels=levels,
         level_moves=moves,
-        health=data_health.causes(context.workspace, as_of),
+        health=data_health.problems(context.workspace, as_of),
     )
 
 

@@ -25,7 +25,7 @@ from worlds import World, written
 from connectors.errors import ConfigurationError
 from heatsync.sandbox.demo_data import product
 from heatsync.snapshots import run as snapshot_run
-from heatsync.source.tables import connected
+from heatsync.source.tables import connect
 from heatsync.workspace.config import Workspace
 
 END = date(2026, 11, 22)
@@ -119,7 +119,7 @@ def database(postgres_database: str) -> Stocked:
 
 def rows(made: Workspace, name: str, entity: str, day: date, without: tuple[str, ...] = ()) -> dict[str, str]:
     """A snapshot, each row to the last digit."""
-    table = pq.read_table(snapshot_run.locate(made, name, entity, day)).drop_columns(list(without))
+    table = pq.read_table(snapshot_run.snapshot_path(made, name, entity, day)).drop_columns(list(without))
     return {row[f"{entity}_id"]: repr(row) for row in table.to_pylist()}
 
 
@@ -242,7 +242,9 @@ def test_every_model_scores_alike_from_files_and_from_postgresql(
     assert differences(files, tables, days) == []
     assert told[0].ignored == told[1].ignored
     assert told[0].ignored["duplicate_event_id"] > 0
-    members = pq.read_table(snapshot_run.locate(tables, "weighted", "user", END), columns=["audiences"])
+    members = pq.read_table(
+        snapshot_run.snapshot_path(tables, "weighted", "user", END), columns=["audiences"]
+    )
     assert {key for row in members["audiences"].to_pylist() for key in row} >= {
         "busy_weighted",
         "rising_weighted",
@@ -313,7 +315,7 @@ def test_postgresql_is_only_read(tmp_path: Path, database: Stocked) -> None:
     snapshot_run.score(tables, [END])
     snapshot_run.score(tables, [END])
     assert state(database) == before
-    with connected(tables) as connection:
+    with connect(tables) as connection:
         assert connection.raw_sql("SHOW transaction_read_only").fetchone() == ("on",)
         for statement in (
             "CREATE TEMPORARY TABLE t (n int)",
@@ -551,7 +553,7 @@ def test_columns_that_no_file_could_hold_come_as_text(happened: Workspace, datab
         happened.folder, happened.source.engine + "'\n  users: {table: shop.people}\n  time_zone: 'UTC"
     )
     snapshot_run.score(made, [END])
-    path = snapshot_run.traits(made, "user", END)
+    path = snapshot_run.traits_path(made, "user", END)
     assert path is not None
     (row,) = pq.read_table(path).to_pylist()
     assert row["mood"] == "glad"

@@ -26,7 +26,7 @@ def compare(
     log: World, scored: Workspace, profiles: Mapping[str, Row], name: str, day: date
 ) -> Mapping[str, Row]:
     """Every column of every user; answers the rows by user."""
-    path = snapshot_run.locate(scored, name, "user", day)
+    path = snapshot_run.snapshot_path(scored, name, "user", day)
     if not path.exists():
         snapshot_run.score(scored, [day])
     made = {row["user_id"]: row for row in pq.read_table(path).to_pylist()}

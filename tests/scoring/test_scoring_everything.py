@@ -88,7 +88,7 @@ def disagreements(case: Case) -> list[Difference]:
 
 
 def stored(made: Workspace, name: str, entity: str, day: date) -> dict[str, dict[str, Any]]:
-    table = pq.read_table(snapshot_run.locate(made, name, entity, day))
+    table = pq.read_table(snapshot_run.snapshot_path(made, name, entity, day))
     return {row[f"{entity}_id"]: row for row in table.to_pylist()}
 
 

@@ -67,7 +67,7 @@ def members(made: Workspace, key: str, entity: str, day: object = leavers.DAY) -
     return {name: (score, level) for name, score, level in found}
 
 
-def told(found: audience_members.Membership) -> list[tuple[object, ...]]:
+def told(found: audience_members.AudienceMembers) -> list[tuple[object, ...]]:
     return [row for rows in found.rows() for row in rows]
 
 
@@ -107,7 +107,7 @@ def test_without_the_day_before_nobody_is_said_to_have_entered(scored: Workspace
     found = audience_members.find(scored, "lively", None, None, BEFORE)
     assert found.count == len(members(scored, "lively", "user", BEFORE))
     assert (found.since, found.entered, found.left) == (None, None, None)
-    assert found.uncompared == f"{BEFORE - timedelta(days=1)} was not scored"
+    assert found.not_compared == f"{BEFORE - timedelta(days=1)} was not scored"
 
 
 def test_a_key_that_several_have_is_asked_about(scored: Workspace) -> None:
@@ -175,7 +175,7 @@ def test_days_of_other_rules_are_not_compared(folder: Path) -> None:
     snapshot_run.score(made, [leavers.DAY + timedelta(days=1)])
     found = audience_members.find(made, "big", None, None, None)
     assert (found.since, found.entered) == (None, None)
-    assert found.uncompared == f"{leavers.DAY} was scored by other rules"
+    assert found.not_compared == f"{leavers.DAY} was scored by other rules"
     assert audience_members.find(made, "lively", None, None, None).since == leavers.DAY
 
 

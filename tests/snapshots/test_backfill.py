@@ -89,7 +89,7 @@ def times(made: Workspace) -> dict[str, int]:
 def rows(made: Workspace, day: date = DAY) -> list[dict[str, Any]]:
     return [
         {key: value for key, value in row.items() if key != "contributions"}
-        for row in pq.read_table(snapshot_run.locate(made, "p", "user", day)).to_pylist()
+        for row in pq.read_table(snapshot_run.snapshot_path(made, "p", "user", day)).to_pylist()
     ]
 
 
@@ -170,7 +170,7 @@ def test_a_second_run_over_a_range_changes_no_byte_and_reads_only_the_news(
 def test_what_is_missing_or_came_late_in_a_range_is_computed(copy: Workspace, tmp_path: Path) -> None:
     before, touched = stored(copy), times(copy)
     gone = DAY - timedelta(days=12)
-    snapshot_run.locate(copy, "p", "account", gone).unlink()
+    snapshot_run.snapshot_path(copy, "p", "account", gone).unlink()
     snapshot_run.score(copy, days(15))
     assert stored(copy) == before
     assert {day for day, at in times(copy).items() if at != touched[day]} == {str(gone), *map(str, days(3))}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heatsync.snapshots import data_health
-from heatsync.snapshots.data_health import Health
+from heatsync.snapshots.data_health import DataHealth
 from heatsync.sync.guards import Facts, Thresholds, reasons
 
 SUNDAY = date(2026, 11, 22)
@@ -17,53 +17,53 @@ COUNTS = st.integers(0, 1000)
 
 
 def test_a_day_with_less_than_half_of_what_is_usual_says_the_numbers() -> None:
-    (cause,) = Health(SUNDAY, 120, (700, 660, 680, 900)).causes
+    (cause,) = DataHealth(SUNDAY, 120, (700, 660, 680, 900)).problems
     assert "2026-11-22 has 120 events, 83 % fewer than 690, the median of the 4 Sundays before" in cause
 
 
 def test_exactly_half_is_no_fall() -> None:
-    assert Health(SUNDAY, 50, (100,)).causes == ()
-    assert Health(SUNDAY, 49, (100,)).causes != ()
+    assert DataHealth(SUNDAY, 50, (100,)).problems == ()
+    assert DataHealth(SUNDAY, 49, (100,)).problems != ()
 
 
 def test_without_a_week_before_there_is_nothing_to_compare_with() -> None:
-    assert Health(SUNDAY, 0).causes == ()
+    assert DataHealth(SUNDAY, 0).problems == ()
 
 
 @given(COUNTS, st.lists(COUNTS, min_size=1, max_size=4))
 def test_a_day_is_held_when_it_is_below_half_of_the_median(today: int, before: list[int]) -> None:
     ordered = sorted(before)
     middle = (ordered[(len(before) - 1) // 2] + ordered[len(before) // 2]) / 2
-    assert bool(Health(SUNDAY, today, tuple(before)).causes) == (today < middle / 2)
+    assert bool(DataHealth(SUNDAY, today, tuple(before)).problems) == (today < middle / 2)
 
 
 def test_only_the_weeks_that_the_events_reach_back_to_take_part() -> None:
     counts = {SUNDAY: 5, SUNDAY - timedelta(7): 20, SUNDAY - timedelta(14): 30, SUNDAY - timedelta(21): 40}
-    found = data_health.of(SUNDAY, counts, first=SUNDAY - timedelta(20))
+    found = data_health.from_counts(SUNDAY, counts, first=SUNDAY - timedelta(20))
     assert found.before == (20, 30)
-    assert data_health.of(SUNDAY, counts, first=None).before == ()
-    assert data_health.of(SUNDAY, counts, first=SUNDAY - timedelta(100)).before == (20, 30, 40, 0)
+    assert data_health.from_counts(SUNDAY, counts, first=None).before == ()
+    assert data_health.from_counts(SUNDAY, counts, first=SUNDAY - timedelta(100)).before == (20, 30, 40, 0)
 
 
 def test_an_empty_table_is_a_cause_of_its_own() -> None:
-    (cause,) = data_health.of(SUNDAY, {SUNDAY: 5}, SUNDAY, ["data/calls.parquet"]).causes
+    (cause,) = data_health.from_counts(SUNDAY, {SUNDAY: 5}, SUNDAY, ["data/calls.parquet"]).problems
     assert "data/calls.parquet is empty" in cause
 
 
 def test_what_was_found_is_there_when_the_runs_are_planned(tmp_path: Path) -> None:
     workspace = files.opened(tmp_path)
-    found = Health(SUNDAY, 1, (10, 12), ("t",))
-    data_health.keep(workspace, found)
-    assert data_health.look(workspace, SUNDAY) == found
-    assert data_health.causes(workspace, SUNDAY) == found.causes
-    assert data_health.causes(workspace, SUNDAY - timedelta(1)) == ()
+    found = DataHealth(SUNDAY, 1, (10, 12), ("t",))
+    data_health.save(workspace, found)
+    assert data_health.load(workspace, SUNDAY) == found
+    assert data_health.problems(workspace, SUNDAY) == found.problems
+    assert data_health.problems(workspace, SUNDAY - timedelta(1)) == ()
 
 
 def test_what_cannot_be_read_any_more_is_held_as_well(tmp_path: Path) -> None:
     workspace = files.opened(tmp_path)
-    data_health.keep(workspace, Health(SUNDAY, 12, (10, 12)))
+    data_health.save(workspace, DataHealth(SUNDAY, 12, (10, 12)))
     (workspace.state / "health" / "2026-11-22.json").write_text("{")
-    (cause,) = data_health.causes(workspace, SUNDAY)
+    (cause,) = data_health.problems(workspace, SUNDAY)
     assert "heatsync score --date 2026-11-22" in cause
 
 

@@ -58,7 +58,7 @@ def days_of(made: Workspace, pattern: str) -> list[str]:
 
 
 def stored(made: Workspace, day: date) -> list[bytes]:
-    return [snapshot_run.locate(made, "p", entity, day).read_bytes() for entity in ("user", "account")]
+    return [snapshot_run.snapshot_path(made, "p", entity, day).read_bytes() for entity in ("user", "account")]
 
 
 def numbers(made: Workspace, day: date) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ def numbers(made: Workspace, day: date) -> list[dict[str, Any]]:
     return [
         {name: value for name, value in row.items() if name not in ("level_previous", "level_changed_on")}
         for entity in ("user", "account")
-        for row in pq.read_table(snapshot_run.locate(made, "p", entity, day)).to_pylist()
+        for row in pq.read_table(snapshot_run.snapshot_path(made, "p", entity, day)).to_pylist()
     ]
 
 
@@ -99,7 +99,7 @@ def test_what_is_older_than_that_is_dropped_and_the_last_day_that_is_not_stays(t
     assert days_of(made, "snapshots/traits/user/*") == days_of(made, "health/*") == kept
     assert not gone.exists()
     assert {day: stored(made, day) for day in before} == before
-    assert data_health.look(made, DAY) is not None
+    assert data_health.load(made, DAY) is not None
 
 
 def test_dropping_history_changes_no_number(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_an_event_that_happened_long_ago_only_may_still_be_asked_about(
 
 
 def members(made: Workspace, key: str) -> set[str]:
-    table = pq.read_table(snapshot_run.locate(made, "p", "user", DAY))
+    table = pq.read_table(snapshot_run.snapshot_path(made, "p", "user", DAY))
     return {row["user_id"] for row in table.to_pylist() if key in row["audiences"]}
 
 

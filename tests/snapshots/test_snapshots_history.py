@@ -48,21 +48,21 @@ def make(tmp_path: Path) -> Make:
 
 
 @pytest.fixture(scope="module")
-def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, snapshot_run.Scored]:
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, snapshot_run.ScoringResult]:
     """Sixty days of one user, of which DAY was scored; nobody writes there any more."""
     made = make_in(tmp_path_factory.mktemp("first"))(daily("u1", 60))
     return made, snapshot_run.score(made, [DAY])
 
 
 @pytest.fixture
-def scored(first_run: tuple[Workspace, snapshot_run.Scored], make: Make, tmp_path: Path) -> Workspace:
+def scored(first_run: tuple[Workspace, snapshot_run.ScoringResult], make: Make, tmp_path: Path) -> Workspace:
     """A copy of the first run."""
     shutil.copytree(first_run[0].folder, tmp_path, dirs_exist_ok=True)
     return make(daily("u1", 60))
 
 
 def row(made: Workspace, user: str = "u1", day: date = DAY) -> dict[str, Any]:
-    table = pq.read_table(snapshot_run.locate(made, "p", "user", day))
+    table = pq.read_table(snapshot_run.snapshot_path(made, "p", "user", day))
     return next(each for each in table.to_pylist() if each["user_id"] == user)
 
 
@@ -82,14 +82,14 @@ def history(made: Workspace, entity: str = "user") -> set[date]:
 
 
 def test_the_first_run_keeps_the_days_that_trends_need(
-    first_run: tuple[Workspace, snapshot_run.Scored],
+    first_run: tuple[Workspace, snapshot_run.ScoringResult],
 ) -> None:
     made, scored = first_run
     assert {each.date for each in scored.snapshots} == {DAY}
     assert {each.entity for each in scored.snapshots} == {"user", "account"}
     assert [each.rows for each in scored.snapshots] == [1, 1]
     assert all(
-        each.path.is_file() and each.path == snapshot_run.locate(made, "p", each.entity, each.date)
+        each.path.is_file() and each.path == snapshot_run.snapshot_path(made, "p", each.entity, each.date)
         for each in scored.snapshots
     )
     for entity in ("user", "account"):
@@ -146,7 +146,7 @@ def test_a_stored_benchmark_stands_when_events_come_late(make: Make) -> None:
 
 
 def test_a_changed_profile_is_computed_anew_into_its_version(
-    first_run: tuple[Workspace, snapshot_run.Scored], scored: Workspace, make: Make
+    first_run: tuple[Workspace, snapshot_run.ScoringResult], scored: Workspace, make: Make
 ) -> None:
     first = first_run[1]
     made = make(daily("u1", 60), PROFILE + "# only a comment\n")
@@ -219,7 +219,7 @@ def test_without_the_daily_counts_only_time_is_lost(scored: Workspace) -> None:
     assert stored(scored) == before
 
 
-def test_nothing_half_written_is_left_behind(first_run: tuple[Workspace, snapshot_run.Scored]) -> None:
+def test_nothing_half_written_is_left_behind(first_run: tuple[Workspace, snapshot_run.ScoringResult]) -> None:
     made, _ = first_run
     assert {path.suffix for path in (made.state / "snapshots").rglob("*") if path.is_file()} == {".parquet"}
     assert not any(
@@ -246,4 +246,4 @@ def test_the_last_complete_day_is_yesterday_where_the_workspace_is(make: Make) -
 def test_traits_are_kept_only_where_there_is_a_table(make: Make) -> None:
     made = make(daily("u1", 1))
     snapshot_run.score(made, [DAY])
-    assert snapshot_run.traits(made, "user", DAY) is None
+    assert snapshot_run.traits_path(made, "user", DAY) is None

@@ -19,7 +19,7 @@ from heatsync.scoring.definition.comparisons import Comparison
 from heatsync.scoring.definition.condition_types import Duration
 from heatsync.scoring.definition.profile import Profile
 from heatsync.source import reader
-from heatsync.source.backends import UNABLE
+from heatsync.source.backends import UNSUPPORTED
 from heatsync.source.reader import Source
 from heatsync.workspace.config import Workspace, look
 
@@ -178,7 +178,7 @@ def test_properties_are_asked_in_one_query_that_only_reads_or_not_at_all(
     for question in asked:
         if name == "clickhouse":
             # Ibis cannot look into a document there, and says so.
-            with pytest.raises(UNABLE):
+            with pytest.raises(UNSUPPORTED):
                 ibis.to_sql(question, dialect=name)
         else:
             compiles(question, name)

@@ -66,7 +66,7 @@ def make(
 
 def rows(made: Workspace, entity: str, day: date) -> dict[str, dict[str, Any]]:
     """A stored snapshot, by id."""
-    table = pq.read_table(snapshot_run.locate(made, "p", entity, day))
+    table = pq.read_table(snapshot_run.snapshot_path(made, "p", entity, day))
     return {row[f"{entity}_id"]: row for row in table.to_pylist()}
 
 

@@ -14,7 +14,7 @@ import duckdb
 
 from connectors.errors import ConfigurationError
 from connectors.types import Entity
-from heatsync.snapshots.parquet_files import look
+from heatsync.snapshots.parquet_files import read_metadata
 from heatsync.sync.mapping import conversions, local_days
 from heatsync.sync.mapping.conversions import literal, quoted
 from heatsync.sync.mapping.model import Mapping, MatchKey, Rendered, RenderedField
@@ -177,7 +177,7 @@ class _Files:
         """The snapshot of the day before, if there is one, and of another version of the profile."""
         mapping = self.mapping
         now, before = (
-            look(self.workspace.snapshot(mapping.profile, mapping.entity.value, day))
+            read_metadata(self.workspace.snapshot(mapping.profile, mapping.entity.value, day))
             for day in (self.as_of, self.as_of - timedelta(days=1))
         )
         if now is None or before is None or now.version == before.version:
