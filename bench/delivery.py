@@ -154,8 +154,8 @@ def _pushed(context: Context, mapping: Mapping, name: str, size: int) -> float:
         for n, values in _rows(name, size, "again")
     ]
     busy = time.process_time()
-    for start in range(0, size, destination.limits.handed_over):
-        part = tuple(changes[start : start + destination.limits.handed_over])
+    for start in range(0, size, destination.limits.push_size):
+        part = tuple(changes[start : start + destination.limits.push_size])
         outcomes = list(destination.push(Batch(f"b{start}", name, mapping.object, part)))
         assert all(outcome.status is Status.DELIVERED for outcome in outcomes)
     return time.process_time() - busy

@@ -34,39 +34,39 @@ class Files:
 class Limits:
     """What one call may hold and how often one may call.
 
-    `batch` is how many changes are handed over at once where that is not one call's worth.
+    `changes_per_push` is how many changes are handed over at once where that is not one call's worth.
     """
 
-    records: int
-    lookups: int
+    records_per_call: int
+    lookups_per_call: int
     calls: int
     seconds: float
     concurrency: int = 1
     bytes: int | None = None
     record_bytes: int | None = None
-    batch: int | None = None
+    changes_per_push: int | None = None
     files: Files | None = None
 
     @property
-    def handed_over(self) -> int:
+    def push_size(self) -> int:
         """Changes that one `push` is given."""
-        return self.batch or self.records
+        return self.changes_per_push or self.records_per_call
 
-    def filed(self, changes: int) -> bool:
+    def uses_files(self, changes: int) -> bool:
         """Whether a run of so many changes goes in files."""
         return self.files is not None and changes > self.files.above
 
-    def cut(self, changes: int) -> int:
+    def batch_size(self, changes: int) -> int:
         """Changes that one `push` is given in a run of so many; those of a file are cut evenly."""
-        if self.files is None or not self.filed(changes):
-            return self.handed_over
+        if self.files is None or not self.uses_files(changes):
+            return self.push_size
         return -(-changes // -(-changes // self.files.records))
 
-    def foretold(self, changes: int, filed: bool) -> int:
+    def estimated_calls(self, changes: int, in_file: bool) -> int:
         """Calls that so many changes of one kind in one `push`, or their file, take where nothing goes wrong."""
-        if filed and self.files is not None and changes:
+        if in_file and self.files is not None and changes:
             return self.files.calls
-        return -(-changes // self.records)
+        return -(-changes // self.records_per_call)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +91,10 @@ class Throttle(Protocol):
     def pause(self, seconds: float) -> None:
         """Nobody calls for so long."""
 
-    def told(self, quota: Quota) -> None:
+    def on_quota(self, quota: Quota) -> None:
         """What the vendor says of its quota: whoever shares this keeps to it."""
 
-    def part(self, name: str, calls: int, seconds: float) -> "Throttle":
+    def sub_quota(self, name: str, calls: int, seconds: float) -> "Throttle":
         """A quota that the vendor counts by itself, shared by the same people."""
 
 
@@ -114,17 +114,17 @@ class Destination(Protocol):
     def fields(self, object: str) -> Mapping[str, RemoteField] | None:
         """The fields of an object by name; None where the vendor cannot be read."""
 
-    def room(self, object: str) -> int | None:
+    def fields_left(self, object: str) -> int | None:
         """How many more fields of one's own the object can get; None where the vendor does not tell.
 
         Raises ConfigurationError where heatsync may make none.
         """
 
-    def lacking(self, object: str, fields_too: bool) -> Sequence[str]:
+    def missing_permissions(self, object: str, fields_too: bool) -> Sequence[str]:
         """The rights, in the vendor's words, that the credential has not and that writing records needs, or making
         `fields_too`; none where the vendor does not tell."""
 
-    def archived(self, object: str) -> Mapping[str, RemoteField]:
+    def archived_fields(self, object: str) -> Mapping[str, RemoteField]:
         """Fields that somebody put away over there, by name: `create_fields` brings one back if it `takes` the type."""
 
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
@@ -160,9 +160,9 @@ class ObjectKind:
     entity: Entity
     match: tuple[tuple[str, str], ...]
     keys: frozenset[str] | None = None
-    lag: float = 0.0
+    search_lag: float = 0.0
     """Seconds within which a look-up may not find a record that was just made, and nothing else keeps it single."""
-    named_by: str = ""
+    name_field: str = ""
     """The field by which people know a record, where one is made without it all the same."""
 
 
@@ -176,27 +176,27 @@ class Vendor:
     objects: Mapping[str, ObjectKind]
     connect: Callable[[Mapping[str, str], Throttle, Callable[[], None]], Destination]
     """settings (resolved), throttle, and what is told of every request made."""
-    spell: Callable[[str, str, str, Entity], str]
+    name_trait: Callable[[str, str, str, Entity], str]
     """(prefix, score name, metric, entity) -> their name for a standard trait."""
     readable: bool = True
     any_object: bool = False
-    lag: float = 0.0
-    """The `ObjectKind.lag` of objects that are not listed."""
+    search_lag: float = 0.0
+    """The `ObjectKind.search_lag` of objects that are not listed."""
     modes: tuple[str, ...] = ("update", "upsert")
     """The first is the default."""
-    lists: bool = False
+    accepts_lists: bool = False
     """Takes lists as values; elsewhere they are joined."""
-    field_name: str = r".+"
+    field_name_pattern: str = r".+"
     """What the whole name of a field must match."""
-    field_names: str = ""
+    field_name_rule: str = ""
     """The same, in words."""
-    either: tuple[tuple[str, ...], ...] = ()
+    credential_groups: tuple[tuple[str, ...], ...] = ()
     """Groups of settings of which one must be whole; there is no more to say where this is empty."""
     account_settings: tuple[str, ...] = ()
     """The settings that make up a credential and decide which account it is; their keyed hash remembers it."""
     tags: bool = False
     """Has tags for many records at a time; a field whose name begins with `TAG` is one of them."""
-    fields_need: str = ""
+    create_fields_setting: str = ""
     """The setting of a destination without which it makes no fields."""
 
 

@@ -5,14 +5,14 @@ class HeatsyncError(Exception):
     """A sentence for the person who must act: what, where, what was expected, what to do."""
 
     @property
-    def said(self) -> str:
+    def message(self) -> str:
         """What happened, and what to do."""
         return str(self)
 
     @property
-    def told(self) -> str:
+    def delivery_message(self) -> str:
         """The same for who was sending: besides, what becomes of what was to be sent."""
-        return self.said
+        return self.message
 
 
 class ConfigurationError(HeatsyncError):
@@ -31,23 +31,23 @@ class Unavailable(HeatsyncError):
         self.retry_after = retry_after
 
     @property
-    def said(self) -> str:
-        return ended(str(self))
+    def message(self) -> str:
+        return as_sentence(str(self))
 
     @property
-    def told(self) -> str:
-        return f"{self.said} What was not sent stays due: the next sync sends it."
+    def delivery_message(self) -> str:
+        return f"{self.message} What was not sent stays due: the next sync sends it."
 
 
-class Underway(Unavailable):
+class InProgress(Unavailable):
     """The vendor is at work on a batch, which was noted: look again after `retry_after` seconds. No error.
 
-    `moved`: it got on since the last look.
+    `progressed`: it got on since the last look.
     """
 
-    def __init__(self, message: str, retry_after: float, moved: bool = False) -> None:
+    def __init__(self, message: str, retry_after: float, progressed: bool = False) -> None:
         super().__init__(message, retry_after)
-        self.moved = moved
+        self.progressed = progressed
 
 
 class Unauthorized(HeatsyncError):
@@ -66,7 +66,7 @@ class Misunderstood(HeatsyncError):
         self.evidence = evidence[:2000]
 
     @property
-    def said(self) -> str:
+    def message(self) -> str:
         """Without the evidence, which may hold personal data."""
         start = self.evidence[:500].lower()
         page = "<html" in start or "<!doctype" in start
@@ -75,13 +75,13 @@ class Misunderstood(HeatsyncError):
             if page
             else "Was it cut short on its way, or is there a newer version of heatsync?"
         )
-        return f"{ended(str(self))} {found}"
+        return f"{as_sentence(str(self))} {found}"
 
     @property
-    def told(self) -> str:
-        return f"{self.said} Nothing of it counts as delivered: the next sync looks and sends again."
+    def delivery_message(self) -> str:
+        return f"{self.message} Nothing of it counts as delivered: the next sync looks and sends again."
 
 
-def ended(sentence: str) -> str:
+def as_sentence(sentence: str) -> str:
     """A sentence with its full stop, which a vendor's words often lack."""
     return sentence if sentence.endswith((".", "?")) else f"{sentence}."

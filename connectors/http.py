@@ -1,6 +1,6 @@
 """One disciplined call: within the quota, counted, retried where that is safe, and told apart when it fails.
 
-Connectors wrap each SDK call into a function that answers an `Answer` (or raises `Lost`); what the vendor's
+Connectors wrap each SDK call into a function that answers an `Answer` (or raises `LostAnswer`); what the vendor's
 words mean stays in the connector.
 """
 
@@ -16,7 +16,7 @@ import tenacity
 
 from connectors.destination import Quota, Throttle
 from connectors.errors import Unauthorized, Unavailable
-from connectors.rate_limit import PATIENCE, later
+from connectors.rate_limit import LONGEST_WAIT, unavailable_for
 
 ATTEMPTS = 4
 
@@ -30,7 +30,7 @@ class Answer:
     body: Any
 
 
-class Lost(Exception):
+class LostAnswer(Exception):
     """No answer came. `sent` tells whether the request may have taken effect all the same."""
 
     def __init__(self, message: str, sent: bool) -> None:
@@ -38,11 +38,11 @@ class Lost(Exception):
         self.sent = sent
 
 
-class Limited(Exception):
+class RateLimited(Exception):
     """The vendor said: not now. Its arguments are the seconds to wait, and which quota is used up."""
 
 
-def garbled(answer: Answer) -> bool:
+def is_garbled(answer: Answer) -> bool:
     """Whether this is what came of a good answer on its way: a page of a proxy, or JSON that was cut short.
 
     Files of a bulk job are no JSON by nature.
@@ -69,7 +69,7 @@ def retry_after(answer: Answer) -> float | None:
 E_MAIL = re.compile(r"(?<![\w.+%&'~-])[\w.+%&'~-]+@[\w-]+(?:\.[\w-]+)+")
 
 
-def words(body: Any, *secrets: str) -> str:
+def redacted(body: Any, *secrets: str) -> str:
     """What was answered, as one may show it: shortened, without secrets and e-mail addresses."""
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
     for secret in secrets:
@@ -80,7 +80,7 @@ def words(body: Any, *secrets: str) -> str:
 
 
 def _worth_repeating(error: BaseException, safe: bool) -> bool:
-    if isinstance(error, Lost):
+    if isinstance(error, LostAnswer):
         return safe or not error.sent
     if isinstance(error, Unavailable):
         return safe and (error.retry_after or 0.0) <= 2.0
@@ -94,7 +94,7 @@ def _as_it_came(state: tenacity.RetryCallState) -> Answer:
     return answer
 
 
-class Line:
+class VendorClient:
     """The one way from a connector to its vendor.
 
     `wait` reads from a 429 how many seconds to stay away (None: not said), `quota` from any answer what is left.
@@ -127,11 +127,11 @@ class Line:
         Being limited pauses everyone who shares the throttle and burns no attempt. A call that is not `safe`
         to repeat is not repeated once it may have taken effect; of one that is, an answer that stays garbled is given as
         it came. `part` is a quota of its own that it takes from as
-        well, and that is meant when it is limited. Raises Unauthorized, Unavailable, Lost.
+        well, and that is meant when it is limited. Raises Unauthorized, Unavailable, LostAnswer.
         """
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda e: _worth_repeating(e, safe))
-            | tenacity.retry_if_result(lambda answer: safe and garbled(answer)),
+            | tenacity.retry_if_result(lambda answer: safe and is_garbled(answer)),
             stop=tenacity.stop_after_attempt(ATTEMPTS),
             wait=tenacity.wait_random_exponential(self._backoff, max=8),
             retry_error_callback=_as_it_came,
@@ -140,12 +140,14 @@ class Line:
         while True:
             try:
                 return attempts(self._once, send, part)
-            except Limited as limited:
+            except RateLimited as limited:
                 seconds, spent = limited.args
-                (part if part is not None and seconds <= PATIENCE else self._throttle).pause(seconds)
+                (part if part is not None and seconds <= LONGEST_WAIT else self._throttle).pause(seconds)
                 waited += seconds
-                if waited > PATIENCE:
-                    raise later(spent or f"{self.title} asks to wait {seconds:.0f} s.", seconds) from None
+                if waited > LONGEST_WAIT:
+                    raise unavailable_for(
+                        spent or f"{self.title} asks to wait {seconds:.0f} s.", seconds
+                    ) from None
 
     def _once(self, send: Callable[[], Answer], part: Throttle | None) -> Answer:
         if part is not None:
@@ -155,11 +157,11 @@ class Line:
         answer = send()
         quota = self._quota(answer)
         if quota is not None:
-            self._throttle.told(quota)
+            self._throttle.on_quota(quota)
         if answer.status == 429:
             said = self._wait(answer)
             # A date that is past, or 0, is no licence to ask again at once.
-            raise Limited(self._unsaid if said is None else max(1.0, said), quota.spent if quota else "")
+            raise RateLimited(self._unsaid if said is None else max(1.0, said), quota.spent if quota else "")
         if answer.status == 401:
             raise Unauthorized(f"{self.title} refused the credentials (401). Check the {self._credential}.")
         if answer.status == 408 or answer.status >= 500:

@@ -1,7 +1,7 @@
 """One quota, shared: evenly spaced calls, wherever the slots are kept.
 
 Each call takes the next free slot (the "virtual scheduling" form of the generic cell rate algorithm, ITU-T I.371).
-Where the slots are kept is a `Book`'s business: in Redis, in the ledger, or in this process.
+Where the slots are kept is a `QuotaStore`'s business: in Redis, in the ledger, or in this process.
 """
 
 import math
@@ -15,7 +15,7 @@ from typing import Protocol
 from connectors.destination import Quota, Throttle
 from connectors.errors import Unavailable
 
-PATIENCE = 30.0
+LONGEST_WAIT = 30.0
 """Seconds that a call waits by itself; whatever takes longer goes back to the ledger as `not_before`."""
 MARGIN = 0.03
 """By so much a window is taken for longer than it is. Calls are spaced when they leave, and counted when they arrive:
@@ -25,7 +25,7 @@ CATCHING_UP = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class SlotRequest:
     """What is asked of a book: a slot, and those of the next `ahead` seconds; `gap` seconds apart, the first up to
     `late` seconds ago.
 
@@ -50,27 +50,27 @@ class Slots:
     spent: bool = False
 
 
-class Book(Protocol):
+class QuotaStore(Protocol):
     """Where the slots of many quotas are kept, for everyone who looks into it. Times are seconds from now."""
 
     ahead: float
     """Seconds for which slots are taken at once: 0 is one slot a call. What asking costs decides."""
 
-    def take(self, wish: Wish) -> Slots:
-        """The next free slots, within PATIENCE."""
+    def take_slots(self, wish: SlotRequest) -> Slots:
+        """The next free slots, within LONGEST_WAIT."""
 
-    def hold(self, name: str, seconds: float) -> None:
+    def pause_calls(self, name: str, seconds: float) -> None:
         """Nobody gets a slot for so long; a shorter one does not shorten a longer one."""
 
-    def held(self, name: str) -> float:
+    def paused_for(self, name: str) -> float:
         """How much longer nobody gets a slot."""
 
-    def slow(self, name: str, gap: float) -> None:
+    def set_gap(self, name: str, gap: float) -> None:
         """From now on slots are at least so many seconds apart."""
 
 
 @dataclass(slots=True)
-class Page:
+class QuotaState:
     """What a book keeps of one quota: the next free slot, the end of a pause, the vendor's own gap, and the day's calls."""
 
     free: float = 0.0
@@ -79,11 +79,11 @@ class Page:
     day: str = ""
     spent: int = 0
 
-    def take(self, wish: Wish, now: float) -> Slots:
+    def take_slots(self, wish: SlotRequest, now: float) -> Slots:
         gap = max(wish.gap, self.gap)
         first = max(now - wish.late, self.free, self.until)
         wait = first - now
-        if wait > PATIENCE:
+        if wait > LONGEST_WAIT:
             return Slots(wait, 0, gap)
         calls = max(1, int(wish.ahead / gap))
         if wish.most is not None:
@@ -99,48 +99,48 @@ class Page:
         return Slots(wait, calls, gap)
 
 
-class Memory:
+class MemoryStore:
     """The book of one process."""
 
     ahead = 0.0
 
     def __init__(self) -> None:
-        self._pages: dict[str, Page] = {}
+        self._pages: dict[str, QuotaState] = {}
         self._lock = threading.Lock()
 
-    def take(self, wish: Wish) -> Slots:
+    def take_slots(self, wish: SlotRequest) -> Slots:
         with self._lock:
-            return self._pages.setdefault(wish.name, Page()).take(wish, time.monotonic())
+            return self._pages.setdefault(wish.name, QuotaState()).take_slots(wish, time.monotonic())
 
-    def hold(self, name: str, seconds: float) -> None:
+    def pause_calls(self, name: str, seconds: float) -> None:
         with self._lock:
-            page = self._pages.setdefault(name, Page())
+            page = self._pages.setdefault(name, QuotaState())
             page.until = max(page.until, time.monotonic() + seconds)
 
-    def held(self, name: str) -> float:
+    def paused_for(self, name: str) -> float:
         with self._lock:
-            return self._pages.setdefault(name, Page()).until - time.monotonic()
+            return self._pages.setdefault(name, QuotaState()).until - time.monotonic()
 
-    def slow(self, name: str, gap: float) -> None:
+    def set_gap(self, name: str, gap: float) -> None:
         with self._lock:
-            self._pages.setdefault(name, Page()).gap = gap
+            self._pages.setdefault(name, QuotaState()).gap = gap
 
 
-def later(why: str, seconds: float) -> Unavailable:
+def unavailable_for(why: str, seconds: float) -> Unavailable:
     """What to say when nobody may call for so long. `why` is a sentence."""
     at = datetime.now(UTC) + timedelta(seconds=seconds)
     return Unavailable(f"{why} It is asked again from {at:%Y-%m-%d %H:%M} UTC on.", seconds)
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class DailyBudget:
     """The most calls a day. `today` names the day and tells when it ends."""
 
     calls: int
     today: Callable[[], tuple[str, datetime]]
 
 
-class Pace:
+class RateLimiter:
     """A throttle: never more than `calls` in any `seconds`, over all who share the book under this name.
 
     Every call rests before it is made, if only for no time at all: whatever `rest` raises keeps it from being made.
@@ -150,13 +150,13 @@ class Pace:
         self,
         calls: int,
         seconds: float,
-        book: Book | None = None,
+        book: QuotaStore | None = None,
         name: str = "",
-        budget: Budget | None = None,
+        budget: DailyBudget | None = None,
         rest: Callable[[float], object] = time.sleep,
     ) -> None:
         self._name = name
-        self._book: Book = book or Memory()
+        self._book: QuotaStore = book or MemoryStore()
         self._budget = budget
         self._rest = rest
         self._seconds = seconds
@@ -166,8 +166,8 @@ class Pace:
         self._slots = Slots(0.0, 0, 0.0)
         self._lock = threading.Lock()
 
-    def part(self, name: str, calls: int, seconds: float) -> Throttle:
-        return Pace(calls, seconds, self._book, f"{self._name} {name}", rest=self._rest)
+    def sub_quota(self, name: str, calls: int, seconds: float) -> Throttle:
+        return RateLimiter(calls, seconds, self._book, f"{self._name} {name}", rest=self._rest)
 
     def acquire(self) -> None:
         while True:
@@ -175,20 +175,20 @@ class Pace:
                 wait = self._next()
             self._rest(max(0.0, wait))
             # Whoever waited may have slept into a pause.
-            if wait <= 0 or self._book.held(self._name) <= 0:
+            if wait <= 0 or self._book.paused_for(self._name) <= 0:
                 return
 
     def pause(self, seconds: float) -> None:
-        self._book.hold(self._name, seconds)
+        self._book.pause_calls(self._name, seconds)
         with self._lock:
             self._slots = Slots(0.0, 0, 0.0)
 
-    def told(self, quota: Quota) -> None:
+    def on_quota(self, quota: Quota) -> None:
         """Keep to a quota that is smaller than ours, and stop before one that is used up."""
         if quota.calls is not None and (self._told is None or self._told.calls != quota.calls):
             theirs = quota.seconds * (1 + MARGIN) / quota.calls
             self._told = quota
-            self._book.slow(self._name, theirs if theirs > self._gap else 0.0)
+            self._book.set_gap(self._name, theirs if theirs > self._gap else 0.0)
         if quota.wait > 0:
             self._spent = quota.spent
             self.pause(quota.wait)
@@ -211,7 +211,7 @@ class Pace:
         """Slots whose `wait` is by this process's clock."""
         day, end = self._budget.today() if self._budget else ("", None)
         most = self._budget.calls if self._budget else None
-        slots = self._book.take(Wish(self._name, self._book.ahead, self._gap, late, day, most))
+        slots = self._book.take_slots(SlotRequest(self._name, self._book.ahead, self._gap, late, day, most))
         if slots.spent and end is not None:
             seconds = (end - datetime.now(end.tzinfo)).total_seconds()
             raise Unavailable(
@@ -219,5 +219,7 @@ class Pace:
                 max(1.0, seconds),
             )
         if not slots.calls:
-            raise later(self._spent or "The quota is used up, or the vendor asked to wait.", slots.wait)
+            raise unavailable_for(
+                self._spent or "The quota is used up, or the vendor asked to wait.", slots.wait
+            )
         return replace(slots, wait=time.monotonic() + slots.wait)

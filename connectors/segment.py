@@ -22,7 +22,7 @@ from typing import Any
 
 from connectors.destination import Limits, ObjectKind, Setting, Throttle, Vendor, trait_name
 from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, Unavailable
-from connectors.http import Answer, Line, Lost, retry_after, words
+from connectors.http import Answer, LostAnswer, VendorClient, redacted, retry_after
 from connectors.types import (
     Account,
     Batch,
@@ -86,17 +86,17 @@ class Segment:
         self.host = self._host.partition("://")[2]
         self._key = settings["write_key"]
         self._source = hashlib.sha256(self._key.encode()).hexdigest()[:12]
-        self._line = Line("Segment", throttle, made, wait=wait, credential="source's write key")
+        self._line = VendorClient("Segment", throttle, made, wait=wait, credential="source's write key")
         self.limits = Limits(
-            records=MESSAGES,
-            lookups=MESSAGES,
+            records_per_call=MESSAGES,
+            lookups_per_call=MESSAGES,
             calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
             seconds=10.0,
             concurrency=4,
             bytes=BATCH_BYTES,
             record_bytes=MESSAGE_BYTES,
             # Calls are filled by bytes: what is left over at the end of a batch is one call more.
-            batch=10 * MESSAGES,
+            changes_per_push=10 * MESSAGES,
         )
 
     def close(self) -> None:
@@ -111,13 +111,13 @@ class Segment:
     def fields(self, object: str) -> None:  # noqa: ARG002
         return None
 
-    def room(self, object: str) -> None:  # noqa: ARG002 (nothing can be asked)
+    def fields_left(self, object: str) -> None:  # noqa: ARG002 (nothing can be asked)
         return None
 
-    def lacking(self, object: str, fields_too: bool) -> tuple[str, ...]:  # noqa: ARG002 (nothing can be asked)
+    def missing_permissions(self, object: str, fields_too: bool) -> tuple[str, ...]:  # noqa: ARG002 (nothing can be asked)
         return ()
 
-    def archived(self, object: str) -> Mapping[str, RemoteField]:  # noqa: ARG002
+    def archived_fields(self, object: str) -> Mapping[str, RemoteField]:  # noqa: ARG002
         return {}
 
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
@@ -180,7 +180,7 @@ class Segment:
         messages = [message for _, message in parcel]
         try:
             answer = self._line.call(lambda: self._post(messages))
-        except Lost as lost:
+        except LostAnswer as lost:
             raise Unavailable(
                 f"Segment at {self._host} cannot be reached ({lost}): check the network"
             ) from None
@@ -196,7 +196,7 @@ class Segment:
 
     def _judge(self, answer: Answer) -> Callable[[str], Outcome] | None:
         """None for a batch that was taken, else what to say of its only message."""
-        said = words(answer.body, self._key)
+        said = redacted(answer.body, self._key)
         if 200 <= answer.status < 300:
             if not isinstance(answer.body, dict) or answer.body.get("success") is False:
                 raise Misunderstood("Segment's answer does not say that the batch was taken", said)
@@ -222,7 +222,9 @@ class Segment:
         except (APIError, requests.TooManyRedirects) as error:
             response = error.response
         except requests.RequestException as error:
-            raise Lost(type(error).__name__, sent=not isinstance(error, requests.ConnectTimeout)) from None
+            raise LostAnswer(
+                type(error).__name__, sent=not isinstance(error, requests.ConnectTimeout)
+            ) from None
         headers = {name.lower(): value for name, value in response.headers.items()}
         try:
             return Answer(response.status_code, headers, response.json())
@@ -252,7 +254,7 @@ def _renew(request: Any) -> None:
     request._session = session
 
 
-def spell(prefix: str, score_name: str, metric: str, entity: Entity) -> str:  # noqa: ARG001
+def name_trait(prefix: str, score_name: str, metric: str, entity: Entity) -> str:  # noqa: ARG001
     return trait_name(prefix, score_name, metric)
 
 
@@ -274,9 +276,9 @@ VENDOR = Vendor(
         "accounts": ObjectKind(Entity.ACCOUNT, (("groupId", "account_id"),), frozenset({"groupId"})),
     },
     connect=Segment,
-    spell=spell,
+    name_trait=name_trait,
     readable=False,
     modes=("upsert",),
-    lists=True,
+    accepts_lists=True,
     account_settings=("write_key",),
 )

@@ -73,7 +73,7 @@ class Change:
 class Batch:
     """Changes that travel together. `id` is also the idempotency key. `note` is the last `Note` on it.
 
-    `late`: its run is over. What is at work on it is heard out, nothing else is begun.
+    `finish_only`: its run is over. What is at work on it is heard out, nothing else is begun.
     """
 
     id: str
@@ -81,7 +81,7 @@ class Batch:
     object: str
     changes: tuple[Change, ...]
     note: str = ""
-    late: bool = False
+    finish_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Outcome:
     """What became of one change; `key` names it.
 
     `code` is stable and machine-readable, `cause` a sentence, `answer` the vendor's own words (no secrets).
-    `until` is set for deferred ones. `remote_id` is set when the vendor named the record. One that is refused `partly` has
+    `until` is set for deferred ones. `remote_id` is set when the vendor named the record. One that is refused and `partly_written` has
     some of it written: what stands there is read again before the next write.
     """
 
@@ -112,7 +112,7 @@ class Outcome:
     field: str | None = None
     answer: str = ""
     until: datetime | None = None
-    partly: bool = False
+    partly_written: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +152,9 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class RemoteField:
-    """A field as it exists over there; `type` is the vendor's own word, `takes` are ours that it has room for.
+    """A field as it exists over there; `type` is the vendor's own word, `accepts` are ours that it has room for.
 
-    `length` is in characters. Whoever has `options` takes these values only; `several` of them at once, with semicolons
+    `length` is in characters. Whoever has `options` takes these values only; `multiple` of them at once, with semicolons
     in between, where it says so. No record is made without a `required` one.
     """
 
@@ -165,8 +165,8 @@ class RemoteField:
     required: bool = False
     length: int | None = None
     options: tuple[str, ...] = ()
-    several: bool = False
-    takes: tuple[FieldType, ...] = tuple(FieldType)
+    multiple: bool = False
+    accepts: tuple[FieldType, ...] = tuple(FieldType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ class NewField:
     label: str
 
 
-def there_already(key: str, title: str, id: str) -> Outcome:
+def already_exists(key: str, title: str, id: str) -> Outcome:
     """What becomes of somebody who could not be made, being there, and to whom there is nothing to write: what stands
     there is not known, and is looked at."""
     cause = (

@@ -5,12 +5,12 @@ from typing import Any
 import redis
 
 from connectors.errors import Unavailable
-from connectors.rate_limit import PATIENCE, Slots, Wish
+from connectors.rate_limit import LONGEST_WAIT, SlotRequest, Slots
 
 KEPT = 2 * 86_400_000
 """Milliseconds for which a quota is remembered after its last call: longer than a day's budget."""
 
-# The arithmetic is that of connectors.pace.Page, which the ledger uses; times are in microseconds.
+# The arithmetic is that of connectors.pace.QuotaState, which the ledger uses; times are in microseconds.
 _TAKE = """
 local now = redis.call('TIME')
 local at = now[1] * 1000000 + now[2]
@@ -47,8 +47,8 @@ return string.format('%.0f', tonumber(redis.call('HGET', KEYS[1], 'until') or '0
 """
 
 
-class RedisBook:
-    """A `connectors.rate_limit.Book` that every process with the same broker looks into. Raises Unavailable without it."""
+class RedisQuotaStore:
+    """A `connectors.rate_limit.QuotaStore` that every process with the same broker looks into. Raises Unavailable without it."""
 
     ahead = 0.0
 
@@ -61,19 +61,19 @@ class RedisBook:
     def close(self) -> None:
         self._client.close()
 
-    def take(self, wish: Wish) -> Slots:
+    def take_slots(self, wish: SlotRequest) -> Slots:
         most = -1 if wish.most is None else wish.most
-        asked = [wish.ahead * 1e6, wish.gap * 1e6, wish.late * 1e6, wish.day, most, PATIENCE * 1e6, KEPT]
+        asked = [wish.ahead * 1e6, wish.gap * 1e6, wish.late * 1e6, wish.day, most, LONGEST_WAIT * 1e6, KEPT]
         wait, calls, gap, spent = self._ask(self._take, wish.name, asked)
         return Slots(float(wait) / 1e6, int(calls), float(gap) / 1e6, bool(spent))
 
-    def hold(self, name: str, seconds: float) -> None:
+    def pause_calls(self, name: str, seconds: float) -> None:
         self._ask(self._hold, name, [seconds * 1e6, KEPT])
 
-    def held(self, name: str) -> float:
+    def paused_for(self, name: str) -> float:
         return float(self._ask(self._held, name, [])) / 1e6
 
-    def slow(self, name: str, gap: float) -> None:
+    def set_gap(self, name: str, gap: float) -> None:
         try:
             self._client.hset(_key(name), "gap", str(gap * 1e6))
         except redis.RedisError as error:
@@ -98,6 +98,6 @@ def _gone(error: redis.RedisError) -> Unavailable:
     )
 
 
-def shared(broker: str) -> RedisBook:
+def shared(broker: str) -> RedisQuotaStore:
     """The book in the Redis at `broker`."""
-    return RedisBook(redis.Redis.from_url(broker))
+    return RedisQuotaStore(redis.Redis.from_url(broker))

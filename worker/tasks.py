@@ -71,7 +71,7 @@ def doorbell(name: str) -> Callable[[Callable[..., None]], Any]:
             try:
                 do(*arguments)
             except HeatsyncError as error:
-                log.error("%s: %s", name, error.told)
+                log.error("%s: %s", name, error.delivery_message)
 
         return shared_task(name=name)(rung)
 
@@ -91,7 +91,7 @@ def score() -> None:
         except HeatsyncError as error:
             # The lock of the failure is the pause until the next try.
             here.ledger.lock(_failed(as_of), owner("failed"), RETRY_SECONDS)
-            sync_run.alarm(here, f"heatsync could not score {as_of}: {error.told}")
+            sync_run.alarm(here, f"heatsync could not score {as_of}: {error.delivery_message}")
             raise
         here.ledger.mark_scored(as_of.isoformat())
     for note in (*scored.notes, *backtest_verdicts.marks(here.workspace)):
@@ -115,7 +115,7 @@ def plan(mapping: str) -> None:
             return
         told = sync_run.plan_one(here, chosen, _run(here, mapping, as_of), as_of, Scope(), sync_run.silent)
     if told.error is not None:
-        log.error("%s: %s", mapping, told.error.told)
+        log.error("%s: %s", mapping, told.error.delivery_message)
     if told.plan is not None and told.plan.run.state == "held":
         _let_go(here, told.plan.run)
     if told.run is not None or told.error is not None:
@@ -138,7 +138,7 @@ def deliver(batch: str) -> None:
         turn = batch_loop.take(here, run, mapping)
         here.ledger.add_calls(run, mapping, 0, time.monotonic() - started)
     for error in turn.told:
-        log.warning("%s: %s", batch, error.told)
+        log.warning("%s: %s", batch, error.delivery_message)
     if turn.ended or turn.stopped:
         sync_run.alert(here, run, mapping)
     following = here.ledger.next_in_lane(*lane)

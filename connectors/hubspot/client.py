@@ -14,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from connectors.destination import Quota, Throttle
 from connectors.errors import Unauthorized, Unavailable
-from connectors.http import Answer, Line, Lost, retry_after
+from connectors.http import Answer, LostAnswer, VendorClient, retry_after
 from connectors.hubspot.oauth import PATH, Token
 
 API_VERSION = "2026-09"
@@ -75,10 +75,10 @@ def _number(headers: Mapping[str, str], name: str) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-class Wire:
+class HubSpotClient:
     """The SDK's objects for one credential, and the way their calls are made."""
 
-    def __init__(self, settings: Mapping[str, str], line: Line) -> None:
+    def __init__(self, settings: Mapping[str, str], line: VendorClient) -> None:
         self.host = (settings.get("url") or HOST).rstrip("/")
         self.token = Token(settings, self._post_form)
         self._line = line
@@ -86,7 +86,7 @@ class Wire:
     def call(self, ask: Ask, safe: bool = True, part: Throttle | None = None) -> Answer:
         """The answer to a call of the SDK that was made with `RAW`. A token that has ended is renewed once.
 
-        Raises Lost only when it is not safe to repeat and may have taken effect; Unauthorized, Unavailable.
+        Raises LostAnswer only when it is not safe to repeat and may have taken effect; Unauthorized, Unavailable.
         """
         if not self.token.renewable:
             return self._called(ask, safe, part)
@@ -110,7 +110,7 @@ class Wire:
     def _called(self, ask: Ask, safe: bool, part: Throttle | None = None) -> Answer:
         try:
             return self._line.call(lambda: self._send(ask, safe), safe, part)
-        except Lost as lost:
+        except LostAnswer as lost:
             if lost.sent and not safe:
                 raise
             raise Unavailable(
@@ -215,10 +215,10 @@ class Wire:
         status, headers, data = said
         if not status:
             # The SDK's way to say that TLS could not be agreed on.
-            raise Lost("SSLError", sent=False)
+            raise LostAnswer("SSLError", sent=False)
         answer = Answer(status, {name.lower(): value for name, value in (headers or {}).items()}, _read(data))
         if status in MAYBE_DONE and not safe:
-            raise Lost(f"HubSpot answered {status}", sent=True)
+            raise LostAnswer(f"HubSpot answered {status}", sent=True)
         if status == 423:
             # A lock lasts two seconds (documentation, 2026).
             raise Unavailable("HubSpot has locked these records for a moment", 2.0)
@@ -229,12 +229,12 @@ class Wire:
         return answer
 
 
-def _lost(error: Exception) -> Lost:
+def _lost(error: Exception) -> LostAnswer:
     import urllib3
 
     reason = getattr(error, "reason", None) or error
     unsent = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
-    return Lost(type(reason).__name__, sent=not isinstance(reason, unsent))
+    return LostAnswer(type(reason).__name__, sent=not isinstance(reason, unsent))
 
 
 def _read(data: bytes | str | None) -> Any:

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 from connectors import lookup_rounds
 from connectors.destination import Limits, ObjectKind, Setting, Throttle, Vendor, trait_name
 from connectors.errors import ConfigurationError, Misunderstood, Unauthorized
-from connectors.http import Answer, Line, Lost, words
+from connectors.http import Answer, LostAnswer, VendorClient, redacted
 from connectors.hubspot import records
-from connectors.hubspot.client import API_VERSION, CONNECTIONS, HOST, RAW, Wire, quota, wait
+from connectors.hubspot.client import API_VERSION, CONNECTIONS, HOST, RAW, HubSpotClient, quota, wait
 from connectors.hubspot.oauth import OAUTH
 from connectors.hubspot.records import BATCH, OWN_ID, Item
 from connectors.lookup_rounds import Hit
@@ -31,7 +31,7 @@ from connectors.types import (
     Outcome,
     RemoteField,
     Status,
-    there_already,
+    already_exists,
 )
 
 PAGE = 200
@@ -51,12 +51,12 @@ class HubSpot:
 
     def __init__(self, settings: Mapping[str, str], throttle: Throttle, made: Callable[[], None]) -> None:
         self.host = (settings.get("url") or HOST).partition("://")[2].rstrip("/")
-        line = Line("HubSpot", throttle, made, wait=wait, quota=quota)
-        self._wire = Wire(settings, line)
+        line = VendorClient("HubSpot", throttle, made, wait=wait, quota=quota)
+        self._wire = HubSpotClient(settings, line)
         self._throttle = throttle
         self.limits = Limits(
-            records=BATCH,
-            lookups=BATCH,
+            records_per_call=BATCH,
+            lookups_per_call=BATCH,
             calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
             seconds=10.0,
             concurrency=CONNECTIONS,
@@ -81,7 +81,7 @@ class HubSpot:
     def fields(self, object: str) -> Mapping[str, RemoteField]:
         return records.described(self._properties(object))
 
-    def archived(self, object: str) -> Mapping[str, RemoteField]:
+    def archived_fields(self, object: str) -> Mapping[str, RemoteField]:
         # The SDK would write True, as Python does (12.0.0).
         return records.archived(self._properties(object, archived="true"))
 
@@ -93,7 +93,7 @@ class HubSpot:
             self._misread(answer, "GET /crm/properties")
         return listed
 
-    def room(self, object: str) -> int | None:  # noqa: ARG002 (one limit for all objects)
+    def fields_left(self, object: str) -> int | None:  # noqa: ARG002 (one limit for all objects)
         answer = self._ask(lambda: self._wire.get(f"/crm/limits/{API_VERSION}/custom-properties"))
         body = answer.body if isinstance(answer.body, dict) else {}
         limit, used = body.get("overallLimit"), body.get("overallUsage")
@@ -101,7 +101,7 @@ class HubSpot:
             self._misread(answer, "GET /crm/limits")
         return max(0, limit - used)
 
-    def lacking(self, object: str, fields_too: bool) -> tuple[str, ...]:
+    def missing_permissions(self, object: str, fields_too: bool) -> tuple[str, ...]:
         """The scopes, where HubSpot knows them: of the token of a private app and of a service key (private apps guide,
         2026; seen live by others), not of an OAuth app."""
         if self._wire.token.renewable:
@@ -155,7 +155,7 @@ class HubSpot:
         said = error.get("message") if isinstance(error, dict) else None
         scope = " or ".join(records.scopes_lacking(error)) or "crm.schemas.*.write"
         raise ConfigurationError(
-            f"HubSpot does not make {what} ({answer.status}): {words(said or error, self._token)} "
+            f"HubSpot does not make {what} ({answer.status}): {redacted(said or error, self._token)} "
             f"Make it there by hand, grant the token {scope}, or leave create_fields out of the mapping."
         )
 
@@ -239,7 +239,7 @@ class HubSpot:
     def _page(self, object: str, body: Mapping[str, Any]) -> Answer:
         api = self._wire.search(object)
         # Five searches a second and portal, whatever else the quota allows (documentation, 2026).
-        searches = self._throttle.part("search", 9, 2.0)
+        searches = self._throttle.sub_quota("search", 9, 2.0)
         return self._ask(lambda: self._wire.call(lambda: api.do_search(body, **RAW), part=searches))
 
     def push(self, batch: Batch) -> Iterator[Outcome]:
@@ -270,7 +270,7 @@ class HubSpot:
         write = api.create if new else api.update
         try:
             answer = self._ask(lambda: self._wire.call(lambda: write(body, **RAW), safe=not new))
-        except Lost as lost:
+        except LostAnswer as lost:
             cause = f"HubSpot's answer was lost ({lost}): the record may have been made"
             for item in items:
                 yield Outcome(item.change.key, Status.UNKNOWN, code="no_answer", cause=cause)
@@ -315,7 +315,7 @@ class HubSpot:
                 remote_id=item.change.remote_id,
                 code="unanswered",
                 cause=f"HubSpot answered {answer.status} without a word on this record",
-                answer=words(answer.body, self._token),
+                answer=redacted(answer.body, self._token),
             )
 
     def _refused(self, object: str, refused: Sequence[tuple[Item, Mapping[str, Any]]]) -> Iterator[Outcome]:
@@ -330,7 +330,7 @@ class HubSpot:
                 if again.properties:
                     existing.append(again)
                 else:
-                    yield there_already(item.change.key, "HubSpot", known[1])
+                    yield already_exists(item.change.key, "HubSpot", known[1])
             else:
                 yield records.refusal(item, error, self._token)
         for part in records.distinct(existing):
@@ -343,7 +343,7 @@ class HubSpot:
             said = (
                 f"Grant the scope {' or '.join(scopes)}"
                 if scopes
-                else f"{words(answer.body, self._token)} Grant the scopes crm.objects.* and crm.schemas.*"
+                else f"{redacted(answer.body, self._token)} Grant the scopes crm.objects.* and crm.schemas.*"
             )
             raise Unauthorized(f"HubSpot does not let the token do this (403). {said}, or use another token.")
         return answer
@@ -359,7 +359,7 @@ class HubSpot:
     def _misread(self, answer: Answer, call: str) -> NoReturn:
         raise Misunderstood(
             f"HubSpot's answer to {call} ({answer.status}) is not one that heatsync knows",
-            words(answer.body, self._token),
+            redacted(answer.body, self._token),
         )
 
 
@@ -392,7 +392,7 @@ def _collect(
                 known.append(hit)
 
 
-def spell(prefix: str, score_name: str, metric: str, entity: Entity) -> str:  # noqa: ARG001
+def name_trait(prefix: str, score_name: str, metric: str, entity: Entity) -> str:  # noqa: ARG001
     """HubSpot keeps names in lower case."""
     return trait_name(prefix, score_name, metric).lower()
 
@@ -413,12 +413,14 @@ VENDOR = Vendor(
     },
     objects={
         "contacts": ObjectKind(Entity.USER, (("email", "email"),)),
-        "companies": ObjectKind(Entity.ACCOUNT, (("domain", "domain"),), lag=SEARCH_LAG, named_by="name"),
+        "companies": ObjectKind(
+            Entity.ACCOUNT, (("domain", "domain"),), search_lag=SEARCH_LAG, name_field="name"
+        ),
     },
     connect=HubSpot,
-    spell=spell,
-    field_name=r"[a-z][a-z0-9_]{0,99}",
-    field_names="up to 100 lower-case letters, digits and _, a letter first",
-    either=(("token",), OAUTH),
+    name_trait=name_trait,
+    field_name_pattern=r"[a-z][a-z0-9_]{0,99}",
+    field_name_rule="up to 100 lower-case letters, digits and _, a letter first",
+    credential_groups=(("token",), OAUTH),
     account_settings=("token", "client_id", "client_secret", "refresh_token", "url"),
 )

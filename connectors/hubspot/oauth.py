@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NoReturn
 
-from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, ended
-from connectors.http import Answer, words
+from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, as_sentence
+from connectors.http import Answer, redacted
 
 PATH = "/oauth/2026-03/token"
 OAUTH = ("client_id", "client_secret", "refresh_token")
@@ -67,12 +67,12 @@ class Token:
 
     def _no_token(self, answer: Answer) -> NoReturn:
         if 400 <= answer.status < 500 and isinstance(answer.body, dict):
-            said = words(str(answer.body.get("message") or answer.body), *self.secrets)
+            said = redacted(str(answer.body.get("message") or answer.body), *self.secrets)
             raise Unauthorized(
-                f"HubSpot gives no token for this OAuth app ({answer.status}): {ended(said)} Check its client id and secret;"
+                f"HubSpot gives no token for this OAuth app ({answer.status}): {as_sentence(said)} Check its client id and secret;"
                 " a refresh token ends when the app is removed from the account: install it anew then."
             )
         raise Misunderstood(
             f"HubSpot's answer to POST {PATH} ({answer.status}) is not one that heatsync knows",
-            words(answer.body, *self.secrets),
+            redacted(answer.body, *self.secrets),
         )

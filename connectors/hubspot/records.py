@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from connectors.http import words
+from connectors.http import redacted
 from connectors.types import Change, FieldType, NewField, Outcome, RemoteField, Status, Value
 
 BATCH = 100
@@ -147,7 +147,7 @@ def archived(listed: Sequence[Mapping[str, Any]]) -> dict[str, RemoteField]:
     """What comes back when a field is made by its name: just as it was, and good for those that are made so."""
     fields = [_field(each) for each in listed]
     return {
-        field.name: replace(field, takes=tuple(type for type in FieldType if TYPES[type][0] == field.type))
+        field.name: replace(field, accepts=tuple(type for type in FieldType if TYPES[type][0] == field.type))
         for field in fields
     }
 
@@ -162,8 +162,8 @@ def _field(each: Mapping[str, Any]) -> RemoteField:
         unique=bool(each.get("hasUniqueValue")) or each["name"] in ("email", OWN_ID),
         length=TEXT_LENGTH if type == "string" else None,
         options=tuple(str(option["value"]) for option in each.get("options") or ()),
-        several=each.get("fieldType") == "checkbox",
-        takes=TAKES.get(type, tuple(FieldType)),
+        multiple=each.get("fieldType") == "checkbox",
+        accepts=TAKES.get(type, tuple(FieldType)),
     )
 
 
@@ -260,7 +260,7 @@ def rejected(item: Item, problem: Problem, error: Mapping[str, Any], secret: str
         code=code,
         cause=cause,
         field=problem.field,
-        answer=words(said or dict(error), secret),
+        answer=redacted(said or dict(error), secret),
     )
 
 

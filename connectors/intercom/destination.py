@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from connectors.destination import Limits, ObjectKind, Quota, Setting, Throttle, Vendor, trait_name
 from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, Unavailable
-from connectors.http import Answer, Line, Lost, retry_after, words
+from connectors.http import Answer, LostAnswer, VendorClient, redacted, retry_after
 from connectors.intercom import records, tags
 from connectors.types import (
     Account,
@@ -34,7 +34,7 @@ from connectors.types import (
     Outcome,
     RemoteField,
     Status,
-    there_already,
+    already_exists,
 )
 
 if TYPE_CHECKING:
@@ -91,21 +91,21 @@ class Intercom:
         self._url = (settings.get("url") or HOSTS[region]).rstrip("/")
         self.host = self._url.partition("://")[2]
         self._token = settings["token"]
-        self._line = Line("Intercom", throttle, made, wait=wait, quota=quota)
+        self._line = VendorClient("Intercom", throttle, made, wait=wait, quota=quota)
         self._heard = threading.local()
         self._http = _client(self._token, self._heard)
         weakref.finalize(self, self._http.close)
         self._width = PER_PAGE
         self._tags = tags.Tags(self._ask_of_tags, self._listed, self._is_record, self._refusal)
         self.limits = Limits(
-            records=1,
-            lookups=PER_PAGE,
+            records_per_call=1,
+            lookups_per_call=PER_PAGE,
             calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
             seconds=10.0,
             concurrency=CONCURRENCY,
             # As many as a tag takes at once; and a batch ends within seconds, also when somebody waits for the process
             # to stop.
-            batch=tags.TOGETHER,
+            changes_per_push=tags.TOGETHER,
         )
 
     def close(self) -> None:
@@ -124,16 +124,16 @@ class Intercom:
         listed = self._listed(answer, "GET /data_attributes", "name")
         return records.described(object, listed)
 
-    def room(self, object: str) -> int | None:  # noqa: ARG002 (one limit for both)
+    def fields_left(self, object: str) -> int | None:  # noqa: ARG002 (one limit for both)
         """What is left for contacts and companies together."""
         answer = self._typed(lambda sdk: sdk.data_attributes.list())
         listed = self._listed(answer, "GET /data_attributes", "name")
         return max(0, records.ATTRIBUTES - sum(bool(each.get("custom")) for each in listed))
 
-    def lacking(self, object: str, fields_too: bool) -> tuple[str, ...]:  # noqa: ARG002 (not told by any call)
+    def missing_permissions(self, object: str, fields_too: bool) -> tuple[str, ...]:  # noqa: ARG002 (not told by any call)
         return ()
 
-    def archived(self, object: str) -> Mapping[str, RemoteField]:
+    def archived_fields(self, object: str) -> Mapping[str, RemoteField]:
         return {name: records.attribute(name, each) for name, each in self._archived(object).items()}
 
     def _archived(self, object: str) -> Mapping[str, records.Record]:
@@ -296,7 +296,7 @@ class Intercom:
         refused = self._tags.write(batch.object, list(made.values()))
         for key, (_, _, id) in made.items():
             if key in refused:
-                yield replace(refused[key], partly=True)
+                yield replace(refused[key], partly_written=True)
             else:
                 yield Outcome(key, Status.DELIVERED, remote_id=id)
         if error is not None:
@@ -350,7 +350,11 @@ class Intercom:
             if wanted and not change.remote_id and outcome.remote_id:
                 made[change.key] = (change, wanted, outcome.remote_id)
             else:
-                yield replace(outcome, partly=bool(wanted)) if outcome.status is Status.REJECTED else outcome
+                yield (
+                    replace(outcome, partly_written=bool(wanted))
+                    if outcome.status is Status.REJECTED
+                    else outcome
+                )
 
     def _push(self, object: str, change: Change) -> Outcome:
         body = records.body(object, change)
@@ -363,10 +367,10 @@ class Intercom:
                 answer = self._create(object, change, body)
                 existing = self._existing(answer)
                 if existing and not body:
-                    return there_already(change.key, "Intercom", existing)
+                    return already_exists(change.key, "Intercom", existing)
                 if existing:
                     answer = self._update(object, existing, body)
-        except Lost as lost:
+        except LostAnswer as lost:
             cause = f"Intercom's answer was lost ({lost}): the {records.MODELS[object]} may have been made"
             return Outcome(change.key, Status.UNKNOWN, code="no_answer", cause=cause)
         if self._is_record(answer):
@@ -382,7 +386,7 @@ class Intercom:
         return self._direct("PUT", f"contacts/{merged[1]}", body) if merged else answer
 
     def _create(self, object: str, change: Change, body: records.Record) -> Answer:
-        """Raises Lost when a contact may have been made without an answer."""
+        """Raises LostAnswer when a contact may have been made without an answer."""
         new = {**{match.field: match.value for match in change.match}, **records.filled(body)}
         if object == "companies":
             # Intercom looks for the company_id itself: repeating this makes nothing twice.
@@ -429,12 +433,12 @@ class Intercom:
 
     def _words(self, answer: Answer) -> str:
         said = " ".join(str(each.get("message") or each.get("code")) for each in _errors(answer))
-        return words(said or answer.body, self._token)
+        return redacted(said or answer.body, self._token)
 
     def _direct(self, method: str, path: str, body: records.Record | None, safe: bool = True) -> Answer:
         """A call without the SDK's models: a page of contacts takes them 44 ms, and less than one without.
 
-        Raises Lost when it is not safe to repeat and may have taken effect.
+        Raises LostAnswer when it is not safe to repeat and may have taken effect.
         """
         return self._ask(lambda: self._http.request(method, f"{self._url}/{path}", json=body), safe)
 
@@ -453,7 +457,7 @@ class Intercom:
     def _ask(self, ask: Callable[[], Any], safe: bool) -> Answer:
         try:
             return self._line.call(lambda: self._answered(ask), safe)
-        except Lost as lost:
+        except LostAnswer as lost:
             if lost.sent and not safe:
                 raise
             raise Unavailable(
@@ -468,9 +472,9 @@ class Intercom:
         try:
             ask()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise Lost(type(error).__name__, sent=False) from None
+            raise LostAnswer(type(error).__name__, sent=False) from None
         except httpx.HTTPError as error:
-            raise Lost(type(error).__name__, sent=True) from None
+            raise LostAnswer(type(error).__name__, sent=True) from None
         except (ApiError, ValueError, TypeError, AttributeError):
             # Refused, or of a shape that the models cannot take: for the caller to judge.
             if self._heard.response is None:
@@ -490,7 +494,7 @@ class Intercom:
 
 def _check_archived(model: str, field: NewField, there: RemoteField) -> None:
     """Raises ConfigurationError: an archived attribute keeps its name and its type (OpenAPI description 2.14)."""
-    if not there.writable or field.type not in there.takes:
+    if not there.writable or field.type not in there.accepts:
         wrong = f"of the type {there.type}" if there.writable else "not writable by the API"
         raise ConfigurationError(
             f"Intercom has an archived {model} attribute {field.name!r}, which is {wrong}: it cannot be brought back for "
@@ -522,7 +526,7 @@ def _client(token: str, heard: threading.local) -> "httpx.Client":
     )
 
 
-def spell(prefix: str, score_name: str, metric: str, entity: Entity) -> str:
+def name_trait(prefix: str, score_name: str, metric: str, entity: Entity) -> str:
     """Intercom refuses one name in both models, hence the `Account` (OpenAPI description 2.14)."""
     return trait_name(prefix, score_name if entity is Entity.USER else f"{score_name}_Account", metric)
 
@@ -546,13 +550,13 @@ VENDOR = Vendor(
             frozenset({"external_id", "email"}),
         ),
         "companies": ObjectKind(
-            Entity.ACCOUNT, (("company_id", "account_id"),), frozenset({"company_id"}), named_by="name"
+            Entity.ACCOUNT, (("company_id", "account_id"),), frozenset({"company_id"}), name_field="name"
         ),
     },
     connect=Intercom,
-    spell=spell,
-    field_name=r"[^.$]{1,190}",
-    field_names="up to 190 characters, and neither . nor $",
+    name_trait=name_trait,
+    field_name_pattern=r"[^.$]{1,190}",
+    field_name_rule="up to 190 characters, and neither . nor $",
     account_settings=("token", "region", "url"),
     tags=True,
 )

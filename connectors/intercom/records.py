@@ -244,7 +244,7 @@ def attribute(name: str, each: Record) -> RemoteField:
         writable=own and each.get("api_writable") is not False,
         length=TEXT_LENGTH if own and type == "string" else None,
         options=tuple(map(str, each.get("options") or ())),
-        takes=TAKES.get(type, tuple(FieldType)),
+        accepts=TAKES.get(type, tuple(FieldType)),
     )
 
 
@@ -259,6 +259,6 @@ def described(object: str, listed: Sequence[Record]) -> dict[str, RemoteField]:
     for name, type in STANDARD[object].items():
         unique = name in ("external_id", "company_id")
         fields[name] = RemoteField(
-            name, type, writable=name not in SET_ONCE, unique=unique, takes=TAKES[type]
+            name, type, writable=name not in SET_ONCE, unique=unique, accepts=TAKES[type]
         )
     return fields

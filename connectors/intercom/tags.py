@@ -91,7 +91,7 @@ class Tags:
                 tag, answer = refused[id]
                 outcome = self._refused(change, answer)
                 if outcome.code != "not_found":
-                    outcome = replace(outcome, field=tag, partly=len(tags) > 1)
+                    outcome = replace(outcome, field=tag, partly_written=len(tags) > 1)
                 outcomes[change.key] = outcome
         return outcomes
 

@@ -19,8 +19,8 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, NoReturn
 
-from connectors.errors import Aborted, Misunderstood, Unauthorized, Underway
-from connectors.http import Answer, words
+from connectors.errors import Aborted, InProgress, Misunderstood, Unauthorized
+from connectors.http import Answer, redacted
 from connectors.salesforce import records
 from connectors.salesforce.records import Item
 from connectors.salesforce.session import Session
@@ -76,10 +76,10 @@ class Job:
     def note(self) -> Note:
         return Note(json.dumps(asdict(self)))
 
-    def again(self, moved: bool = False) -> Underway:
+    def again(self, progressed: bool = False) -> InProgress:
         age = max(0.0, time.time() - self.at)
         wait = min(LAST_LOOK, max(FIRST_LOOK, age / 2))
-        return Underway(f"Salesforce is at work on job {self.id}", wait, moved)
+        return InProgress(f"Salesforce is at work on job {self.id}", wait, progressed)
 
 
 OVER = Note("")
@@ -179,7 +179,7 @@ class Jobs:
         return batch.id not in self._failed and time.monotonic() >= self._untaken.get(batch.object, 0.0)
 
     def send(self, object: str, items: Sequence[Item]) -> Iterator[Note]:
-        """Hand a file over: ends by raising Underway. Comes to an end without where Salesforce makes no job."""
+        """Hand a file over: ends by raising InProgress. Comes to an end without where Salesforce makes no job."""
         part, content = file(items)
         answer = None
         for _ in range(FILES):
@@ -200,7 +200,7 @@ class Jobs:
         job = replace(job, uploaded=True)
         yield job.note
         self._close(job)
-        raise job.again(moved=True)
+        raise job.again(progressed=True)
 
     def _make(self, object: str, by: str | None) -> str | None:
         how = {"operation": "upsert", "externalIdFieldName": by} if by else {"operation": "update"}
@@ -212,7 +212,7 @@ class Jobs:
             log.warning(
                 "Salesforce makes no bulk job for %s (%s): the records go by two hundred.",
                 object,
-                words(answer.body, *self._session.secrets),
+                redacted(answer.body, *self._session.secrets),
             )
             return None
         if not isinstance(answer.body, dict) or not answer.body.get("id"):
@@ -238,14 +238,14 @@ class Jobs:
     def hear(self, job: Job, batch: Batch, items: list[Item]) -> Generator[Outcome | Note, None, set[str]]:
         """What became of the items that a job is at work on; answers the keys of those that have their outcome.
 
-        Raises Underway while it works, and Aborted where somebody stopped it over there.
+        Raises InProgress while it works, and Aborted where somebody stopped it over there.
         """
         info = self._look(job)
         if info is None:
             yield OVER
             return set()
         if info["state"] == "Open":
-            if job.uploaded and not batch.late:
+            if job.uploaded and not batch.finish_only:
                 self._close(job)
                 raise job.again()
             if self._abort(job).status >= 400:
@@ -261,7 +261,7 @@ class Jobs:
                 self._unread(job, f"{done!r} records processed")
             if done > job.done:
                 yield replace(job, done=done).note
-            raise job.again(moved=done > job.done)
+            raise job.again(progressed=done > job.done)
         told = self._results(job, info, items)
         if info["state"] != "JobComplete":
             failure = {"statusCode": "InvalidBatch", "message": str(info.get("errorMessage") or "")}
@@ -280,7 +280,7 @@ class Jobs:
         return set(told)
 
     def _results(self, job: Job, info: Mapping[str, Any], items: Sequence[Item]) -> dict[str, Outcome]:
-        """What was said of the items, by our key. Raises Underway for lists that are not all there."""
+        """What was said of the items, by our key. Raises InProgress for lists that are not all there."""
         mine: dict[str, Item] = {}
         for each in items:
             if _goes(each, job):
@@ -332,14 +332,14 @@ class Jobs:
     def _call(self, ask: Callable[[Any], Any]) -> Answer:
         answer = self._session.call(ask)
         if answer.status == 403:
-            said = words(answer.body, *self._session.secrets)
+            said = redacted(answer.body, *self._session.secrets)
             raise Unauthorized(f"Salesforce does not let the app's user use its bulk job (403): {said}")
         return answer
 
     def _misread(self, answer: Answer, call: str) -> NoReturn:
         raise Misunderstood(
             f"Salesforce's answer to {call} ({answer.status}) is not one that heatsync knows",
-            words(answer.body, *self._session.secrets),
+            redacted(answer.body, *self._session.secrets),
         )
 
 

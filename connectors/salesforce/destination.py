@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from connectors import lookup_rounds
 from connectors.destination import METRICS, Files, Limits, ObjectKind, Setting, Throttle, Vendor, trait_name
 from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, Unavailable
-from connectors.http import Answer, Line, Lost, words
+from connectors.http import Answer, LostAnswer, VendorClient, redacted
 from connectors.lookup_rounds import Hit
 from connectors.salesforce import bulk_jobs as bulk
 from connectors.salesforce import records
@@ -58,7 +58,7 @@ class Salesforce:
 
     def __init__(self, settings: Mapping[str, str], throttle: Throttle, made: Callable[[], None]) -> None:
         credential = CREDENTIALS[kind(settings)]
-        line = Line("Salesforce", throttle, made, wait=wait, quota=quota, credential=credential)
+        line = VendorClient("Salesforce", throttle, made, wait=wait, quota=quota, credential=credential)
         self._session = Session(settings, line)
         own = settings.get("instance_url") or f"https://{settings.get('domain', 'login')}.salesforce.com"
         self.host = (settings.get("url") or own).partition("://")[2].rstrip("/")
@@ -67,8 +67,8 @@ class Salesforce:
         self._describes: dict[str, Sequence[Mapping[str, Any]]] = {}
         self._lock = threading.Lock()
         self.limits = Limits(
-            records=BATCH,
-            lookups=400,
+            records_per_call=BATCH,
+            lookups_per_call=400,
             calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
             seconds=10.0,
             # A write locks the record's parents too, and who waits for a lock is refused: the same objects are not
@@ -90,17 +90,17 @@ class Salesforce:
     def fields(self, object: str) -> Mapping[str, RemoteField]:
         return records.described(self._describe(object, afresh=True))
 
-    def room(self, object: str) -> int | None:
+    def fields_left(self, object: str) -> int | None:
         """Not told by any call: it hangs on the edition."""
         if not self._permission_set:
             raise by_hand(object, ())
         self._maker.holder()
         return None
 
-    def lacking(self, object: str, fields_too: bool) -> tuple[str, ...]:  # noqa: ARG002 (each field tells whether it may be written)
+    def missing_permissions(self, object: str, fields_too: bool) -> tuple[str, ...]:  # noqa: ARG002 (each field tells whether it may be written)
         return ()
 
-    def archived(self, object: str) -> Mapping[str, RemoteField]:  # noqa: ARG002
+    def archived_fields(self, object: str) -> Mapping[str, RemoteField]:  # noqa: ARG002
         """None that stands in the way: a deleted field has its name changed (Salesforce help, 2026)."""
         return {}
 
@@ -275,7 +275,7 @@ class Salesforce:
             answer = self._ask(
                 lambda client: client.restful(path, method=method, json=body), safe=method == "PATCH"
             )
-        except Lost as lost:
+        except LostAnswer as lost:
             cause = f"Salesforce's answer was lost ({lost}): the record may have been made"
             for item in items:
                 yield Outcome(item.change.key, Status.UNKNOWN, code="no_answer", cause=cause)
@@ -383,7 +383,7 @@ class Salesforce:
         )
 
     def _words(self, answer: Answer) -> str:
-        return words(answer.body, *self._session.secrets)
+        return redacted(answer.body, *self._session.secrets)
 
 
 def _check_names(*names: str) -> None:
@@ -440,7 +440,7 @@ def _is(described: Mapping[str, Any], field: str) -> bool:
     return str(described.get("name")).lower() == field.lower()
 
 
-def spell(prefix: str, score_name: str, metric: str, entity: Entity) -> str:  # noqa: ARG001
+def name_trait(prefix: str, score_name: str, metric: str, entity: Entity) -> str:  # noqa: ARG001
     """Letters, digits and single underscores; a long name loses the end of the score's, never the metric."""
     start = trait_name(prefix, score_name, metric).removesuffix(METRICS[metric])
     end = f"_{METRICS[metric]}__c"
@@ -473,17 +473,17 @@ VENDOR = Vendor(
         "bulk_above": Setting(default=BULK_ABOVE),
     },
     objects={
-        "Account": ObjectKind(Entity.ACCOUNT, (("Heatsync_Id__c", "account_id"),), lag=COMMITTED),
-        "Contact": ObjectKind(Entity.USER, (("Email", "email"),), lag=COMMITTED),
+        "Account": ObjectKind(Entity.ACCOUNT, (("Heatsync_Id__c", "account_id"),), search_lag=COMMITTED),
+        "Contact": ObjectKind(Entity.USER, (("Email", "email"),), search_lag=COMMITTED),
     },
     connect=Salesforce,
-    spell=spell,
+    name_trait=name_trait,
     any_object=True,
-    lag=COMMITTED,
-    field_name=NAME.pattern,
-    field_names="an API name: up to 80 letters, digits and _, a letter first",
-    either=WAYS_IN,
-    fields_need="permission_set",
+    search_lag=COMMITTED,
+    field_name_pattern=NAME.pattern,
+    field_name_rule="an API name: up to 80 letters, digits and _, a letter first",
+    credential_groups=WAYS_IN,
+    create_fields_setting="permission_set",
     account_settings=(
         "domain",
         "consumer_key",

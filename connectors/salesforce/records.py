@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote_plus
 
-from connectors.http import words
+from connectors.http import redacted
 from connectors.types import Change, FieldType, Outcome, RemoteField, Status, Value
 
 BATCH = 200
@@ -158,8 +158,8 @@ def described(listed: Sequence[Mapping[str, Any]]) -> dict[str, RemoteField]:
             )
             if each.get("restrictedPicklist")
             else (),
-            several=each.get("type") == "multipicklist",
-            takes=TAKES.get(str(each.get("type")), tuple(FieldType)),
+            multiple=each.get("type") == "multipicklist",
+            accepts=TAKES.get(str(each.get("type")), tuple(FieldType)),
         )
         for each in listed
     }
@@ -243,7 +243,7 @@ def refusal(item: Item, error: Mapping[str, Any], secrets: Sequence[str]) -> Out
         code=code,
         cause=cause,
         field=field,
-        answer=words(f"{said}: {message}", *secrets),
+        answer=redacted(f"{said}: {message}", *secrets),
     )
 
 

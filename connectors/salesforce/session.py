@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from connectors.destination import Quota
 from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, Unavailable
-from connectors.http import Answer, Line, Lost, words
+from connectors.http import Answer, LostAnswer, VendorClient, redacted
 
 if TYPE_CHECKING:
     import requests
@@ -55,7 +55,7 @@ def codes(body: Any) -> list[str]:
 
 def wait(answer: Answer) -> float | None:
     """Salesforce has no 429 and no Retry-After: it names the limit in the error."""
-    return CROWDED if "Concurrent" in words(answer.body) else SPENT
+    return CROWDED if "Concurrent" in redacted(answer.body) else SPENT
 
 
 def quota(answer: Answer) -> Quota | None:
@@ -72,7 +72,7 @@ def quota(answer: Answer) -> Quota | None:
 class Session:
     """One login, shared by whoever calls."""
 
-    def __init__(self, settings: Mapping[str, str], line: Line) -> None:
+    def __init__(self, settings: Mapping[str, str], line: VendorClient) -> None:
         self._settings = settings
         self._line = line
         self._lock = threading.Lock()
@@ -86,7 +86,7 @@ class Session:
     def call(self, ask: Ask, safe: bool = True) -> Answer:
         """The answer to a call of the SDK; `ask` is handed its client.
 
-        A session that has ended is renewed once. Raises Lost only when it is not safe to repeat and may have taken
+        A session that has ended is renewed once. Raises LostAnswer only when it is not safe to repeat and may have taken
         effect; Unauthorized, Unavailable, Misunderstood.
         """
         client = self._logged_in(None)
@@ -158,7 +158,7 @@ class Session:
     def _no_token(self, answer: Answer) -> NoReturn:
         said = answer.body if isinstance(answer.body, dict) else {}
         error, description = str(said.get("error") or ""), str(said.get("error_description") or "")
-        reason = words(f"{error}: {description}", *self.secrets)
+        reason = redacted(f"{error}: {description}", *self.secrets)
         if error in PASSING:
             raise Unavailable(f"Salesforce gives no session for the moment ({reason})", 60.0)
         if "login rate exceeded" in description:
@@ -170,13 +170,13 @@ class Session:
             )
         raise Misunderstood(
             f"Salesforce's answer to the login ({answer.status}) is not one that heatsync knows. Is `domain` right?",
-            words(answer.body, *self.secrets),
+            redacted(answer.body, *self.secrets),
         )
 
     def _through(self, ask: Callable[[], Any], safe: bool) -> Answer:
         try:
             return self._line.call(lambda: self._send(ask, safe), safe)
-        except Lost as lost:
+        except LostAnswer as lost:
             if lost.sent and not safe:
                 raise
             raise Unavailable(f"Salesforce cannot be reached ({lost}): check the network") from None
@@ -206,7 +206,7 @@ class Session:
         if status in (403, 503) and "REQUEST_LIMIT_EXCEEDED" in codes(body):
             status = 429
         if status in MAYBE_DONE and not safe:
-            raise Lost(f"Salesforce answered {status}", sent=True)
+            raise LostAnswer(f"Salesforce answered {status}", sent=True)
         return Answer(status, {name.lower(): value for name, value in response.headers.items()}, body)
 
 
@@ -248,7 +248,7 @@ def _private_key(text: str) -> str:
     return key
 
 
-def _lost(error: Exception) -> Lost:
+def _lost(error: Exception) -> LostAnswer:
     import requests
     import urllib3
 
@@ -257,7 +257,7 @@ def _lost(error: Exception) -> Lost:
     unsent = isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError) or isinstance(
         reason, urllib3.exceptions.NewConnectionError
     )
-    return Lost(type(error).__name__, sent=not unsent)
+    return LostAnswer(type(error).__name__, sent=not unsent)
 
 
 def _read(response: "requests.Response") -> Any:

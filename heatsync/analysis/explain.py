@@ -292,7 +292,7 @@ def _payload(context: Context, mapping: FieldMapping, key: str, as_of: date) -> 
             names = [column[0] for column in result.description or ()]
             row = result.fetchone()
         except ConfigurationError as error:
-            return Payload(mapping.name, mapping.destination, mapping.object, False, {}, error.said, ())
+            return Payload(mapping.name, mapping.destination, mapping.object, False, {}, error.message, ())
     if row is not None:
         found = dict(zip(names, row, strict=True))
         covered, problem = True, conversions.cause_of(found["problem"]) if found["problem"] else ""

@@ -225,7 +225,7 @@ def resent(
             rendered = mapping_query.render(mapping, workspace, con, as_of)
             con.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {rendered.sql}")
     except ConfigurationError as error:
-        return Sent(mapping.name, mapping.destination, 0, 0, 0, 0, why=error.said)
+        return Sent(mapping.name, mapping.destination, 0, 0, 0, 0, why=error.message)
     fields = [f"f{position}" for position in range(len(mapping.fields))]
     differ = " OR ".join(f"h.{name_quoted(each)} IS DISTINCT FROM s.{name_quoted(each)}" for each in fields)
     records, changed, entered, left = _one(

@@ -23,7 +23,7 @@ def answer(checked: Checked, inspected: Sequence[Inspected], live: bool) -> dict
             "compared": each.compared,
             "problems": list(each.problems),
             "notes": list(each.notes),
-            "error": each.error.said if each.error is not None else None,
+            "error": each.error.message if each.error is not None else None,
         }
         for each in inspected
     ]

@@ -189,7 +189,7 @@ def plan(
                 plans.append(run_output.planned(context, made, bool(show)))
             except HeatsyncError as error:
                 errors.append(error)
-                cause = context.placed(mapping, error).told
+                cause = context.placed(mapping, error).delivery_message
                 plans.append({"mapping": mapping.name, "state": "failed", "cause": cause})
     if as_json:
         terminal.data({"run": None, "state": "planned", "as_of": as_of.isoformat(), "mappings": plans})
@@ -543,7 +543,7 @@ def main() -> None:
         with _stoppable():
             app()
     except HeatsyncError as error:
-        terminal.say(f"error: {error.told}")
+        terminal.say(f"error: {error.delivery_message}")
         sys.exit(_code(error))
     except OSError as error:
         sys.exit(_unusable(error) if error.filename else _unexpected())

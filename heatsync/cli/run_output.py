@@ -133,9 +133,9 @@ def ended(context: Context, ending: sync_run.RunResult) -> dict[str, Any]:
             cause = by_hand if told.paused == sync_run.BY_HAND else f"{told.paused} {going_on(name)}"
             answers[name] = _bare(told, "paused", cause)
         elif told.error is not None and name not in answers:
-            answers[name] = _bare(told, "failed", told.error.told)
+            answers[name] = _bare(told, "failed", told.error.delivery_message)
         elif told.error is not None:
-            answers[name] |= {"state": "failed", "cause": told.error.told}
+            answers[name] |= {"state": "failed", "cause": told.error.delivery_message}
     states = {answer["state"] for answer in answers.values()}
     if any(told.paused not in (None, sync_run.BY_HAND) for told in ending.told):
         states.add("failed")

@@ -450,7 +450,7 @@ class Queue(Leases):
         if not self.embedded:
             self.lay_records(bound.account, bound.object, list(delivered), connection)
         absent = [o.key for o in final if o.code == "not_found"]
-        partly = [o.key for o in final if o.partly and o.key not in delivered]
+        partly = [o.key for o in final if o.partly_written and o.key not in delivered]
         # All that are written below, locked in one order: opposite ones stop each other on PostgreSQL.
         old = self._fields_of(bound, [*delivered, *absent, *partly], connection)
         rows = []

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import sqlalchemy as sa
 
-from connectors.rate_limit import Page, Slots, Wish
+from connectors.rate_limit import QuotaState, SlotRequest, Slots
 from heatsync.ledger import tables as t
 from heatsync.ledger.database import Database
 
@@ -14,25 +14,25 @@ ATTENTION = 0.1
 
 
 class Paces(Database):
-    """A `connectors.rate_limit.Book`, by the clock of whoever looks: whoever shares a ledger shares a host, or keeps time."""
+    """A `connectors.rate_limit.QuotaStore`, by the clock of whoever looks: whoever shares a ledger shares a host, or keeps time."""
 
     ahead = 0.2
 
-    def take(self, wish: Wish) -> Slots:
+    def take_slots(self, wish: SlotRequest) -> Slots:
         c = t.paces.c
         with self.writing() as connection:
-            new = self.insert(t.paces).values(name=wish.name, **asdict(Page()))
+            new = self.insert(t.paces).values(name=wish.name, **asdict(QuotaState()))
             connection.execute(new.on_conflict_do_nothing())
             row = connection.execute(sa.select(t.paces).where(c.name == wish.name).with_for_update()).one()
-            page = Page(row.free, row.until, row.gap, row.day, row.spent)
-            slots = page.take(wish, time.time())
+            page = QuotaState(row.free, row.until, row.gap, row.day, row.spent)
+            slots = page.take_slots(wish, time.time())
             if slots.calls:
                 connection.execute(t.paces.update().where(c.name == wish.name).values(**asdict(page)))
         return slots
 
-    def hold(self, name: str, seconds: float) -> None:
+    def pause_calls(self, name: str, seconds: float) -> None:
         until = time.time() + seconds
-        insert = self.insert(t.paces).values(name=name, **asdict(Page(until=until)))
+        insert = self.insert(t.paces).values(name=name, **asdict(QuotaState(until=until)))
         later = insert.on_conflict_do_update(
             index_elements=["name"], set_={"until": until}, where=t.paces.c.until < until
         )
@@ -40,7 +40,7 @@ class Paces(Database):
             connection.execute(later)
         self._looked.pop(name, None)
 
-    def held(self, name: str) -> float:
+    def paused_for(self, name: str) -> float:
         looked, until = self._looked.get(name, (0.0, 0.0))
         now = time.time()
         if now - looked > ATTENTION:
@@ -49,7 +49,7 @@ class Paces(Database):
             self._looked[name] = (now, until)
         return until - now
 
-    def slow(self, name: str, gap: float) -> None:
-        insert = self.insert(t.paces).values(name=name, **asdict(Page(gap=gap)))
+    def set_gap(self, name: str, gap: float) -> None:
+        insert = self.insert(t.paces).values(name=name, **asdict(QuotaState(gap=gap)))
         with self.writing() as connection:
             connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_={"gap": gap}))

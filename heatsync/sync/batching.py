@@ -35,7 +35,7 @@ def _cut(
     tags = {f.name for f in rendered.fields if f.tag}
     limits = reached.destination.limits
     most = comparison.most_writes()
-    size = limits.cut(most)
+    size = limits.batch_size(most)
     shown: list[Row] = []
     waiting: list[Planned] = []
     number = total = creates = calls = 0
@@ -43,7 +43,7 @@ def _cut(
 
     def write() -> None:
         nonlocal number, waiting, calls
-        calls += _foretold(limits, [planned.change for planned in waiting], tags, limits.filed(most))
+        calls += _foretold(limits, [planned.change for planned in waiting], tags, limits.uses_files(most))
         if waiting and keep:
             number += 1
             context.ledger.add_batch(run, number, waiting, types)
@@ -78,7 +78,7 @@ def _foretold(limits: Limits, changes: list[Change], tags: set[str], filed: bool
         marks = change.fields.keys() & tags
         written[new] += new or len(marks) < len(change.fields)
         tagged.update((new, name, bool(change.fields[name])) for name in marks)
-    return sum(limits.foretold(count, filed) for count in written.values()) + len(tagged)
+    return sum(limits.estimated_calls(count, filed) for count in written.values()) + len(tagged)
 
 
 def _all_changes(comparison: Comparison, readable: bool) -> Iterator[Row | str]:

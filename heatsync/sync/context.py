@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from connectors.errors import Aborted, ConfigurationError, HeatsyncError, Unauthorized, Unavailable
-from connectors.rate_limit import Book, Budget, Pace
+from connectors.rate_limit import DailyBudget, QuotaStore, RateLimiter
 from heatsync.ledger import Bound, Ledger
 from heatsync.sync.destinations import Calls, OpenDestination, _Late
 from heatsync.sync.leases import Keeper, _alive, keeping, owner
@@ -40,7 +40,7 @@ class Context(AbstractContextManager["Context"]):
     def __init__(
         self,
         workspace: Workspace,
-        book: Book | None = None,
+        book: QuotaStore | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.workspace = workspace
@@ -54,7 +54,7 @@ class Context(AbstractContextManager["Context"]):
         self.complete: set[tuple[str, str]] = set()
         """Runs and mappings whose missing fields were made, if there were any."""
         self._environ = environ
-        self._book: Book = book or self.ledger
+        self._book: QuotaStore = book or self.ledger
         self._throttles: dict[str, _Late] = {}
         self._reached: dict[str, OpenDestination] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -131,8 +131,10 @@ class Context(AbstractContextManager["Context"]):
                 raise ConfigurationError(f"{config.where}: {error}") from None
             if throttle.real is None:
                 limits, most = destination.limits, self.calls_per_day(mapping)
-                budget = Budget(most, self._today) if most else None
-                throttle.real = Pace(limits.calls, limits.seconds, self._book, credential, budget, self.rest)
+                budget = DailyBudget(most, self._today) if most else None
+                throttle.real = RateLimiter(
+                    limits.calls, limits.seconds, self._book, credential, budget, self.rest
+                )
             known = self.ledger.known_account(credential)
             if known is None:
                 account = destination.account()

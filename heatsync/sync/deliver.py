@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from connectors.errors import (
     ConfigurationError,
     HeatsyncError,
+    InProgress,
     Misunderstood,
     Unauthorized,
     Unavailable,
-    Underway,
 )
 from connectors.types import Change, FieldType, Kind, Lookup, Note, Outcome, Status
 from heatsync.ledger import Claimed
@@ -91,10 +91,10 @@ def _safely(context: Context, claimed: Claimed, heir: Mapping | None) -> Deliver
         with _made_ready(context, mapping, reached, claimed, late=heir is not None) as ready:
             untouched = False
             return _push(context, mapping, reached, ready, late=heir is not None)
-    except Underway as underway:
+    except InProgress as underway:
         until = time.time() + (underway.retry_after or 0.0)
         book.give_back(claimed, until, burn=False, untouched=untouched)
-        return Delivery("later", until=until, moved=underway.moved, underway=underway.told)
+        return Delivery("later", until=until, moved=underway.progressed, underway=underway.delivery_message)
     except Paused as error:
         book.give_back(claimed, time.time() + 60, burn=False, untouched=True)
         return Delivery("stopped", error)
@@ -116,7 +116,7 @@ def _safely(context: Context, claimed: Claimed, heir: Mapping | None) -> Deliver
             book.give_back(claimed, time.time() + 60, burn=False, untouched=True)
             return Delivery("stopped", error)
         evidence = getattr(error, "evidence", "")
-        book.park_batch(claimed, f"{error.told}\n{evidence}".strip(), mapping.vendor.readable)
+        book.park_batch(claimed, f"{error.delivery_message}\n{evidence}".strip(), mapping.vendor.readable)
         return Delivery("done", error)
     except BaseException:
         book.give_back(claimed, 0.0, interrupted=True)
@@ -155,7 +155,7 @@ def _made_ready(
         # What is at work over there knows its records by what they had when it began.
         if not claimed.note:
             if (other := context.ledger.at_work_beside(claimed)) is not None:
-                raise Underway(
+                raise InProgress(
                     f"What {mapping.name} is to make waits for {other}, which has {claimed.object} in the making. Resume"
                     f" {other} if it is paused, or sync it.",
                     WAIT,
@@ -187,7 +187,7 @@ def _push(
             _note_fields(context, mapping, reached, batch)
 
     try:
-        batch = replace(claimed.batch, late=late)
+        batch = replace(claimed.batch, finish_only=late)
         for outcome in reached.destination.push(batch) if claimed.planned else ():
             if isinstance(outcome, Note):
                 keep()

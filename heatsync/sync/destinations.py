@@ -50,10 +50,10 @@ class _Late:
         assert self.real is not None
         self.real.pause(seconds)
 
-    def told(self, quota: Quota) -> None:
+    def on_quota(self, quota: Quota) -> None:
         assert self.real is not None
-        self.real.told(quota)
+        self.real.on_quota(quota)
 
-    def part(self, name: str, calls: int, seconds: float) -> Throttle:
+    def sub_quota(self, name: str, calls: int, seconds: float) -> Throttle:
         assert self.real is not None
-        return self.real.part(name, calls, seconds)
+        return self.real.sub_quota(name, calls, seconds)

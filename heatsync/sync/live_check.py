@@ -144,7 +144,9 @@ class _Look:
             if remote is None and sent is not None and sent.unsendable:
                 yield f"{field.where}: {_lost(field, sent)}: map it as it is, or mend it at its source"
         yield from self._missing(missing)
-        lacking = self.destination.lacking(self.mapping.object, bool(missing and self.mapping.create_fields))
+        lacking = self.destination.missing_permissions(
+            self.mapping.object, bool(missing and self.mapping.create_fields)
+        )
         if lacking:
             yield f"{self.at}: the credential lacks {' and '.join(lacking)} in {self.title}: grant it, or use another one"
 
@@ -155,7 +157,7 @@ class _Look:
     @cached_property
     def _archived(self) -> Mapping[str, RemoteField]:
         """What is missing and can be brought back; asked only where something is missing."""
-        return self.destination.archived(self.mapping.object)
+        return self.destination.archived_fields(self.mapping.object)
 
     def _remote(self, name: str) -> RemoteField | None:
         """A field by its name. One that differs in case is another for some vendors, and told as missing then."""
@@ -197,7 +199,7 @@ class _Look:
             )
             return
         type = sent.type if sent is not None else _declared(field)
-        if type is not None and type not in remote.takes:
+        if type is not None and type not in remote.accepts:
             yield f"{there} does not take {KINDS[type]}: {self._mend(field, type, remote)}"
         elif sent is None:
             yield from _strangers(field, remote, (), there)
@@ -227,10 +229,10 @@ class _Look:
                     " take `mode: upsert` out"
                 )
         kind = mapping.vendor.objects.get(mapping.object)
-        if kind is not None and kind.named_by and kind.named_by not in given:
+        if kind is not None and kind.name_field and kind.name_field not in given:
             self.notes.append(
-                f"{mapping.where}: new {mapping.object} are made in {self.title} without a `{kind.named_by}`"
-                f" (`mode: upsert`): map `{kind.named_by}` as well, so that people know them"
+                f"{mapping.where}: new {mapping.object} are made in {self.title} without a `{kind.name_field}`"
+                f" (`mode: upsert`): map `{kind.name_field}` as well, so that people know them"
             )
 
     def _missing(self, missing: Mapping[Field, FieldType | None]) -> Iterator[str]:
@@ -254,7 +256,7 @@ class _Look:
                 )
             return
         try:
-            room = self.destination.room(self.mapping.object)
+            room = self.destination.fields_left(self.mapping.object)
         except ConfigurationError as error:
             placed = self.context.placed(self.mapping, error)
             names = ", ".join(f"`{field.name}`" for field in missing)
@@ -277,7 +279,7 @@ class _Look:
 
     def _need(self) -> str:
         """What else is wanted before heatsync makes a field."""
-        key = self.mapping.vendor.fields_need
+        key = self.mapping.vendor.create_fields_setting
         config = self.context.workspace.destinations[self.mapping.destination]
         return (
             f", and `{key}` for {config.name} ({config.where})" if key and key not in config.written else ""
@@ -287,7 +289,7 @@ class _Look:
         """What would be sent to a field; None where no snapshot is there. Raises ConfigurationError as measuring does."""
         if self.day is None:
             return None
-        options, several = (remote.options, remote.several) if remote is not None else ((), False)
+        options, several = (remote.options, remote.multiple) if remote is not None else ((), False)
         return sample_check.measure(self.context.workspace, self.mapping, field, self.day, options, several)
 
     def _mend(self, field: Field, sent: FieldType, remote: RemoteField) -> str:
@@ -297,7 +299,7 @@ class _Look:
         plain = replace(field, as_=None)
         kind = self._kind(plain) or sent
         # A whole number last: it is the one that rounds.
-        wants = sorted(remote.takes, key=lambda wanted: wanted is FieldType.INTEGER)
+        wants = sorted(remote.accepts, key=lambda wanted: wanted is FieldType.INTEGER)
         for wanted in wants if field.bare else ():
             cast = replace(field, as_=wanted)
             wrong = wanted in (FieldType.LIST, field.as_) or conversions.fault(
@@ -326,7 +328,9 @@ class _Look:
         if sent is None or not (sent.filled or sent.unsendable):
             return not remote.options and field.as_ in SURE.get(kind, ())
         room = remote.length or sent.longest
-        return sent.type in remote.takes and not (sent.unsendable or sent.strangers) and sent.longest <= room
+        return (
+            sent.type in remote.accepts and not (sent.unsendable or sent.strangers) and sent.longest <= room
+        )
 
     def _shortened(self, field: Field, remote: RemoteField) -> str:
         """How to make the values of a field fit its length."""
@@ -356,7 +360,7 @@ def _strangers(field: Field, remote: RemoteField, found: tuple[str, ...], there:
         return
     known = set(remote.options)
     said = [*(theirs for _, theirs in field.map), *([field.default] if field.default else [])]
-    wanted = [each for text in said for each in (text.split(";") if remote.several else [text])]
+    wanted = [each for text in said for each in (text.split(";") if remote.multiple else [text])]
     strange = [value for value in dict.fromkeys([*found, *wanted]) if value not in known]
     if not strange:
         return

@@ -104,5 +104,5 @@ def _refused(outcome: Outcome, held: Iterable[str]) -> Outcome:
         code="same_record",
         cause=cause,
         answer=str(outcome.remote_id),
-        partly=True,
+        partly_written=True,
     )

@@ -85,7 +85,7 @@ def plan_one(
     except Exception as error:  # one mapping's surprise must not hold up the others
         told.error = _surprise(context, mapping, error)
     if told.error is not None:
-        fail(context, run, mapping, as_of, told.error.told)
+        fail(context, run, mapping, as_of, told.error.delivery_message)
     return told
 
 
@@ -197,12 +197,12 @@ def deliver_run(
     try:
         reached = context.reach(mapping)
     except HeatsyncError as error:
-        context.ledger.finish_run(run, mapping.name, error.told)
+        context.ledger.finish_run(run, mapping.name, error.delivery_message)
         return error
     started = time.monotonic()
     stopped: list[HeatsyncError] = []
     total = sum(r.planned.get("writes", 0) for r in context.ledger.runs(run) if r.mapping == mapping.name)
-    size = reached.destination.limits.cut(total)
+    size = reached.destination.limits.batch_size(total)
     done = 0
     moved = [started]
     underway = ""
@@ -253,9 +253,9 @@ def deliver_run(
     context.ledger.add_calls(run, mapping.name, 0, time.monotonic() - started)
     # Refused credentials pause the mapping, and the other threads see the pause: the refusal says more.
     why = next((error for error in stopped if not isinstance(error, Paused)), stopped[0] if stopped else None)
-    if isinstance(why, Paused) and why.told == BY_HAND:
+    if isinstance(why, Paused) and why.delivery_message == BY_HAND:
         return None
-    context.ledger.finish_run(run, mapping.name, why.told if why is not None else "")
+    context.ledger.finish_run(run, mapping.name, why.delivery_message if why is not None else "")
     return why
 
 

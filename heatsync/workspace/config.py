@@ -330,8 +330,10 @@ def _destinations(
                 problems.add(
                     document.problem(route, f"`{key}` is missing: {vendor.title} cannot do without", key=True)
                 )
-        if vendor.either and not any(set(group) <= set(templates) for group in vendor.either):
-            ways = "; or ".join(", ".join(f"`{key}`" for key in group) for group in vendor.either)
+        if vendor.credential_groups and not any(
+            set(group) <= set(templates) for group in vendor.credential_groups
+        ):
+            ways = "; or ".join(", ".join(f"`{key}`" for key in group) for group in vendor.credential_groups)
             problems.add(
                 document.problem(route, f"credentials are missing: {vendor.title} needs {ways}", key=True)
             )

@@ -163,7 +163,7 @@ def _either(vendor: Vendor, values: Mapping[str, str], written: Mapping[str, Tem
         except ConfigurationError:
             return False
 
-    return not vendor.either or any(all(map(told, group)) for group in vendor.either)
+    return not vendor.credential_groups or any(all(map(told, group)) for group in vendor.credential_groups)
 
 
 def destination_settings(
@@ -193,7 +193,7 @@ def destination_settings(
         fault = setting_fault(key, value, vendor)
         setting = vendor.settings.get(key)
         if value == "":
-            wanted = not whole and any(key in group for group in vendor.either)
+            wanted = not whole and any(key in group for group in vendor.credential_groups)
             if wanted or (setting is not None and setting.required):
                 fault = f"`{key}` is empty, and {vendor.title} cannot do without"
             else:

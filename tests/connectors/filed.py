@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from connectors.destination import Destination
-from connectors.errors import Underway
+from connectors.errors import InProgress
 from connectors.types import Batch, Note, Outcome
 
 
@@ -17,7 +17,7 @@ class Filed:
 
 
 def pushed(destination: Destination, batch: Batch, most: int = 30) -> Filed:
-    """Push until nothing is at work any more; raises what `push` raises but for `Underway`."""
+    """Push until nothing is at work any more; raises what `push` raises but for `InProgress`."""
     filed = Filed()
     for _ in range(most):
         try:
@@ -29,7 +29,7 @@ def pushed(destination: Destination, batch: Batch, most: int = 30) -> Filed:
                     filed.outcomes.append(word)
                     left = tuple(change for change in batch.changes if change.key != word.key)
                     batch = replace(batch, changes=left)
-        except Underway as underway:
+        except InProgress as underway:
             filed.waits.append(underway.retry_after or 0.0)
             continue
         return filed

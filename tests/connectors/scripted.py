@@ -104,10 +104,10 @@ class Watched:
     def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
 
-    def told(self, quota: Quota) -> None:
+    def on_quota(self, quota: Quota) -> None:
         self.quotas.append(quota)
 
-    def part(self, name: str, calls: int, seconds: float) -> "Watched":
+    def sub_quota(self, name: str, calls: int, seconds: float) -> "Watched":
         return self
 
     def made(self) -> None:

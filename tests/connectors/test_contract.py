@@ -331,7 +331,7 @@ def test_what_cannot_be_read_finds_nobody_and_asks_nothing(case: Case, sandbox: 
 def test_no_call_is_larger_than_its_limits_and_none_is_made_in_vain(case: Case, sandbox: Running) -> None:
     watched = Watched()
     with case.opened(sandbox.url, watched) as destination:
-        size = destination.limits.records
+        size = destination.limits.records_per_call
         count = 2 * size + 1
         case.seed(sandbox, count)
         changes = [case.change(n, n, known=True) for n in range(count)]
@@ -349,7 +349,7 @@ def test_no_call_is_larger_than_its_limits_and_none_is_made_in_vain(case: Case, 
 def test_lookups_are_asked_for_many_at_a_time(case: Case, sandbox: Running) -> None:
     watched = Watched()
     with case.opened(sandbox.url, watched) as destination:
-        count = 2 * destination.limits.lookups
+        count = 2 * destination.limits.lookups_per_call
         case.seed(sandbox, count)
         lookups = [Lookup(f"u{n}", (case.match(n),)) for n in range(count)]
         answers = list(destination.find(case.object, lookups, {case.field: FieldType.INTEGER}))
@@ -543,5 +543,5 @@ def test_the_registry_knows_each_vendor_by_its_type() -> None:
         assert vendor.modes[0] in ("update", "upsert")
         assert all(setting in vendor.settings for setting in vendor.account_settings)
         assert "url" in vendor.settings
-        assert (vendor.field_name == ".+") == (vendor.field_names == "")
+        assert (vendor.field_name_pattern == ".+") == (vendor.field_name_rule == "")
         json.dumps(sorted(vendor.objects))

@@ -4,7 +4,7 @@ import pytest
 
 from connectors.destination import Quota
 from connectors.errors import Unauthorized, Unavailable
-from connectors.http import ATTEMPTS, PATIENCE, Answer, Line, Lost, retry_after, words
+from connectors.http import ATTEMPTS, LONGEST_WAIT, Answer, LostAnswer, VendorClient, redacted, retry_after
 
 
 class Recorder:
@@ -21,10 +21,10 @@ class Recorder:
     def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
 
-    def told(self, quota: Quota) -> None:
+    def on_quota(self, quota: Quota) -> None:
         self.quotas.append(quota)
 
-    def part(self, name: str, calls: int, seconds: float) -> "Recorder":
+    def sub_quota(self, name: str, calls: int, seconds: float) -> "Recorder":
         return Recorder()
 
 
@@ -43,8 +43,8 @@ class Vendor:
         return answer
 
 
-def line(throttle: Recorder, made: list[int]) -> Line:
-    return Line("Vendor", throttle, lambda: made.append(1), backoff=0.0)
+def line(throttle: Recorder, made: list[int]) -> VendorClient:
+    return VendorClient("Vendor", throttle, lambda: made.append(1), backoff=0.0)
 
 
 def answer(status: int, **headers: str) -> Answer:
@@ -53,7 +53,7 @@ def answer(status: int, **headers: str) -> Answer:
 
 def test_every_request_is_counted_and_takes_a_place_in_the_quota() -> None:
     throttle, made = Recorder(), []
-    vendor = Vendor(answer(503), Lost("cut", sent=True), answer(200))
+    vendor = Vendor(answer(503), LostAnswer("cut", sent=True), answer(200))
     assert line(throttle, made).call(vendor).status == 200
     assert vendor.asked == throttle.acquired == len(made) == 3
 
@@ -68,9 +68,9 @@ def test_being_limited_pauses_everyone_and_burns_no_attempt() -> None:
 def test_a_long_limit_is_not_waited_for() -> None:
     throttle = Recorder()
     with pytest.raises(Unavailable) as told:
-        line(throttle, []).call(Vendor(answer(429, retry_after=str(int(PATIENCE) + 1))))
-    assert told.value.retry_after == PATIENCE + 1
-    assert throttle.pauses == [PATIENCE + 1]
+        line(throttle, []).call(Vendor(answer(429, retry_after=str(int(LONGEST_WAIT) + 1))))
+    assert told.value.retry_after == LONGEST_WAIT + 1
+    assert throttle.pauses == [LONGEST_WAIT + 1]
 
 
 def test_a_limit_without_a_time_is_waited_for_all_the_same() -> None:
@@ -84,7 +84,7 @@ def test_a_limit_that_is_over_at_once_is_not_asked_about_for_ever(said: str) -> 
     throttle, made = Recorder(), []
     with pytest.raises(Unavailable):
         line(throttle, made).call(Vendor(*[answer(429, retry_after=said)] * 100))
-    assert len(made) <= PATIENCE + 1
+    assert len(made) <= LONGEST_WAIT + 1
     assert min(throttle.pauses) >= 1.0
 
 
@@ -95,12 +95,12 @@ def test_refused_credentials_are_not_tried_again() -> None:
     assert vendor.asked == 1
 
 
-@pytest.mark.parametrize("failure", [answer(500), answer(408), Lost("cut", sent=True)])
+@pytest.mark.parametrize("failure", [answer(500), answer(408), LostAnswer("cut", sent=True)])
 def test_a_call_that_may_have_taken_effect_is_repeated_only_where_that_is_safe(
-    failure: Answer | Lost,
+    failure: Answer | LostAnswer,
 ) -> None:
     vendor = Vendor(failure, answer(200))
-    with pytest.raises((Unavailable, Lost)):
+    with pytest.raises((Unavailable, LostAnswer)):
         line(Recorder(), []).call(vendor, safe=False)
     assert vendor.asked == 1
 
@@ -118,7 +118,7 @@ def test_an_answer_spoilt_on_its_way_is_asked_for_again_where_that_is_safe(body:
 
 
 def test_a_call_that_never_left_is_always_repeated() -> None:
-    vendor = Vendor(Lost("refused", sent=False), answer(201))
+    vendor = Vendor(LostAnswer("refused", sent=False), answer(201))
     assert line(Recorder(), []).call(vendor, safe=False).status == 201
 
 
@@ -141,19 +141,19 @@ def test_retry_after_may_be_a_date_in_the_past() -> None:
 def test_a_limited_part_pauses_itself_and_not_the_whole() -> None:
     whole, part = Recorder(), Recorder()
     vendor = Vendor(answer(429, retry_after="1"), answer(200))
-    assert Line("Vendor", whole, lambda: None).call(vendor, part=part).status == 200
+    assert VendorClient("Vendor", whole, lambda: None).call(vendor, part=part).status == 200
     assert (part.pauses, whole.pauses) == ([1.0], [])
     assert (part.acquired, whole.acquired) == (2, 2)
 
 
 def test_what_the_vendor_says_of_its_quota_is_passed_on() -> None:
     throttle = Recorder()
-    line = Line("Vendor", throttle, lambda: None, quota=lambda a: Quota(a.status))
+    line = VendorClient("Vendor", throttle, lambda: None, quota=lambda a: Quota(a.status))
     line.call(Vendor(answer(200)))
     assert throttle.quotas == [Quota(200)]
 
 
 @pytest.mark.parametrize("said", ["x", "x@", "x.", "<"])
 def test_a_long_answer_is_shortened_without_going_through_it_from_each_of_its_letters(said: str) -> None:
-    assert words(f"{said * 500_000} a@b.com") == (said * 500_000)[:500]
-    assert words(f"{said * 10} a.b@c-d.example, e@f.org!") == f"{said * 10} (e-mail), (e-mail)!"
+    assert redacted(f"{said * 500_000} a@b.com") == (said * 500_000)[:500]
+    assert redacted(f"{said * 10} a.b@c-d.example, e@f.org!") == f"{said * 10} (e-mail), (e-mail)!"

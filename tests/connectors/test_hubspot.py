@@ -555,16 +555,16 @@ def test_a_token_without_a_scope_is_refused_with_its_name(sandbox: Running, scop
         push(destination, change("u1", {"firstname": "Ada"}, "101"))
 
     with portal(sandbox.url, token=f"default:lacks.{scope}") as destination:
-        assert destination.lacking("contacts", True) == (said,)
-        assert destination.lacking("companies", True) == ()
+        assert destination.missing_permissions("contacts", True) == (said,)
+        assert destination.missing_permissions("companies", True) == ()
         with pytest.raises(Unauthorized, match=re.escape(f"Grant the scope {said}, or use another token")):
             look_and_write(destination)
 
 
 def test_without_its_scope_no_property_is_made(sandbox: Running) -> None:
     with portal(sandbox.url, token="default:lacks.crm.schemas.contacts.write") as destination:
-        assert destination.lacking("contacts", False) == ()
-        assert destination.lacking("contacts", True) == ("crm.schemas.contacts.write",)
+        assert destination.missing_permissions("contacts", False) == ()
+        assert destination.missing_permissions("contacts", True) == ("crm.schemas.contacts.write",)
         with pytest.raises(ConfigurationError, match=r"grant the token crm\.schemas\.contacts\.write"):
             destination.create_fields("contacts", [NewField("a", FieldType.TEXT, "A")])
 
@@ -572,7 +572,7 @@ def test_without_its_scope_no_property_is_made(sandbox: Running) -> None:
 @pytest.mark.parametrize("said", [Said(401, {}), Said(403, {}), Said(404, "no"), Said(200, ["what"])])
 def test_a_token_of_another_kind_whose_scopes_hubspot_does_not_tell_lacks_none(said: Said) -> None:
     with answering(lambda asked: said) as vendor, portal(vendor.url) as destination:
-        assert destination.lacking("contacts", True) == ()
+        assert destination.missing_permissions("contacts", True) == ()
 
 
 def test_a_portal_that_is_being_moved_says_when_to_come_back() -> None:
@@ -712,8 +712,8 @@ def test_fields_tell_what_can_be_written(sandbox: Running) -> None:
 
 def test_names_are_in_lower_case() -> None:
     """Segment cleanProp and Estuary docs: property names are lower case, digits, underscore, 100 characters."""
-    assert VENDOR.spell("Accoil", "Health", "last_active", Entity.USER) == "accoil_health_lastactive"
-    assert VENDOR.spell("Accoil", "My Score", "score", Entity.ACCOUNT) == "accoil_myscore_score"
+    assert VENDOR.name_trait("Accoil", "Health", "last_active", Entity.USER) == "accoil_health_lastactive"
+    assert VENDOR.name_trait("Accoil", "My Score", "score", Entity.ACCOUNT) == "accoil_myscore_score"
 
 
 def test_a_moment_is_in_utc_whatever_it_was_written_in() -> None:

@@ -138,7 +138,7 @@ def test_no_secret_is_in_what_is_said_of_a_token_that_is_not_given(
     refusal = pytest.raises(error)
     with answering(lambda _: said) as vendor, portal(vendor.url) as destination, refusal as caught:
         destination.account()
-    told = f"{caught.value!r} {caught.value.told} {getattr(caught.value, 'evidence', '')} {caplog.text}"
+    told = f"{caught.value!r} {caught.value.delivery_message} {getattr(caught.value, 'evidence', '')} {caplog.text}"
     assert not any(secret in told for secret in SECRETS.values())
 
 

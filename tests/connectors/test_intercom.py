@@ -521,10 +521,10 @@ def test_an_archived_attribute_is_brought_back_with_what_it_holds(sandbox: Runni
     sandbox.seed({"intercom": {"contacts": [{"id": "5f1"}]}, "fields": {"intercom": {"contacts": put_away}}})
     with workspace(sandbox.url) as destination:
         assert "share" not in destination.fields("contacts")
-        assert list(destination.archived("contacts")) == ["share"]
+        assert list(destination.archived_fields("contacts")) == ["share"]
         destination.create_fields("contacts", [NewField("share", FieldType.NUMBER, "Share")])
         assert destination.fields("contacts")["share"].type == "float"
-        assert destination.archived("contacts") == {}
+        assert destination.archived_fields("contacts") == {}
         assert push(destination, change("u1", {"share": 66.5}, id="5f1"))["u1"].status is Status.DELIVERED
 
 
@@ -555,7 +555,7 @@ def test_an_attribute_that_stays_archived_is_not_taken_for_made() -> None:
 def test_archived_attributes_take_no_room(sandbox: Running) -> None:
     sandbox.seed({"fields": {"intercom": {"contacts": {"a": {"archived": True}, "b": {}}}}})
     with workspace(sandbox.url) as destination:
-        assert destination.room("contacts") == 249
+        assert destination.fields_left("contacts") == 249
 
 
 def test_a_name_that_companies_have_is_refused_with_the_cure(sandbox: Running) -> None:
@@ -736,7 +736,7 @@ def test_the_log_knows_no_token_and_no_address(sandbox: Running, caplog: pytest.
 
 def test_companies_have_trait_names_of_their_own() -> None:
     """Intercom OpenAPI 2.14: contacts and companies share their names of attributes."""
-    spell = intercom.VENDOR.spell
+    spell = intercom.VENDOR.name_trait
     assert spell("Accoil", "Big Health", "score", Entity.USER) == "Accoil_BigHealth_Score"
     assert (
         spell("Accoil", "Big Health", "last_active", Entity.ACCOUNT) == "Accoil_BigHealth_Account_LastActive"

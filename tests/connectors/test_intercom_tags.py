@@ -135,7 +135,7 @@ def test_one_who_is_gone_does_not_keep_the_others_from_their_tag(
     with workspace(sandbox.url, watched) as destination:
         outcomes = push(destination, *changes, object=object)
     assert {key for key, each in outcomes.items() if each.status is not Status.DELIVERED} == {"u17"}
-    assert (outcomes["u17"].code, outcomes["u17"].partly) == ("not_found", False)
+    assert (outcomes["u17"].code, outcomes["u17"].partly_written) == ("not_found", False)
     assert len(tags(sandbox, object)) == (49 if on else 0)
     # Halves of halves, and a look at whom they leave; once somebody is looked at, untagged alone, and looked at again.
     assert watched.calls <= 17
@@ -149,7 +149,7 @@ def test_whose_attributes_are_refused_has_its_tag_and_is_read_again(sandbox: Run
             change("u1", {VIP: True, SCORE: "many"}, id="c1"),
             change("u2", {VIP: True, SCORE: 5}, id="c2"),
         )
-    assert (outcomes["u1"].code, outcomes["u1"].field, outcomes["u1"].partly) == ("bad_value", SCORE, True)
+    assert (outcomes["u1"].code, outcomes["u1"].field, outcomes["u1"].partly_written) == ("bad_value", SCORE, True)
     assert outcomes["u2"].status is Status.DELIVERED
 
 
@@ -174,7 +174,7 @@ def test_who_is_refused_by_one_tag_is_named_with_it_and_nothing_else_is_written(
             change("u1", {QUIET: True, VIP: True, SCORE: 5}, id="c1"),
             change("u2", {QUIET: True, VIP: True}, id="c2"),
         )
-    assert (outcomes["u1"].code, outcomes["u1"].field, outcomes["u1"].partly) == ("refused", VIP, True)
+    assert (outcomes["u1"].code, outcomes["u1"].field, outcomes["u1"].partly_written) == ("refused", VIP, True)
     assert outcomes["u2"].status is Status.DELIVERED
     assert {asked.method for asked in vendor.asked} == {"POST"}
 

@@ -25,7 +25,7 @@ def delivered(sandbox: Running, vendor: str, object: str, changes: Sequence[Chan
     """What becomes of changes that are cut into batches as the story cuts them."""
     watched = Watched()
     destination = VENDORS[vendor].connect({**SETTINGS[vendor], "url": sandbox.url}, watched, watched.made)
-    size = destination.limits.cut(len(changes))
+    size = destination.limits.batch_size(len(changes))
     outcomes: dict[str, Outcome] = {}
     for start in range(0, len(changes), size):
         batch = Batch(f"b{start}", vendor, object, tuple(changes[start : start + size]))

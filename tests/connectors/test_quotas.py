@@ -13,7 +13,7 @@ from connectors.http import Answer
 from connectors.hubspot import client
 from connectors.hubspot.destination import HubSpot
 from connectors.intercom import destination as intercom
-from connectors.rate_limit import Memory, Pace
+from connectors.rate_limit import MemoryStore, RateLimiter
 from connectors.salesforce import session
 from connectors.salesforce.destination import Salesforce
 from connectors.types import Lookup, Match
@@ -95,12 +95,12 @@ def test_a_day_that_is_used_up_is_named_with_when_there_is_room_again(knows: boo
 
 
 def test_a_quota_that_another_process_found_used_up_is_told_without_its_name() -> None:
-    book = Memory()
-    Pace(10, 1.0, book, "one").pause(3600)
+    book = MemoryStore()
+    RateLimiter(10, 1.0, book, "one").pause(3600)
     with pytest.raises(
         Unavailable, match="^The quota is used up, or the vendor asked to wait." + ASKED_AGAIN
     ):
-        Pace(10, 1.0, book, "one").acquire()
+        RateLimiter(10, 1.0, book, "one").acquire()
 
 
 def test_whoever_was_told_a_smaller_quota_keeps_to_it() -> None:
@@ -114,7 +114,7 @@ def test_whoever_was_told_a_smaller_quota_keeps_to_it() -> None:
 
 def test_hubspots_searches_take_from_a_quota_of_their_own_that_two_portals_share() -> None:
     with running(quotas=True) as sandbox:
-        book = Memory()
+        book = MemoryStore()
         watched = [Watched(), Watched()]
         portals = [_portal(sandbox, book, each) for each in watched]
         for _ in range(4):
@@ -128,8 +128,8 @@ def test_hubspots_searches_take_from_a_quota_of_their_own_that_two_portals_share
 
 
 def _opened(vendor: Any, sandbox: Running, **settings: str) -> Any:
-    return vendor({**settings, "url": sandbox.url}, Pace(1000, 1.0), lambda: None)
+    return vendor({**settings, "url": sandbox.url}, RateLimiter(1000, 1.0), lambda: None)
 
 
-def _portal(sandbox: Running, book: Memory, watched: Watched) -> HubSpot:
-    return HubSpot({"token": "t", "url": sandbox.url}, Pace(1000, 10.0, book, "portal"), watched.made)
+def _portal(sandbox: Running, book: MemoryStore, watched: Watched) -> HubSpot:
+    return HubSpot({"token": "t", "url": sandbox.url}, RateLimiter(1000, 10.0, book, "portal"), watched.made)

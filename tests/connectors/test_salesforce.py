@@ -759,16 +759,16 @@ def test_fields_tell_what_can_be_written(sandbox: Running) -> None:
 
 
 def test_names_end_alike_and_have_forty_characters_at_most() -> None:
-    assert VENDOR.spell("Accoil", "Health", "score", Entity.ACCOUNT) == "Accoil_Health_Score__c"
+    assert VENDOR.name_trait("Accoil", "Health", "score", Entity.ACCOUNT) == "Accoil_Health_Score__c"
     for prefix, name in (
         ("Accoil", "A very long name of a score, in München"),
         ("P", "q" * 60),
         ("A-B", "c_"),
     ):
-        names = {VENDOR.spell(prefix, name, metric, Entity.ACCOUNT) for metric in METRICS}
+        names = {VENDOR.name_trait(prefix, name, metric, Entity.ACCOUNT) for metric in METRICS}
         assert len(names) == len(METRICS)
         for metric, name_ in (
-            (metric, VENDOR.spell(prefix, name, metric, Entity.USER)) for metric in METRICS
+            (metric, VENDOR.name_trait(prefix, name, metric, Entity.USER)) for metric in METRICS
         ):
             assert len(name_) <= NAME_LENGTH
             assert name_.endswith(f"_{METRICS[metric]}__c")

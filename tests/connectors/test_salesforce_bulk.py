@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from scripted import Asked, Said, Watched, answering
 
 from connectors.destination import Files, Limits
-from connectors.errors import Misunderstood, Unauthorized, Underway
+from connectors.errors import InProgress, Misunderstood, Unauthorized
 from connectors.salesforce import bulk_jobs as bulk
 from connectors.salesforce.destination import Salesforce
 from connectors.salesforce.records import Item, item
@@ -167,12 +167,12 @@ def test_the_word_that_empties_a_field_arrives_where_it_is_the_value(sandbox: Ru
 
 
 def test_a_run_is_cut_into_files_of_one_size() -> None:
-    limits = Limits(records=200, lookups=400, calls=1, seconds=1.0, files=Files(10_000, 50_000, 7))
-    assert [limits.cut(n) for n in (1, 10_000, 10_001, 50_000, 50_001, 120_000)] == [
+    limits = Limits(records_per_call=200, lookups_per_call=400, calls=1, seconds=1.0, files=Files(10_000, 50_000, 7))
+    assert [limits.batch_size(n) for n in (1, 10_000, 10_001, 50_000, 50_001, 120_000)] == [
         200, 200, 10_001, 50_000, 25_001, 40_000,
     ]  # fmt: skip
-    assert [limits.foretold(n, filed=False) for n in (0, 201, 10_000)] == [0, 2, 50]
-    assert [limits.foretold(n, filed=True) for n in (0, 1, 50_000)] == [0, 7, 7]
+    assert [limits.estimated_calls(n, filed=False) for n in (0, 201, 10_000)] == [0, 2, 50]
+    assert [limits.estimated_calls(n, filed=True) for n in (0, 1, 50_000)] == [0, 7, 7]
 
 
 def test_who_is_known_and_who_is_new_go_in_a_file_each_and_who_cannot_be_repeated_in_a_call(
@@ -292,7 +292,7 @@ def test_a_job_that_somebody_stopped_is_not_gone_on_with_unasked(sandbox: Runnin
     with org(sandbox.url) as destination:
         note = until(destination, batch(*changes))
         for _ in range(2):  # it is closed, and then begun
-            with pytest.raises(Underway):
+            with pytest.raises(InProgress):
                 list(destination.push(batch(*changes, note=note)))
         job = bulk.read(note)
         destination._session.call(
@@ -347,7 +347,7 @@ def test_a_job_that_takes_a_day_is_given_up_and_what_it_did_not_do_is_done(
     with org(sandbox.url) as destination:
         note = until(destination, batch(*changes))
         for _ in range(2):
-            with pytest.raises(Underway):
+            with pytest.raises(InProgress):
                 list(destination.push(batch(*changes, note=note)))
         real = time.time
         monkeypatch.setattr(time, "time", lambda: real() + bulk.PATIENCE + 1)
@@ -404,7 +404,7 @@ def test_word_of_a_job_that_cannot_be_read_is_asked_for_again_for_a_day(info: Sa
     changes = [change(n, Score__c=n) for n in range(2)]
     with answering(scripted(jobs)) as vendor, org(vendor.url) as destination:
         young = replace(NOTED, at=time.time()).note.text
-        with pytest.raises(Underway):
+        with pytest.raises(InProgress):
             list(destination.push(batch(*changes, note=young)))
         with pytest.raises(Misunderstood, match="750x cannot be read"):
             list(destination.push(batch(*changes, note=NOTED.note.text)))

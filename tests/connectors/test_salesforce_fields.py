@@ -44,7 +44,7 @@ def seeded(sandbox: Running) -> Running:
 
 def test_fields_are_made_with_their_types_granted_and_can_be_written(seeded: Running) -> None:
     with org(seeded.url) as destination:
-        assert destination.room("Account") is None
+        assert destination.fields_left("Account") is None
         destination.create_fields("Account", NEW)
         known = destination.fields("Account")
         assert {field.name: known[field.name].type for field in NEW} == {
@@ -56,7 +56,7 @@ def test_fields_are_made_with_their_types_granted_and_can_be_written(seeded: Run
             "Seen__c": "datetime",
             "Groups__c": "textarea",
         }
-        assert all(known[field.name].writable and field.type in known[field.name].takes for field in NEW)
+        assert all(known[field.name].writable and field.type in known[field.name].accepts for field in NEW)
         change = Change(Kind.CHANGED, "a1", (), {"Tier__c": "gold", "Share__c": 0.125}, remote_id=ONE)
         (outcome,) = destination.push(Batch("b", "salesforce", "Account", (change,)))
     assert outcome.status is Status.DELIVERED
@@ -86,7 +86,10 @@ def test_a_field_that_was_made_and_never_granted_is_granted(seeded: Running) -> 
 
 def test_a_permission_set_that_is_not_there_is_named_before_anything_is_made(seeded: Running) -> None:
     with org(seeded.url, permission_set="Nobodys") as destination:
-        for ask in (lambda: destination.room("Account"), lambda: destination.create_fields("Account", NEW)):
+        for ask in (
+            lambda: destination.fields_left("Account"),
+            lambda: destination.create_fields("Account", NEW),
+        ):
             with pytest.raises(ConfigurationError, match=r"'Nobodys'.*`permission_set`") as caught:
                 ask()
             assert caught.value.about == "permission_set"
@@ -96,7 +99,7 @@ def test_a_permission_set_that_is_not_there_is_named_before_anything_is_made(see
 def test_without_a_permission_set_none_is_made(seeded: Running) -> None:
     with org(seeded.url, permission_set="") as destination:
         with pytest.raises(ConfigurationError, match="only where the destination names a `permission_set`"):
-            destination.room("Account")
+            destination.fields_left("Account")
         with pytest.raises(ConfigurationError, match=r"Tier__c \(Text\)"):
             destination.create_fields("Account", NEW)
 
@@ -120,7 +123,7 @@ def test_a_refusal_is_told_with_the_permission_that_is_needed() -> None:
         refusal as caught,
     ):
         destination.create_fields("Account", NEW[:1])
-    assert "s3ss10n" not in caught.value.told
+    assert "s3ss10n" not in caught.value.delivery_message
 
 
 def test_who_does_not_see_what_was_made_is_told_to_assign_the_permission_set() -> None:

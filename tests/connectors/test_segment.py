@@ -289,8 +289,11 @@ def test_a_region_that_does_not_exist_is_named() -> None:
 
 
 def test_the_standard_names_are_as_written() -> None:
-    assert segment.spell("Accoil", "Big Health", "last_active", Entity.USER) == "Accoil_BigHealth_LastActive"
-    assert segment.spell("Accoil", "Health", "score", Entity.ACCOUNT) == "Accoil_Health_Score"
+    assert (
+        segment.name_trait("Accoil", "Big Health", "last_active", Entity.USER)
+        == "Accoil_BigHealth_LastActive"
+    )
+    assert segment.name_trait("Accoil", "Health", "score", Entity.ACCOUNT) == "Accoil_Health_Score"
 
 
 def _python(program: str) -> None:

@@ -235,7 +235,7 @@ def test_two_mappings_that_doubt_each_others_records_do_not_stop_each_other(
     monkeypatch.setattr(Ledger, "_update_record", update)
 
     def conclude(batch: Claimed, good: str, bad: str) -> bool:
-        refused = Outcome(bad, Status.REJECTED, code="bad_value", partly=True)
+        refused = Outcome(bad, Status.REJECTED, code="bad_value", partly_written=True)
         return book.conclude(batch, [Outcome(good, Status.DELIVERED, remote_id="1"), refused], 0.0, 1)
 
     at_once(lambda: conclude(one, "u1", "u2"), lambda: conclude(two, "u2", "u1"))

@@ -24,7 +24,7 @@ def _connect(settings: Mapping[str, str], throttle: Throttle, made: Callable[[],
     raise AssertionError("files are read without calling anybody")
 
 
-def _spell(prefix: str, name: str, metric: str, entity: Entity) -> str:
+def _name_trait(prefix: str, name: str, metric: str, entity: Entity) -> str:
     return f"{prefix}_{name}_{metric}".lower()
 
 
@@ -38,9 +38,9 @@ HUBSPOT = Vendor(
         "companies": ObjectKind(ACCOUNT, (("domain", "domain"),)),
     },
     connect=_connect,
-    spell=_spell,
-    field_name=r"[a-z][a-z0-9_]*",
-    field_names="lower-case letters",
+    name_trait=_name_trait,
+    field_name_pattern=r"[a-z][a-z0-9_]*",
+    field_name_rule="lower-case letters",
 )
 SEGMENT = Vendor(
     type="segment",
@@ -51,10 +51,10 @@ SEGMENT = Vendor(
         "accounts": ObjectKind(ACCOUNT, (("groupId", "account_id"),), frozenset({"groupId"})),
     },
     connect=_connect,
-    spell=_spell,
+    name_trait=_name_trait,
     readable=False,
     modes=("upsert",),
-    lists=True,
+    accepts_lists=True,
 )
 SALESFORCE = Vendor(
     type="salesforce",
@@ -62,7 +62,7 @@ SALESFORCE = Vendor(
     settings={"domain": Setting(), "consumer_key": Setting(), "consumer_secret": Setting(secret=True)},
     objects={"Account": ObjectKind(ACCOUNT, (("Heatsync_Id__c", "account_id"),))},
     connect=_connect,
-    spell=_spell,
+    name_trait=_name_trait,
     any_object=True,
 )
 VENDORS = {"hubspot": HUBSPOT, "segment": SEGMENT, "salesforce": SALESFORCE}

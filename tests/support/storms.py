@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from stories import DAY, HEATSYNC, PLACES, Stage
 
-from connectors.rate_limit import Slots, Wish
+from connectors.rate_limit import SlotRequest, Slots
 from heatsync.sandbox import server
 from heatsync.sandbox.calls import Call, Reply, Route, Service
 from heatsync.sandbox.faults import Faults
@@ -172,15 +172,15 @@ class Free:
 
     ahead = 0.0
 
-    def take(self, wish: Wish) -> Slots:
+    def take_slots(self, wish: SlotRequest) -> Slots:
         return Slots(0.0, 1, wish.gap)
 
-    def hold(self, name: str, seconds: float) -> None: ...
+    def pause_calls(self, name: str, seconds: float) -> None: ...
 
-    def held(self, _name: str) -> float:
+    def paused_for(self, _name: str) -> float:
         return 0.0
 
-    def slow(self, name: str, gap: float) -> None: ...
+    def set_gap(self, name: str, gap: float) -> None: ...
 
 
 @dataclass

@@ -27,7 +27,7 @@ def stage(tmp_path: Path, sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> 
 
     def small(self: HubSpot, *given: object) -> None:
         real(self, *given)  # type: ignore[arg-type]
-        self.limits = replace(self.limits, batch=1)
+        self.limits = replace(self.limits, changes_per_push=1)
 
     monkeypatch.setattr(HubSpot, "__init__", small)
     return stage

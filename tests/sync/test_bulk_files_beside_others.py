@@ -128,7 +128,9 @@ def test_who_makes_nobody_beside_a_file_is_told_whose_it_is(
             patch.setattr(sync_run, "STANDSTILL", 0.3)
             error = sync_run.deliver_run(context, "s", context.mappings["n"])
         assert error is not None
-        assert "waits for m, which has Account in the making. Resume m if it is paused" in error.told
+        assert (
+            "waits for m, which has Account in the making. Resume m if it is paused" in error.delivery_message
+        )
         context.ledger.resume("m")
         due_now(context)
         deliver(context, "r", "m")
@@ -299,7 +301,7 @@ def test_who_aborted_a_job_over_there_is_asked_before_anything_more_is_sent(abor
         due_now(context)
         error = sync_run.deliver_run(context, "r", context.mappings["m"])
         assert error is not None
-        assert "Somebody aborted bulk job" in error.told
+        assert "Somebody aborted bulk job" in error.delivery_message
         assert set(seen(aborted).values()) == {None}
         context.ledger.resume("m")
     assert aborted.sync().outcomes == {"delivered": 4}

@@ -99,7 +99,7 @@ def test_who_turns_out_to_be_there_after_all_is_emptied_too(
 
 def small_batches(context: Context, size: int, concurrency: int = 1) -> None:
     destination: Any = context.reach(context.mappings["m"]).destination
-    destination.limits = replace(destination.limits, batch=size, concurrency=concurrency)
+    destination.limits = replace(destination.limits, changes_per_push=size, concurrency=concurrency)
 
 
 def test_batches_that_make_records_wait_for_each_other_without_a_call_or_an_attempt(

@@ -47,7 +47,7 @@ def states(stage: Stage) -> dict[str, str]:
 
 def small_batches(context: Context, name: str, size: int) -> None:
     destination: Any = context.reach(context.mappings[name]).destination
-    destination.limits = replace(destination.limits, batch=size, concurrency=1)
+    destination.limits = replace(destination.limits, changes_per_push=size, concurrency=1)
 
 
 # -- who is asked ---------------------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ def test_a_run_for_another_account_is_neither_sent_nor_called_done(stage: Stage)
         assert context.ledger.release(run)
         error = sync_run.deliver_run(context, held.run, context.mappings["m"])
         assert isinstance(error, ConfigurationError)
-        assert "another account" in error.told
+        assert "another account" in error.delivery_message
     assert states(stage)[held.run] == "failed"
     assert stage.sandbox.state()["segment"]["users"] == stage.sandbox.state("acme")["segment"]["users"] == {}
 
@@ -380,7 +380,7 @@ def test_a_plan_that_is_stopped_looks_up_no_further(stage: Stage, monkeypatch: p
     asked: list[int] = []
     with stage.context() as context:
         destination: Any = context.reach(context.mappings["m"]).destination
-        destination.limits = replace(destination.limits, lookups=1)
+        destination.limits = replace(destination.limits, lookups_per_call=1)
         real = destination.find
 
         def find(object: str, lookups: list[Lookup], fields: Any) -> Iterator[Any]:

@@ -14,24 +14,32 @@ import redis
 
 from connectors.destination import Quota
 from connectors.errors import Unavailable
-from connectors.rate_limit import PATIENCE, Book, Budget, Memory, Pace, Page, Wish
+from connectors.rate_limit import (
+    LONGEST_WAIT,
+    DailyBudget,
+    MemoryStore,
+    QuotaState,
+    QuotaStore,
+    RateLimiter,
+    SlotRequest,
+)
 from heatsync.ledger import Ledger
-from worker.redis_limiter import RedisBook, shared
+from worker.redis_limiter import RedisQuotaStore, shared
 
 CHILD = """
 import sys, time
-from connectors.pace import Pace
-from sync.ledger import Ledger
+from connectors.rate_limit import RateLimiter
+from heatsync.ledger import Ledger
 from worker.limiter import shared
 book = shared(sys.argv[1]) if sys.argv[1].startswith("redis") else Ledger(sys.argv[1])
-pace = Pace(40, 1.0, book, "x")
+pace = RateLimiter(40, 1.0, book, "x")
 for _ in range(20):
     pace.acquire()
     print(time.time(), flush=True)
 book.close()
 """
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
-Opened = Callable[[], Book]
+Opened = Callable[[], QuotaStore]
 
 
 @pytest.fixture(params=["ledger", "redis"])
@@ -46,9 +54,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def opened(place: str) -> Iterator[Opened]:
     """Opens the place once more, as another process does."""
-    books: list[RedisBook | Ledger] = []
+    books: list[RedisQuotaStore | Ledger] = []
 
-    def another() -> Book:
+    def another() -> QuotaStore:
         book = shared(place) if place.startswith("redis") else Ledger(place)
         books.append(book)
         return book
@@ -73,7 +81,7 @@ def test_processes_together_keep_to_one_pace(place: str, opened: Opened) -> None
 
 
 def test_threads_of_one_process_keep_to_one_pace(opened: Opened) -> None:
-    pace = Pace(100, 1.0, opened(), "threads")
+    pace = RateLimiter(100, 1.0, opened(), "threads")
     times: list[float] = []
 
     def call() -> None:
@@ -91,7 +99,7 @@ def test_threads_of_one_process_keep_to_one_pace(opened: Opened) -> None:
 
 
 def test_a_pause_holds_everyone(opened: Opened) -> None:
-    one, two = (Pace(40, 1.0, opened(), "y") for _ in range(2))
+    one, two = (RateLimiter(40, 1.0, opened(), "y") for _ in range(2))
     one.acquire()
     one.pause(0.5)
     one.pause(0.1)  # a shorter pause does not shorten a longer one
@@ -101,7 +109,7 @@ def test_a_pause_holds_everyone(opened: Opened) -> None:
 
 
 def test_whoever_waits_for_a_slot_already_is_held_by_a_pause_as_well(opened: Opened) -> None:
-    mine, theirs = (Pace(5, 1.0, opened(), "w") for _ in range(2))
+    mine, theirs = (RateLimiter(5, 1.0, opened(), "w") for _ in range(2))
     mine.acquire()
     acquired = threading.Event()
     waiting = threading.Thread(target=lambda: (mine.acquire(), acquired.set()))
@@ -113,7 +121,7 @@ def test_whoever_waits_for_a_slot_already_is_held_by_a_pause_as_well(opened: Ope
 
 
 def test_a_long_pause_says_when_to_come_back(opened: Opened) -> None:
-    pace = Pace(40, 1.0, opened(), "z")
+    pace = RateLimiter(40, 1.0, opened(), "z")
     pace.pause(3600)
     with pytest.raises(Unavailable) as told:
         pace.acquire()
@@ -121,8 +129,8 @@ def test_a_long_pause_says_when_to_come_back(opened: Opened) -> None:
 
 
 def test_everyone_keeps_to_the_smaller_quota_that_the_vendor_names(opened: Opened) -> None:
-    one, two = (Pace(1000, 1.0, opened(), "told") for _ in range(2))
-    one.told(Quota(calls=10, seconds=1.0))
+    one, two = (RateLimiter(1000, 1.0, opened(), "told") for _ in range(2))
+    one.on_quota(Quota(calls=10, seconds=1.0))
     one.acquire()
     two.acquire()
     started = time.monotonic()
@@ -132,15 +140,18 @@ def test_everyone_keeps_to_the_smaller_quota_that_the_vendor_names(opened: Opene
 
 
 def test_a_larger_quota_than_ours_changes_nothing() -> None:
-    book = Memory()
-    pace = Pace(10, 1.0, book, "mine")
-    pace.told(Quota(calls=10_000, seconds=1.0))
-    assert book.take(Wish("mine", 0.0, 0.1, 0.0)).gap == pytest.approx(0.1)
+    book = MemoryStore()
+    pace = RateLimiter(10, 1.0, book, "mine")
+    pace.on_quota(Quota(calls=10_000, seconds=1.0))
+    assert book.take_slots(SlotRequest("mine", 0.0, 0.1, 0.0)).gap == pytest.approx(0.1)
 
 
 def test_a_part_is_paced_by_itself(opened: Opened) -> None:
-    whole = Pace(10_000, 1.0, opened(), "portal")
-    one, two = whole.part("search", 10, 1.0), Pace(10_000, 1.0, opened(), "portal").part("search", 10, 1.0)
+    whole = RateLimiter(10_000, 1.0, opened(), "portal")
+    one, two = (
+        whole.sub_quota("search", 10, 1.0),
+        RateLimiter(10_000, 1.0, opened(), "portal").sub_quota("search", 10, 1.0),
+    )
     one.acquire()
     started = time.monotonic()
     two.acquire()
@@ -153,8 +164,8 @@ def test_a_part_is_paced_by_itself(opened: Opened) -> None:
 
 def test_a_budget_is_one_for_all_and_begins_anew_with_the_day(opened: Opened) -> None:
     day = ["2026-11-22"]
-    budget = Budget(5, lambda: (day[0], TOMORROW))
-    one, two = (Pace(10_000, 1.0, opened(), "budget", budget) for _ in range(2))
+    budget = DailyBudget(5, lambda: (day[0], TOMORROW))
+    one, two = (RateLimiter(10_000, 1.0, opened(), "budget", budget) for _ in range(2))
     for pace in (one, two, one, two, one):
         pace.acquire()
     for pace in (one, two):
@@ -169,14 +180,14 @@ def test_a_budget_is_one_for_all_and_begins_anew_with_the_day(opened: Opened) ->
 
 def test_a_broker_that_is_gone_is_a_sentence() -> None:
     with redis.Redis.from_url("redis://127.0.0.1:1/0") as client:
-        pace = Pace(10, 1.0, RedisBook(client), "gone")
+        pace = RateLimiter(10, 1.0, RedisQuotaStore(client), "gone")
         with pytest.raises(Unavailable, match=r"Start Redis") as told:
             pace.acquire()
         assert told.value.retry_after  # it burns no attempt
 
 
 def test_a_pace_never_lets_more_calls_through_than_the_window_holds() -> None:
-    pace = Pace(20, 1.0)
+    pace = RateLimiter(20, 1.0)
     times = []
     for _ in range(12):
         pace.acquire()
@@ -191,9 +202,9 @@ def test_nobody_is_let_through_who_is_not_to_begin_anything(waits: bool) -> None
         assert (seconds > 0) is waits
         raise InterruptedError
 
-    pace = Pace(10, 1.0, rest=stop)
+    pace = RateLimiter(10, 1.0, rest=stop)
     pace.pause(5.0 if waits else 0.0)
-    for each in (pace, pace.part("search", 10, 1.0)):
+    for each in (pace, pace.sub_quota("search", 10, 1.0)):
         if each is not pace:
             each.pause(5.0 if waits else 0.0)
         with pytest.raises(InterruptedError):
@@ -208,23 +219,23 @@ def test_a_page_never_holds_more_slots_than_the_window_whatever_is_asked_when() 
     draw = random.Random(seed)
     gap, late = 10.3 / 19, 0.1
     for _ in range(50):
-        page, now, slots = Page(), 0.0, list[float]()
+        page, now, slots = QuotaState(), 0.0, list[float]()
         for _ in range(200):
             now += draw.choice([0.0, 0.01, 0.3, 3.0])
-            taken = page.take(Wish("p", gap * draw.randint(1, 4), gap, late), now)
+            taken = page.take_slots(SlotRequest("p", gap * draw.randint(1, 4), gap, late), now)
             slots += [max(now, now + taken.wait + n * gap) for n in range(taken.calls)]
         for first, last in zip(slots, slots[19:], strict=False):
             assert last - first >= 10.0
 
 
 def test_a_long_pause_takes_no_place() -> None:
-    pace = Pace(10, 1.0)
-    pace.pause(PATIENCE * 2)
+    pace = RateLimiter(10, 1.0)
+    pace.pause(LONGEST_WAIT * 2)
     with pytest.raises(Unavailable) as told:
         pace.acquire()
-    assert PATIENCE < (told.value.retry_after or 0.0) <= PATIENCE * 2
+    assert LONGEST_WAIT < (told.value.retry_after or 0.0) <= LONGEST_WAIT * 2
 
 
 def test_slots_are_taken_ahead_for_a_time_and_not_by_their_number() -> None:
-    page = Page(gap=0.05)
-    assert page.take(Wish("a", 0.2, 0.0001, 0.0), 100.0).calls == 4
+    page = QuotaState(gap=0.05)
+    assert page.take_slots(SlotRequest("a", 0.2, 0.0001, 0.0), 100.0).calls == 4

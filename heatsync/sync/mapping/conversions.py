@@ -122,7 +122,7 @@ def fault(field: Field, kind: FieldType, vendor: Vendor) -> tuple[str, str] | No
         return "as", f"{_NAMES[kind]} cannot become {_NAMES[wanted]}"
     if kind in temporal and wanted not in (*temporal, FieldType.TEXT):
         return "as", f"{_NAMES[kind]} cannot become {_NAMES[wanted]}"
-    if is_list and (field.join is not None or not vendor.lists):
+    if is_list and (field.join is not None or not vendor.accepts_lists):
         wanted = FieldType.TEXT
     if field.tolerance is not None and wanted not in (FieldType.INTEGER, FieldType.NUMBER):
         return "tolerance", f"`tolerance` is for numbers, and this is {_NAMES[wanted]}: take it out"
@@ -251,7 +251,7 @@ def _mapped(column: Column, pairs: tuple[tuple[str, str], ...]) -> Column:
 def _list(column: Column, field: Field, vendor: Vendor) -> tuple[FieldType, str]:
     item = _text(Column("item", column.duck[:-2]))
     items = f"[{item} FOR item IN {column.sql} IF item IS NOT NULL]"
-    if field.join is None and vendor.lists and field.as_ is not FieldType.TEXT:
+    if field.join is None and vendor.accepts_lists and field.as_ is not FieldType.TEXT:
         return FieldType.LIST, items
     separator = ";" if field.join is None else field.join
     return FieldType.TEXT, f"nullif(array_to_string({items}, {literal(separator)}), '')"

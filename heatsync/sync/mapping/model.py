@@ -84,7 +84,7 @@ class Mapping:
     def lag(self) -> float:
         """Seconds within which a record that was just made may not be found."""
         kind = self.vendor.objects.get(self.object)
-        return kind.lag if kind is not None else self.vendor.lag
+        return kind.search_lag if kind is not None else self.vendor.search_lag
 
 
 @dataclass(frozen=True, slots=True)

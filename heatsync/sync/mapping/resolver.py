@@ -212,7 +212,7 @@ class Reader:
         title = profile.name
         for metric in STANDARD[self.entity]:
             try:
-                name = self.vendor.spell(self.workspace.prefix, profile.score_name, metric, self.entity)
+                name = self.vendor.name_trait(self.workspace.prefix, profile.score_name, metric, self.entity)
             except (ValueError, ConfigurationError) as error:
                 self._wrong(route, str(error))
                 continue
@@ -290,7 +290,7 @@ class Reader:
             )
             return
         if not self._can_be_named(name):
-            wanted = f": expected {self.vendor.field_names}" if self.vendor.field_names else ""
+            wanted = f": expected {self.vendor.field_name_rule}" if self.vendor.field_name_rule else ""
             meant = f"; write `{name.lower()}`" if self._can_be_named(name.lower()) else ""
             self._wrong(
                 route,
@@ -299,7 +299,11 @@ class Reader:
             )
 
     def _can_be_named(self, name: str) -> bool:
-        return bool(re.fullmatch(self.vendor.field_name, name)) and "|" not in name and name.isprintable()
+        return (
+            bool(re.fullmatch(self.vendor.field_name_pattern, name))
+            and "|" not in name
+            and name.isprintable()
+        )
 
     def _field(self, name: str, written: FieldFile, route: Route) -> Field | None:
         if (written.from_ is None) == (written.sql is None):
