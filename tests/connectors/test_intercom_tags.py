@@ -149,7 +149,11 @@ def test_whose_attributes_are_refused_has_its_tag_and_is_read_again(sandbox: Run
             change("u1", {VIP: True, SCORE: "many"}, id="c1"),
             change("u2", {VIP: True, SCORE: 5}, id="c2"),
         )
-    assert (outcomes["u1"].code, outcomes["u1"].field, outcomes["u1"].partly_written) == ("bad_value", SCORE, True)
+    assert (outcomes["u1"].code, outcomes["u1"].field, outcomes["u1"].partly_written) == (
+        "bad_value",
+        SCORE,
+        True,
+    )
     assert outcomes["u2"].status is Status.DELIVERED
 
 
@@ -174,7 +178,11 @@ def test_who_is_refused_by_one_tag_is_named_with_it_and_nothing_else_is_written(
             change("u1", {QUIET: True, VIP: True, SCORE: 5}, id="c1"),
             change("u2", {QUIET: True, VIP: True}, id="c2"),
         )
-    assert (outcomes["u1"].code, outcomes["u1"].field, outcomes["u1"].partly_written) == ("refused", VIP, True)
+    assert (outcomes["u1"].code, outcomes["u1"].field, outcomes["u1"].partly_written) == (
+        "refused",
+        VIP,
+        True,
+    )
     assert outcomes["u2"].status is Status.DELIVERED
     assert {asked.method for asked in vendor.asked} == {"POST"}
 

@@ -167,7 +167,9 @@ def test_the_word_that_empties_a_field_arrives_where_it_is_the_value(sandbox: Ru
 
 
 def test_a_run_is_cut_into_files_of_one_size() -> None:
-    limits = Limits(records_per_call=200, lookups_per_call=400, calls=1, seconds=1.0, files=Files(10_000, 50_000, 7))
+    limits = Limits(
+        records_per_call=200, lookups_per_call=400, calls=1, seconds=1.0, files=Files(10_000, 50_000, 7)
+    )
     assert [limits.batch_size(n) for n in (1, 10_000, 10_001, 50_000, 50_001, 120_000)] == [
         200, 200, 10_001, 50_000, 25_001, 40_000,
     ]  # fmt: skip

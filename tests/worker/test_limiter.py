@@ -30,7 +30,7 @@ CHILD = """
 import sys, time
 from connectors.rate_limit import RateLimiter
 from heatsync.ledger import Ledger
-from worker.limiter import shared
+from worker.redis_limiter import shared
 book = shared(sys.argv[1]) if sys.argv[1].startswith("redis") else Ledger(sys.argv[1])
 pace = RateLimiter(40, 1.0, book, "x")
 for _ in range(20):
