@@ -188,7 +188,7 @@ def _latest(open_: Session) -> int | None:
 
 def _of_accounts(open_: Session, days: str) -> str:
     """Events by account. Who has no account in the users table is where the last event before carried one."""
-    carried = quoted(str(open_.counts.folder / "carried.parquet"))
+    carried = quoted(str(open_.counts.carried))
     open_.connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE stays AS

@@ -130,7 +130,7 @@ class Book:
     def bound(self, entity: str, day: date, level: str) -> float | None:
         """Above which E a learnt level begins on a day; None where nothing was learnt."""
         number = calendar.number(day)
-        learnt = self._history(entity).learnt.get(churn_levels.estimate_days(number)[-1])
+        learnt = self._history(entity).level_bounds.get(churn_levels.estimate_days(number)[-1])
         found = {"Medium": learnt.low, "High": learnt.high}.get(level) if learnt is not None else None
         return None if found is None else float(found) / NANO
 

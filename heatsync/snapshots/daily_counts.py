@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
@@ -26,9 +26,7 @@ import ibis
 
 from connectors.errors import ConfigurationError
 from heatsync.scoring.compute import calendar, source_counts
-from heatsync.scoring.compute.arrow import take
-from heatsync.scoring.compute.compiled_profile import Plan, Thing
-from heatsync.scoring.compute.event_counts import Measure
+from heatsync.scoring.compute.compiled_profile import Thing
 from heatsync.source import backends
 from heatsync.source.duckdb_session import fetch
 from heatsync.source.reader import Source
@@ -43,8 +41,6 @@ EARLIEST = date(1900, 1, 1)
 """Days before it are not told apart."""
 FEW_DAYS = 2000
 """What of a small source is counted at once."""
-KEPT_LIVES = 14
-"""Days for which what had accumulated is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +81,12 @@ class DailyCounts:
 
     workspace: Workspace
     source: Source
-    home: duckdb.DuckDBPyConnection
+    connection: duckdb.DuckDBPyConnection
     coverage: Coverage | None = None
     fresh: bool = False
     """Whether the last days have been read again since it was opened."""
-    special: tuple[tuple[Thing, ...], int, int] | None = None
-    """The things that `specials` is of, and its first and last day."""
+    by_properties: tuple[tuple[Thing, ...], int, int] | None = None
+    """The things that the table `specials` counts, and its first and last day (event_queries)."""
     asked: int | None = None
     """The first day that was asked for since it was opened."""
 
@@ -99,24 +95,35 @@ class DailyCounts:
         return self.workspace.state / "daily"
 
     @property
+    def counted(self) -> Coverage:
+        """The days that are counted. Ask `count_days` first."""
+        assert self.coverage is not None
+        return self.coverage
+
+    @property
+    def carried(self) -> Path:
+        """The file of the accounts that users' events carried before the first counted day."""
+        return self.folder / "carried.parquet"
+
+    @property
     def first_day(self) -> int | None:
         """The local day of the first event of the source; None without any."""
         if self.coverage is None or self.coverage.first is None:
             return None
-        return calendar.number(self._local(datetime.fromisoformat(self.coverage.first)))
+        return calendar.number(self.local_date(datetime.fromisoformat(self.coverage.first)))
 
-    def open(self) -> None:
+    def load(self) -> None:
         """Find what is kept, if it is of this source."""
-        self.coverage = self._kept()
+        self.coverage = self._load_coverage()
         if self.coverage is None and self.folder.exists():
             for path in self.folder.iterdir():
                 if path.name != "lock":
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
         for kind in KINDS:
-            self.home.execute(f"CREATE OR REPLACE TEMP TABLE {kind}_ids (no INTEGER, id VARCHAR)")
+            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE {kind}_ids (no INTEGER, id VARCHAR)")
             files = sorted(str(path) for path in (self.folder / "ids").glob(f"{kind}-*.parquet"))
             if files:
-                self.home.execute(f"INSERT INTO {kind}_ids SELECT no, id FROM read_parquet(?)", [files])
+                self.connection.execute(f"INSERT INTO {kind}_ids SELECT no, id FROM read_parquet(?)", [files])
         self._show()
 
     def count_days(self, first: int, last: int) -> None:
@@ -138,7 +145,7 @@ class DailyCounts:
             return
         self.fresh = True
 
-    def forget(self, before: int) -> None:
+    def drop_before(self, before: int) -> None:
         """Drop the weeks that lie wholly before a day and that nothing asked for. Which account their users carried
         last is kept with that of the time before."""
         coverage = self.coverage
@@ -147,12 +154,12 @@ class DailyCounts:
         since = (max((int(path.stem) for path in old), default=0) + 1) * WEEK
         if coverage is None or not old or since > coverage.until:
             return
-        files = ", ".join(f"'{_quoted(path)}'" for path in (self.folder / "carried.parquet", *old))
-        self._write(
+        files = ", ".join(f"'{_quoted(path)}'" for path in (self.carried, *old))
+        self.write(
             f"SELECT user_no, account_no, max(last) AS last FROM read_parquet([{files}], union_by_name = true)"
             " WHERE user_no IS NOT NULL AND account_no IS NOT NULL GROUP BY user_no, account_no"
             " QUALIFY rank() OVER (PARTITION BY user_no ORDER BY max(last) DESC) = 1 ORDER BY user_no, account_no",
-            self.folder / "carried.parquet",
+            self.carried,
         )
         self.coverage = replace(coverage, since=since)
         self._save_coverage()
@@ -164,8 +171,8 @@ class DailyCounts:
         """Of small files everything is counted, so that nobody need read them again."""
         if not self.source.small:
             return last
-        _, first = self._events(None, last)
-        begins = last if first is None else calendar.number(self._local(first))
+        _, first = self.events(None, last)
+        begins = last if first is None else calendar.number(self.local_date(first))
         return begins if begins > last - FEW_DAYS else last
 
     def _changed(self) -> int | None:
@@ -190,215 +197,35 @@ class DailyCounts:
                 path.unlink()
         return changed
 
-    def know(self, kind: str, ids: str) -> None:
+    def number_ids(self, kind: str, ids: str) -> None:
         """Give numbers to the ids of a relation of `home` (id) that have none yet."""
-        self.home.execute(
+        self.connection.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE new_ids AS
             SELECT (SELECT coalesce(max(no), -1) FROM {kind}_ids) + row_number() OVER (ORDER BY id) AS no, id
             FROM (SELECT DISTINCT id FROM {ids} WHERE id IS NOT NULL) ANTI JOIN {kind}_ids USING (id)
             """
         )
-        row = self.home.execute("SELECT count(*), min(no) FROM new_ids").fetchone()
+        row = self.connection.execute("SELECT count(*), min(no) FROM new_ids").fetchone()
         if row is not None and row[0]:
-            self.home.execute(f"INSERT INTO {kind}_ids FROM new_ids")
-            self._write(
+            self.connection.execute(f"INSERT INTO {kind}_ids FROM new_ids")
+            self.write(
                 "SELECT * FROM new_ids ORDER BY no", self.folder / "ids" / f"{kind}-{row[1]:012d}.parquet"
             )
 
-    def recall(self, events: Collection[str], last: int) -> None:
+    def number_events(self, events: Collection[str], last: int) -> None:
         """Know also those of some events that happened only before the days that are counted."""
-        known = {name for (name,) in self.home.execute("SELECT id FROM event_ids").fetchall()}
+        known = {name for (name,) in self.connection.execute("SELECT id FROM event_ids").fetchall()}
         missing = sorted({*events} - known)
         if missing:
-            ever, _ = self._events(None, last)
-            self._fetch(
-                "incoming_ids", ever.filter(ever.event.isin(missing)).select(id=ever.event).distinct()
-            )
-            self.know("event", "incoming_ids")
-
-    def lives(self, plan: Plan, name: str, day: int, table: str, base: int | None = None) -> None:
-        """Make `table` at home of what had accumulated by the end of a day: user_no, account_no and the columns of
-        scoring.counting.lives. `base` asks for a day, before this one, that others will be counted from."""
-        assert self.coverage is not None
-        folder = self.folder / "lives" / f"{name}-{_hash([FORMAT, plan.life, self.coverage.source])}"
-        kept = {int(path.stem): path for path in folder.glob("*.parquet")}
-        usable = [
-            each
-            for each in kept
-            if each <= (day if base is None else base)
-            and self.coverage.since <= each + 1
-            and day <= self.coverage.until
-        ]
-        if usable:
-            start = max(usable)
-        else:
-            first = self.first_day
-            start = min(day, self.coverage.until) - self.workspace.source.look_back
-            # What is counted from the first event on need not be read again.
-            start = (
-                self.coverage.since - 1
-                if first is None or self.coverage.since <= first
-                else max(self.coverage.since - 1, start)
-            )
-            if base is not None:
-                start = max(self.coverage.since - 1, min(start, base))
-            start = min(start, day)
-            self._live(plan, start, folder)
-        self._grow(plan, folder / f"{start}.parquet", start, day, table)
-        until = min(day, self.coverage.until) - self.workspace.source.look_back + 1
-        if start < until <= day and base is None:
-            self._grow(plan, folder / f"{start}.parquet", start, until, "settled")
-            self._write("FROM settled", folder / f"{until}.parquet")
-            for each, path in kept.items():
-                if each < until - KEPT_LIVES:
-                    path.unlink(missing_ok=True)
-
-    def _live(self, plan: Plan, day: int, folder: Path) -> None:
-        """Read the whole past at the source, if there is any."""
-        first = self.first_day
-        if first is None or day < first:
-            shown = "".join(f", 0::BIGINT AS {each}" for each in (*plan.ever, *plan.counts))
-            nothing = ", ".join(f"NULL::TIMESTAMP AS {each}" for each in ("first", "last", "last_active"))
-            self._write(
-                f"SELECT 0::INTEGER AS user_no, 0::INTEGER AS account_no, {nothing}{shown} WHERE false",
-                folder / f"{day}.parquet",
-            )
-            return
-        events, _ = self._events(None, day)
-        self._fetch("read_lives", source_counts.lives(plan, events, self.source.embedded))
-        columns = ["first", "last", "last_active", *plan.ever, *plan.counts]
-        self._numbered("read_lives", columns)
-        self._write("FROM read_lives", folder / f"{day}.parquet")
-
-    def _grow(self, plan: Plan, path: Path, start: int, day: int, table: str) -> None:
-        take(self.home, "masks", plan.masks())
-        bits = {
-            word: " | ".join(
-                [
-                    f"coalesce(k.mask_{word}, 0)"
-                    if plan.model != "kpi"
-                    else f"CASE WHEN d.total > 0 THEN coalesce(k.mask_{word}, 0) ELSE 0 END",
-                ]
-            )
-            for word in plan.thing_words
-        }
-        counts = [
-            f"sum(d.n * coalesce(k.in_{place}, {int(some is None)}))::BIGINT AS count_{place}"
-            for place, some in enumerate(plan.counted)
-        ]
-        news = ", ".join(
-            [
-                "d.user_no, d.account_no, min(d.first) AS first, max(d.last) AS last",
-                "max(d.last) FILTER (NOT coalesce(k.passive, false)) AS last_active",
-                *(f"bit_or({bits[word]}) AS ever_{word}" for word in plan.thing_words),
-                *counts,
-            ]
-        )
-        zeros = "".join(f", 0 AS {each}" for each in plan.counts)
-        special = [
-            "SELECT user_no, account_no, NULL::TIMESTAMP AS first, NULL::TIMESTAMP AS last, NULL::TIMESTAMP AS last_active, "
-            + ", ".join(
-                f"bit_or(CASE WHEN total > 0 AND thing // 62 = {word} THEN 1::BIGINT << (thing % 62)::INTEGER ELSE 0 END) AS ever_{word}"
-                for word in plan.thing_words
-            )
-            + f"{zeros} FROM special_daily WHERE day > {start} AND day <= {day} GROUP BY ALL"
-        ]
-        columns = ", ".join(
-            [
-                "min(first) AS first, max(last) AS last, max(last_active) AS last_active",
-                *(f"bit_or({each}) AS {each}" for each in plan.ever),
-                *(f"sum({each})::BIGINT AS {each}" for each in plan.counts),
-            ]
-        )
-        parts = " UNION ALL BY NAME ".join(
-            [
-                f"SELECT * FROM read_parquet('{_quoted(path)}')",
-                f"SELECT {news} FROM daily d JOIN event_ids e ON e.no = d.event_no LEFT JOIN masks k ON k.event = e.id"
-                f" WHERE d.day > {start} AND d.day <= {day} GROUP BY d.user_no, d.account_no",
-                *special,
-            ]
-        )
-        self.home.execute(
-            f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT user_no, account_no, {columns} FROM ({parts})"
-            " WHERE user_no IS NOT NULL OR account_no IS NOT NULL GROUP BY user_no, account_no"
-        )
-
-    def specials(self, plan: Plan, first: int, last: int) -> None:
-        """`special_daily`: what things that are told by properties counted on some days, and maybe on later ones.
-
-        Raises ConfigurationError.
-        """
-        self.home.execute(
-            "CREATE OR REPLACE TEMP TABLE special_daily (user_no INTEGER, account_no INTEGER, thing BIGINT, day BIGINT,"
-            " n BIGINT, total DECIMAL(38, 0))"
-        )
-        told = [thing for thing in plan.things if thing.where]
-        if not told:
-            return
-        self.home.execute("CREATE TEMP TABLE IF NOT EXISTS specials AS FROM special_daily WITH NO DATA")
-        wanted = (tuple(told), first)
-        if self.special is not None and self.special[:2] == wanted and last <= self.special[2]:
-            self.home.execute("INSERT INTO special_daily FROM specials")
-            return
-        assert self.coverage is not None
-        last = max(last, self.coverage.until)
-        self.special = (*wanted, last)
-        events, _ = self._events(calendar.day_of(first), last)
-        bounds = calendar.bounds(calendar.day_of(first), calendar.day_of(last), self.workspace.time_zone)
-        for thing in told:
-            self._fetch("read_special", source_counts.special(thing, events, bounds, self.source.embedded))
-            self._numbered("read_special", ["day", "n", "total"])
-            self.home.execute(
-                f"INSERT INTO special_daily SELECT user_no, account_no, {thing.place}, day, n, total FROM read_special"
-            )
-        self.home.execute("CREATE OR REPLACE TEMP TABLE specials AS FROM special_daily")
-
-    def occurred(self, asked: Mapping[Measure, tuple[datetime | None, datetime]], table: str) -> None:
-        """Make `table` at home of the events that measures count in an interval (from None: ever): measure, user_no,
-        account_no, happened, n. What is counted by whole days stands at their beginning."""
-        self.home.execute(
-            f"CREATE OR REPLACE TEMP TABLE {table}"
-            " (measure VARCHAR, user_no INTEGER, account_no INTEGER, happened TIMESTAMP, n BIGINT)"
-        )
-        zone = self.workspace.time_zone
-        for measure, (since, until) in asked.items():
-            events, first = self.source.events(since, until)
-            if first is None:
-                continue
-            whole = all(each is None or each.days is not None for each in (measure.old, measure.new))
-            bounds = None
-            if whole:
-                bounds = calendar.bounds(self._local(first), calendar.local_day(until, zone), zone)
-            self._fetch(
-                "read_occurred", source_counts.occurred(measure, events, bounds, self.source.embedded)
-            )
-            self._numbered("read_occurred", ["happened", "n"])
-            when, days = "happened", ""
-            if bounds is not None:
-                take(self.home, "occurred_days", bounds.select(["day", "starts"]))
-                when, days = (
-                    "starts",
-                    " JOIN (SELECT DISTINCT day, starts FROM occurred_days) ON day = happened",
-                )
-            self.home.execute(
-                f"INSERT INTO {table} SELECT '{measure.column}', user_no, account_no, {when}, n FROM read_occurred{days}"
-            )
-
-    def measured(self, asked: list[Any], table: str) -> None:
-        """Make `table` at home of the measures that need the events themselves: user_no, account_no, a column each."""
-        since = min((each[1] for each in asked if each[1] is not None), default=None)
-        if any(each[1] is None for each in asked):
-            since = None
-        until = max(each[2] for each in asked)
-        events, _ = self.source.events(since, until)
-        self._fetch(table, source_counts.measured(asked, events, self.source.embedded))
-        self._numbered(table, [each[0].column for each in asked])
+            ever, _ = self.events(None, last)
+            self.fetch("incoming_ids", ever.filter(ever.event.isin(missing)).select(id=ever.event).distinct())
+            self.number_ids("event", "incoming_ids")
 
     def _count(self, again: int | None, since: int, last: int) -> None:
         """Read and count the days from `again` (None: `since`, and look at everything before it) to `last`."""
         start = since if again is None else again
-        events, first = self._events(None if again is None else calendar.day_of(again), last)
+        events, first = self.events(None if again is None else calendar.day_of(again), last)
         if again is not None and self.coverage is not None and self.coverage.first is not None:
             before = datetime.fromisoformat(self.coverage.first)
             first = before if first is None else min(first, before)
@@ -407,13 +234,13 @@ class DailyCounts:
         bounds = calendar.bounds(calendar.day_of(start), calendar.day_of(last), zone)
         recent = events.filter(events.timestamp >= ibis.literal(begin, type="timestamp(6)"))
         columns = ["event", "day", "n", "total", "first", "last"]
-        self._fetch("read_daily", source_counts.daily(self._coded(recent), bounds, self.source.embedded))
-        self._numbered("read_daily", columns, coded=self.source.embedded)
+        self.fetch("read_daily", source_counts.daily(self._coded(recent), bounds, self.source.embedded))
+        self.number_rows("read_daily", columns, coded=self.source.embedded)
         if again is None:
             earlier = events.filter(events.timestamp < ibis.literal(begin, type="timestamp(6)"))
-            self._fetch("read_homes", source_counts.homes(earlier))
-            self._numbered("read_homes", ["last"])
-            self._write("FROM read_homes", self.folder / "carried.parquet")
+            self.fetch("read_homes", source_counts.homes(earlier))
+            self.number_rows("read_homes", ["last"])
+            self.write("FROM read_homes", self.carried)
             for path in self._weeks():
                 path.unlink()
         for week in range(start // WEEK, last // WEEK + 1):
@@ -423,7 +250,7 @@ class DailyCounts:
                 if path.exists()
                 else ""
             )
-            self._write(
+            self.write(
                 f"{old} SELECT * FROM read_daily WHERE day BETWEEN {week * WEEK} AND {week * WEEK + WEEK - 1}",
                 path,
             )
@@ -441,7 +268,7 @@ class DailyCounts:
         part.write_text(json.dumps(asdict(self.coverage)))
         os.replace(part, self.folder / "cover.json")
 
-    def _events(self, since: date | None, last: int) -> tuple[ibis.Table, datetime | None]:
+    def events(self, since: date | None, last: int) -> tuple[ibis.Table, datetime | None]:
         zone = self.workspace.time_zone
         return self.source.events(
             None if since is None else calendar.start(since, zone),
@@ -457,9 +284,11 @@ class DailyCounts:
         coded = events
         for kind in KINDS:
             column = "event" if kind == "event" else f"{kind}_id"
-            self._fetch("incoming_ids", events.select(id=events[column]).distinct())
-            self.know(kind, "incoming_ids")
-            known = self.home.execute(f"FROM {kind}_ids SEMI JOIN incoming_ids USING (id)").to_arrow_table()
+            self.fetch("incoming_ids", events.select(id=events[column]).distinct())
+            self.number_ids(kind, "incoming_ids")
+            known = self.connection.execute(
+                f"FROM {kind}_ids SEMI JOIN incoming_ids USING (id)"
+            ).to_arrow_table()
             connection.create_table(f"heatsync_{kind}_ids", known, temp=True, overwrite=True)
             ids = connection.table(f"heatsync_{kind}_ids")
             kept = [name for name in coded.columns if name != column]
@@ -467,30 +296,30 @@ class DailyCounts:
             coded = joined.select(*(coded[name] for name in kept), **{column: ids.no})
         return coded
 
-    def _numbered(self, table: str, columns: list[str], coded: bool = False) -> None:
+    def number_rows(self, table: str, columns: list[str], coded: bool = False) -> None:
         """Give what came in numbers in the place of its ids: user_no, account_no, and event_no for `event`."""
         if coded:
             for old, new in (("user_id", "user_no"), ("account_id", "account_no"), ("event", "event_no")):
-                self.home.execute(f"ALTER TABLE {table} RENAME {old} TO {new}")
+                self.connection.execute(f"ALTER TABLE {table} RENAME {old} TO {new}")
             return
         first = self.first_day
         whole = self.fresh and self.coverage is not None and (first is None or self.coverage.since <= first)
         for kind in ("user", "account", *(["event"] if "event" in columns else [])) if not whole else ():
             column = "event" if kind == "event" else f"{kind}_id"
-            self.know(kind, f"(SELECT {column} AS id FROM {table})")
+            self.number_ids(kind, f"(SELECT {column} AS id FROM {table})")
         event = "LEFT JOIN event_ids e ON e.id = i.event" if "event" in columns else ""
         shown = ", ".join("e.no AS event_no" if each == "event" else f"i.{each}" for each in columns)
-        self.home.execute(
+        self.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT u.no AS user_no, a.no AS account_no, {shown}"
             f" FROM {table} i LEFT JOIN user_ids u ON u.id = i.user_id"
             f" LEFT JOIN account_ids a ON a.id = i.account_id {event}"
         )
 
-    def _fetch(self, name: str, expression: ibis.Table) -> None:
+    def fetch(self, name: str, expression: ibis.Table) -> None:
         with reading(self.workspace.folder, *self.workspace.source.events):
-            fetch(self.home, name, expression)
+            fetch(self.connection, name, expression)
 
-    def _kept(self) -> Coverage | None:
+    def _load_coverage(self) -> Coverage | None:
         try:
             found = Coverage(**json.loads((self.folder / "cover.json").read_text()))
         except (OSError, ValueError, TypeError):
@@ -499,7 +328,7 @@ class DailyCounts:
             return None
         weeks = {int(path.stem) for path in self._weeks()}
         whole = set(range(found.since // WEEK, found.until // WEEK + 1)) <= weeks
-        return found if whole and (self.folder / "carried.parquet").exists() else None
+        return found if whole and (self.carried).exists() else None
 
     def _reach(self, coverage: Coverage) -> int:
         """The first day that can be asked for: none came before the first event."""
@@ -518,15 +347,15 @@ class DailyCounts:
         )
         source = f"read_parquet([{', '.join(repr(each) for each in files)}])" if files else f"({nothing})"
         if files and self.source.small:
-            self.home.execute(f"CREATE OR REPLACE TEMP TABLE daily_rows AS FROM {source}")
+            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE daily_rows AS FROM {source}")
             source = "daily_rows"
-        self.home.execute(f"CREATE OR REPLACE TEMP VIEW daily AS FROM {source}")
+        self.connection.execute(f"CREATE OR REPLACE TEMP VIEW daily AS FROM {source}")
 
     def _source(self) -> str:
         """What the counts depend on: another table, column or time zone makes other counts."""
         written = self.workspace.source
         tables = [[each.table, sorted(each.columns.items()), each.time_zone] for each in written.events]
-        return _hash(
+        return digest(
             [
                 FORMAT,
                 backends.identity(written.engine),
@@ -536,18 +365,18 @@ class DailyCounts:
             ]
         )
 
-    def _write(self, query: str, path: Path) -> None:
+    def write(self, query: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
-        self.home.execute(f"COPY ({query}) TO '{_quoted(part)}' (FORMAT parquet, COMPRESSION snappy)")
+        self.connection.execute(f"COPY ({query}) TO '{_quoted(part)}' (FORMAT parquet, COMPRESSION snappy)")
         os.replace(part, path)
 
-    def _local(self, instant: datetime) -> date:
+    def local_date(self, instant: datetime) -> date:
         floor = datetime(EARLIEST.year, EARLIEST.month, EARLIEST.day + 1)
         return calendar.local_day(max(instant, floor), self.workspace.time_zone)
 
 
-def _hash(value: Any) -> str:
+def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
 
 

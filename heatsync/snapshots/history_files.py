@@ -51,7 +51,7 @@ class History:
     levels: tuple[str, ...]
     daily: dict[int, Values] = field(default_factory=dict)
     used: dict[int, Values] = field(default_factory=dict)
-    learnt: dict[int, Bounds] = field(default_factory=dict)
+    level_bounds: dict[int, Bounds] = field(default_factory=dict)
     """The bounds of levels learnt from churn, by the Sunday after which they stand."""
     files: list[File] = field(default_factory=list)
 
@@ -90,7 +90,7 @@ class History:
                 for name in ("daily", "used")
             )
             for day, (low, high, fallback) in kept.get("learnt", {}).items():
-                self.learnt[calendar.number(date.fromisoformat(day))] = Bounds(
+                self.level_bounds[calendar.number(date.fromisoformat(day))] = Bounds(
                     None if low is None else Fraction(low), None if high is None else Fraction(high), fallback
                 )
         return self
@@ -99,13 +99,13 @@ class History:
     def days(self) -> frozenset[int]:
         return frozenset(day for file in self.files for day in range(file.first, file.last + 1))
 
-    def of(self, day: int) -> File | None:
+    def file_of(self, day: int) -> File | None:
         """The file that counts for a day."""
         return next((file for file in reversed(self.files) if file.first <= day <= file.last), None)
 
-    def check(self, con: duckdb.DuckDBPyConnection, days: Iterable[int]) -> None:
+    def drop_unreadable(self, con: duckdb.DuckDBPyConnection, days: Iterable[int]) -> None:
         """Drop the files of some days, and of moves, that cannot be read to their end: they are computed again."""
-        asked = {file for file in map(self.of, days) if file is not None}
+        asked = {file for file in map(self.file_of, days) if file is not None}
         damaged = [file for file in asked if not _readable(con, [file.path])]
         if not _readable(con, [file.moves for file in self.files]):
             damaged += [file for file in self.files if not _readable(con, [file.moves])]
@@ -116,7 +116,7 @@ class History:
 
     def score_query(self, day: int) -> str | None:
         """id, score and level (place) of a day, as SQL; with hysteresis also fitting. None where it is not stored."""
-        file = self.of(day)
+        file = self.file_of(day)
         if file is None:
             return None
         return f"SELECT * EXCLUDE (day) FROM read_parquet('{_quoted(file.path)}') WHERE day = {day}"
@@ -126,7 +126,7 @@ class History:
         excluded = set(without)
         chosen: dict[File, list[int]] = {}
         for day in sorted(self.days):
-            file = self.of(day)
+            file = self.file_of(day)
             if since <= day <= until and day not in excluded and file is not None:
                 chosen.setdefault(file, []).append(day)
         parts = [
@@ -155,7 +155,7 @@ class History:
             key=lambda each: (each.first, -each.last),
         )
 
-    def keep(self) -> None:
+    def save_benchmarks(self) -> None:
         """Store the benchmarks."""
         self.folder.mkdir(parents=True, exist_ok=True)
         kept: dict[str, Any] = {"version": self.version}
@@ -169,7 +169,7 @@ class History:
                 None if each is None else str(each) for each in (bounds.low, bounds.high)
             ]
             + [bounds.fallback]
-            for day, bounds in sorted(self.learnt.items())
+            for day, bounds in sorted(self.level_bounds.items())
         }
         part = self.folder / ".benchmarks.json"
         part.write_text(json.dumps(kept))
@@ -186,10 +186,10 @@ class History:
         for values in (self.daily, self.used):
             for day in [day for day in values if day < before - REACH and day != but]:
                 del values[day]
-        for sunday in [sunday for sunday in self.learnt if sunday < before - REACH]:
-            del self.learnt[sunday]
+        for sunday in [sunday for sunday in self.level_bounds if sunday < before - REACH]:
+            del self.level_bounds[sunday]
         if self.daily or self.used:
-            self.keep()
+            self.save_benchmarks()
 
 
 def _readable(con: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> bool:

@@ -12,22 +12,23 @@ from heatsync.scoring.compute.event_counts import Measure
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.scoring.definition import condition_types
 from heatsync.scoring.definition.profile import Profile
+from heatsync.snapshots import event_queries
 from heatsync.snapshots.session import Session
 
 
 @dataclass(slots=True)
 class ProfileFilter:
-    """`daily`: whether the same entity may pass on one day and not on another."""
+    """`varies_by_day`: whether the same entity may pass on one day and not on another."""
 
     session: Session
     profile: Profile
     name: str
-    daily: bool = False
+    varies_by_day: bool = False
     measures: frozenset[Measure] = field(default_factory=frozenset)
     base: int = 0
     """The day by the end of which `life_before` had accumulated."""
 
-    def begin(self, plan: Plan, first: int, last: int, roams: bool) -> None:
+    def prepare(self, plan: Plan, first: int, last: int, roams: bool) -> None:
         """Get ready for the days from `first` to `last`; what there is on the last of them is laid out."""
         condition = self.profile.filter
         if condition is None:
@@ -36,10 +37,10 @@ class ProfileFilter:
         moving = roams and any(
             isinstance(each, condition_types.Trait) and each.name.startswith("account.") for each in parts
         )
-        self.daily = moving or any(
+        self.varies_by_day = moving or any(
             isinstance(each, condition_types.Events | condition_types.Time) for each in parts
         )
-        if not self.daily:
+        if not self.varies_by_day:
             for entity in ENTITIES:
                 self.session.connection.execute(
                     f"CREATE OR REPLACE TEMP TABLE {entity}_passing AS {self._judged(entity, last)}"
@@ -47,7 +48,7 @@ class ProfileFilter:
             return
         self.measures = frozenset().union(*(self._scoped(entity, last).measures for entity in ENTITIES))
         self.base = first - 1
-        self.session.counts.lives(plan, self.name, self.base, "base_life", base=self.base)
+        event_queries.accumulate(self.session.counts, plan, self.name, self.base, "base_life", base=self.base)
         ever = "".join(
             f", count_{plan.counted.index(each.events)} AS {each.column}"
             for each in self._asked
@@ -58,7 +59,8 @@ class ProfileFilter:
             f" SELECT user_no, account_no, first, last, last_active{ever} FROM base_life"
         )
         zone = self.session.workspace.time_zone
-        self.session.counts.occurred(
+        event_queries.list_occurrences(
+            self.session.counts,
             {
                 each: (each.interval(first, zone)[0], each.interval(last, zone)[1])
                 for each in self._asked
@@ -67,15 +69,15 @@ class ProfileFilter:
             "occurred",
         )
 
-    def among(self, entity: str) -> str:
+    def semi_join(self, entity: str) -> str:
         """What picks those who pass, behind a relation with day and key."""
         if self.profile.filter is None:
             return ""
-        return f" SEMI JOIN {entity}_passing USING ({'day, ' if self.daily else ''}key)"
+        return f" SEMI JOIN {entity}_passing USING ({'day, ' if self.varies_by_day else ''}key)"
 
-    def judge(self, days: Sequence[int]) -> None:
+    def evaluate(self, days: Sequence[int]) -> None:
         """Of days on which everybody is in the same place."""
-        if not self.daily:
+        if not self.varies_by_day:
             return
         home = self.session.connection
         self._grow(days)
@@ -84,14 +86,14 @@ class ProfileFilter:
             each = " UNION ALL ".join(self._judged(entity, day) for day in days)
             home.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_passing AS {each}")
 
-    def finish(self, day: int) -> None:
+    def keep_day(self, day: int) -> None:
         """Keep those of a day only."""
-        if self.daily:
+        if self.varies_by_day:
             for entity in ENTITIES:
                 self.session.connection.execute(
                     f"CREATE OR REPLACE TEMP TABLE {entity}_passing AS SELECT key FROM {entity}_passing WHERE day = {day}"
                 )
-            self.daily = False
+            self.varies_by_day = False
 
     @property
     def _asked(self) -> list[Measure]:
@@ -107,7 +109,7 @@ class ProfileFilter:
         """Who passes on a day."""
         found = self._scoped(entity, day)
         known = frozenset(self.session.traits.columns)
-        if self.daily:
+        if self.varies_by_day:
             rows_of = f"(FROM {entity}_frame WHERE day = {day})"
             joins = snapshot_rows.join_tables(entity, found.tables, known, (rows_of, "no"))
             return f"SELECT {day}::BIGINT AS day, r.no AS key FROM {rows_of} r {joins} WHERE {found.sql}"
@@ -124,7 +126,7 @@ class ProfileFilter:
         ever = [each for each in self._asked if each.old is None and not each.from_events]
         recent = [each for each in self._asked if each.old is not None and not each.from_events]
         active = f"NOT {weighting.named(self.profile.passive)}"
-        news = "".join(f", sum(n) FILTER ({among(each)}) AS {each.column}" for each in ever)
+        news = "".join(f", sum(n) FILTER ({event_queries.matches(each)}) AS {each.column}" for each in ever)
         parts = [
             "SELECT t.day AS target, l.* FROM life_before l CROSS JOIN " + targets,
             f"SELECT t.day AS target, user_no, account_no, min(first) AS first, max(last) AS last,"
@@ -132,7 +134,9 @@ class ProfileFilter:
             f" WHERE d.day BETWEEN {self.base + 1} AND {max(days)} GROUP BY t.day, user_no, account_no",
         ]
         if recent:
-            shown = "".join(f", {counted(each, 'd.day', 't.day')} AS {each.column}" for each in recent)
+            shown = "".join(
+                f", {event_queries.counted_by(each, 'd.day', 't.day')} AS {each.column}" for each in recent
+            )
             reach = max(each.old.days or 0 for each in recent if each.old is not None)
             parts.append(
                 f"SELECT t.day AS target, user_no, account_no{shown} FROM daily d"
@@ -187,14 +191,3 @@ class ProfileFilter:
             LEFT JOIN {entity}_listed l ON l.key = n.key
             LEFT JOIN f ON f.key = n.key AND f.day = t.day {homes}
         """
-
-
-def among(measure: Measure) -> str:
-    """Whether an event of the daily counts is one that a measure counts."""
-    return "true" if measure.events is None else weighting.named(measure.events)
-
-
-def counted(measure: Measure, day: str, target: str) -> str:
-    """What a measure of whole days counts by the end of the day `target`; both are SQL, `day` that of the counts."""
-    old, new = ((each.days or 0) if each else 0 for each in (measure.old, measure.new))
-    return f"sum(n) FILTER ({day} > {target} - {old} AND {day} <= {target} - {new} AND {among(measure)})"

@@ -18,6 +18,7 @@ from heatsync.scoring.definition import audiences as groups
 from heatsync.scoring.definition import condition_types
 from heatsync.scoring.definition.builtin_audiences import Audience
 from heatsync.scoring.definition.profile import Profile
+from heatsync.snapshots import event_queries
 from heatsync.snapshots.daily_scores import DailyScores
 from heatsync.snapshots.history_files import History
 from heatsync.snapshots.parquet_files import write_parquet
@@ -64,15 +65,17 @@ class ProfileRun:
         """Write the snapshots, the earliest first. Raises ConfigurationError."""
         label = f"scoring {self.name}"
         days = sorted(set(wanted))
-        known: UnchangedDays | None = None
+        unchanged: UnchangedDays | None = None
         if len(days) > 1:
             # The source is read once for all of them.
             self.session.counts.count_days(self._reach(days[0]), days[-1])
-            known = UnchangedDays(self).open()
+            unchanged = UnchangedDays(
+                self.session, self.name, self.version, self.own, self.histories()
+            ).load()
         filled: list[int] = []
         for done, day in enumerate(days):
             progress(label, done, len(days))
-            if known is not None and day != days[-1] and known.stands(day):
+            if unchanged is not None and day != days[-1] and unchanged.is_unchanged(day):
                 yield from (self._written(entity, day) for entity in ENTITIES)
                 continue
             # What is worth a mention is so of the last day: every day of a range would say it again.
@@ -81,28 +84,27 @@ class ProfileRun:
             for entity in ENTITIES:
                 yield self._write(entity, day)
             filled.append(day)
-            if known is not None:
-                known.keep([day])
-        if known is not None:
+            if unchanged is not None:
+                unchanged.save([day])
+        if unchanged is not None:
             # On the way more of the past may have been counted.
-            known.keep(filled)
+            unchanged.save(filled)
         progress(label, len(days), len(days))
 
     def score_days(self, days: Sequence[int]) -> None:
         """Leave `user_scores` and `account_scores` at home: key (text), day, account_id (of users), active, raw, nano,
         score, level; of who had something to say on each of the days."""
-        plan, judged = self._prepare(max(days), min(days))
-        walk = self._walk(plan, judged)
-        walk.score_days(sorted(set(days)))
+        plan, _ = self._prepare(max(days), min(days))
+        self._scores(plan).score_days(sorted(set(days)))
 
     def build_snapshot(self, day: int) -> None:
         """Leave `user_snapshot` and `account_snapshot` of a day at home. Raises ConfigurationError."""
         plan, judged = self._prepare(day, day)
-        walk = self._walk(plan, judged)
+        daily = self._scores(plan)
         home = self.session.connection
         compared = max(TREND, self.profile.window)
-        block = walk.reach(day, compared)
-        used = walk.finish(day)
+        block = daily.score_up_to(day, compared)
+        used = daily.used_benchmarks(day)
         found = snapshot_rows.Day(
             plan,
             day,
@@ -116,19 +118,21 @@ class ProfileRun:
             members = judged[entity]
             if entity == "account":
                 inner = members.counting
-        walk.count(day, {entity: self._measures(judged, entity) for entity in ENTITIES})
+        event_queries.count_measures(
+            self.session.counts, plan, day, {entity: self._measures(judged, entity) for entity in ENTITIES}
+        )
         for entity in ENTITIES:
             weighting.points(home, plan, entity, day)
             if self.profile.filter is not None:
                 home.execute(
                     f"DELETE FROM {entity}_points WHERE key NOT IN (SELECT key FROM {entity}_passing)"
                 )
-            snapshot_rows.contributions(home, found, entity, walk.signals[entity])
-            walk.compare(entity, day, block)
-            snapshot_rows.full(home, found, entity, walk.rests)
+            snapshot_rows.contributions(home, found, entity, daily.signals[entity])
+            daily.compare(entity, day, block)
+            snapshot_rows.full(home, found, entity, daily.default)
             snapshot_rows.gather(home, found, entity, judged[entity], inner)
             self._doubts(entity, judged[entity], found)
-            self._fallback(entity, walk.learnt_on(entity, day))
+            self._fallback(entity, daily.bounds_on(entity, day))
 
     def _prepare(self, last: int, first: int) -> tuple[Plan, dict[str, snapshot_rows.Members]]:
         """Count what is needed for the days, and judge the audiences of the last of them."""
@@ -140,7 +144,7 @@ class ProfileRun:
         named = {
             name for part in parts if isinstance(part, condition_types.Events) for name in part.names or ()
         }
-        counts.recall(named - condition_sql.event_names(self.profile), self.session.last)
+        counts.number_events(named - condition_sql.event_names(self.profile), self.session.last)
         judged = {entity: self._judged(entity, last) for entity in ENTITIES}
         measures = {measure for entity in ENTITIES for measure in self._measures(judged, entity)} | filtering
         # The filter is judged on every day that is scored or measured, audiences on the last only.
@@ -168,8 +172,7 @@ class ProfileRun:
             need = min(need, calendar.number(profile.benchmark.day) - profile.window)
         return need
 
-    def _walk(self, plan: Plan, judged: dict[str, snapshot_rows.Members]) -> DailyScores:
-        _ = judged
+    def _scores(self, plan: Plan) -> DailyScores:
         return DailyScores(self.session, self.name, plan, self.histories(), self.stored, self._file)
 
     @property

@@ -13,7 +13,7 @@ from pathlib import Path
 from heatsync.scoring.compute import calendar
 from heatsync.scoring.compute.snapshot_rows import TREND
 from heatsync.scoring.compute.weighting import ENTITIES
-from heatsync.snapshots.daily_counts import KEPT_LIVES
+from heatsync.snapshots.event_queries import KEPT_LIVES
 from heatsync.snapshots.history_files import History, kept
 from heatsync.snapshots.session import Session
 from heatsync.workspace.config import Workspace
@@ -38,7 +38,7 @@ def drop_old_files(session: Session, scored: Sequence[date]) -> list[str]:
             version = f"{profile.version} {workspace.time_zone.key}"
             folder = workspace.state / "history" / name / entity
             History(folder, version, profile.levels.names).load().drop_before(before, frozen)
-    session.counts.forget(calendar.number(cut))
+    session.counts.drop_before(calendar.number(cut))
     for path in (workspace.state / "daily" / "lives").glob("*/*.parquet"):
         if path.stem.isdigit() and int(path.stem) < calendar.number(day) - max(TREND, KEPT_LIVES):
             path.unlink(missing_ok=True)

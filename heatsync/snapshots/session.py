@@ -26,6 +26,7 @@ class Session:
     connection: duckdb.DuckDBPyConnection
     counts: DailyCounts
     traits: Traits
+    created_first: datetime | None
     last: int
 
     @property
@@ -42,14 +43,14 @@ def open_session(workspace: Workspace, last: date) -> Iterator[Session]:
         duckdb_session.workbench(workspace) as home,
     ):
         counts = DailyCounts(workspace, opened, home)
-        counts.open()
-        traits = _tables(workspace, opened, home, counts)
-        yield Session(workspace, opened, home, counts, traits, calendar.number(last))
+        counts.load()
+        traits, created_first = _tables(workspace, opened, home, counts)
+        yield Session(workspace, opened, home, counts, traits, created_first, calendar.number(last))
 
 
 def _tables(
     workspace: Workspace, opened: Source, home: duckdb.DuckDBPyConnection, counts: DailyCounts
-) -> Traits:
+) -> tuple[Traits, datetime | None]:
     """Users and accounts, who is whose, and when the first of them was created."""
     columns: dict[str, dict[str, str]] = {}
     first: datetime | None = None
@@ -62,17 +63,16 @@ def _tables(
         with reading(workspace.folder, written):
             duckdb_session.fetch(home, f"{entity}s", table)
         columns[entity] = {name: kind for name, kind, *_ in home.execute(f"DESCRIBE {entity}s").fetchall()}
-        counts.know(entity, f"(SELECT {entity}_id AS id FROM {entity}s)")
+        counts.number_ids(entity, f"(SELECT {entity}_id AS id FROM {entity}s)")
         if "created_at" in columns[entity]:
             row = home.execute(f"SELECT min(created_at) FROM {entity}s").fetchone()
             first = min(filter(None, (first, row[0] if row else None)), default=None)
     homes = "SELECT NULL::INTEGER AS user_no, NULL::INTEGER AS account_no WHERE false"
     if "account_id" in columns.get("user", {}):
-        counts.know("account", "(SELECT account_id AS id FROM users)")
+        counts.number_ids("account", "(SELECT account_id AS id FROM users)")
         homes = (
             "SELECT u.no AS user_no, a.no AS account_no FROM users JOIN user_ids u ON u.id = user_id"
             " JOIN account_ids a ON a.id = account_id"
         )
     home.execute(f"CREATE OR REPLACE TEMP TABLE member_homes AS {homes}")
-    home.execute("CREATE OR REPLACE TEMP TABLE earliest AS SELECT ?::TIMESTAMP AS created_at", [first])
-    return Traits(columns)
+    return Traits(columns), first

@@ -311,7 +311,7 @@ def test_a_step_that_looks_at_a_column_that_is_not_there_is_refused(folder: Path
 
 def test_a_benchmark_cannot_be_frozen_in_the_future(folder: Path) -> None:
     said = refusal(folder, profile=MEASURED + "benchmark: {frozen: 2026-04-06}\n")
-    assert "the benchmark is frozen on 2026-04-06, which lies after 2026-04-05" in said
+    assert "the benchmark is frozen on 2026-04-06, which is after 2026-04-05" in said
 
 
 def test_a_workspace_without_a_profile_says_so(folder: Path) -> None:

@@ -1,0 +1,59 @@
+"""The values of a profile's signals: what the users and accounts tables say of an entity, as points."""
+
+from collections.abc import Mapping
+
+import duckdb
+
+from heatsync.scoring.compute.scores import Having
+from heatsync.scoring.compute.weighting import ENTITIES
+from heatsync.scoring.definition.profile import Profile
+from heatsync.scoring.definition.signals import Signal
+from heatsync.scoring.definition.value_types import suggest
+
+Columns = Mapping[str, Mapping[str, str]]
+"""The columns of the users and accounts tables, by `user` or `account` and name, with their DuckDB types."""
+
+
+def signal_values(
+    con: duckdb.DuckDBPyConnection, profile: Profile, columns: Columns
+) -> dict[str, list[Having]]:
+    """Create `user_values` and `account_values` (key, value_N in billionths of a point, N the signal's place), and
+    return by entity the signals it can have.
+
+    Raises ValueError for a signal whose table or column does not exist.
+    """
+    found: dict[str, list[Having]] = {entity: [] for entity in ENTITIES}
+    for table in ENTITIES:
+        values: list[str] = []
+        for place, signal in enumerate(profile.signals):
+            for entity in ENTITIES:
+                column = signal.column_of(entity)
+                if column is None or column[0] != table:
+                    continue
+                value = f"{_points(signal, table, column[1], columns)} AS value_{place}"
+                if value not in values:
+                    values.append(value)
+                key = "k.key" if entity == table else "p.account_no"
+                having = f"(SELECT any_value(v.value_{place}) FROM {table}_values v WHERE v.key = {key})"
+                found[entity].append(Having(signal, having))
+        if values:
+            con.execute(
+                f"CREATE OR REPLACE TEMP TABLE {table}_values AS SELECT no AS key, {', '.join(values)}"
+                f" FROM {table}s t JOIN {table}_ids ON id = t.{table}_id"
+            )
+    return found
+
+
+def _points(signal: Signal, table: str, column: str, columns: Columns) -> str:
+    """SQL: the value of a column between the signal's bounds, in billionths of a point."""
+    known = columns.get(table)
+    if not known:
+        raise ValueError(f"`{signal.trait}` needs a table of {table}s, and the source names none")
+    if column not in known:
+        raise ValueError(
+            f"`{signal.trait}`: there is no column `{column}` in {table}s{suggest(column, known)}"
+        )
+    number = f'try_cast(t."{column}" AS DOUBLE)' if known[column] != "DOUBLE" else f't."{column}"'
+    low, span = float(signal.low), float(signal.high - signal.low)
+    share = f"greatest(0.0, least(1.0, ({number} - {low!r}) / {span!r}))"
+    return f"CASE WHEN {number} IS NOT NULL AND NOT isnan({number}) THEN round(100e9 * {share})::BIGINT END"
