@@ -87,7 +87,7 @@ def measure(records: int) -> list[dict[str, Any]]:
                 ":memory:", config={"memory_limit": MEMORY, "temp_directory": f"{home}/tmp"}
             ) as con:
                 con.execute("SET preserve_insertion_order = false")
-                rendered = query.render(mapping, of, con, DAY)
+                rendered = query.build_query(mapping, of, con, DAY)
                 diff = Comparison(con, shape(mapping, rendered))
                 diff.desire(rendered.sql)
                 diff.stand(ledger.settled(bound), ledger.unsettled(bound), time.time(), scope)
@@ -160,7 +160,7 @@ def _workspace(home: Path, records: int) -> config.Workspace:
 
 
 def write_snapshot(of: config.Workspace, records: int, changed: bool) -> None:
-    snapshot, traits = of.snapshot("health", "user", DAY), of.traits("user", DAY)
+    snapshot, traits = of.snapshot_path("health", "user", DAY), of.traits_path("user", DAY)
     snapshot.parent.mkdir(parents=True, exist_ok=True)
     traits.parent.mkdir(parents=True, exist_ok=True)
     bump = "CASE WHEN i % 100 = 7 THEN 1 ELSE 0 END" if changed else "0"

@@ -111,7 +111,7 @@ def differing(folder: Path) -> dict[str, tuple[int, int]]:
     made = config.load(folder)
     found = {}
     for entity in ("user", "account"):
-        ours, theirs = made.snapshot("health", entity, DAY), handwritten.path(folder, entity)
+        ours, theirs = made.snapshot_path("health", entity, DAY), handwritten.path(folder, entity)
         with duckdb.connect(":memory:") as con:
             # Rows are compared whole: a column that only one of them has makes every row another one.
             row = con.execute(

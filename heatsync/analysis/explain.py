@@ -124,7 +124,7 @@ class Payload:
 def latest(workspace: Workspace, profile: str) -> date | None:
     """The last day that there is a snapshot of."""
     days = []
-    for path in workspace.snapshot(profile, "user", EPOCH).parent.glob("????-??-??.parquet"):
+    for path in workspace.snapshot_path(profile, "user", EPOCH).parent.glob("????-??-??.parquet"):
         try:
             days.append(date.fromisoformat(path.stem))
         except ValueError:
@@ -287,7 +287,7 @@ def _payload(context: Context, mapping: FieldMapping, key: str, as_of: date) -> 
     covered, problem = False, ""
     with duckdb.connect() as con:
         try:
-            rendered = query.render(mapping, context.workspace, con, as_of)
+            rendered = query.build_query(mapping, context.workspace, con, as_of)
             result = con.execute(f"SELECT * FROM ({rendered.sql}) WHERE key = ?", [key])
             names = [column[0] for column in result.description or ()]
             row = result.fetchone()

@@ -37,7 +37,7 @@ class Book:
     profile: Profile
 
     def path(self, entity: str, day: date) -> Path:
-        return self.workspace.snapshot(self.name, entity, day)
+        return self.workspace.snapshot_path(self.name, entity, day)
 
     @property
     def version(self) -> str:

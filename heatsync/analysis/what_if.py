@@ -99,7 +99,7 @@ def whatif(workspace: Workspace, file: Path, as_of: date, progress: OnProgress) 
     """Raises ConfigurationError, also with every mistake of the changed file."""
     name, changed = load(workspace, file)
     progress("scoring as it is", 0, 4)
-    if not all(workspace.snapshot(name, entity, as_of).is_file() for entity in ENTITIES):
+    if not all(workspace.snapshot_path(name, entity, as_of).is_file() for entity in ENTITIES):
         snapshot_run.score(workspace, [as_of])
     with _beside(workspace, name, changed) as other:
         progress("scoring with the change", 1, 4)
@@ -163,7 +163,7 @@ def compare(
 ) -> Moves:
     """Two snapshots of a day."""
     for table, workspace in (("before", now), ("after", then)):
-        path = quoted(str(workspace.snapshot(name, entity, as_of)))
+        path = quoted(str(workspace.snapshot_path(name, entity, as_of)))
         con.execute(
             f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {entity}_id AS key, score, score_exact, level, audiences"
             f" FROM read_parquet('{path}')"
@@ -222,7 +222,7 @@ def resent(
         _borrow(now, then, other, as_of)
     try:
         for table, workspace in (("had", now), ("has", then)):
-            rendered = mapping_query.render(mapping, workspace, con, as_of)
+            rendered = mapping_query.build_query(mapping, workspace, con, as_of)
             con.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {rendered.sql}")
     except ConfigurationError as error:
         return Sent(mapping.name, mapping.destination, 0, 0, 0, 0, why=error.message)
@@ -239,7 +239,7 @@ def resent(
 def _borrow(now: Workspace, then: Workspace, profile: str, as_of: date) -> None:
     """What the change does not touch is read from where it is."""
     for entity in ENTITIES:
-        source, target = now.snapshot(profile, entity, as_of), then.snapshot(profile, entity, as_of)
+        source, target = now.snapshot_path(profile, entity, as_of), then.snapshot_path(profile, entity, as_of)
         if source.is_file() and not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(source)

@@ -49,8 +49,8 @@ class AudienceMembers:
     def rows(self) -> Iterator[list[tuple[Any, ...]]]:
         """The members in the order of their keys, in chunks; a value per column."""
         entity = self.audience.entity
-        snapshot = self.workspace.snapshot(self.profile, entity, self.day)
-        copied = self.workspace.traits(entity, self.day)
+        snapshot = self.workspace.snapshot_path(self.profile, entity, self.day)
+        copied = self.workspace.traits_path(entity, self.day)
         with workbench(self.workspace) as con:
             traits: dict[str, str] = {}
             if copied.is_file():
@@ -86,7 +86,7 @@ def find(
     if not days:
         raise ConfigurationError(f"`{name}` was not scored yet: run `heatsync score`, then ask again.")
     on = day or days[-1]
-    path = workspace.snapshot(name, audience.entity, on)
+    path = workspace.snapshot_path(name, audience.entity, on)
     stored = read_metadata(path)
     if stored is None:
         why = "cannot be read" if path.exists() else f"is not there; the last one is of {days[-1]}"
@@ -95,7 +95,7 @@ def find(
         )
     notes = _notes(workspace, name, audience, stored, on)
     since = on - timedelta(days=1)
-    before = read_metadata(workspace.snapshot(name, audience.entity, since))
+    before = read_metadata(workspace.snapshot_path(name, audience.entity, since))
     not_compared = ""
     if before is None:
         not_compared = f"{since} was not scored"
@@ -169,7 +169,7 @@ def _the(workspace: Workspace, key: str, profile: str | None, entity: str | None
 def _days(workspace: Workspace, profile: str, entity: str) -> list[date]:
     """The days that there are snapshots of."""
     found = []
-    for path in workspace.snapshot(profile, entity, date.min).parent.glob("????-??-??.parquet"):
+    for path in workspace.snapshot_path(profile, entity, date.min).parent.glob("????-??-??.parquet"):
         try:
             found.append(date.fromisoformat(path.stem))
         except ValueError:

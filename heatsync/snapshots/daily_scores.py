@@ -109,7 +109,7 @@ class DailyScores:
         for name, back in (("month", snapshot_rows.TREND), ("earlier", self.plan.profile.window)):
             self._earlier_scores(entity, f"{entity}_{name}", day - back, block)
         workspace = self.session.workspace
-        back = kept(workspace.keep, self.plan.profile, workspace.audiences.get(self.name, ()))
+        back = kept(workspace.history_days, self.plan.profile, workspace.audiences.get(self.name, ()))
         moves = self.histories[entity].moves_query(day - back, day, block)
         con.execute(
             f"CREATE OR REPLACE TEMP TABLE {entity}_changes AS"

@@ -270,7 +270,7 @@ class ProfileRun:
 
     def _write(self, entity: str, day: int) -> Snapshot:
         when = calendar.day_of(day)
-        path = self.session.workspace.snapshot(self.name, entity, when)
+        path = self.session.workspace.snapshot_path(self.name, entity, when)
         words = {"version": self.version}
         own = {
             each.key: str(groups.version(each.key, entity, self.own))
@@ -286,6 +286,6 @@ class ProfileRun:
     def _written(self, entity: str, day: int) -> Snapshot:
         """A snapshot that stands."""
         when = calendar.day_of(day)
-        path = self.session.workspace.snapshot(self.name, entity, when)
+        path = self.session.workspace.snapshot_path(self.name, entity, when)
         rows = pq.read_metadata(path).num_rows
         return Snapshot(self.name, entity, when, rows, path, self.profile.version)

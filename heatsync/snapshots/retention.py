@@ -25,14 +25,16 @@ def drop_old_files(session: Session, scored: Sequence[date]) -> list[str]:
     Snapshots go day by day, the rest file by file. What was scored just now stays until the next time.
     """
     workspace, day = session.workspace, max(scored)
-    cut = min(day - timedelta(days=workspace.keep), *scored)
+    cut = min(day - timedelta(days=workspace.history_days), *scored)
     latest = day
     for path, of in _dated(workspace):
         latest = max(latest, of)
         if of < cut:
             path.unlink(missing_ok=True)
     for name, profile in workspace.profiles.items():
-        before = calendar.number(day) - kept(workspace.keep, profile, workspace.audiences.get(name, ()))
+        before = calendar.number(day) - kept(
+            workspace.history_days, profile, workspace.audiences.get(name, ())
+        )
         frozen = None if profile.benchmark.day is None else calendar.number(profile.benchmark.day)
         for entity in ENTITIES:
             version = f"{profile.version} {workspace.time_zone.key}"
@@ -42,11 +44,11 @@ def drop_old_files(session: Session, scored: Sequence[date]) -> list[str]:
     for path in (workspace.state / "daily" / "lives").glob("*/*.parquet"):
         if path.stem.isdigit() and int(path.stem) < calendar.number(day) - max(TREND, KEPT_LIVES):
             path.unlink(missing_ok=True)
-    soon = [each for each in scored if each < latest - timedelta(days=workspace.keep)]
+    soon = [each for each in scored if each < latest - timedelta(days=workspace.history_days)]
     if not soon:
         return []
     return [
-        f"{workspace.config}: {max(soon)} and what is before it lies more than {workspace.keep} days before {latest}: it"
+        f"{workspace.config_file}: {max(soon)} and what is before it lies more than {workspace.history_days} days before {latest}: it"
         " is dropped when a later day is scored. `keep: 800d` keeps more"
     ]
 

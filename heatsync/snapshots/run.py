@@ -40,14 +40,14 @@ def last_complete_day(workspace: Workspace, now: datetime | None = None) -> date
 
 def snapshot_path(workspace: Workspace, profile: str, entity: str, day: date) -> Path:
     """Where the snapshot of a day lies, or would lie."""
-    return workspace.snapshot(profile, entity, day)
+    return workspace.snapshot_path(profile, entity, day)
 
 
 def traits_path(workspace: Workspace, entity: str, day: date) -> Path | None:
     """The copy of the users or accounts table made on scoring a day; None when the source has no such table, or
     the day was not scored."""
     table = workspace.source.users if entity == "user" else workspace.source.accounts
-    path = workspace.traits(entity, day)
+    path = workspace.traits_path(entity, day)
     return path if table is not None and path.is_file() else None
 
 
@@ -78,7 +78,7 @@ def score(
         for entity in session.traits.columns:
             for day in days:
                 query = f"SELECT * FROM {entity}s ORDER BY {entity}_id"
-                write_parquet(session.connection, query, workspace.traits(entity, day), {})
+                write_parquet(session.connection, query, workspace.traits_path(entity, day), {})
         for day in days:
             found = data_health.measure(session, day)
             data_health.save(workspace, found)

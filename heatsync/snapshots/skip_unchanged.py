@@ -65,7 +65,7 @@ class UnchangedDays:
         if self.hashes.get(day) != self._hash_of(day):
             return False
         for entity in ENTITIES:
-            stored = read_metadata(workspace.snapshot(self.name, entity, calendar.day_of(day)))
+            stored = read_metadata(workspace.snapshot_path(self.name, entity, calendar.day_of(day)))
             if stored is None or stored.version != self.version or day not in self.histories[entity].days:
                 return False
         return True

@@ -11,7 +11,7 @@ from typing import Any
 import ibis
 
 from connectors.errors import ConfigurationError
-from heatsync.workspace.config import Table
+from heatsync.workspace.config import SourceTable
 
 _WHOLE = r"^(0|-?[1-9][0-9]{0,17})$"
 _NUMBER = r"^(-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?|[Nn][Aa][Nn]|-?[Ii]nf(inity)?)$"
@@ -22,7 +22,7 @@ _CHUNK = 1 << 20  # bytes
 _SHAPES = (("int64", _WHOLE), ("float64", _NUMBER), ("boolean", _FLAG), ("date", _DAY))
 
 
-def open_csv(connection: Any, path: Path, table: Table) -> ibis.Table:
+def open_csv(connection: Any, path: Path, table: SourceTable) -> ibis.Table:
     """Every column as text. Raises ConfigurationError when the first line does not name the columns, and what
     reading a file may raise."""
     separator, names = _header(path, table)
@@ -90,7 +90,7 @@ def _raw(path: Path) -> gzip.GzipFile | io.BufferedReader:
     return gzip.open(path, "rb") if _packed(path) else path.open("rb")
 
 
-def _header(path: Path, table: Table) -> tuple[str, list[str]]:
+def _header(path: Path, table: SourceTable) -> tuple[str, list[str]]:
     """What separates the columns, and their names."""
     with io.TextIOWrapper(_raw(path), encoding="utf-8-sig", newline="") as file:
         line = file.readline(100_000)

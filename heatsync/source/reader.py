@@ -17,7 +17,7 @@ from heatsync.scoring.compute import calendar, source_counts
 from heatsync.source import backends
 from heatsync.source.tables import connect, is_file, need, open_table, reading
 from heatsync.source.timestamps import instants, mention, recent, refuse
-from heatsync.workspace.config import Table, Workspace
+from heatsync.workspace.config import SourceTable, Workspace
 
 SMALL = 4 * 2**20
 """Bytes of files that are read whole, and once."""
@@ -129,23 +129,23 @@ class Source:
                     found[row["date"].isoformat()] = found.get(row["date"].isoformat(), 0) + row["n"]
         return dict(sorted(found.items()))
 
-    def ignore(self, table: Table, reason: str, count: int | None) -> None:
+    def ignore(self, table: SourceTable, reason: str, count: int | None) -> None:
         """Tables are read several times, whole or in part: what the largest part had is what was ignored."""
         if count:
             known = self._ignored.get((table.table, reason), 0)
             self._ignored[table.table, reason] = max(known, int(count))
 
-    def after(self, table: Table, until: datetime, count: int | None) -> None:
+    def after(self, table: SourceTable, until: datetime, count: int | None) -> None:
         """Events at or after an instant: of the latest one that is asked for."""
         if until >= self._latest.get(table.table, until):
             self._latest[table.table] = until
             self._ignored[table.table, "after_as_of"] = int(count or 0)
 
-    def mention(self, table: Table, naive: int | None) -> None:
+    def mention(self, table: SourceTable, naive: int | None) -> None:
         if naive and mention(table) not in self.notes:
             self.notes.append(mention(table))
 
-    def ask(self, table: Table, there: ibis.Table, **questions: Any) -> Mapping[str, Any]:
+    def ask(self, table: SourceTable, there: ibis.Table, **questions: Any) -> Mapping[str, Any]:
         """The one row of an aggregation."""
         with reading(self.workspace.folder, table):
             answer: Mapping[str, Any] = there.aggregate(**questions).to_pyarrow().to_pylist()[0]
@@ -165,7 +165,7 @@ def opened(workspace: Workspace) -> Iterator[Source]:
 class _Events:
     """One table of events, looked at. `kept` are the events that count."""
 
-    def __init__(self, source: Source, table: Table, since: datetime | None, until: datetime) -> None:
+    def __init__(self, source: Source, table: SourceTable, since: datetime | None, until: datetime) -> None:
         there = open_table(source.connection, source.workspace.folder, table, as_text=True)
         need(table, there, "event", "timestamp")
         if "account_id" not in there.columns:
@@ -230,7 +230,7 @@ class _Events:
 
     @staticmethod
     def _each_once(
-        source: Source, table: Table, kept: ibis.Table, first: datetime, until: datetime
+        source: Source, table: SourceTable, kept: ibis.Table, first: datetime, until: datetime
     ) -> ibis.Table:
         """Without the events whose id stood in an earlier one of the same local day: a morning that reads the last
         days only must drop the same ones as one that reads everything."""
@@ -273,7 +273,7 @@ class _Events:
         return kept.select("user_id", "account_id", "event", "timestamp", *columns)
 
 
-def _entities(source: Source, entity: str, table: Table | None) -> ibis.Table | None:
+def _entities(source: Source, entity: str, table: SourceTable | None) -> ibis.Table | None:
     if table is None:
         return None
     key = f"{entity}_id"
@@ -299,7 +299,7 @@ def _entities(source: Source, entity: str, table: Table | None) -> ibis.Table | 
     return read.filter(read[key].notnull())
 
 
-def _created(source: Source, table: Table, there: ibis.Table) -> Any:
+def _created(source: Source, table: SourceTable, there: ibis.Table) -> Any:
     with reading(source.workspace.folder, table):
         stamps = instants(table, there, "created_at", source.engine)
     beside = there.select(unread=stamps.unread, naive=stamps.naive)
@@ -310,7 +310,7 @@ def _created(source: Source, table: Table, there: ibis.Table) -> Any:
     return stamps.value
 
 
-def _id(table: Table, there: ibis.Table, name: str) -> Any:
+def _id(table: SourceTable, there: ibis.Table, name: str) -> Any:
     """An id as text; nothing for an empty one, or where there is no such column."""
     if name not in there.columns:
         return ibis.null("string")
@@ -324,7 +324,7 @@ def _id(table: Table, there: ibis.Table, name: str) -> Any:
     return there[name].cast("string").nullif("")
 
 
-def _refuse_twice(table: Table, read: ibis.Table, key: str) -> None:
+def _refuse_twice(table: SourceTable, read: ibis.Table, key: str) -> None:
     """Raises ConfigurationError with the first id that stands in two rows."""
     numbered = read.select(row=ibis.row_number() + 1, id=read[key])
     numbered = numbered.filter(numbered.id.notnull())

@@ -16,7 +16,7 @@ import pyarrow as pa
 from connectors.errors import ConfigurationError
 from heatsync.source import backends
 from heatsync.source.csv_files import not_utf8, open_csv, typed
-from heatsync.workspace.config import Table, Workspace
+from heatsync.workspace.config import SourceTable, Workspace
 from heatsync.workspace.strict_yaml import suggest
 
 MEMORY = "1500MB"
@@ -46,7 +46,7 @@ def engine_settings(state: Path) -> dict[str, Any]:
 @contextmanager
 def connect(workspace: Workspace) -> Iterator[Any]:
     """The Ibis backend of the source. Raises ConfigurationError."""
-    engine, where = workspace.source.engine, workspace.source.address.where
+    engine, where = workspace.source.engine, workspace.source.engine_template.where
     scheme, _, rest = engine.partition("://")
     connection = backends.connect(engine, where) if scheme != "duckdb" else _embedded(workspace, rest, where)
     try:
@@ -72,7 +72,7 @@ def _embedded(workspace: Workspace, name: str, where: str) -> Any:
 
 
 @contextmanager
-def reading(folder: Path, *tables: Table) -> Iterator[None]:
+def reading(folder: Path, *tables: SourceTable) -> Iterator[None]:
     """What goes wrong while tables are read becomes a ConfigurationError that names them and says what to do."""
     try:
         yield
@@ -111,7 +111,7 @@ def is_csv(name: str) -> bool:
     return is_file(name) and not name.lower().endswith(".parquet")
 
 
-def open_table(connection: Any, folder: Path, table: Table, as_text: bool = False) -> ibis.Table:
+def open_table(connection: Any, folder: Path, table: SourceTable, as_text: bool = False) -> ibis.Table:
     """A file of the workspace or a table of the engine. With `as_text` nothing of a CSV file is taken for a number.
 
     Raises ConfigurationError for one that is not there or cannot be read, and for names that do not fit.
@@ -142,7 +142,7 @@ def open_table(connection: Any, folder: Path, table: Table, as_text: bool = Fals
     )
 
 
-def need(table: Table, opened: ibis.Table, *names: str) -> None:
+def need(table: SourceTable, opened: ibis.Table, *names: str) -> None:
     """Raises ConfigurationError unless the table has these columns."""
     for name in names:
         if name not in opened.columns:
@@ -152,7 +152,7 @@ def need(table: Table, opened: ibis.Table, *names: str) -> None:
             )
 
 
-def _file(connection: Any, path: Path, table: Table, as_text: bool) -> ibis.Table:
+def _file(connection: Any, path: Path, table: SourceTable, as_text: bool) -> ibis.Table:
     if path.is_dir():
         raise ConfigurationError(f"{table.where}: {table.table} is a folder: name a Parquet or CSV file")
     if not path.is_file():
@@ -172,7 +172,7 @@ def _file(connection: Any, path: Path, table: Table, as_text: bool) -> ibis.Tabl
     return plain if as_text else typed(plain, ours)
 
 
-def _stored(connection: Any, table: Table) -> ibis.Table:
+def _stored(connection: Any, table: SourceTable) -> ibis.Table:
     schema, _, name = table.table.rpartition(".")
     if connection.name != "duckdb":
         # Not every kind of view is in the list of tables.

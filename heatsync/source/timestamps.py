@@ -13,7 +13,7 @@ import ibis.expr.datatypes as dt
 
 from connectors.errors import ConfigurationError
 from heatsync.source import backends
-from heatsync.workspace.config import Table
+from heatsync.workspace.config import SourceTable
 
 _ZONED = r":[0-9.:]+\s*([Zz]|UTC|[+-][0-9:]+)$"
 """A time of day, and what follows it says where."""
@@ -40,7 +40,7 @@ class Instants:
         return ~self.blank & self.value.isnull()
 
 
-def instants(table: Table, opened: ibis.Table, name: str, engine: str = "duckdb") -> Instants:
+def instants(table: SourceTable, opened: ibis.Table, name: str, engine: str = "duckdb") -> Instants:
     """A column as instants. Raises ConfigurationError when it holds something else."""
     column = opened[name]
     kind = column.type()
@@ -78,7 +78,7 @@ def recent(opened: ibis.Table, name: str, since: datetime) -> ibis.Table:
     return opened.filter((column >= start) | column.isnull())
 
 
-def refuse(table: Table, opened: ibis.Table, name: str, engine: str = "duckdb") -> None:
+def refuse(table: SourceTable, opened: ibis.Table, name: str, engine: str = "duckdb") -> None:
     """Raises ConfigurationError with the first text that is no instant."""
     numbered = opened.select(row=ibis.row_number() + 1, found=opened[name], text=_text(opened[name]))
     unread = numbered.filter((numbered.text != "") & _tried(numbered.text, _AWARE, engine).isnull())
@@ -102,7 +102,7 @@ def _text(column: Any) -> Any:
     return column.strip().re_replace(r"^(\d{4}-\d\d-\d\d[T ]\d\d:\d\d)([^:\d].*)?$", r"\1:00\2")
 
 
-def mention(table: Table) -> str:
+def mention(table: SourceTable) -> str:
     """What is said once of timestamps without a zone."""
     if table.time_zone:
         return f"{table.table}: timestamps without a zone are taken as those of {table.time_zone}"

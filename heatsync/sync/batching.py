@@ -10,7 +10,7 @@ from heatsync.sync.compare.diff import Comparison
 from heatsync.sync.compare.types import Row
 from heatsync.sync.context import Context, OnProgress
 from heatsync.sync.destinations import OpenDestination
-from heatsync.sync.mapping.model import Mapping, Rendered
+from heatsync.sync.mapping.model import Mapping, MappingQuery
 
 
 def _creates(mapping: Mapping) -> bool:
@@ -24,7 +24,7 @@ def _cut(
     mapping: Mapping,
     reached: OpenDestination,
     run: Run,
-    rendered: Rendered,
+    rendered: MappingQuery,
     keep: bool,
     show: int,
     progress: OnProgress,

@@ -154,10 +154,12 @@ class Context(AbstractContextManager["Context"]):
     def placed(self, mapping: FieldMapping, error: HeatsyncError) -> HeatsyncError:
         """The error at the place of what it is about, where that stands in a file."""
         if isinstance(error, Unauthorized) and not isinstance(error, Aborted):
-            return Unauthorized(f"{error} {self.workspace.destinations[mapping.destination].credentials}")
+            return Unauthorized(
+                f"{error} {self.workspace.destinations[mapping.destination].credential_sources}"
+            )
         if not isinstance(error, ConfigurationError):
             return error
-        written = self.workspace.destinations[mapping.destination].written.get(error.about)
+        written = self.workspace.destinations[mapping.destination].templates.get(error.about)
         where = written.where if written is not None else mapping.where if error.about == "object" else ""
         return ConfigurationError(f"{where}: {error}") if where else error
 

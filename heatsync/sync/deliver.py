@@ -246,7 +246,7 @@ def _with_known_ids(
             elif found.remote_ids:
                 cause = f"{found.key} fits {len(found.remote_ids)} records over there: none is written, none made."
                 doubtful.append(Outcome(found.key, Status.REJECTED, code="ambiguous", cause=cause))
-            elif (wait := claimed.begun + mapping.lag - time.time()) > 0:
+            elif (wait := claimed.begun + mapping.search_lag - time.time()) > 0:
                 raise Unavailable("records may have been made a moment ago, and cannot be found yet", wait)
         context.ledger.settle(claimed, doubtful, time.time() + mapping.recheck_after.total_seconds())
     told = {outcome.key for outcome in doubtful}

@@ -24,7 +24,7 @@ class Facts:
     the events of its day do not look whole, as sentences."""
 
     approved: str | None
-    meaning: str
+    definition_hash: str
     records: int
     previous: int | None
     cleared: int
@@ -43,7 +43,7 @@ def reasons(facts: Facts, limits: Thresholds) -> list[str]:
     found: list[str] = []
     if facts.approved is None and limits.first_run:
         found.append("this is the first run of the mapping to this account")
-    if facts.approved is not None and facts.approved != facts.meaning and limits.changed_meaning:
+    if facts.approved is not None and facts.approved != facts.definition_hash and limits.changed_meaning:
         found.append("the mapping's meaning changed since the last approved run")
     if facts.records == 0 and limits.empty_source:
         found.append("the source has no record at all for this mapping")

@@ -15,8 +15,8 @@ from heatsync.sync.context import Context
 from heatsync.sync.mapping import conversions, sample_check
 from heatsync.sync.mapping.model import Field, MatchKey
 from heatsync.sync.mapping.model import Mapping as FieldMapping
-from heatsync.sync.mapping.query import NotScored
-from heatsync.sync.mapping.sample_check import Sent
+from heatsync.sync.mapping.query import SnapshotMissing
+from heatsync.sync.mapping.sample_check import FieldSample
 from heatsync.workspace.strict_yaml import nearest
 
 NOBODY = {"email": "heatsync-check@nobody.invalid"}
@@ -105,7 +105,7 @@ class _Look:
         self.at = at
         self.title = mapping.vendor.title
         self.notes: list[str] = []
-        self.day = sample_check.newest(context.workspace, mapping)
+        self.day = sample_check.newest_snapshot_day(context.workspace, mapping)
         self._folded = {name.casefold(): name for name in present}
 
     def problems(self) -> Iterator[str]:
@@ -131,7 +131,7 @@ class _Look:
             remote = present or self._put_away(field.name)
             try:
                 sent = self._sent(field, remote)
-            except NotScored as error:
+            except SnapshotMissing as error:
                 self.notes.append(f"{self.at}: the values were not looked at: {error}")
                 sent = None
             except ConfigurationError as error:
@@ -190,7 +190,7 @@ class _Look:
         close = nearest(name, [each.name for each in self.present.values()])
         return f" (did you mean `{close}`?)" if close is not None else ""
 
-    def _faults(self, field: Field, remote: RemoteField, sent: Sent | None) -> Iterator[str]:
+    def _faults(self, field: Field, remote: RemoteField, sent: FieldSample | None) -> Iterator[str]:
         there = f"`{field.name}` ({remote.type}) in {self.title}"
         if not remote.writable:
             yield (
@@ -211,7 +211,7 @@ class _Look:
                     f"{there} has room for {remote.length:,} characters, and the longest value has {sent.longest:,}:"
                     f" {self._shortened(field, remote)}"
                 )
-            yield from _strangers(field, remote, sent.strangers, there)
+            yield from _strangers(field, remote, sent.unknown_options, there)
 
     def _unfilled(self) -> Iterator[str]:
         """What nobody new can do without and the mapping does not give them."""
@@ -282,10 +282,10 @@ class _Look:
         key = self.mapping.vendor.create_fields_setting
         config = self.context.workspace.destinations[self.mapping.destination]
         return (
-            f", and `{key}` for {config.name} ({config.where})" if key and key not in config.written else ""
+            f", and `{key}` for {config.name} ({config.where})" if key and key not in config.templates else ""
         )
 
-    def _sent(self, field: Field, remote: RemoteField | None) -> Sent | None:
+    def _sent(self, field: Field, remote: RemoteField | None) -> FieldSample | None:
         """What would be sent to a field; None where no snapshot is there. Raises ConfigurationError as measuring does."""
         if self.day is None:
             return None
@@ -300,9 +300,9 @@ class _Look:
         kind = self._kind(plain) or sent
         # A whole number last: it is the one that rounds.
         wants = sorted(remote.accepts, key=lambda wanted: wanted is FieldType.INTEGER)
-        for wanted in wants if field.bare else ():
+        for wanted in wants if field.is_reference else ():
             cast = replace(field, as_=wanted)
-            wrong = wanted in (FieldType.LIST, field.as_) or conversions.fault(
+            wrong = wanted in (FieldType.LIST, field.as_) or conversions.mismatch(
                 cast, kind, self.mapping.vendor
             )
             if not wrong and self._fits(cast, kind, remote):
@@ -329,7 +329,9 @@ class _Look:
             return not remote.options and field.as_ in SURE.get(kind, ())
         room = remote.length or sent.longest
         return (
-            sent.type in remote.accepts and not (sent.unsendable or sent.strangers) and sent.longest <= room
+            sent.type in remote.accepts
+            and not (sent.unsendable or sent.unknown_options)
+            and sent.longest <= room
         )
 
     def _shortened(self, field: Field, remote: RemoteField) -> str:
@@ -340,16 +342,16 @@ class _Look:
         joined = f"array_to_string({{}}, {conversions.literal(separator)})"
         for form in ("{}", "CAST({} AS VARCHAR)", joined):
             sql = f"left({form}, {remote.length})"
-            cut = replace(field, sql=sql.format(field.sql), bare=False, as_=None, join=None)
+            cut = replace(field, sql=sql.format(field.sql), is_reference=False, as_=None, join=None)
             if self._fits(cut, FieldType.TEXT, remote):
                 return f"shorten it: `sql: {_quoted(sql.format(field.source))}` in place of its source"
         return "shorten it, or give it more room there"
 
 
-def _lost(field: Field, sent: Sent) -> str:
+def _lost(field: Field, sent: FieldSample) -> str:
     """How many records hold what cannot be sent, and such a value."""
     many = f"{sent.unsendable:,} of {sent.records:,} records"
-    if not (field.bare or sent.example):
+    if not (field.is_reference or sent.example):
         return f"`sql` fails on {many}"
     return f"{many} hold what cannot be sent as {KINDS[sent.type]}, such as `{sent.example}`"
 
@@ -384,5 +386,5 @@ def _declared(field: Field) -> FieldType | None:
     """The type that a field has whatever the data are; None where that hangs on them."""
     if field.as_ is not None:
         return field.as_
-    first = field.references[0].type if field.bare else None
+    first = field.references[0].type if field.is_reference else None
     return FieldType.TEXT if field.map or first is FieldType.LIST else first

@@ -13,7 +13,7 @@ from heatsync.ledger import Record, Run, Standing
 from heatsync.sync.compare.diff import Comparison
 from heatsync.sync.context import Context, OnProgress
 from heatsync.sync.destinations import OpenDestination
-from heatsync.sync.mapping.model import Mapping, Rendered
+from heatsync.sync.mapping.model import Mapping, MappingQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def _find(
     context: Context,
     mapping: Mapping,
     reached: OpenDestination,
-    rendered: Rendered,
+    rendered: MappingQuery,
     keep: bool,
     progress: OnProgress,
 ) -> None:

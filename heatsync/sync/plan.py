@@ -24,7 +24,7 @@ from heatsync.sync.context import Context, OnProgress, alone
 from heatsync.sync.destinations import OpenDestination
 from heatsync.sync.lookup import _find, _Refusals, _refuse_clashes
 from heatsync.sync.mapping import query
-from heatsync.sync.mapping.model import Mapping, Rendered
+from heatsync.sync.mapping.model import Mapping, MappingQuery
 from heatsync.sync.remote_fields import _missing_fields, schema_changed
 
 MEMORY = "400MB"
@@ -153,7 +153,7 @@ def _plan(
     readable = mapping.vendor.readable
     create = _creates(mapping)
     with _workbench(context.workspace.state) as con:
-        rendered = query.render(mapping, context.workspace, con, as_of)
+        rendered = query.build_query(mapping, context.workspace, con, as_of)
         comparison = Comparison(con, shape(mapping, rendered))
         progress(mapping.name, "comparing", 0, 0)
         comparison.desire(rendered.sql)
@@ -166,7 +166,7 @@ def _plan(
             account=bound.account,
             label=reached.account.label,
             as_of=as_of.isoformat(),
-            meaning=mapping.meaning,
+            meaning=mapping.definition_hash,
             state="planning",
             cause="",
             planned={},
@@ -184,8 +184,8 @@ def _plan(
             _find(comparison, context, mapping, reached, rendered, keep, progress)
             record_owners.claim(comparison, context, mapping, bound, keep)
             _refuse_clashes(comparison, book, bound, refuse, keep)
-            if create and mapping.lag:
-                doubtful = list(comparison.hesitant(time.time() - mapping.lag))
+            if create and mapping.search_lag:
+                doubtful = list(comparison.hesitant(time.time() - mapping.search_lag))
                 if keep:
                     book.keep_outcomes(run, doubtful)
             refuse.take(comparison.unfound(create))
@@ -201,11 +201,11 @@ def _plan(
         counts = comparison.counts
         facts = _facts(context, mapping, con, bound, counts, total, creates, as_of)
         plan = Plan(run, counts, calls, guards.reasons(facts, _thresholds(context, mapping)), shown)
-        made = book.care(bound).fields_made == mapping.meaning
+        made = book.care(bound).fields_made == mapping.definition_hash
         if total and mapping.create_fields and readable and not offline and not made:
             plan.new_fields = _missing_fields(mapping, reached, rendered)
             if keep and not plan.new_fields:
-                book.remember_care(bound, fields_made=mapping.meaning)
+                book.remember_care(bound, fields_made=mapping.definition_hash)
         planned = _planned(counts, total, calls, plan.new_fields) | {"partial": scope.partial, "lost": lost}
         state, ended = ("held", None) if total else ("done", time.time())
         plan.run = replace(run, planned=planned, cause="; ".join(plan.reasons), state=state, ended_at=ended)
@@ -227,7 +227,7 @@ def _workbench(state: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         con.close()
 
 
-def shape(mapping: Mapping, rendered: Rendered) -> Shape:
+def shape(mapping: Mapping, rendered: MappingQuery) -> Shape:
     """What the comparison must know of a mapping."""
     return Shape(
         columns=tuple(
@@ -235,8 +235,8 @@ def shape(mapping: Mapping, rendered: Rendered) -> Shape:
             for f in rendered.fields
         ),
         match=rendered.match,
-        meaning=mapping.meaning,
-        identity=json.dumps([mapping.object, mapping.mode, list(rendered.match)]),
+        definition_hash=mapping.definition_hash,
+        identity_hash=json.dumps([mapping.object, mapping.mode, list(rendered.match)]),
         needs_via=not mapping.vendor.readable and mapping.entity == "account" and not mapping.anonymous,
         clear_on_exit=mapping.on_exit == "clear",
     )
@@ -268,7 +268,7 @@ def _facts(
     levels, moves = query.level_moves(mapping, context.workspace, con, as_of)
     return guards.Facts(
         approved=care.approved,
-        meaning=mapping.meaning,
+        definition_hash=mapping.definition_hash,
         records=counts.records,
         previous=care.records,
         cleared=counts.cleared,

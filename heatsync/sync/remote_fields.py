@@ -13,7 +13,7 @@ from connectors.types import FieldType, NewField, Outcome
 from heatsync.ledger import SCHEMA_CODES, Run
 from heatsync.sync.context import Context, alone
 from heatsync.sync.destinations import OpenDestination
-from heatsync.sync.mapping.model import Mapping, Rendered
+from heatsync.sync.mapping.model import Mapping, MappingQuery
 
 SCHEMA_SECONDS = 900.0
 """How often the fields over there are asked for while records are rejected because of them."""
@@ -28,7 +28,7 @@ def schema_changed(context: Context, mapping: Mapping, reached: OpenDestination)
     care = book.care(bound)
     if care.schema_at is not None and time.time() - care.schema_at < SCHEMA_SECONDS:
         return False
-    if mapping.create_fields and care.fields_made != mapping.meaning:
+    if mapping.create_fields and care.fields_made != mapping.definition_hash:
         return True  # they are to be made anew
     present = reached.destination.fields(mapping.object) or {}
     names = sorted(field.name for field in mapping.fields if not field.tag)
@@ -40,7 +40,7 @@ def schema_changed(context: Context, mapping: Mapping, reached: OpenDestination)
     return schema != care.schema and not (care.schema is None and lacking)
 
 
-def _missing_fields(mapping: Mapping, reached: OpenDestination, rendered: Rendered) -> list[NewField]:
+def _missing_fields(mapping: Mapping, reached: OpenDestination, rendered: MappingQuery) -> list[NewField]:
     present = reached.destination.fields(mapping.object)
     if present is None:
         return []
@@ -81,7 +81,7 @@ def make_fields(context: Context, run_id: str, mapping: Mapping, reached: OpenDe
             except ConfigurationError as error:
                 raise context.placed(mapping, error) from None
         context.ledger.update_planned(replace(run, planned={**run.planned, "new_fields": []}))
-        context.ledger.remember_care(reached.bound, fields_made=mapping.meaning)
+        context.ledger.remember_care(reached.bound, fields_made=mapping.definition_hash)
 
 
 def _new_fields(context: Context, run_id: str, mapping: Mapping) -> Run | None:

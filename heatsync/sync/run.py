@@ -119,7 +119,7 @@ def fail(context: Context, run: str, mapping: Mapping, as_of: date, cause: str) 
         account="",
         label="",
         as_of=as_of.isoformat(),
-        meaning=mapping.meaning,
+        meaning=mapping.definition_hash,
         state="failed",
         cause=cause,
         planned={},
@@ -183,7 +183,7 @@ def sync(
 
 def forget(context: Context, as_of: date) -> None:
     """Drop what the ledger holds of runs that are over for longer than history is kept."""
-    cut = as_of - timedelta(days=context.workspace.keep)
+    cut = as_of - timedelta(days=context.workspace.history_days)
     context.ledger.forget(datetime.combine(cut, datetime.min.time(), context.workspace.time_zone).timestamp())
 
 

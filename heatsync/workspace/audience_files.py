@@ -40,7 +40,7 @@ class AudienceFile(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LoadedAudiences:
     """One's own audiences by profile, in the order of their keys, and the keys of those that could not be read; None
     for these when there may be any."""
 
@@ -58,7 +58,7 @@ class _Read:
         return self.document.problem((self.audience.key, *route), sentence, key)
 
 
-def load(folder: Path, known: profile_files.Found, problems: Problems) -> Found:
+def load(folder: Path, known: profile_files.LoadedProfiles, problems: Problems) -> LoadedAudiences:
     """The audiences of a workspace, by profile; what is wrong goes to `problems`."""
     collected: list[_Read] = []
     broken: set[str] = set()
@@ -81,7 +81,7 @@ def load(folder: Path, known: profile_files.Found, problems: Problems) -> Found:
     for name, profile in known.profiles.items():
         _check(profile, [each for each in kept if each.profile == name], broken, problems)
     whole = [each for each in kept if each.audience.key not in broken]
-    return Found(
+    return LoadedAudiences(
         {
             name: tuple(
                 sorted(
@@ -112,7 +112,11 @@ def _file(document: Document, problems: Problems) -> dict[str, AudienceFile]:
 
 
 def _audience(
-    document: Document, key: str, written: AudienceFile, known: profile_files.Found, problems: Problems
+    document: Document,
+    key: str,
+    written: AudienceFile,
+    known: profile_files.LoadedProfiles,
+    problems: Problems,
 ) -> _Read | None:
     """One audience by itself. None when its profile is not known: nothing else can be said then."""
     if re.fullmatch(r"[a-z][a-z0-9_]*", key) is None:

@@ -18,9 +18,9 @@ from heatsync.scoring.definition.profile import Profile
 from heatsync.workspace import audience_files, profile_files
 from heatsync.workspace.env_vars import (
     Template,
+    contains_password,
     destination_settings,
-    loopback,
-    password_in,
+    is_loopback,
     resolve_early,
     url_variable,
 )
@@ -30,40 +30,40 @@ from heatsync.workspace.validation import validate
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class SourceTable:
     """A Parquet or CSV file, a table or a view. `columns` says what ours are called there. Timestamps without a
     zone are in `time_zone`; None is UTC, and worth a mention."""
 
-    written: Template
+    template: Template
     columns: Mapping[str, str] = field(default_factory=dict)
     time_zone: str | None = None
 
     @property
     def table(self) -> str:
         """Raises ConfigurationError when its variable is not set."""
-        return self.written.resolve()
+        return self.template.resolve()
 
     @property
     def where(self) -> str:
         """`file:line:column` of the table in heatsync.yml."""
-        return self.written.where
+        return self.template.where
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where events, users and accounts are."""
 
-    address: Template
-    events: tuple[Table, ...]
-    users: Table | None
-    accounts: Table | None
+    engine_template: Template
+    events: tuple[SourceTable, ...]
+    users: SourceTable | None
+    accounts: SourceTable | None
     look_back: int = 3
     """Days that are read again every morning, for events that come late."""
 
     @property
     def engine(self) -> str:
         """An Ibis backend URL. Raises ConfigurationError when its variable is not set."""
-        return self.address.resolve()
+        return self.engine_template.resolve()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +72,23 @@ class DestinationConfig:
 
     name: str
     vendor: Vendor
-    written: Mapping[str, Template]
+    templates: Mapping[str, Template]
     where: str
 
     @property
-    def credentials(self) -> str:
+    def credential_sources(self) -> str:
         """Where the credentials are read from, as a sentence."""
         settings = self.vendor.settings
         secrets = [
             written.origin
-            for key, written in self.written.items()
+            for key, written in self.templates.items()
             if key in settings and settings[key].secret
         ]
         return f"{self.name} reads {', '.join(secrets)}."
 
     def settings(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
         """Every setting, resolved. Raises ConfigurationError that names file, line and variable."""
-        return destination_settings(self.name, self.vendor, self.written, self.where, environ)
+        return destination_settings(self.name, self.vendor, self.templates, self.where, environ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Workspace:
     """Everything heatsync.yml says, the profiles, and one's own audiences by profile. Paths are absolute."""
 
     folder: Path
-    config: str
+    config_file: str
     time_zone: ZoneInfo
     prefix: str
     source: Source
@@ -110,7 +110,7 @@ class Workspace:
     guards: Guards
     warnings: tuple[str, ...] = ()
     audiences: Mapping[str, tuple[Audience, ...]] = field(default_factory=dict)
-    keep: int = 400
+    history_days: int = 400
     """Days for which history is kept."""
 
     @property
@@ -146,11 +146,11 @@ class Workspace:
         url = self.alerts.resolve()
         if not url:
             return None
-        if not (url.startswith("https://") or (url.startswith("http://") and loopback(url))):
+        if not (url.startswith("https://") or (url.startswith("http://") and is_loopback(url))):
             raise ConfigurationError(f"{self.alerts.where}: `webhook` must start with https://")
         return url
 
-    def late_faults(self) -> list[str]:
+    def late_errors(self) -> list[str]:
         """What is wrong with the addresses that only some commands need, where their variables are set."""
         faults: list[str] = []
         addresses: list[tuple[Template, Callable[[], object]]] = [
@@ -169,17 +169,17 @@ class Workspace:
                 faults.append(str(error))
         return faults
 
-    def snapshot(self, profile: str, entity: str, day: date) -> Path:
+    def snapshot_path(self, profile: str, entity: str, day: date) -> Path:
         """Where the snapshot of a day lies, or would lie."""
         return self.state / "snapshots" / profile / entity / f"{day.isoformat()}.parquet"
 
-    def traits(self, entity: str, day: date) -> Path:
+    def traits_path(self, entity: str, day: date) -> Path:
         """Where the copy of the users or accounts table made on scoring a day lies, or would lie."""
-        return self.snapshot("traits", entity, day)
+        return self.snapshot_path("traits", entity, day)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class PartialWorkspace:
     """A workspace that may have problems. The broken ones exist, but could not be read; `broken_audiences` is None
     when a whole file of them could not be."""
 
@@ -190,24 +190,26 @@ class Reading:
     broken_audiences: frozenset[str] | None = frozenset()
 
     @property
-    def doubtful(self) -> bool:
+    def config_has_errors(self) -> bool:
         """Whether heatsync.yml itself has problems, so that what it lacks may be there after all."""
-        return self.workspace is None or any(found.file == self.workspace.config for found in self.problems)
+        return self.workspace is None or any(
+            found.file == self.workspace.config_file for found in self.problems
+        )
 
 
 def load(
     folder: Path | str, config: str = "heatsync.yml", vendors: Mapping[str, Vendor] | None = None
 ) -> Workspace:
     """The workspace of a folder. Raises ConfigurationError with every problem of its files, one per line."""
-    reading = look(folder, config, vendors)
-    reading.problems.raise_if_any()
-    assert reading.workspace is not None
-    return reading.workspace
+    partial = load_partial(folder, config, vendors)
+    partial.problems.raise_if_any()
+    assert partial.workspace is not None
+    return partial.workspace
 
 
-def look(
+def load_partial(
     folder: Path | str, config: str = "heatsync.yml", vendors: Mapping[str, Vendor] | None = None
-) -> Reading:
+) -> PartialWorkspace:
     """The workspace as far as it can be read, with what is wrong. Raises ConfigurationError when there is none."""
     if vendors is None:
         from connectors.registry import VENDORS
@@ -228,13 +230,13 @@ def look(
         document = resolve_early(document, _later, problems)
     file = validate(document, WorkspaceFile, problems) if document is not None else None
     if document is None or file is None:
-        return Reading(None, problems, frozenset(), found.broken, groups.broken)
+        return PartialWorkspace(None, problems, frozenset(), found.broken, groups.broken)
     for key in ("version", "source"):
         if key not in document.tree:
             problems.add(document.problem((), f"`{key}` is missing"))
     destinations, broken = _destinations(document, file, vendors, problems)
     workspace = _workspace(folder, config, document, file, destinations, found, groups)
-    return Reading(workspace, problems, broken, found.broken, groups.broken)
+    return PartialWorkspace(workspace, problems, broken, found.broken, groups.broken)
 
 
 def _later(route: Route) -> bool:
@@ -253,8 +255,8 @@ def _workspace(
     document: Document,
     file: WorkspaceFile,
     destinations: Mapping[str, DestinationConfig],
-    found: profile_files.Found,
-    groups: audience_files.Found,
+    found: profile_files.LoadedProfiles,
+    groups: audience_files.LoadedAudiences,
 ) -> Workspace:
     def template(text: str, *route: str | int) -> Template:
         return Template(text, document.mark(route), str(route[-1]))
@@ -262,14 +264,16 @@ def _workspace(
     # Without a source there is a problem already; the rest is looked at all the same.
     written_source = file.source or SourceFile.model_construct(events=[])
 
-    def table(written: TableFile, route: Route) -> Table:
+    def table(written: TableFile, route: Route) -> SourceTable:
         zone = written.time_zone or written_source.time_zone
-        return Table(template(written.table, *route, "table"), written.columns, zone.key if zone else None)
+        return SourceTable(
+            template(written.table, *route, "table"), written.columns, zone.key if zone else None
+        )
 
     events: Route = ("source", "events")
     users, accounts = written_source.users, written_source.accounts
     source = Source(
-        address=template(written_source.engine, "source", "engine"),
+        engine_template=template(written_source.engine, "source", "engine"),
         events=tuple(
             table(written, (*events, position) if (*events, position) in document.places else events)
             for position, written in enumerate(written_source.events)
@@ -281,7 +285,7 @@ def _workspace(
     state = folder / file.state
     return Workspace(
         folder=folder,
-        config=config,
+        config_file=config,
         time_zone=file.time_zone,
         prefix=file.prefix,
         source=source,
@@ -297,7 +301,7 @@ def _workspace(
             str(warning) for warning in sorted([*_warnings(document, file, destinations), *found.warnings])
         ),
         audiences=groups.audiences,
-        keep=file.keep,
+        history_days=file.keep,
     )
 
 
@@ -381,19 +385,19 @@ def _warnings(
 
     for name, config in destinations.items():
         override = os.environ.get(url_variable(name), "")
-        url = override or (config.written["url"].plain or "" if "url" in config.written else "")
-        if loopback(url):
+        url = override or (config.templates["url"].plain or "" if "url" in config.templates else "")
+        if is_loopback(url):
             continue
-        for key, template in config.written.items():
+        for key, template in config.templates.items():
             setting = config.vendor.settings.get(key)
-            if setting is not None and setting.secret and template.reveals:
+            if setting is not None and setting.secret and template.exposes_value:
                 warn(("destinations", name, key), f"{name}_{key}".upper().replace("-", "_").replace(" ", "_"))
-    if Template(file.alerts.webhook, "", "").reveals:
+    if Template(file.alerts.webhook, "", "").exposes_value:
         warn(("alerts", "webhook"), "ALERTS_WEBHOOK")
     addresses: list[tuple[Route, str]] = [(("ledger",), file.ledger), (("broker",), file.broker)]
     if file.source is not None:
         addresses.append((("source", "engine"), file.source.engine))
     for route, text in addresses:
-        if password_in(text):
+        if contains_password(text):
             warn(route, f"{route[-1]}_URL".upper())
     return found

@@ -11,7 +11,7 @@ from connectors.destination import Vendor
 from connectors.errors import ConfigurationError
 from heatsync.workspace.strict_yaml import Document, Problems, Route, Tree, suggest
 
-COMMON = ("url", "requests_per_10s", "requests_per_day")
+COMMON_SETTINGS = ("url", "requests_per_10s", "requests_per_day")
 """Settings that every destination has."""
 _NUMBERS = ("requests_per_10s", "requests_per_day", "bulk_above")
 
@@ -47,7 +47,7 @@ class Template:
         return None
 
     @property
-    def reveals(self) -> bool:
+    def exposes_value(self) -> bool:
         """Whether something of the value stands in the file: all of it, or a default."""
         if self.plain is not None:
             return self.text != ""
@@ -89,22 +89,22 @@ def resolve_early(
         template = Template(node, document.mark(route), str(route[-1]))
         if (fault := template.fault) is not None:
             problems.add(document.problem(route, fault))
-            spoiled.add(route)
+            reported.add(route)
         elif not later(route):
             try:
                 return template.resolve(environ)
             except ConfigurationError as error:
                 sentence = str(error).removeprefix(f"{template.where}: ")
                 problems.add(document.problem(route, sentence))
-                spoiled.add(route)
+                reported.add(route)
         return node
 
-    spoiled: set[Route] = set()
+    reported: set[Route] = set()
     tree = {key: walk(value, (key,)) for key, value in document.tree.items()}
-    return replace(document, tree=tree, faulty=document.faulty | spoiled)
+    return replace(document, tree=tree, faulty=document.faulty | reported)
 
 
-def loopback(url: str) -> bool:
+def is_loopback(url: str) -> bool:
     """Whether the address is this machine's own."""
     host = urlsplit(url).hostname or ""
     if host == "localhost":
@@ -115,13 +115,13 @@ def loopback(url: str) -> bool:
         return False
 
 
-def password_in(url: str) -> bool:
+def contains_password(url: str) -> bool:
     """Whether a password stands in the address as plain text."""
     found = re.search(r"://[^:@/]*:([^@/]*)@", url)
     return found is not None and found.group(1) != "" and "${" not in found.group(1)
 
 
-def url_fault(url: str) -> str | None:
+def url_error(url: str) -> str | None:
     """Why an address cannot be one of a destination, if so."""
     try:
         parts = urlsplit(url)
@@ -132,7 +132,7 @@ def url_fault(url: str) -> str | None:
         return "expected an address such as https://api.example.com"
     if parts.username or parts.password:
         return "an address here has no user or password: these have their own settings"
-    if parts.scheme == "http" and not loopback(url):
+    if parts.scheme == "http" and not is_loopback(url):
         return f"plain http is for this machine only: write https://{parts.hostname}"
     return None
 
@@ -142,13 +142,13 @@ def url_variable(destination: str) -> str:
     return f"HEATSYNC_{re.sub('[^A-Za-z0-9]', '_', destination).upper()}_URL"
 
 
-def setting_fault(key: str, value: str, vendor: Vendor) -> str | None:
+def setting_error(key: str, value: str, vendor: Vendor) -> str | None:
     """Why a resolved setting cannot be used, if so."""
     setting = vendor.settings.get(key)
     if setting is not None and setting.options and value not in ("", *setting.options):
         return f"`{value}` is not a {key} of {vendor.title}{suggest(value, setting.options)}"
     if key == "url":
-        return url_fault(value)
+        return url_error(value)
     if key in _NUMBERS and (re.fullmatch(r"[0-9]{1,9}", value) is None or int(value) == 0):
         return f"expected a whole number from 1, such as 100, found `{value}`"
     return None
@@ -190,7 +190,7 @@ def destination_settings(
         except ConfigurationError as error:
             faults.append(str(error))
             continue
-        fault = setting_fault(key, value, vendor)
+        fault = setting_error(key, value, vendor)
         setting = vendor.settings.get(key)
         if value == "":
             wanted = not whole and any(key in group for group in vendor.credential_groups)
@@ -203,7 +203,7 @@ def destination_settings(
         settings[key] = value
     if values.get(variable):
         settings["url"] = values[variable]
-        if (fault := url_fault(settings["url"])) is not None:
+        if (fault := url_error(settings["url"])) is not None:
             faults.append(f"{where}: {variable}: {fault}")
     if faults:
         raise ConfigurationError("\n".join(faults))

@@ -24,7 +24,7 @@ def yaml_files(folder: Path, inside: str, problems: Problems) -> list[Path]:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LoadedProfiles:
     """Profiles by the name of their file, the names of those that could not be read, and what is doubtful."""
 
     profiles: dict[str, Profile]
@@ -32,7 +32,7 @@ class Found:
     warnings: tuple[Problem, ...]
 
 
-def load(folder: Path, problems: Problems) -> Found:
+def load(folder: Path, problems: Problems) -> LoadedProfiles:
     """The profiles of a workspace; what is wrong goes to `problems`."""
     profiles: dict[str, Profile] = {}
     broken: set[str] = set()
@@ -52,4 +52,4 @@ def load(folder: Path, problems: Problems) -> Found:
             continue
         profiles[path.stem] = profile
         warnings.extend(document.problem(route, sentence) for route, sentence in profile.warnings)
-    return Found(profiles, frozenset(broken), tuple(warnings))
+    return LoadedProfiles(profiles, frozenset(broken), tuple(warnings))

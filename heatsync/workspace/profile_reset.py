@@ -23,7 +23,7 @@ MARK = "\ufeff"
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class TouchpointChange:
     """A touchpoint before and after; None: it was not there, or is not there any more."""
 
     name: str
@@ -32,15 +32,15 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Reset:
+class ResetResult:
     """What became of a profile's file. `changes` are empty where the default touchpoints were in force already."""
 
     profile: str
     file: str
-    changes: tuple[Change, ...]
+    changes: tuple[TouchpointChange, ...]
 
 
-def reset(folder: Path, name: str) -> Reset:
+def reset(folder: Path, name: str) -> ResetResult:
     """Put the default touchpoints into the file of a profile. Raises ConfigurationError.
 
     Whatever else is wrong with the file stays so: this is also the way out of weights that do not add up.
@@ -57,11 +57,11 @@ def reset(folder: Path, name: str) -> Reset:
     _refuse_other_models(document, name)
     tree = document.tree.get(KEY)
     if KEY not in document.tree:
-        return Reset(name, file, ())
+        return ResetResult(name, file, ())
     changes = tuple(_changes(tree))
     if changes or not _is_default(tree):
         _replace(path, _mended(text, document))
-    return Reset(name, file, changes)
+    return ResetResult(name, file, changes)
 
 
 def _find(folder: Path, name: str) -> str:
@@ -109,7 +109,7 @@ def _is_default(tree: object) -> bool:
     return len(found) == len(_DEFAULT) and {each.name: each for each in found if each} == _DEFAULT
 
 
-def _changes(tree: object) -> Iterator[Change]:
+def _changes(tree: object) -> Iterator[TouchpointChange]:
     """In the order of the defaults, what is not one of them last."""
     items = tree if isinstance(tree, list) else []
     found = [(_name(item), _told(item)) for item in items]
@@ -117,11 +117,11 @@ def _changes(tree: object) -> Iterator[Change]:
     for name, touchpoint in _DEFAULT.items():
         new = _tell(touchpoint)
         if before.get(name) != new:
-            yield Change(name, before.get(name), new)
+            yield TouchpointChange(name, before.get(name), new)
     seen: set[str] = set()
     for name, old in found:
         if name not in _DEFAULT or name in seen:
-            yield Change(name, old, None)
+            yield TouchpointChange(name, old, None)
         seen.add(name)
 
 

@@ -1,4 +1,4 @@
-"""The keys of heatsync.yml and what they may hold; the meaning is in `heatsync.workspace.config`."""
+"""The keys of heatsync.yml and what they may hold; the meaning is in `heatsync.workspace.config_file`."""
 
 import re
 from typing import Annotated, Any, ClassVar, Literal
@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 
 from connectors.destination import Vendor
 from heatsync.scoring.definition import value_types
-from heatsync.workspace.env_vars import COMMON, Template, setting_fault
+from heatsync.workspace.env_vars import COMMON_SETTINGS, Template, setting_error
 from heatsync.workspace.strict_yaml import Document, Problem, Route, suggest
 from heatsync.workspace.validation import Section
 from heatsync.workspace.yaml_types import Cron, Share, Text, Zone, zone
@@ -120,14 +120,14 @@ class DestinationFile(Section):
     ) -> list[Problem]:
         """What is wrong with one setting as it is written."""
         here = (*route, key)
-        known = {*COMMON, *vendor.settings, "type"}
+        known = {*COMMON_SETTINGS, *vendor.settings, "type"}
         if key not in known:
             return [
                 document.problem(
                     here, f"`{key}` is not a setting of {vendor.title}{suggest(key, known)}", key=True
                 )
             ]
-        fault = setting_fault(key, template.plain, vendor) if template.plain is not None else None
+        fault = setting_error(key, template.plain, vendor) if template.plain is not None else None
         return [document.problem(here, fault)] if fault is not None else []
 
 

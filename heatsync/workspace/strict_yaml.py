@@ -72,7 +72,7 @@ class Document:
             route = route[:-1]
         return self.places[route].key if route else (1, 1)
 
-    def spoiled(self, route: Route) -> bool:
+    def reported(self, route: Route) -> bool:
         """Whether the value there, or one around it, was already complained about."""
         return any(route[:length] in self.faulty for length in range(len(route) + 1))
 
@@ -245,7 +245,7 @@ class _Builder:
                 self.commented.add(route)
             return None
         if event.end_mark is not None and event.end_mark.line != line - 1:
-            secret = route and yaml_errors.private(route[-1])
+            secret = route and yaml_errors.may_be_secret(route[-1])
             first = "" if secret else f" that starts with `{event.value.split()[0]}`"
             self._refuse(
                 event,

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from heatsync.scoring.definition.condition_parser import WRONG_KEY, WRONG_VALUE
 from heatsync.workspace.strict_yaml import Document, Problem, Problems, Route, Tree, nearest, suggest
-from heatsync.workspace.yaml_errors import private
+from heatsync.workspace.yaml_errors import may_be_secret
 
 M = TypeVar("M", bound=BaseModel)
 CONDITION_ERRORS = (WRONG_KEY, WRONG_VALUE)
@@ -39,7 +39,7 @@ def validate(document: Document, model: type[M], problems: Problems) -> M | None
             details = error.errors(include_url=False)
         located = [(detail, *_locate(tree, detail)) for detail in details]
         for detail, route, missing in located:
-            if document.spoiled(route) or (missing and _misspelt(detail, details)):
+            if document.reported(route) or (missing and _misspelt(detail, details)):
                 continue
             if route and any(left[: len(route)] == route for left in gone):
                 # It lacks what was taken out of it, and was complained about then.
@@ -71,7 +71,7 @@ def _without_empty(
                 kept[key] = _without_empty(document, value, inner, may_be_empty, gone, problems)
                 continue
             gone.add(inner)
-            if key not in may_be_empty and not document.spoiled(inner):
+            if key not in may_be_empty and not document.reported(inner):
                 hint = "; text that starts with `#` wants quotes" if inner in document.commented else ""
                 problems.add(
                     document.problem(
@@ -83,7 +83,7 @@ def _without_empty(
         items: list[Any] = []
         for position, value in enumerate(node):
             inner = (*route, position)
-            if value is None and not document.spoiled(inner):
+            if value is None and not document.reported(inner):
                 problems.add(document.problem(inner, "nothing stands behind this `-`: give it a value"))
             items.append(_without_empty(document, value, inner, may_be_empty, gone, problems))
         return items
@@ -193,7 +193,7 @@ def _shown(route: Route, found: object) -> str:
         return "keys with values (text that starts with `{` wants quotes)"
     if isinstance(found, list | tuple):
         return "a list (text that starts with `[` wants quotes)"
-    if any(private(step) for step in route):
+    if any(may_be_secret(step) for step in route):
         return "something else"
     return f"`{found}`"
 

@@ -10,7 +10,7 @@ RULE = "text with `: ` in it, or with one of `: { } [ ] , # & * ! | > ' \" % @` 
 _PRIVATE = re.compile(r"token|secret|key|password|webhook|url|session|engine|ledger|broker", re.IGNORECASE)
 
 
-def private(key: object) -> bool:
+def may_be_secret(key: object) -> bool:
     """Whether the text behind this key may be a secret, and is therefore never shown."""
     return _PRIVATE.search(str(key)) is not None
 
@@ -40,7 +40,7 @@ def explain(error: yaml.YAMLError, text: str) -> tuple[int, int, str]:
 
 def _sentence(problem: str, context: str, line: str, column: int) -> str:
     key, value = _split(line)
-    if private(key):
+    if may_be_secret(key):
         wants_quotes = f"the text of `{key}` wants quotes: {RULE}"
     else:
         wants_quotes = f"the text `{value}` wants quotes, as in {_quoted(value)}: {RULE}"

@@ -95,7 +95,7 @@ def stocked(database: str) -> Stocked:
 
 
 def look(folder: Path) -> Workspace:
-    reading = config.look(folder, vendors={})
+    reading = config.load_partial(folder, vendors={})
     reading.problems.raise_if_any()
     assert reading.workspace is not None
     return reading.workspace

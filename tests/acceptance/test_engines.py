@@ -309,7 +309,7 @@ def test_postgresql_is_only_read(tmp_path: Path, database: Stocked) -> None:
     files = made_of_product(tmp_path / "files")
     tables = asking(
         database.copy(files, tmp_path / "tables", {"properties": "jsonb"}),
-        address=replace(files.source.address, text=database.owner),
+        engine_template=replace(files.source.engine_template, text=database.owner),
     )
     before = state(database)
     snapshot_run.score(tables, [END])

@@ -42,7 +42,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def explained(world: Workspace, name: str, entity: str) -> list[Explanation]:
     """Of everybody in a long run, else of some."""
-    path = world.snapshot(name, entity, leavers.DAY)
+    path = world.snapshot_path(name, entity, leavers.DAY)
     with duckdb.connect() as con:
         keys = con.execute(f"SELECT {entity}_id FROM read_parquet(?)", [str(path)]).fetchall()
     assert keys
@@ -57,7 +57,7 @@ def test_the_contributions_of_everybody_add_up_to_the_score(world: Workspace, na
             rows, apart = con.execute(
                 "SELECT count(*), count(*) FILTER (abs(coalesce(list_sum(list_transform(contributions, lambda x: x.points)), 0)"
                 " - coalesce(score_exact, 0)) > 1e-6) FROM read_parquet(?)",
-                [str(world.snapshot(name, entity, day))],
+                [str(world.snapshot_path(name, entity, day))],
             ).fetchone() or (0, 0)
         assert rows
         assert apart == 0
@@ -133,7 +133,7 @@ def test_an_id_is_looked_for_among_users_and_accounts(world: Workspace) -> None:
 
 
 def test_the_day_to_compare_with_is_scored_where_it_is_missing(world: Workspace) -> None:
-    world.snapshot("health", "user", leavers.DAY - timedelta(days=BACK)).unlink()
+    world.snapshot_path("health", "user", leavers.DAY - timedelta(days=BACK)).unlink()
     found = explain.find(world, "u1", "user", ["health"], None)
     assert found[0].as_of == leavers.DAY
     assert found[0].compared is not None or "was not there" in found[0].uncompared

@@ -21,10 +21,10 @@ SEGMENTS = "fields: {groups: segments}\n"
 PLAIN = "fields: {score: score, red: audience.red_hot}\n"
 
 
-def meaning(folder: Path, text: str, own: str | None = OWN) -> str:
+def definition_hash(folder: Path, text: str, own: str | None = OWN) -> str:
     made = {"mappings/m.yml": files.MAPPING + text} | ({FILE: own} if own is not None else {})
     (folder / FILE).unlink(missing_ok=True)
-    return mapping_files.load(files.opened(folder, made))["m"].meaning
+    return mapping_files.load(files.opened(folder, made))["m"].definition_hash
 
 
 @pytest.mark.parametrize("text", [LIMITED, FLAG, SEGMENTS])
@@ -34,7 +34,7 @@ def meaning(folder: Path, text: str, own: str | None = OWN) -> str:
     ids=["its own condition", "that of one that it names"],
 )
 def test_another_condition_is_another_meaning(tmp_path: Path, text: str, old: str, new: str) -> None:
-    assert meaning(tmp_path, text) != meaning(tmp_path, text, OWN.replace(old, new))
+    assert definition_hash(tmp_path, text) != definition_hash(tmp_path, text, OWN.replace(old, new))
 
 
 @pytest.mark.parametrize("text", [LIMITED, FLAG, SEGMENTS])
@@ -43,19 +43,23 @@ def test_the_same_condition_written_otherwise_is_the_same_meaning(tmp_path: Path
         "{all: [{trait: score, lt: 25}, {audience: lost}]}",
         "{all: [{audience: lost}, {trait: score, lt: 25}]}",
     ).replace("14d", "2w")
-    assert meaning(tmp_path, text) == meaning(tmp_path, text, f"# A comment.\n{written}")
+    assert definition_hash(tmp_path, text) == definition_hash(tmp_path, text, f"# A comment.\n{written}")
 
 
 @pytest.mark.parametrize("text", [LIMITED, FLAG])
 def test_a_name_matters_only_where_it_is_sent(tmp_path: Path, text: str) -> None:
     renamed = OWN.replace("name: At risk", "name: In danger")
-    assert meaning(tmp_path, text) == meaning(tmp_path, text, renamed)
-    assert meaning(tmp_path, SEGMENTS) != meaning(tmp_path, SEGMENTS, renamed)
+    assert definition_hash(tmp_path, text) == definition_hash(tmp_path, text, renamed)
+    assert definition_hash(tmp_path, SEGMENTS) != definition_hash(tmp_path, SEGMENTS, renamed)
 
 
 def test_segments_mean_what_is_shipped_in_them(tmp_path: Path) -> None:
-    assert meaning(tmp_path, SEGMENTS) != meaning(tmp_path, SEGMENTS, OWN.replace(", ship: false", ""))
-    assert meaning(tmp_path, FLAG) == meaning(tmp_path, FLAG, OWN.replace(", ship: false", ""))
+    assert definition_hash(tmp_path, SEGMENTS) != definition_hash(
+        tmp_path, SEGMENTS, OWN.replace(", ship: false", "")
+    )
+    assert definition_hash(tmp_path, FLAG) == definition_hash(
+        tmp_path, FLAG, OWN.replace(", ship: false", "")
+    )
 
 
 @pytest.mark.parametrize("text", [LIMITED, FLAG, SEGMENTS])
@@ -68,11 +72,11 @@ def test_other_audiences_do_not_matter(tmp_path: Path, text: str) -> None:
         "account, profile: health, where: {trait: score, lt: 5}",
     )
     assert others.count("lt: 5") == 2
-    assert meaning(tmp_path, text) == meaning(tmp_path, text, others)
+    assert definition_hash(tmp_path, text) == definition_hash(tmp_path, text, others)
 
 
 def test_built_in_audiences_alone_leave_the_meaning_as_it_was(tmp_path: Path) -> None:
-    assert meaning(tmp_path, PLAIN, None) == meaning(tmp_path, PLAIN)
+    assert definition_hash(tmp_path, PLAIN, None) == definition_hash(tmp_path, PLAIN)
 
 
 def test_the_audience_of_another_profile_or_of_the_account_counts_where_it_is_sent(tmp_path: Path) -> None:
@@ -82,5 +86,5 @@ def test_the_audience_of_another_profile_or_of_the_account_counts_where_it_is_se
         changed = "\n".join(
             each.replace("lt: 25", "lt: 5") if each.startswith(line) else each for each in OWN.splitlines()
         )
-        assert meaning(tmp_path, text) != meaning(tmp_path, text, changed + "\n")
-        assert meaning(tmp_path, FLAG) == meaning(tmp_path, FLAG, changed + "\n")
+        assert definition_hash(tmp_path, text) != definition_hash(tmp_path, text, changed + "\n")
+        assert definition_hash(tmp_path, FLAG) == definition_hash(tmp_path, FLAG, changed + "\n")

@@ -58,7 +58,7 @@ def folder(scored: Workspace) -> Iterator[Path]:
 
 
 def members(made: Workspace, key: str, entity: str, day: object = leavers.DAY) -> dict[str, tuple[int, str]]:
-    path = made.snapshot("health", entity, day)  # type: ignore[arg-type]
+    path = made.snapshot_path("health", entity, day)  # type: ignore[arg-type]
     with duckdb.connect() as con:
         found = con.execute(
             f"SELECT {entity}_id, score, level FROM read_parquet(?) WHERE list_contains(audiences, ?)",

@@ -75,8 +75,8 @@ def back(*days: int) -> list[date]:
 
 
 def test_history_is_kept_for_400_days_unless_somebody_says_otherwise(tmp_path: Path) -> None:
-    assert write(tmp_path).keep == 400
-    assert write(tmp_path, "keep: 13w").keep == 91
+    assert write(tmp_path).history_days == 400
+    assert write(tmp_path, "keep: 13w").history_days == 91
 
 
 @pytest.mark.parametrize("wrong", ["0d", "90", "forever", "1y"])

@@ -33,7 +33,7 @@ def score(
 ) -> Any:
     (folder / "heatsync.yml").write_text(f"version: 1\ntime_zone: {zone}\nsource:\n{source}\n")
     (folder / "mappings" / "profiles" / "p.yml").write_text(profile)
-    reading = config.look(folder, vendors={})
+    reading = config.load_partial(folder, vendors={})
     reading.problems.raise_if_any()
     assert reading.workspace is not None
     return snapshot_run.score(reading.workspace, [DAY])
@@ -317,7 +317,7 @@ def test_a_benchmark_cannot_be_frozen_in_the_future(folder: Path) -> None:
 def test_a_workspace_without_a_profile_says_so(folder: Path) -> None:
     (folder / "heatsync.yml").write_text("version: 1\nsource:\n  events: {table: events.csv}\n")
     (folder / "mappings" / "profiles" / "p.yml").unlink()
-    reading = config.look(folder, vendors={})
+    reading = config.load_partial(folder, vendors={})
     assert reading.workspace is not None
     with pytest.raises(ConfigurationError, match="has no profile to score by"):
         snapshot_run.score(reading.workspace, [DAY])

@@ -21,7 +21,7 @@ from heatsync.scoring.definition.profile import Profile
 from heatsync.source import reader
 from heatsync.source.backends import UNSUPPORTED
 from heatsync.source.reader import Source
-from heatsync.workspace.config import Workspace, look
+from heatsync.workspace.config import Workspace, load_partial
 
 DIALECTS = {
     "snowflake": "snowflake",
@@ -79,7 +79,7 @@ def made(tmp_path: Path) -> Workspace:
     (tmp_path / "heatsync.yml").write_text(
         f"version: 1\ntime_zone: Europe/Berlin\nsource:\n  engine: trino://reader@db/shop\n{tables}"
     )
-    reading = look(tmp_path, vendors={})
+    reading = load_partial(tmp_path, vendors={})
     reading.problems.raise_if_any()
     assert reading.workspace is not None
     return reading.workspace

@@ -13,7 +13,7 @@ from connectors.destination import Destination, ObjectKind, Setting, Throttle, V
 from connectors.errors import ConfigurationError
 from connectors.types import Entity
 from heatsync.sync.mapping import files as mapping_files
-from heatsync.sync.mapping.model import Rendered
+from heatsync.sync.mapping.model import MappingQuery
 from heatsync.workspace import config
 from heatsync.workspace.config import Workspace
 
@@ -166,12 +166,12 @@ def snapshot(of: Workspace, entity: str, rows: Sequence[Mapping[str, Any]], prof
             for name, (default, kind) in usual.items()
         }
     )
-    _store(of.snapshot(profile, entity, DAY), table)
+    _store(of.snapshot_path(profile, entity, DAY), table)
 
 
 def traits(of: Workspace, entity: str, table: pa.Table) -> None:
     """The copy of the users or accounts table that scoring makes."""
-    _store(of.traits(entity, DAY), table)
+    _store(of.traits_path(entity, DAY), table)
 
 
 def _store(path: Path, table: pa.Table) -> None:
@@ -179,11 +179,11 @@ def _store(path: Path, table: pa.Table) -> None:
     pq.write_table(table, path)
 
 
-def rendered(of: Workspace, name: str = "m") -> tuple[Rendered, dict[str, dict[str, Any]]]:
+def rendered(of: Workspace, name: str = "m") -> tuple[MappingQuery, dict[str, dict[str, Any]]]:
     """The rendered mapping, and its rows by key with their fields under the destination's names."""
     chosen = mapping_files.load(of)[name]
     with duckdb.connect() as connection:
-        made = mapping_files.render(chosen, of, connection, DAY)
+        made = mapping_files.build_query(chosen, of, connection, DAY)
         relation = connection.execute(made.sql)
         columns = [column[0] for column in relation.description or ()]
         names = {f"f{position}": field.name for position, field in enumerate(made.fields)}

@@ -58,7 +58,7 @@ def make(
     config = {"version": "1", "time_zone": zone, "source": source}
     (folder / "heatsync.yml").write_text(yaml.safe_dump(config))
     (folder / "mappings" / "profiles" / "p.yml").write_text(yaml.safe_dump(dict(profile), sort_keys=False))
-    reading = workspace_config.look(folder, vendors={})
+    reading = workspace_config.load_partial(folder, vendors={})
     reading.problems.raise_if_any()
     assert reading.workspace is not None
     return reading.workspace

@@ -278,7 +278,7 @@ def written(
         if entries:
             path = folder / "mappings" / "audiences" / f"{name}.yml"
             path.write_text(_dumped(entries))
-    reading = workspace_config.look(folder, vendors={})
+    reading = workspace_config.load_partial(folder, vendors={})
     reading.problems.raise_if_any()
     assert reading.workspace is not None
     return reading.workspace

@@ -117,7 +117,7 @@ def test_whoever_is_killed_anywhere_leaves_a_file_that_is_heard_of_and_done_once
     text: str, newer: bool, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # How long a query may not show what was just made is tested elsewhere.
-    monkeypatch.setattr(Mapping, "lag", 0.0)
+    monkeypatch.setattr(Mapping, "search_lag", 0.0)
     stage.mapping("m", text)
     for at in range(1, 100, 3 if newer and TIMES == 1 else 1):
         there(stage, 0 if text is UPSERT else 5)

@@ -43,7 +43,7 @@ def stage(tmp_path: Any, sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> S
     monkeypatch.setattr(bulk_jobs, "FIRST_LOOK", 0.02)
     monkeypatch.setattr(delivery, "WAIT", 0.02)
     # How long a query may not show what was just made is tested elsewhere.
-    monkeypatch.setattr(Mapping, "lag", 0.0)
+    monkeypatch.setattr(Mapping, "search_lag", 0.0)
     return Stage(tmp_path / "w", sandbox, FILES)
 
 

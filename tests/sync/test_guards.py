@@ -8,7 +8,7 @@ from heatsync.sync.guards import Facts, Thresholds, reasons
 
 CALM = Facts(
     approved="m",
-    meaning="m",
+    definition_hash="m",
     records=1000,
     previous=1000,
     cleared=0,

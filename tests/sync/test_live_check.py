@@ -182,7 +182,7 @@ def test_what_only_a_scoring_would_bring_is_no_problem_of_the_files(stage: Stage
     stage.mapping("m", HUBSPOT + "  mine: user.role\n")
     assert check(stage.opened().folder).problems == ()
     stage.users(numbered(2))
-    traits = stage.opened().traits("user", DAY)
+    traits = stage.opened().traits_path("user", DAY)
     traits.unlink()
     assert check(stage.opened().folder).problems == ()
     seed(stage, "hubspot", {"type": "string"})

@@ -94,7 +94,7 @@ def test_short_and_long_form_mean_the_same(tmp_path: Path) -> None:
     short = mapped(tmp_path / "a", "fields: {a: score}\n")
     long = mapped(tmp_path / "b", "fields: {a: {from: score}}\n")
     assert short.fields == long.fields
-    assert short.meaning == long.meaning
+    assert short.definition_hash == long.definition_hash
 
 
 def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_one_object_has_one_spelling_in_all_mappings_of_a_destination(tmp_path: 
 
 def test_the_meaning_is_what_is_sent_and_nothing_else(tmp_path: Path) -> None:
     text = "fields: {a: score, b: {sql: score + 1}}\n"
-    meaning = mapped(tmp_path / "0", text).meaning
+    definition_hash = mapped(tmp_path / "0", text).definition_hash
     same = [
         "# why\nfields:\n  b: {sql: 'score  +  1'}   # what\n  a: {from: score}\n",
         text
@@ -318,9 +318,11 @@ def test_the_meaning_is_what_is_sent_and_nothing_else(tmp_path: Path) -> None:
         "fields: {a: {from: score, default: '0'}, b: {sql: score + 1}}\n", text + "standard_traits: true\n",
     ]  # fmt: skip
     for number, other in enumerate(same):
-        assert mapped(tmp_path / f"s{number}", other).meaning == meaning
-    different = [mapped(tmp_path / f"o{number}", other).meaning for number, other in enumerate(others)]
-    assert len({meaning, *different}) == len(others) + 1
+        assert mapped(tmp_path / f"s{number}", other).definition_hash == definition_hash
+    different = [
+        mapped(tmp_path / f"o{number}", other).definition_hash for number, other in enumerate(others)
+    ]
+    assert len({definition_hash, *different}) == len(others) + 1
 
 
 def test_a_broken_profile_or_destination_is_not_called_unknown_as_well(tmp_path: Path) -> None:
@@ -357,7 +359,7 @@ def test_a_standard_name_that_the_vendor_cannot_have_is_said(tmp_path: Path) -> 
     def refuse(*_: object) -> str:
         raise ValueError("the name has more than 40 characters")
 
-    vendors = {**VENDORS, "hubspot": replace(VENDORS["hubspot"], spell=refuse)}
+    vendors = {**VENDORS, "hubspot": replace(VENDORS["hubspot"], name_trait=refuse)}
     write(tmp_path, {"mappings/m.yml": MAPPING + "standard_traits: true\n"})
     found = mapping_files.check(tmp_path, vendors=vendors).problems
     assert found == ("mappings/m.yml:5:18: the name has more than 40 characters",)

@@ -525,7 +525,7 @@ def test_the_session_s_own_time_zone_changes_nothing(tmp_path: Path) -> None:
     for zone in ("UTC", "America/Los_Angeles", "Asia/Tokyo"):
         with duckdb.connect() as connection:
             connection.execute(f"SET TimeZone = '{zone}'")
-            rows = connection.execute(mapping_files.render(chosen, of, connection, DAY).sql).fetchall()
+            rows = connection.execute(mapping_files.build_query(chosen, of, connection, DAY).sql).fetchall()
         assert rows[0][5:] == ("2026-07-02", "2026-07-01T22:30:00Z", "2026-07-02T00:30:00Z")
 
 

@@ -121,13 +121,22 @@ def test_two_mappings_do_not_take_each_others_tags_away(tmp_path: Path) -> None:
 def test_another_condition_or_another_audience_is_another_meaning(stage: Stage) -> None:
     stage.mapping("m", CONTACTS)
 
-    def meaning(own: str) -> str:
+    def definition_hash(own: str) -> str:
         stage.mappings[AUDIENCES] = own
-        return mapping_files.load(stage.opened())["m"].meaning
+        return mapping_files.load(stage.opened())["m"].definition_hash
 
-    said = meaning(OWN)
-    assert meaning(OWN.replace("kept:", "spared:")) == said, "that one is not shipped"
-    assert len({said, meaning(OWN.replace("lt: 50", "lt: 40")), meaning(OWN.replace("Quiet", "Calm"))}) == 3
+    said = definition_hash(OWN)
+    assert definition_hash(OWN.replace("kept:", "spared:")) == said, "that one is not shipped"
+    assert (
+        len(
+            {
+                said,
+                definition_hash(OWN.replace("lt: 50", "lt: 40")),
+                definition_hash(OWN.replace("Quiet", "Calm")),
+            }
+        )
+        == 3
+    )
 
 
 # -- what then stands over there ------------------------------------------------------------------------------

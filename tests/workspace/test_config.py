@@ -97,10 +97,10 @@ def test_paths_are_inside_the_workspace_wherever_one_stands(
     monkeypatch.chdir(tmp_path)
     of = config.load(Path("w"), vendors=VENDORS)
     assert of.ledger_url == f"sqlite:///{tmp_path}/w/deep/ledger.db"
-    assert of.snapshot("health", "user", date(2026, 1, 2)) == (
+    assert of.snapshot_path("health", "user", date(2026, 1, 2)) == (
         tmp_path / "w/.heatsync/snapshots/health/user/2026-01-02.parquet"
     )
-    assert of.traits("account", date(2026, 1, 2)) == (
+    assert of.traits_path("account", date(2026, 1, 2)) == (
         tmp_path / "w/.heatsync/snapshots/traits/account/2026-01-02.parquet"
     )
 
@@ -180,7 +180,7 @@ def test_a_destination_that_can_never_be_opened_is_told_by_the_check(
 ) -> None:
     source = "version: 1\nsource: {events: {table: e.csv}}\ndestinations:\n"
     path = write(tmp_path, heatsync=f"{source}  {destination}\n")
-    found = [str(problem) for problem in config.look(path).problems]
+    found = [str(problem) for problem in config.load_partial(path).problems]
     assert any(each.startswith(f"heatsync.yml:{where}: ") and said in each for each in found), found
 
 

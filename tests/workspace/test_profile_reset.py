@@ -16,7 +16,7 @@ from connectors.errors import ConfigurationError
 from heatsync.scoring.definition.profile import Profile
 from heatsync.scoring.definition.touchpoints import DEFAULTS, written
 from heatsync.workspace import profile_reset
-from heatsync.workspace.profile_reset import Change
+from heatsync.workspace.profile_reset import TouchpointChange
 
 LINES = [f"  - {written(each)}" for each in DEFAULTS]
 HEAD = """\
@@ -56,8 +56,10 @@ def test_a_changed_weight_is_put_back_and_nothing_else_is_touched(tmp_path: Path
     assert path.read_text() == listed(lines)
     assert done.file == "mappings/profiles/reach.yml"
     assert done.changes == (
-        Change("LinkedIn clicks", "13 % LinkedIn Ad Click", "10 % LinkedIn Ad Click"),
-        Change("LinkedIn leads", "14 % LinkedIn Lead Form Submitted", "17 % LinkedIn Lead Form Submitted"),
+        TouchpointChange("LinkedIn clicks", "13 % LinkedIn Ad Click", "10 % LinkedIn Ad Click"),
+        TouchpointChange(
+            "LinkedIn leads", "14 % LinkedIn Lead Form Submitted", "17 % LinkedIn Lead Form Submitted"
+        ),
     )
 
 
@@ -73,9 +75,9 @@ def test_what_was_left_out_comes_back_and_what_was_added_goes(tmp_path: Path) ->
     done = profile_reset.reset(tmp_path, "reach")
     assert path.read_text() == listed([own[0], *kept, LINES[9], LINES[10]])
     assert done.changes == (
-        Change("Emails", None, "5 % Email Logged"),
-        Change("Calls", None, "10 % Call Logged"),
-        Change("Webinars", "15 % Webinar Attended", None),
+        TouchpointChange("Emails", None, "5 % Email Logged"),
+        TouchpointChange("Calls", None, "10 % Call Logged"),
+        TouchpointChange("Webinars", "15 % Webinar Attended", None),
     )
 
 

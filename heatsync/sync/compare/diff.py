@@ -55,12 +55,12 @@ class Comparison:
             f"coalesce(CAST({name} AS VARCHAR), chr(30))" for name in (*matches, "problem", *level, *fields)
         )
         first = "coalesce(" + ", ".join(f"'{i}:' || {name}" for i, name in enumerate(matches)) + ")"
-        meaning, identity = _text(self.shape.meaning), _text(self.shape.identity)
+        definition, identity = _text(self.shape.definition_hash), _text(self.shape.identity_hash)
         found_by = ", ".join(
             f"coalesce(CAST({name} AS VARCHAR), chr(30))"
             for name in (*matches, "problem", *(["via IS NULL"] if self.shape.needs_via else []))
         )
-        digest, key_digest = _digest(f"{meaning}, {parts}"), _digest(f"{identity}, {found_by}")
+        digest, key_digest = _digest(f"{definition}, {parts}"), _digest(f"{identity}, {found_by}")
         self.con.execute(
             f"CREATE OR REPLACE TABLE desired AS SELECT *, {first} AS match_key, {digest} AS digest,"
             f" {key_digest} AS key_digest FROM ({sql})"

@@ -23,13 +23,13 @@ class Column:
 class Shape:
     """What a mapping's desired relation is like.
 
-    The relation has the columns key, m0.., via, problem, level, f0..; see `heatsync.sync.mapping.files.render`.
+    The relation has the columns key, m0.., via, problem, level, f0..; see `heatsync.sync.mapping.query.build_query`.
     """
 
     columns: tuple[Column, ...]
     match: tuple[str, ...]
-    meaning: str
-    identity: str = ""
+    definition_hash: str
+    identity_hash: str = ""
     """What decides how records are found; a record that could not be found rests while this and its key stay."""
     needs_via: bool = False
     clear_on_exit: bool = False

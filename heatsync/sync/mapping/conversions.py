@@ -107,7 +107,7 @@ _NAMES = {
 }
 
 
-def fault(field: Field, kind: FieldType, vendor: Vendor) -> tuple[str, str] | None:
+def mismatch(field: Field, kind: FieldType, vendor: Vendor) -> tuple[str, str] | None:
     """What in a field does not go with its source's type: the key, and a sentence."""
     is_list = kind is FieldType.LIST
     if field.join is not None and not is_list:
@@ -172,7 +172,7 @@ def convert(
     """A source as the field's value. `failed` is true where the source could not be computed; `slot` is the name
     for a step in between; `days` is the alias of the calendar, None when days are those of UTC. Raises ValueError
     when source and field do not go together."""
-    wrong = fault(field, column.kind, vendor)
+    wrong = mismatch(field, column.kind, vendor)
     if wrong is not None:
         raise ValueError(wrong[1])
     raw = column.sql

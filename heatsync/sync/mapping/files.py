@@ -10,32 +10,32 @@ from pathlib import Path
 from connectors.destination import Vendor
 from connectors.errors import ConfigurationError
 from heatsync.sync.mapping import sample_check
-from heatsync.sync.mapping.model import Field, Mapping, MatchKey, Rendered, RenderedField
-from heatsync.sync.mapping.query import level_moves, render
-from heatsync.sync.mapping.resolver import Reader
+from heatsync.sync.mapping.model import Field, Mapping, MappingQuery, MatchKey, QueryField
+from heatsync.sync.mapping.query import build_query, level_moves
+from heatsync.sync.mapping.resolver import MappingResolver
 from heatsync.sync.mapping.schema import MappingFile
 from heatsync.workspace import config as workspace_config
 from heatsync.workspace import profile_files
-from heatsync.workspace.config import Reading, Workspace
+from heatsync.workspace.config import PartialWorkspace, Workspace
 from heatsync.workspace.strict_yaml import Problem, Problems, read
 from heatsync.workspace.validation import validate
 
 __all__ = [
-    "Checked",
+    "CheckResult",
     "Field",
     "Mapping",
+    "MappingQuery",
     "MatchKey",
-    "Rendered",
-    "RenderedField",
+    "QueryField",
+    "build_query",
     "check",
     "level_moves",
     "load",
-    "render",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckResult:
     """Everything that is wrong in a workspace's files, and everything that deserves a word."""
 
     problems: tuple[str, ...]
@@ -45,44 +45,44 @@ class Checked:
 def load(of: Workspace) -> dict[str, Mapping]:
     """The mappings by name. Raises ConfigurationError with every problem of every file, one per line."""
     problems = Problems()
-    mappings = _read_all(Reading(of, problems), of.folder)
+    mappings = _read_all(PartialWorkspace(of, problems), of.folder)
     problems.raise_if_any()
     return mappings
 
 
 def check(
     folder: Path | str, config: str = "heatsync.yml", vendors: Dict[str, Vendor] | None = None
-) -> Checked:
+) -> CheckResult:
     """Every problem in every file of a workspace at once, as `file:line:column: sentence`. Where a snapshot is there, the
     mappings are held against the columns of its day, too."""
     try:
-        reading = workspace_config.look(folder, config, vendors)
+        partial = workspace_config.load_partial(folder, config, vendors)
     except ConfigurationError as error:
-        return Checked((str(error),), ())
-    mappings = _read_all(reading, Path(folder).absolute())
-    problems = [str(problem) for problem in reading.problems]
-    if reading.workspace is None:
-        return Checked(tuple(problems), ())
+        return CheckResult((str(error),), ())
+    mappings = _read_all(partial, Path(folder).absolute())
+    problems = [str(problem) for problem in partial.problems]
+    if partial.workspace is None:
+        return CheckResult(tuple(problems), ())
     if not problems:
         problems = [
             fault
             for mapping in mappings.values()
-            for fault in sample_check.misfits(reading.workspace, mapping)
+            for fault in sample_check.errors(partial.workspace, mapping)
         ]
-    return Checked((*problems, *reading.workspace.late_faults()), reading.workspace.warnings)
+    return CheckResult((*problems, *partial.workspace.late_errors()), partial.workspace.warnings)
 
 
-def _read_all(reading: Reading, folder: Path) -> dict[str, Mapping]:
+def _read_all(partial: PartialWorkspace, folder: Path) -> dict[str, Mapping]:
     mappings: dict[str, Mapping] = {}
     owners: dict[tuple[str, str, str], tuple[str, Field]] = {}
     spelled: dict[tuple[str, str], tuple[str, str]] = {}
-    for path in profile_files.yaml_files(folder, "mappings", reading.problems):
+    for path in profile_files.yaml_files(folder, "mappings", partial.problems):
         file = f"mappings/{path.name}"
-        document = read(path, file, reading.problems)
-        written = validate(document, MappingFile, reading.problems) if document is not None else None
-        if document is None or written is None or reading.workspace is None:
+        document = read(path, file, partial.problems)
+        written = validate(document, MappingFile, partial.problems) if document is not None else None
+        if document is None or written is None or partial.workspace is None:
             continue
-        mapping = Reader(document, written, path, reading, reading.workspace).read()
+        mapping = MappingResolver(document, written, path, partial, partial.workspace).resolve()
         if mapping is not None:
             # What is known of an object over there, and who is at work on it, is kept under its name.
             other, object = spelled.setdefault(
@@ -90,9 +90,9 @@ def _read_all(reading: Reading, folder: Path) -> dict[str, Mapping]:
             )
             if object != mapping.object:
                 sentence = f"{other} calls it `{object}`: spell it the same in both"
-                reading.problems.add(document.problem(("object",), sentence))
+                partial.problems.add(document.problem(("object",), sentence))
             mappings[mapping.name] = mapping
-            _own(mapping, file, owners, reading.problems)
+            _own(mapping, file, owners, partial.problems)
     return mappings
 
 

@@ -31,7 +31,7 @@ class Field:
     label: str
     sql: str
     references: tuple[Reference, ...]
-    bare: bool
+    is_reference: bool
     """Whether it is a name alone, of which nothing can go wrong."""
     map: tuple[tuple[str, str], ...] = ()
     as_: FieldType | None = None
@@ -50,7 +50,7 @@ class Field:
     @property
     def audience(self) -> str | None:
         """The audience whose membership it tells, if it is that."""
-        first = self.references[0] if self.bare else None
+        first = self.references[0] if self.is_reference else None
         return first.name if first is not None and first.origin is Origin.AUDIENCE else None
 
 
@@ -76,19 +76,19 @@ class Mapping:
     recheck_after: timedelta
     anonymous: bool
     schedule: str | None
-    meaning: str
+    definition_hash: str
     where: str = dataclasses.field(default="", compare=False)
     """`file:line:column` of its `object`."""
 
     @property
-    def lag(self) -> float:
+    def search_lag(self) -> float:
         """Seconds within which a record that was just made may not be found."""
         kind = self.vendor.objects.get(self.object)
         return kind.search_lag if kind is not None else self.vendor.search_lag
 
 
 @dataclass(frozen=True, slots=True)
-class RenderedField:
+class QueryField:
     """A column f0, f1, ... of the rendered relation. `guard` is the column that lets a small move through."""
 
     name: str
@@ -102,9 +102,9 @@ class RenderedField:
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class MappingQuery:
     """A SELECT with the columns key, m0.., via, problem, level, f0..; one row per record."""
 
     sql: str
-    fields: tuple[RenderedField, ...]
+    fields: tuple[QueryField, ...]
     match: tuple[str, ...]

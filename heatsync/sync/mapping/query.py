@@ -17,20 +17,20 @@ from connectors.types import Entity
 from heatsync.snapshots.parquet_files import read_metadata
 from heatsync.sync.mapping import conversions, local_days
 from heatsync.sync.mapping.conversions import literal, quoted
-from heatsync.sync.mapping.model import Mapping, MatchKey, Rendered, RenderedField
+from heatsync.sync.mapping.model import Mapping, MappingQuery, MatchKey, QueryField
 from heatsync.sync.mapping.references import Origin, Reference, key_column
 from heatsync.workspace.config import Workspace
 from heatsync.workspace.strict_yaml import suggest
 
 
-class NotScored(ConfigurationError):
+class SnapshotMissing(ConfigurationError):
     """Something is not among the files of the day that a scoring makes."""
 
 
-def render(
+def build_query(
     mapping: Mapping, workspace: Workspace, connection: duckdb.DuckDBPyConnection, as_of: date
-) -> Rendered:
-    """The query over the files of a day. Raises NotScored: a file is missing, or older than what is asked of it; and
+) -> MappingQuery:
+    """The query over the files of a day. Raises SnapshotMissing: a file is missing, or older than what is asked of it; and
     ConfigurationError: a column does not exist (with the nearest name), a field's type and what the mapping wants of it
     do not go together."""
     files = _Files(mapping, workspace, connection, as_of)
@@ -40,8 +40,8 @@ def render(
     columns: list[conversions.Value] = []
     problems: list[str] = []
     for position, field in enumerate(mapping.fields):
-        name = f"q{position}" if field.bare else f"q{position}.v"
-        failed = None if field.bare else f"q{position} IS NULL"
+        name = f"q{position}" if field.is_reference else f"q{position}.v"
+        failed = None if field.is_reference else f"q{position} IS NULL"
         try:
             column = conversions.Column(name, types[f"q{position}"])
             days = f"days{position}" if zoned else None
@@ -59,10 +59,10 @@ def render(
         raise ConfigurationError("\n".join(problems))
     if any(column.day is not None for column in columns):
         local_days.prepare(connection, workspace.time_zone)
-    return Rendered(
+    return MappingQuery(
         sql=_compose(sources, columns, matches),
         fields=tuple(
-            RenderedField(
+            QueryField(
                 name=field.name,
                 type=column.type,
                 when_null=field.when_null,
@@ -95,11 +95,13 @@ def _sources(
         return {str(row[0]): str(row[1]) for row in rows}
 
     matches = [f"m{position}" for position in range(len(mapping.match))]
-    bare = [f"{field.sql} AS q{position}" for position, field in enumerate(mapping.fields) if field.bare]
+    bare = [
+        f"{field.sql} AS q{position}" for position, field in enumerate(mapping.fields) if field.is_reference
+    ]
     types = describe(", ".join(["key", *matches, *bare]))
     problems: list[str] = []
     for position, field in enumerate(mapping.fields):
-        if field.bare:
+        if field.is_reference:
             continue
         try:
             types |= describe(f"{field.sql} AS q{position}")
@@ -110,7 +112,9 @@ def _sources(
         raise ConfigurationError("\n".join(problems))
     chosen = ["key", "level", "via", *matches]
     for position, field in enumerate(mapping.fields):
-        chosen.append(f"{field.sql if field.bare else f'TRY(struct_pack(v := {field.sql}))'} AS q{position}")
+        chosen.append(
+            f"{field.sql if field.is_reference else f'TRY(struct_pack(v := {field.sql}))'} AS q{position}"
+        )
     return f"SELECT {', '.join(chosen)} FROM ({base})", types
 
 
@@ -177,7 +181,7 @@ class _Files:
         """The snapshot of the day before, if there is one, and of another version of the profile."""
         mapping = self.mapping
         now, before = (
-            read_metadata(self.workspace.snapshot(mapping.profile, mapping.entity.value, day))
+            read_metadata(self.workspace.snapshot_path(mapping.profile, mapping.entity.value, day))
             for day in (self.as_of, self.as_of - timedelta(days=1))
         )
         if now is None or before is None or now.version == before.version:
@@ -246,7 +250,7 @@ class _Files:
             wanted = "audiences" if reference.origin is Origin.AUDIENCE else reference.name
             if wanted.lower() in columns:
                 continue
-            if reference.own:
+            if reference.computed:
                 stale.append(
                     f"{where}: the snapshot of {self.as_of} has no `{wanted}`: make it anew with `heatsync score`"
                 )
@@ -258,21 +262,21 @@ class _Files:
         if faults:
             raise ConfigurationError("\n".join(dict.fromkeys([*faults, *stale])))
         if stale:
-            raise NotScored("\n".join(dict.fromkeys(stale)))
+            raise SnapshotMissing("\n".join(dict.fromkeys(stale)))
 
     def _snapshot(self, profile: str, entity: Entity) -> Path:
-        path = self.workspace.snapshot(profile, entity.value, self.as_of)
+        path = self.workspace.snapshot_path(profile, entity.value, self.as_of)
         if not path.is_file():
-            raise NotScored(
+            raise SnapshotMissing(
                 f"mappings/{self.mapping.path.name}: there is no snapshot of profile `{profile}` for"
                 f" {entity.value}s on {self.as_of}: make it with `heatsync score --date {self.as_of}`"
             )
         return path
 
     def _table(self, entity: Entity) -> Path:
-        path = self.workspace.traits(entity.value, self.as_of)
+        path = self.workspace.traits_path(entity.value, self.as_of)
         if not path.is_file():
-            raise NotScored(
+            raise SnapshotMissing(
                 f"mappings/{self.mapping.path.name}: there is no copy of the {entity.value}s table for {self.as_of}:"
                 f" make it with `heatsync score --date {self.as_of}`"
             )

@@ -93,7 +93,7 @@ class Reference:
         return f"{self.entity.value}.{self.profile}.{self.origin.value}.{self.name}".lower()
 
     @property
-    def own(self) -> bool:
+    def computed(self) -> bool:
         """Whether we computed it, rather than read it from a table."""
         return self.origin is not Origin.COLUMN
 

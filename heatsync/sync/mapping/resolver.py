@@ -17,25 +17,25 @@ from heatsync.sync.mapping.conversions import quoted
 from heatsync.sync.mapping.model import Field, Mapping, MatchKey
 from heatsync.sync.mapping.references import STANDARD, Origin, Scope
 from heatsync.sync.mapping.schema import FieldFile, MappingFile
-from heatsync.workspace.config import Reading, Workspace
+from heatsync.workspace.config import PartialWorkspace, Workspace
 from heatsync.workspace.strict_yaml import Document, Route, suggest
 
 
-class Reader:
+class MappingResolver:
     """Checks one file against the workspace; what is wrong goes to the problems."""
 
     def __init__(
-        self, document: Document, written: MappingFile, path: Path, reading: Reading, of: Workspace
+        self, document: Document, written: MappingFile, path: Path, partial: PartialWorkspace, of: Workspace
     ) -> None:
         self.document = document
         self.written = written
         self.path = path
-        self.reading = reading
+        self.partial = partial
         self.workspace = of
 
-    def read(self) -> Mapping | None:
+    def resolve(self) -> Mapping | None:
         """None when the destination, the object or the profile is not known: nothing else can be said then."""
-        before = len(self.reading.problems.found)
+        before = len(self.partial.problems.found)
         vendor = self._vendor()
         known_profile = self._profile()
         if vendor is None or not known_profile:
@@ -50,10 +50,14 @@ class Reader:
             entity,
             self.written.profile,
             self.workspace.profiles,
-            frozenset(which for which, table in tables.items() if table is not None or self.reading.doubtful),
-            self.reading.broken_profiles,
+            frozenset(
+                which
+                for which, table in tables.items()
+                if table is not None or self.partial.config_has_errors
+            ),
+            self.partial.broken_profiles,
             self.workspace.audiences,
-            self.reading.broken_audiences,
+            self.partial.broken_audiences,
         )
         match = self._match()
         mode = self._mode()
@@ -79,32 +83,32 @@ class Reader:
             recheck_after=self.written.recheck_after or timedelta(days=7),
             anonymous=self.written.anonymous,
             schedule=self.written.schedule,
-            meaning="",
+            definition_hash="",
             where=self.document.mark(("object",)),
         )
-        if len(self.reading.problems.found) > before and not fields:
+        if len(self.partial.problems.found) > before and not fields:
             return None
-        return replace(mapping, meaning=_meaning(mapping, self.workspace))
+        return replace(mapping, definition_hash=_definition_hash(mapping, self.workspace))
 
     def _wrong(self, route: Route, sentence: str, key: bool = False) -> None:
-        if not self.document.spoiled(route):
-            self.reading.problems.add(self.document.problem(route, sentence, key))
+        if not self.document.reported(route):
+            self.partial.problems.add(self.document.problem(route, sentence, key))
 
     def _vendor(self) -> Vendor | None:
         name = self.written.destination
         if name in self.workspace.destinations:
             return self.workspace.destinations[name].vendor
-        if name not in self.reading.broken_destinations:
-            known = {*self.workspace.destinations, *self.reading.broken_destinations}
+        if name not in self.partial.broken_destinations:
+            known = {*self.workspace.destinations, *self.partial.broken_destinations}
             self._wrong(
                 ("destination",),
-                f"`{name}` is not a destination of {self.workspace.config}{suggest(name, known)}",
+                f"`{name}` is not a destination of {self.workspace.config_file}{suggest(name, known)}",
             )
         return None
 
     def _profile(self) -> bool:
         name = self.written.profile
-        known = {*self.workspace.profiles, *self.reading.broken_profiles}
+        known = {*self.workspace.profiles, *self.partial.broken_profiles}
         if name in known:
             return True
         self._wrong(
@@ -222,7 +226,7 @@ class Reader:
                 label=f"{self.workspace.prefix} {title} {metric.replace('_', ' ').title()}",
                 sql=quoted(reference.alias),
                 references=(reference,),
-                bare=True,
+                is_reference=True,
                 when_null=self.written.when_null or "clear",
                 standard=True,
                 where=self.document.mark(route, key=True),
@@ -274,7 +278,7 @@ class Reader:
                 label=audience.name,
                 sql=quoted(reference.alias),
                 references=(reference,),
-                bare=True,
+                is_reference=True,
                 when_null="clear",
                 tag=True,
                 where=self.document.mark(route, key=True),
@@ -307,7 +311,7 @@ class Reader:
 
     def _field(self, name: str, written: FieldFile, route: Route) -> Field | None:
         if (written.from_ is None) == (written.sql is None):
-            if not self.document.spoiled((*route, "from")) and not self.document.spoiled((*route, "sql")):
+            if not self.document.reported((*route, "from")) and not self.document.reported((*route, "sql")):
                 self._wrong(
                     route, f"`{name}` needs either `from` or `sql`: where does its value come from?", key=True
                 )
@@ -324,13 +328,13 @@ class Reader:
         except ValueError as error:
             self._wrong(source, str(error))
             return None
-        own = bool(references) and all(reference.own for reference in references)
+        own = bool(references) and all(reference.computed for reference in references)
         field = Field(
             name=name,
             label=name.replace("_", " ").strip().capitalize() if name.islower() else name,
             sql=sql,
             references=references,
-            bare=written.from_ is not None,
+            is_reference=written.from_ is not None,
             map=tuple(written.map.items()),
             as_=written.as_,
             join=written.join,
@@ -345,9 +349,9 @@ class Reader:
             self._wrong(
                 (*route, "write"), f"{self.vendor.title} cannot be read, so what is empty there is not known"
             )
-        kind = references[0].type if field.bare else None
+        kind = references[0].type if field.is_reference else None
         if kind is not None:
-            fault = conversions.fault(field, kind, self.vendor)
+            fault = conversions.mismatch(field, kind, self.vendor)
             if fault is not None:
                 self._wrong((*route, fault[0]), fault[1])
         return field
@@ -357,7 +361,7 @@ class Reader:
             not self.written.fields
             and not self.written.standard_traits
             and "tags" not in self.document.tree
-            and not self.document.spoiled(("fields",))
+            and not self.document.reported(("fields",))
         ):
             tags = ", or `tags: audiences`" if self.vendor.tags else ""
             self._wrong((), f"the mapping writes nothing: add `fields:` or `standard_traits: true`{tags}")
@@ -365,7 +369,7 @@ class Reader:
             self._wrong(("anonymous",), "`anonymous` is for Segment's accounts only: take it out", key=True)
 
 
-def _meaning(mapping: Mapping, of: Workspace) -> str:
+def _definition_hash(mapping: Mapping, of: Workspace) -> str:
     """A hash of what is sent where and when; not of the schedule, the limits or the comments."""
     said: dict[str, object] = {
         "destination": mapping.destination,

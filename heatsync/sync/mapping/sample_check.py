@@ -17,9 +17,9 @@ STRANGERS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class FieldSample:
     """What goes to one field. `filled` of `records` have a value; `longest` is in characters, of text only. `unsendable`
-    records hold what the field's type has no room for, such as `example`; `strangers` are values, the first few, that
+    records hold what the field's type has no room for, such as `example`; `unknown_options` are values, the first few, that
     are none of the options asked about."""
 
     type: FieldType
@@ -28,12 +28,12 @@ class Sent:
     longest: int
     unsendable: int = 0
     example: str = ""
-    strangers: tuple[str, ...] = ()
+    unknown_options: tuple[str, ...] = ()
 
 
-def newest(workspace: Workspace, mapping: Mapping) -> date | None:
+def newest_snapshot_day(workspace: Workspace, mapping: Mapping) -> date | None:
     """The day of the newest snapshot that the mapping is made of."""
-    folder = workspace.snapshot(mapping.profile, mapping.entity.value, date.min).parent
+    folder = workspace.snapshot_path(mapping.profile, mapping.entity.value, date.min).parent
     days = sorted(path.stem for path in folder.glob("????-??-??.parquet"))
     return date.fromisoformat(days[-1]) if days else None
 
@@ -45,45 +45,45 @@ def measure(
     day: date,
     options: Sequence[str] = (),
     several: bool = False,
-) -> Sent:
+) -> FieldSample:
     """Look at every value of one field, which need not be one of the mapping's own. `several`: a text holds more than
     one option, between semicolons.
 
-    Raises ConfigurationError where the field cannot be made of its source at all, NotScored where that needs a scoring.
+    Raises ConfigurationError where the field cannot be made of its source at all, SnapshotMissing where that needs a scoring.
     """
     con = duckdb.connect(":memory:")
     try:
-        rendered = query.render(replace(mapping, fields=(field,)), workspace, con, day)
+        rendered = query.build_query(replace(mapping, fields=(field,)), workspace, con, day)
         type = rendered.fields[0].type
         length = "max(length(f0))" if type is FieldType.TEXT else "0"
         row = con.execute(
             f"SELECT count(*), count(f0), coalesce({length}, 0), count(problem), min(problem) FROM ({rendered.sql})"
         ).fetchone()
         assert row is not None
-        sent = Sent(type, row[0], row[1], row[2], row[3], conversions.taken_apart(row[4] or "")[2])
+        sent = FieldSample(type, row[0], row[1], row[2], row[3], conversions.taken_apart(row[4] or "")[2])
         if not options or type is FieldType.LIST:
             return sent
         text = "CAST(f0 AS VARCHAR)"
         each = f"unnest(string_split({text}, ';'))" if several else text
-        strangers = con.execute(
+        unknown_options = con.execute(
             f"SELECT DISTINCT v FROM (SELECT {each} AS v FROM ({rendered.sql}) WHERE f0 IS NOT NULL)"
             f" WHERE NOT list_contains(?, v) ORDER BY v LIMIT {STRANGERS}",
             [list(options)],
         )
-        return replace(sent, strangers=tuple(str(value) for (value,) in strangers.fetchall()))
+        return replace(sent, unknown_options=tuple(str(value) for (value,) in unknown_options.fetchall()))
     finally:
         con.close()
 
 
-def misfits(workspace: Workspace, mapping: Mapping) -> Iterator[str]:
+def errors(workspace: Workspace, mapping: Mapping) -> Iterator[str]:
     """What would keep a sync of the newest snapshot from beginning, as `file:line:column: sentence`. Reads no values."""
-    day = newest(workspace, mapping)
+    day = newest_snapshot_day(workspace, mapping)
     if day is None:
         return
     con = duckdb.connect(":memory:")
     try:
-        query.render(mapping, workspace, con, day)
-    except query.NotScored:
+        query.build_query(mapping, workspace, con, day)
+    except query.SnapshotMissing:
         return
     except ConfigurationError as error:
         yield from str(error).splitlines()
