@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from connectors.types import (
     Account,
@@ -99,44 +99,58 @@ class Throttle(Protocol):
 
 
 class Destination(Protocol):
-    """One account of one vendor, opened with one credential."""
+    """One account of one vendor, opened with one credential. One whose fields can be read is a `ReadableDestination`."""
 
-    limits: Limits
     host: str
-    """Where it is reached, to be shown before anything is written."""
+    """The address that calls go to, shown before anything is written."""
 
     def close(self) -> None:
-        """End its connections."""
+        """Close the connections."""
 
     def account(self) -> Account:
-        """Who is it? One call where the vendor can tell. Raises Unauthorized, Unavailable, Misunderstood."""
+        """The account that the credential belongs to: at most one call.
 
-    def fields(self, object: str) -> Mapping[str, RemoteField] | None:
-        """The fields of an object by name; None where the vendor cannot be read."""
-
-    def fields_left(self, object: str) -> int | None:
-        """How many more fields of one's own the object can get; None where the vendor does not tell.
-
-        Raises ConfigurationError where heatsync may make none.
+        Raises Unauthorized, Unavailable, Misunderstood.
         """
-
-    def missing_permissions(self, object: str, fields_too: bool) -> Sequence[str]:
-        """The rights, in the vendor's words, that the credential has not and that writing records needs, or making
-        `fields_too`; none where the vendor does not tell."""
-
-    def archived_fields(self, object: str) -> Mapping[str, RemoteField]:
-        """Fields that somebody put away over there, by name: `create_fields` brings one back if it `takes` the type."""
-
-    def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
-        """Make the fields that are missing. Raises ConfigurationError with the vendor's reason."""
 
     def find(
         self, object: str, lookups: Sequence[Lookup], fields: Mapping[str, FieldType]
     ) -> Iterator[Found]:
-        """Exactly one `Found` per lookup, in any order, in the fewest calls. The first unique hit counts."""
+        """Look records up: exactly one `Found` per lookup, in any order, in the fewest calls.
+
+        The first key with a single hit counts. A vendor that cannot be read finds nothing, without a call.
+        """
 
     def push(self, batch: Batch) -> Iterator[Outcome | Note]:
-        """Exactly one `Outcome` per change, as they are earned, and whatever is to be noted in between."""
+        """Write a batch: exactly one `Outcome` per change, as soon as it is known, and notes to remember in between.
+
+        Raises InProgress, Unauthorized, Unavailable, Misunderstood, ConfigurationError; changes without an outcome by
+        then were not acknowledged.
+        """
+
+
+@runtime_checkable
+class ReadableDestination(Destination, Protocol):
+    """A destination with the optional part: its fields can be read and created."""
+
+    def fields(self, object: str) -> Mapping[str, RemoteField]:
+        """The fields of an object, by name."""
+
+    def fields_left(self, object: str) -> int | None:
+        """How many more custom fields the object can get; None where the vendor does not say.
+
+        Raises ConfigurationError where heatsync may not create any.
+        """
+
+    def missing_permissions(self, object: str, create_fields: bool) -> Sequence[str]:
+        """The permissions, in the vendor's words, that the credential lacks for writing records, and with
+        `create_fields` for creating fields; none where the vendor does not say."""
+
+    def archived_fields(self, object: str) -> Mapping[str, RemoteField]:
+        """Fields that were archived at the destination, by name: `create_fields` restores one if it accepts the type."""
+
+    def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
+        """Create the missing fields. Raises ConfigurationError with the vendor's reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +188,10 @@ class Vendor:
     title: str
     settings: Mapping[str, Setting]
     objects: Mapping[str, ObjectKind]
+    limits: Callable[[Mapping[str, str]], Limits]
+    """resolved settings -> limits; needs no connection."""
     connect: Callable[[Mapping[str, str], Throttle, Callable[[], None]], Destination]
-    """settings (resolved), throttle, and what is told of every request made."""
+    """resolved settings, throttle, `on_request` (called for every request) -> the opened destination."""
     name_trait: Callable[[str, str, str, Entity], str]
     """(prefix, score name, metric, entity) -> their name for a standard trait."""
     readable: bool = True

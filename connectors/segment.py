@@ -31,9 +31,7 @@ from connectors.types import (
     FieldType,
     Found,
     Lookup,
-    NewField,
     Outcome,
-    RemoteField,
     Status,
     Value,
 )
@@ -87,17 +85,6 @@ class Segment:
         self._key = settings["write_key"]
         self._source = hashlib.sha256(self._key.encode()).hexdigest()[:12]
         self._line = VendorClient("Segment", throttle, made, wait=wait, credential="source's write key")
-        self.limits = Limits(
-            records_per_call=MESSAGES,
-            lookups_per_call=MESSAGES,
-            calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
-            seconds=10.0,
-            concurrency=4,
-            bytes=BATCH_BYTES,
-            record_bytes=MESSAGE_BYTES,
-            # Calls are filled by bytes: what is left over at the end of a batch is one call more.
-            changes_per_push=10 * MESSAGES,
-        )
 
     def close(self) -> None:
         """Close idle connections; the next call opens them again. The SDK keeps one set per process."""
@@ -107,21 +94,6 @@ class Segment:
     def account(self) -> Account:
         """A source is known by its write key alone, and by a part of its hash: no call can tell more."""
         return Account("source", self._source)
-
-    def fields(self, object: str) -> None:  # noqa: ARG002
-        return None
-
-    def fields_left(self, object: str) -> None:  # noqa: ARG002 (nothing can be asked)
-        return None
-
-    def missing_permissions(self, object: str, fields_too: bool) -> tuple[str, ...]:  # noqa: ARG002 (nothing can be asked)
-        return ()
-
-    def archived_fields(self, object: str) -> Mapping[str, RemoteField]:  # noqa: ARG002
-        return {}
-
-    def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
-        """Nothing to do: a trait is there as soon as it is sent."""
 
     def find(
         self,
@@ -262,6 +234,21 @@ REQUESTS_PER_10S = "9000"
 """Segment recommends at most 1,000 requests per second and workspace (documentation, copy of 2025-11). In a window that
 short, calls that are late meet the next ones: a tenth stays free."""
 
+
+def limits(settings: Mapping[str, str]) -> Limits:
+    return Limits(
+        records_per_call=MESSAGES,
+        lookups_per_call=MESSAGES,
+        calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
+        seconds=10.0,
+        concurrency=4,
+        bytes=BATCH_BYTES,
+        record_bytes=MESSAGE_BYTES,
+        # Calls are filled by bytes: what is left over at the end of a batch is one call more.
+        changes_per_push=10 * MESSAGES,
+    )
+
+
 VENDOR = Vendor(
     type="segment",
     title="Segment",
@@ -275,6 +262,7 @@ VENDOR = Vendor(
         "users": ObjectKind(Entity.USER, (("userId", "user_id"),), frozenset({"userId"})),
         "accounts": ObjectKind(Entity.ACCOUNT, (("groupId", "account_id"),), frozenset({"groupId"})),
     },
+    limits=limits,
     connect=Segment,
     name_trait=name_trait,
     readable=False,

@@ -61,6 +61,6 @@ def _width(context: Context, mapping: str) -> int:
     """How many calls at once; 1 where the destination cannot be opened, which the delivery itself tells best."""
     chosen = context.mappings.get(mapping)
     try:
-        return context.reach(chosen).destination.limits.concurrency if chosen is not None else 1
+        return context.reach(chosen).limits.concurrency if chosen is not None else 1
     except HeatsyncError:
         return 1

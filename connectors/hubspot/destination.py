@@ -54,13 +54,6 @@ class HubSpot:
         line = VendorClient("HubSpot", throttle, made, wait=wait, quota=quota)
         self._wire = HubSpotClient(settings, line)
         self._throttle = throttle
-        self.limits = Limits(
-            records_per_call=BATCH,
-            lookups_per_call=BATCH,
-            calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
-            seconds=10.0,
-            concurrency=CONNECTIONS,
-        )
 
     @property
     def _token(self) -> str:
@@ -101,7 +94,7 @@ class HubSpot:
             self._misread(answer, "GET /crm/limits")
         return max(0, limit - used)
 
-    def missing_permissions(self, object: str, fields_too: bool) -> tuple[str, ...]:
+    def missing_permissions(self, object: str, create_fields: bool) -> tuple[str, ...]:
         """The scopes, where HubSpot knows them: of the token of a private app and of a service key (private apps guide,
         2026; seen live by others), not of an OAuth app."""
         if self._wire.token.renewable:
@@ -115,7 +108,7 @@ class HubSpot:
         if answer.status != 200 or not isinstance(held, list):
             return ()
         needed = [f"crm.objects.{object}.read", f"crm.objects.{object}.write"]
-        needed += [f"crm.schemas.{object}.write"] if fields_too else []
+        needed += [f"crm.schemas.{object}.write"] if create_fields else []
         return tuple(scope for scope in needed if scope not in held)
 
     def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
@@ -400,6 +393,17 @@ def name_trait(prefix: str, score_name: str, metric: str, entity: Entity) -> str
 REQUESTS_PER_10S = "100"
 """Free and Starter portals; Professional and Enterprise ones have 190 (usage guidelines, 2026)."""
 
+
+def limits(settings: Mapping[str, str]) -> Limits:
+    return Limits(
+        records_per_call=BATCH,
+        lookups_per_call=BATCH,
+        calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
+        seconds=10.0,
+        concurrency=CONNECTIONS,
+    )
+
+
 VENDOR = Vendor(
     type="hubspot",
     title="HubSpot",
@@ -417,6 +421,7 @@ VENDOR = Vendor(
             Entity.ACCOUNT, (("domain", "domain"),), search_lag=SEARCH_LAG, name_field="name"
         ),
     },
+    limits=limits,
     connect=HubSpot,
     name_trait=name_trait,
     field_name_pattern=r"[a-z][a-z0-9_]{0,99}",

@@ -97,16 +97,6 @@ class Intercom:
         weakref.finalize(self, self._http.close)
         self._width = PER_PAGE
         self._tags = tags.Tags(self._ask_of_tags, self._listed, self._is_record, self._refusal)
-        self.limits = Limits(
-            records_per_call=1,
-            lookups_per_call=PER_PAGE,
-            calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
-            seconds=10.0,
-            concurrency=CONCURRENCY,
-            # As many as a tag takes at once; and a batch ends within seconds, also when somebody waits for the process
-            # to stop.
-            changes_per_push=tags.TOGETHER,
-        )
 
     def close(self) -> None:
         """Close the connections; the destination cannot be used after that."""
@@ -130,7 +120,7 @@ class Intercom:
         listed = self._listed(answer, "GET /data_attributes", "name")
         return max(0, records.ATTRIBUTES - sum(bool(each.get("custom")) for each in listed))
 
-    def missing_permissions(self, object: str, fields_too: bool) -> tuple[str, ...]:  # noqa: ARG002 (not told by any call)
+    def missing_permissions(self, object: str, create_fields: bool) -> tuple[str, ...]:  # noqa: ARG002 (not told by any call)
         return ()
 
     def archived_fields(self, object: str) -> Mapping[str, RemoteField]:
@@ -534,6 +524,19 @@ def name_trait(prefix: str, score_name: str, metric: str, entity: Entity) -> str
 REQUESTS_PER_10S = "1600"
 """10,000 calls a minute per app, enforced in windows of 10 s (documentation, 2026-11); some room is left."""
 
+
+def limits(settings: Mapping[str, str]) -> Limits:
+    return Limits(
+        records_per_call=1,
+        lookups_per_call=PER_PAGE,
+        calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
+        seconds=10.0,
+        concurrency=CONCURRENCY,
+        # As many as one call can tag. A batch of them ends within seconds, also when the process is asked to stop.
+        changes_per_push=tags.TOGETHER,
+    )
+
+
 VENDOR = Vendor(
     type="intercom",
     title="Intercom",
@@ -553,6 +556,7 @@ VENDOR = Vendor(
             Entity.ACCOUNT, (("company_id", "account_id"),), frozenset({"company_id"}), name_field="name"
         ),
     },
+    limits=limits,
     connect=Intercom,
     name_trait=name_trait,
     field_name_pattern=r"[^.$]{1,190}",

@@ -66,16 +66,7 @@ class Salesforce:
         self._maker = Maker(self._permission_set, self._session.call, self._words)
         self._describes: dict[str, Sequence[Mapping[str, Any]]] = {}
         self._lock = threading.Lock()
-        self.limits = Limits(
-            records_per_call=BATCH,
-            lookups_per_call=400,
-            calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
-            seconds=10.0,
-            # A write locks the record's parents too, and who waits for a lock is refused: the same objects are not
-            # to be updated in several threads (Salesforce, Record-Level Locking, version 256).
-            concurrency=1,
-            files=Files(int(settings.get("bulk_above") or BULK_ABOVE), bulk.RECORDS, bulk.CALLS),
-        )
+        self._files = files(settings)
         self._jobs = bulk.Jobs(self._session, self._outcome)
 
     def close(self) -> None:
@@ -97,7 +88,7 @@ class Salesforce:
         self._maker.holder()
         return None
 
-    def missing_permissions(self, object: str, fields_too: bool) -> tuple[str, ...]:  # noqa: ARG002 (each field tells whether it may be written)
+    def missing_permissions(self, object: str, create_fields: bool) -> tuple[str, ...]:  # noqa: ARG002 (each field tells whether it may be written)
         return ()
 
     def archived_fields(self, object: str) -> Mapping[str, RemoteField]:  # noqa: ARG002
@@ -245,9 +236,8 @@ class Salesforce:
 
     def _least(self, batch: Batch, changes: int) -> int | None:
         """From how many records on a job is made for those that go the same way; None: for nobody."""
-        assert self.limits.files is not None
         # A run of several files is cut evenly, and none of them is small.
-        above = min(self.limits.files.above, self.limits.files.records // 4)
+        above = min(self._files.above, self._files.records // 4)
         return min(above + 1, bulk.WORTH) if changes > above and self._jobs.take(batch) else None
 
     def _write_all(self, object: str, items: Sequence[Item], room: Iterator[int]) -> Iterator[Outcome]:
@@ -455,6 +445,24 @@ BULK_ABOVE = "10000"
 """Records of a run above which files are sent. Salesforce says 2,000 (REST guide, 2026); a job takes minutes, though, and
 fifty calls a few seconds."""
 
+
+def files(settings: Mapping[str, str]) -> Files:
+    return Files(int(settings.get("bulk_above") or BULK_ABOVE), bulk.RECORDS, bulk.CALLS)
+
+
+def limits(settings: Mapping[str, str]) -> Limits:
+    return Limits(
+        records_per_call=BATCH,
+        lookups_per_call=400,
+        calls=int(settings.get("requests_per_10s") or REQUESTS_PER_10S),
+        seconds=10.0,
+        # A write locks the record's parents too, and a write that waits for a lock is refused: several threads must not
+        # update the same objects (Salesforce, Record-Level Locking, version 256).
+        concurrency=1,
+        files=files(settings),
+    )
+
+
 VENDOR = Vendor(
     type="salesforce",
     title="Salesforce",
@@ -476,6 +484,7 @@ VENDOR = Vendor(
         "Account": ObjectKind(Entity.ACCOUNT, (("Heatsync_Id__c", "account_id"),), search_lag=COMMITTED),
         "Contact": ObjectKind(Entity.USER, (("Email", "email"),), search_lag=COMMITTED),
     },
+    limits=limits,
     connect=Salesforce,
     name_trait=name_trait,
     any_object=True,

@@ -65,7 +65,7 @@ def planned(context: Context, plan: Plan, with_changes: bool) -> dict[str, Any]:
     run, counts = plan.run, plan.counts
     mapping = context.mappings[run.mapping]
     reached = context.reach(mapping)
-    limits = reached.destination.limits
+    limits = reached.limits
     answer: dict[str, Any] = {
         "mapping": run.mapping,
         "destination": run.destination,

@@ -33,7 +33,7 @@ def _cut(
     calls they will take."""
     types = {f.name: f.type for f in rendered.fields}
     tags = {f.name for f in rendered.fields if f.tag}
-    limits = reached.destination.limits
+    limits = reached.limits
     most = comparison.most_writes()
     size = limits.batch_size(most)
     shown: list[Row] = []

@@ -14,7 +14,7 @@ from typing import Self
 from connectors.errors import Aborted, ConfigurationError, HeatsyncError, Unauthorized, Unavailable
 from connectors.rate_limit import DailyBudget, QuotaStore, RateLimiter
 from heatsync.ledger import Bound, Ledger
-from heatsync.sync.destinations import Calls, OpenDestination, _Late
+from heatsync.sync.destinations import Calls, OpenDestination
 from heatsync.sync.leases import Keeper, _alive, keeping, owner
 from heatsync.sync.mapping import files as mapping_files
 from heatsync.sync.mapping.model import Mapping as FieldMapping
@@ -55,7 +55,7 @@ class Context(AbstractContextManager["Context"]):
         """Runs and mappings whose missing fields were made, if there were any."""
         self._environ = environ
         self._book: QuotaStore = book or self.ledger
-        self._throttles: dict[str, _Late] = {}
+        self._limiters: dict[str, RateLimiter] = {}
         self._reached: dict[str, OpenDestination] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -121,20 +121,17 @@ class Context(AbstractContextManager["Context"]):
             settings = config.settings(self._environ)
             credential = self.credential(mapping)
             calls = self._calls[mapping.name]
-            if credential not in self._throttles:
-                # The limits are the destination's own data: they are known once it is opened.
-                self._throttles[credential] = _Late()
-            throttle = self._throttles[credential]
-            try:
-                destination = config.vendor.connect(settings, throttle, calls.made)
-            except ConfigurationError as error:
-                raise ConfigurationError(f"{config.where}: {error}") from None
-            if throttle.real is None:
-                limits, most = destination.limits, self.calls_per_day(mapping)
+            limits = config.vendor.limits(settings)
+            if credential not in self._limiters:
+                most = self.calls_per_day(mapping)
                 budget = DailyBudget(most, self._today) if most else None
-                throttle.real = RateLimiter(
+                self._limiters[credential] = RateLimiter(
                     limits.calls, limits.seconds, self._book, credential, budget, self.rest
                 )
+            try:
+                destination = config.vendor.connect(settings, self._limiters[credential], calls.made)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{config.where}: {error}") from None
             known = self.ledger.known_account(credential)
             if known is None:
                 account = destination.account()
@@ -147,6 +144,7 @@ class Context(AbstractContextManager["Context"]):
                 account,
                 credential,
                 calls,
+                limits,
             )
             self._reached[mapping.name] = reached
             return reached

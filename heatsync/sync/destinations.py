@@ -3,7 +3,7 @@
 import threading
 from dataclasses import dataclass
 
-from connectors.destination import Destination, Quota, Throttle
+from connectors.destination import Destination, Limits
 from connectors.types import Account
 from heatsync.ledger import Bound
 
@@ -35,25 +35,4 @@ class OpenDestination:
     account: Account
     credential: str
     calls: Calls
-
-
-class _Late:
-    """A throttle whose limits become known right after the destination was opened with it."""
-
-    real: Throttle | None = None
-
-    def acquire(self) -> None:
-        assert self.real is not None
-        self.real.acquire()
-
-    def pause(self, seconds: float) -> None:
-        assert self.real is not None
-        self.real.pause(seconds)
-
-    def on_quota(self, quota: Quota) -> None:
-        assert self.real is not None
-        self.real.on_quota(quota)
-
-    def sub_quota(self, name: str, calls: int, seconds: float) -> Throttle:
-        assert self.real is not None
-        return self.real.sub_quota(name, calls, seconds)
+    limits: Limits

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from connectors.destination import Destination
+from connectors.destination import ReadableDestination
 from connectors.errors import ConfigurationError, HeatsyncError
 from connectors.types import FieldType, Lookup, Match, RemoteField
 from heatsync.sync.context import Context
@@ -64,13 +64,13 @@ def inspect(context: Context, mapping: FieldMapping) -> Inspected:
     try:
         reached = context.reach(mapping)
         account = reached.account.label
-        present = reached.destination.fields(mapping.object)
-        if present is None:
+        if not isinstance(reached.destination, ReadableDestination):
             note = (
                 f"{at}: {mapping.vendor.title} cannot be read: whether the fields fit shows only over there, in the"
                 " source's debugger"
             )
             return Inspected(mapping.name, mapping.destination, mapping.object, account, 0, (), (note,))
+        present = reached.destination.fields(mapping.object)
         look = _Look(context, mapping, reached.destination, present, at)
         problems = tuple(look.problems())
     except HeatsyncError as error:
@@ -94,7 +94,7 @@ class _Look:
         self,
         context: Context,
         mapping: FieldMapping,
-        destination: Destination,
+        destination: ReadableDestination,
         present: Mapping[str, RemoteField],
         at: str,
     ) -> None:

@@ -66,7 +66,7 @@ def _find(
             context.ledger.remember_records(reached.bound, records)
 
     for chunk in comparison.lookups():
-        step = max(reached.destination.limits.lookups_per_call, 1) * 4
+        step = max(reached.limits.lookups_per_call, 1) * 4
         for start in range(0, len(chunk), step):
             context.rest()
             asked = chunk[start : start + step]

@@ -3,13 +3,15 @@
 import hashlib
 import json
 import time
+from collections.abc import Mapping as Dict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from connectors.destination import ReadableDestination
 from connectors.errors import (
     ConfigurationError,
 )
-from connectors.types import FieldType, NewField, Outcome
+from connectors.types import FieldType, NewField, Outcome, RemoteField
 from heatsync.ledger import SCHEMA_CODES, Run
 from heatsync.sync.context import Context, alone
 from heatsync.sync.destinations import OpenDestination
@@ -30,7 +32,7 @@ def schema_changed(context: Context, mapping: Mapping, reached: OpenDestination)
         return False
     if mapping.create_fields and care.fields_made != mapping.definition_hash:
         return True  # they are to be made anew
-    present = reached.destination.fields(mapping.object) or {}
+    present = _present(mapping, reached)
     names = sorted(field.name for field in mapping.fields if not field.tag)
     lacking = any(name not in present for name in names)
     wanted = {name: repr(present.get(name)) for name in names}
@@ -40,10 +42,16 @@ def schema_changed(context: Context, mapping: Mapping, reached: OpenDestination)
     return schema != care.schema and not (care.schema is None and lacking)
 
 
+def _present(mapping: Mapping, reached: OpenDestination) -> Dict[str, RemoteField]:
+    """The fields of the mapping's object at the destination; none where it cannot be read."""
+    destination = reached.destination
+    return destination.fields(mapping.object) if isinstance(destination, ReadableDestination) else {}
+
+
 def _missing_fields(mapping: Mapping, reached: OpenDestination, rendered: MappingQuery) -> list[NewField]:
-    present = reached.destination.fields(mapping.object)
-    if present is None:
+    if not isinstance(reached.destination, ReadableDestination):
         return []
+    present = reached.destination.fields(mapping.object)
     # A tag is made by the first call that names it.
     return [NewField(f.name, f.type, f.label) for f in rendered.fields if f.name not in present and not f.tag]
 
@@ -73,9 +81,9 @@ def make_fields(context: Context, run_id: str, mapping: Mapping, reached: OpenDe
         if run is None:
             return  # somebody else made them meanwhile
         wanted = [NewField(name, FieldType(type), label) for name, type, label in run.planned["new_fields"]]
-        present = reached.destination.fields(mapping.object) or {}
+        present = _present(mapping, reached)
         missing = [new for new in wanted if new.name not in present]
-        if missing:
+        if missing and isinstance(reached.destination, ReadableDestination):
             try:
                 reached.destination.create_fields(mapping.object, missing)
             except ConfigurationError as error:

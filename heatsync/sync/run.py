@@ -202,7 +202,7 @@ def deliver_run(
     started = time.monotonic()
     stopped: list[HeatsyncError] = []
     total = sum(r.planned.get("writes", 0) for r in context.ledger.runs(run) if r.mapping == mapping.name)
-    size = reached.destination.limits.batch_size(total)
+    size = reached.limits.batch_size(total)
     done = 0
     moved = [started]
     underway = ""
@@ -230,7 +230,7 @@ def deliver_run(
             done += size
         progress(mapping.name, "delivering", min(done, total), total)
 
-    with ThreadPoolExecutor(reached.destination.limits.concurrency) as pool:
+    with ThreadPoolExecutor(reached.limits.concurrency) as pool:
         while not stopped:
             if time.monotonic() - moved[0] > STANDSTILL:
                 stopped.append(

@@ -12,7 +12,7 @@ import pytest
 from filed import pushed
 from scripted import Asked, Said, Watched, answering
 
-from connectors.destination import Destination
+from connectors.destination import Destination, ReadableDestination
 from connectors.errors import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
 from connectors.registry import VENDORS
 from connectors.types import Batch, Change, FieldType, Kind, Lookup, Match, NewField, Outcome, Status, Value
@@ -321,7 +321,7 @@ def test_what_cannot_be_read_finds_nobody_and_asks_nothing(case: Case, sandbox: 
     with case.opened(sandbox.url, watched) as destination:
         lookups = [Lookup(f"u{n}", (case.match(n),)) for n in range(3)]
         answers = list(destination.find(case.object, lookups, {case.field: FieldType.INTEGER}))
-        assert destination.fields(case.object) is None
+        assert not isinstance(destination, ReadableDestination)
     assert sorted(each.key for each in answers) == ["u0", "u1", "u2"]
     assert not any(each.remote_ids for each in answers)
     assert watched.calls == 0
@@ -331,7 +331,7 @@ def test_what_cannot_be_read_finds_nobody_and_asks_nothing(case: Case, sandbox: 
 def test_no_call_is_larger_than_its_limits_and_none_is_made_in_vain(case: Case, sandbox: Running) -> None:
     watched = Watched()
     with case.opened(sandbox.url, watched) as destination:
-        size = destination.limits.records_per_call
+        size = VENDORS[case.vendor].limits({}).records_per_call
         count = 2 * size + 1
         case.seed(sandbox, count)
         changes = [case.change(n, n, known=True) for n in range(count)]
@@ -349,7 +349,7 @@ def test_no_call_is_larger_than_its_limits_and_none_is_made_in_vain(case: Case, 
 def test_lookups_are_asked_for_many_at_a_time(case: Case, sandbox: Running) -> None:
     watched = Watched()
     with case.opened(sandbox.url, watched) as destination:
-        count = 2 * destination.limits.lookups_per_call
+        count = 2 * VENDORS[case.vendor].limits({}).lookups_per_call
         case.seed(sandbox, count)
         lookups = [Lookup(f"u{n}", (case.match(n),)) for n in range(count)]
         answers = list(destination.find(case.object, lookups, {case.field: FieldType.INTEGER}))
@@ -433,7 +433,7 @@ def test_no_token_and_no_address_is_in_what_is_said_of_an_error(case: Case, said
             lambda: destination.find(case.object, lookups, {}),
             lambda: destination.push(case.batch(case.change(0, PERSON))),
             lambda: destination.push(case.batch(case.change(0, PERSON, known=True))),
-            lambda: [destination.fields(case.object)],
+            lambda: [destination.fields(case.object)] if case in READABLE else [],
         ):
             try:
                 told += [repr(each) for each in attempt() if isinstance(each, Outcome)]

@@ -24,8 +24,9 @@ SETTINGS = {
 def delivered(sandbox: Running, vendor: str, object: str, changes: Sequence[Change]) -> dict[str, Outcome]:
     """What becomes of changes that are cut into batches as the story cuts them."""
     watched = Watched()
-    destination = VENDORS[vendor].connect({**SETTINGS[vendor], "url": sandbox.url}, watched, watched.made)
-    size = destination.limits.batch_size(len(changes))
+    settings = {**SETTINGS[vendor], "url": sandbox.url}
+    destination = VENDORS[vendor].connect(settings, watched, watched.made)
+    size = VENDORS[vendor].limits(settings).batch_size(len(changes))
     outcomes: dict[str, Outcome] = {}
     for start in range(0, len(changes), size):
         batch = Batch(f"b{start}", vendor, object, tuple(changes[start : start + size]))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scripted import HANG_UP, Asked, Said, Watched, answering
 
 from connectors import segment
+from connectors.destination import ReadableDestination
 from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, Unavailable
 from connectors.http import ATTEMPTS
 from connectors.segment import Segment
@@ -27,7 +28,6 @@ from connectors.types import (
     Kind,
     Lookup,
     Match,
-    NewField,
     Outcome,
     Status,
     Value,
@@ -272,8 +272,7 @@ def test_it_cannot_be_read_and_asks_nothing(sandbox: Running) -> None:
     with source(sandbox.url, watched) as destination:
         lookups = [Lookup("u1", (Match("userId", "u1"),))]
         assert list(destination.find("users", lookups, {"a": FieldType.TEXT})) == [Found("u1", ())]
-        assert destination.fields("users") is None
-        destination.create_fields("users", [NewField("a", FieldType.TEXT, "A")])
+        assert not isinstance(destination, ReadableDestination)
         assert destination.account() == Account("source", hashlib.sha256(KEY.encode()).hexdigest()[:12])
     assert watched.calls == 0
 

@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from connectors.destination import Destination, ObjectKind, Setting, Throttle, Vendor
+from connectors.destination import Destination, Limits, ObjectKind, Setting, Throttle, Vendor
 from connectors.errors import ConfigurationError
 from connectors.types import Entity
 from heatsync.sync.mapping import files as mapping_files
@@ -18,6 +18,10 @@ from heatsync.workspace import config
 from heatsync.workspace.config import Workspace
 
 DAY = date(2026, 11, 21)
+
+
+def _limits(_settings: Mapping[str, str]) -> Limits:
+    return Limits(records_per_call=100, lookups_per_call=100, calls=100, seconds=10.0)
 
 
 def _connect(settings: Mapping[str, str], throttle: Throttle, made: Callable[[], None]) -> Destination:
@@ -37,6 +41,7 @@ HUBSPOT = Vendor(
         "contacts": ObjectKind(USER, (("email", "email"),)),
         "companies": ObjectKind(ACCOUNT, (("domain", "domain"),)),
     },
+    limits=_limits,
     connect=_connect,
     name_trait=_name_trait,
     field_name_pattern=r"[a-z][a-z0-9_]*",
@@ -50,6 +55,7 @@ SEGMENT = Vendor(
         "users": ObjectKind(USER, (("userId", "user_id"),), frozenset({"userId"})),
         "accounts": ObjectKind(ACCOUNT, (("groupId", "account_id"),), frozenset({"groupId"})),
     },
+    limits=_limits,
     connect=_connect,
     name_trait=_name_trait,
     readable=False,
@@ -61,6 +67,7 @@ SALESFORCE = Vendor(
     title="Salesforce",
     settings={"domain": Setting(), "consumer_key": Setting(), "consumer_secret": Setting(secret=True)},
     objects={"Account": ObjectKind(ACCOUNT, (("Heatsync_Id__c", "account_id"),))},
+    limits=_limits,
     connect=_connect,
     name_trait=_name_trait,
     any_object=True,

@@ -2,7 +2,7 @@
 destinations those of a sandbox."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +199,14 @@ def numbered(count: int) -> dict[str, str]:
 
 def keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted(row["key"] for row in rows)
+
+
+def set_limits(context: Context, name: str, **limits: Any) -> None:
+    """Give the destination of a mapping other limits, such as `changes_per_push`, before it is opened."""
+    mapping = context.mappings[name]
+    destinations: Any = context.workspace.destinations
+    config = destinations[mapping.destination]
+    changed = replace(config.vendor.limits({}), **limits)
+    destinations[mapping.destination] = replace(
+        config, vendor=replace(config.vendor, limits=lambda _settings: changed)
+    )

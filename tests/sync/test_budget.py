@@ -8,7 +8,8 @@ import pytest
 from stories import CONTACTS, HEATSYNC, Stage, numbered, planned
 
 from connectors.errors import Unavailable
-from connectors.hubspot.destination import HubSpot
+from connectors.hubspot.destination import VENDOR
+from connectors.registry import VENDORS
 from heatsync.sandbox.server import Running
 from heatsync.sync import run as sync_run
 from worker import batch_loop
@@ -23,13 +24,8 @@ def stage(tmp_path: Path, sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> 
     stage.mapping("m", CONTACTS)
     stage.contacts(*numbered(8))
     stage.users(numbered(8))
-    real = HubSpot.__init__
-
-    def small(self: HubSpot, *given: object) -> None:
-        real(self, *given)  # type: ignore[arg-type]
-        self.limits = replace(self.limits, changes_per_push=1)
-
-    monkeypatch.setattr(HubSpot, "__init__", small)
+    small = replace(VENDOR.limits({}), changes_per_push=1)
+    monkeypatch.setitem(VENDORS, VENDOR.type, replace(VENDOR, limits=lambda _settings: small))
     return stage
 
 

@@ -4,13 +4,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from stories import CONTACTS, USERS, Killed, Stage, numbered, planned
+from stories import CONTACTS, USERS, Killed, Stage, numbered, planned, set_limits
 
 from connectors.errors import HeatsyncError, Misunderstood, Unauthorized, Unavailable
 from connectors.hubspot.destination import HubSpot
@@ -98,8 +97,7 @@ def test_who_turns_out_to_be_there_after_all_is_emptied_too(
 
 
 def small_batches(context: Context, size: int, concurrency: int = 1) -> None:
-    destination: Any = context.reach(context.mappings["m"]).destination
-    destination.limits = replace(destination.limits, changes_per_push=size, concurrency=concurrency)
+    set_limits(context, "m", changes_per_push=size, concurrency=concurrency)
 
 
 def test_batches_that_make_records_wait_for_each_other_without_a_call_or_an_attempt(

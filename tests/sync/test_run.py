@@ -3,12 +3,11 @@
 import signal
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stories import CONTACTS, DAY, HEATSYNC, USERS, Ended, Stage, numbered, planned, unattended
+from stories import CONTACTS, DAY, HEATSYNC, USERS, Ended, Stage, numbered, planned, set_limits, unattended
 
 from connectors.errors import ConfigurationError, HeatsyncError, Unavailable
 from connectors.hubspot.destination import HubSpot
@@ -46,8 +45,7 @@ def states(stage: Stage) -> dict[str, str]:
 
 
 def small_batches(context: Context, name: str, size: int) -> None:
-    destination: Any = context.reach(context.mappings[name]).destination
-    destination.limits = replace(destination.limits, changes_per_push=size, concurrency=1)
+    set_limits(context, name, changes_per_push=size, concurrency=1)
 
 
 # -- who is asked ---------------------------------------------------------------------------------------------
@@ -379,8 +377,8 @@ def test_a_plan_that_is_stopped_looks_up_no_further(stage: Stage, monkeypatch: p
     stage.users(numbered(9))
     asked: list[int] = []
     with stage.context() as context:
+        set_limits(context, "m", lookups_per_call=1)
         destination: Any = context.reach(context.mappings["m"]).destination
-        destination.limits = replace(destination.limits, lookups_per_call=1)
         real = destination.find
 
         def find(object: str, lookups: list[Lookup], fields: Any) -> Iterator[Any]:
