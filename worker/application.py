@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 from celery import Celery
-from celery.schedules import crontab
 
 from connectors.errors import ConfigurationError, HeatsyncError
 from heatsync.sync.mapping import files as mapping_files
 from heatsync.workspace import config as workspace_files
 from heatsync.workspace.config import Workspace
+from worker.schedule import CronSchedule
 
 SWEEP_SECONDS = float(os.environ.get("HEATSYNC_SWEEP_SECONDS", "15"))
 """How often the ledger is asked what is due and was not rung for."""
@@ -61,8 +61,9 @@ def make(workspace: Workspace) -> Celery:
 
 
 def _schedule(workspace: Workspace) -> dict[str, dict[str, object]]:
+    zone = workspace.time_zone.key
     entries: dict[str, dict[str, object]] = {
-        "score": {"task": "heatsync.score", "schedule": crontab.from_string(workspace.score_cron)},
+        "score": {"task": "heatsync.score", "schedule": CronSchedule(workspace.score_cron, zone)},
         "sweep": {
             "task": "heatsync.sweep",
             "schedule": SWEEP_SECONDS,
@@ -73,7 +74,7 @@ def _schedule(workspace: Workspace) -> dict[str, dict[str, object]]:
         if mapping.schedule is not None:
             entries[f"plan {mapping.name}"] = {
                 "task": "heatsync.plan",
-                "schedule": crontab.from_string(mapping.schedule),
+                "schedule": CronSchedule(mapping.schedule, zone),
                 "args": (mapping.name,),
             }
     return entries

@@ -8,11 +8,10 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 from celery import shared_task
-from celery.schedules import crontab
 
 from connectors.errors import ConfigurationError, HeatsyncError
 from heatsync.analysis import backtest_verdicts
@@ -24,6 +23,7 @@ from heatsync.sync.context import Context
 from heatsync.sync.leases import keeping, owner
 from heatsync.sync.mapping.model import Mapping
 from heatsync.workspace import config as workspace_files
+from heatsync.workspace import cron
 from worker import batch_loop
 from worker.application import SWEEP_SECONDS, place
 from worker.redis_limiter import shared
@@ -162,7 +162,7 @@ def sweep() -> None:
     _ring(here, _one_each(here.ledger.due_batches(unrung=4 * SWEEP_SECONDS)))
     if here.ledger.scored(as_of.isoformat()) is not None:
         _ring_due(here, as_of)
-    elif _hour_has_come(here, here.workspace.score_cron) and not any(
+    elif _was_due_today(here, here.workspace.score_cron) and not any(
         here.ledger.locked(name) for name in (_scoring(as_of), _failed(as_of))
     ):
         score.delay()
@@ -211,7 +211,7 @@ def _run(here: Context, mapping: str, as_of: date) -> str:
 
 def _ring_due(here: Context, as_of: date) -> None:
     for mapping in here.mappings.values():
-        if _hour_has_come(here, mapping.schedule or here.workspace.score_cron) and _to_plan(
+        if _was_due_today(here, mapping.schedule or here.workspace.score_cron) and _to_plan(
             here, mapping, as_of
         ):
             plan.delay(mapping.name)
@@ -225,12 +225,9 @@ def _failed(as_of: date) -> str:
     return f"score {as_of} failed"
 
 
-def _hour_has_come(here: Context, cron: str) -> bool:
-    """Whether a schedule's hour was there today, in the workspace's time zone."""
-    zone = here.workspace.time_zone
-    midnight = datetime.now(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    # A schedule says when it comes next after a moment; of midnight itself, that is tomorrow.
-    return bool(crontab.from_string(cron).is_due(midnight - timedelta(seconds=1)).is_due)
+def _was_due_today(here: Context, line: str) -> bool:
+    """Whether a cron line was due since midnight, in the workspace's time zone."""
+    return cron.was_due_today(line, here.workspace.time_zone, datetime.now(UTC))
 
 
 def _to_plan(here: Context, mapping: Mapping, as_of: date) -> bool:

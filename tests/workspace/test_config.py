@@ -56,7 +56,7 @@ def test_every_key_of_the_file_arrives(tmp_path: Path, monkeypatch: pytest.Monke
     assert of.time_zone.key == "Europe/Berlin"
     assert of.prefix == "Warm"
     assert of.state == tmp_path / "state"
-    assert of.score_cron == "0 5 * * 1-5"
+    assert of.score_cron == "0 5 * * MON-fri"
     assert [table.table for table in of.source.events] == ["data/events.parquet", "calls"]
     assert of.source.events[0].columns == {"user_id": "uid", "timestamp": "occurred_at"}
     assert of.source.events[1].time_zone == "America/New_York"
@@ -326,7 +326,7 @@ def test_what_is_wrong_is_said_at_its_place(
         ("guards: {max_clear_share: 120}", "a share in percent"),
         ("guards: {max_claer_share: 20}", "did you mean `max_clear_share`?"),
         ("schedule: {score: daily}", "expected a cron line"),
-        ('schedule: {score: "0 25 * * *"}', "`25` is no hour"),
+        ('schedule: {score: "0 25 * * *"}', "`25` is not an hour"),
         ("prefix: My Prefix", "expected letters, digits and _"),
         ("state: ''", "expected a folder"),
         ("broker: {a: b}", "expected text"),
