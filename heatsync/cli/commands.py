@@ -25,7 +25,7 @@ from heatsync.cli import (
     terminal,
 )
 from heatsync.cli.options import FILE, HERE, AsJson, Config, Folder
-from heatsync.sandbox import faults as wrong
+from heatsync.sandbox import faults as sandbox_faults
 from heatsync.snapshots import run as snapshot_run
 from heatsync.sync import plan as planning
 from heatsync.sync import run as sync_run
@@ -413,7 +413,7 @@ def resume(
     )
 
 
-@app.command(epilog=wrong.told())
+@app.command(epilog=sandbox_faults.help_text())
 def sandbox(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="On loopback.")] = 8100,
     quotas: Annotated[str, typer.Option("--quotas", help="on or off: whether windows are enforced.")] = "on",

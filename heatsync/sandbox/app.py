@@ -1,4 +1,4 @@
-"""The four vendors as one ASGI application.
+"""The simulated vendors as one ASGI application.
 
 Every call takes the same way: read, delayed, attributed to an account, admitted by its quota, answered by the
 vendor, counted. Only the vendor's part differs.
@@ -20,19 +20,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as Path
 
-from heatsync.sandbox import quotas, segment
-from heatsync.sandbox.calls import Call, Handler, Refusal, Reply, Route, Service, Unreadable
+from heatsync.sandbox import quotas
+from heatsync.sandbox.calls import Call, Handler, Refusal, Reply, Route, Unreadable
 from heatsync.sandbox.faults import Faults, parse
-from heatsync.sandbox.hubspot import service as hubspot
-from heatsync.sandbox.intercom import service as intercom
-from heatsync.sandbox.quotas import Limits, Window
-from heatsync.sandbox.salesforce import service as salesforce
+from heatsync.sandbox.quotas import Window
+from heatsync.sandbox.registry import SIMULATORS
+from heatsync.sandbox.simulator import Simulator
 from heatsync.sandbox.state import World
 from heatsync.sandbox.stats import Stats
 
-SERVICES: Mapping[str, Service] = {
-    each.name: each for each in (hubspot.SERVICE, intercom.SERVICE, segment.SERVICE, salesforce.SERVICE)
-}
+Limits = Mapping[str, Mapping[str, int]]
+"""Calls that a quota allows in place of its own number, by vendor and quota: `{"hubspot": {"day": 100}}`."""
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 GZIP = 16 + zlib.MAX_WBITS
 
@@ -56,7 +54,11 @@ class Sandbox:
         self._enforced = quotas
         self._limits = limits
         self._lock = threading.RLock()
-        self._world = World({name: service.store for name, service in SERVICES.items()})
+        self.simulators = dict(SIMULATORS)
+        for vendor in limits:
+            if vendor not in self.simulators:
+                raise ValueError(f"There is no simulator {vendor!r}: {', '.join(self.simulators)}")
+        self._world = World({name: simulator.store for name, simulator in self.simulators.items()})
         self._windows: dict[str, dict[str, dict[str, Window]]] = {}
         self._stats: dict[str, Stats] = {}
 
@@ -84,35 +86,35 @@ class Sandbox:
             self._windows.clear()
             self._stats.clear()
 
-    def answer(self, service: Service, route: Route, call: Call) -> Reply:
+    def answer(self, simulator: Simulator, route: Route, call: Call) -> Reply:
         """One call, from credential to count."""
         with self._lock:
             call.now = self.clock()
-            reply = self._reply(service, route, call)
+            reply = self._reply(simulator, route, call)
             label = route.label.replace("{object}", call.params.get("object", ""))
             stats = self._stats_of(call.account)
-            stats.count(service.name, label, route.windows, reply, call.now)
+            stats.count(simulator.name, label, route.windows, reply, call.now)
             return reply
 
-    def _reply(self, service: Service, route: Route, call: Call) -> Reply:
+    def _reply(self, simulator: Simulator, route: Route, call: Call) -> Reply:
         call.accounts = self._world.accounts
         try:
             if not route.open:
-                call.account = service.owner(call)
+                call.account = simulator.account(call)
         except Refusal as refusal:
             return refusal.reply
-        call.windows = self._windows_of(call.account)[service.name]
-        reply = self._admitted(service, route, call)
-        extra = service.quota_headers(call) if route.windows and self._enforced else {}
+        call.windows = self._windows_of(call.account)[simulator.name]
+        reply = self._admitted(simulator, route, call)
+        extra = simulator.quota_headers(call) if route.windows and self._enforced else {}
         return replace(reply, headers={**extra, **reply.headers}) if extra else reply
 
-    def _admitted(self, service: Service, route: Route, call: Call) -> Reply:
+    def _admitted(self, simulator: Simulator, route: Route, call: Call) -> Reply:
         if self._enforced:
             full = quotas.admit(call.windows, route.windows, call.now)
             call.used = {name: call.windows[name].used(call.now) for name in route.windows}
             if full is not None:
-                return service.limited(call, *full)
-        store = self._world.account(call.account)[service.name]
+                return simulator.limited(call, *full)
+        store = self._world.account(call.account)[simulator.name]
 
         def done(call: Call) -> Reply:
             try:
@@ -121,20 +123,21 @@ class Sandbox:
                 return refusal.reply
 
         try:
-            return self.faults.answer(service, route, call, done) if self.faults else done(call)
+            return self.faults.answer(simulator, route, call, done) if self.faults else done(call)
         except Unreadable as error:
-            return service.unreadable(str(error))
+            return simulator.unreadable(str(error))
 
     def _windows_of(self, account: str) -> dict[str, dict[str, Window]]:
         if account not in self._windows:
             self._windows[account] = {
-                name: service.windows(self._limits) for name, service in SERVICES.items()
+                name: simulator.windows(self._limits.get(name, {}))
+                for name, simulator in self.simulators.items()
             }
         return self._windows[account]
 
     def _stats_of(self, account: str) -> Stats:
         if account not in self._stats:
-            self._stats[account] = Stats(SERVICES, self._windows_of(account))
+            self._stats[account] = Stats(self.simulators, self._windows_of(account))
         return self._stats[account]
 
 
@@ -177,30 +180,30 @@ async def _read(request: Request) -> Call:
     )
 
 
-def _endpoint(sandbox: Sandbox, service: Service, route: Route) -> Endpoint:
+def _endpoint(sandbox: Sandbox, simulator: Simulator, route: Route) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         call = await _read(request)
         if sandbox.latency:
             await asyncio.sleep(sandbox.latency)
-        reply = sandbox.answer(service, route, call)
+        reply = sandbox.answer(simulator, route, call)
         dated = {"Date": formatdate(call.now, usegmt=True), **reply.headers}
         return await _respond(request, replace(reply, headers=dated))
 
     return endpoint
 
 
-def _unknown(service: Service) -> Handler:
-    return lambda call, _: service.unknown(call)
+def _unknown(simulator: Simulator) -> Handler:
+    return lambda call, _: simulator.unknown(call)
 
 
 def _elsewhere(sandbox: Sandbox) -> Endpoint:
     """Paths that no vendor of ours has: refused by the vendor they look like."""
 
     async def endpoint(request: Request) -> Response:
-        for service in SERVICES.values():
-            if request.url.path.startswith(service.prefixes):
-                route = Route(request.method, "", f"{request.method} unknown", _unknown(service), ())
-                return await _endpoint(sandbox, service, route)(request)
+        for simulator in sandbox.simulators.values():
+            if request.url.path.startswith(simulator.prefixes):
+                route = Route(request.method, "", f"{request.method} unknown", _unknown(simulator), ())
+                return await _endpoint(sandbox, simulator, route)(request)
         return _json({"error": f"The sandbox has nothing at {request.url.path}"}, 404)
 
     return endpoint
@@ -244,17 +247,17 @@ def create(
     goes wrong on purpose, also as the command line writes them (`server=0.1,seed=7`).
     """
     wrong = parse(faults) if isinstance(faults, str) else faults
-    sandbox = Sandbox(quotas, latency_ms / 1000, limits or Limits(), clock, wrong)
+    sandbox = Sandbox(quotas, latency_ms / 1000, limits or {}, clock, wrong)
     if state is not None:
         sandbox.seed(state)
     paths = [
         Path("/_state", _state(sandbox), methods=["GET", "PUT"]),
         Path("/_stats", _stats(sandbox), methods=["GET", "DELETE"]),
     ]
-    for service in SERVICES.values():
+    for simulator in sandbox.simulators.values():
         paths += [
-            Path(each.path, _endpoint(sandbox, service, each), methods=[each.method])
-            for each in service.routes
+            Path(each.path, _endpoint(sandbox, simulator, each), methods=[each.method])
+            for each in simulator.routes
         ]
     paths.append(Path("/{path:path}", _elsewhere(sandbox), methods=METHODS))
     app = Starlette(routes=paths)

@@ -1,15 +1,14 @@
-"""What goes through the sandbox: a call, a reply, and a vendor as a value.
+"""What goes through the sandbox: a call, a reply, a route.
 
-A vendor's file knows its own words only. When a call arrives, whose it is, whether the quota allows it and how
-it is counted is the same for all of them and lives in `app`.
+What is the same for every vendor (reading a call, its account, its quota, the counts) is in `app`.
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
-from heatsync.sandbox.quotas import Limits, Window
+from heatsync.sandbox.quotas import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,28 +115,6 @@ class Route:
     handler: Handler
     windows: tuple[str, ...]
     open: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A vendor: its paths, its store, its quotas and how it says no."""
-
-    name: str
-    prefixes: tuple[str, ...]
-    """Where unknown paths are still this vendor's to refuse."""
-    routes: Sequence[Route]
-    store: Callable[[str], Store]
-    windows: Callable[[Limits], dict[str, Window]]
-    main_window: str
-    owner: Callable[[Call], str]
-    """The account of a call. Raises Refusal for a credential that is refused."""
-    limited: Callable[[Call, str, float], Reply]
-    """The answer when the named window is full for so many more seconds."""
-    quota_headers: Callable[[Call], Mapping[str, str]]
-    unreadable: Callable[[str], Reply]
-    unknown: Callable[[Call], Reply]
-    counts: tuple[str, ...] = ()
-    """What it counts beyond calls, records and refusals."""
 
 
 def account_of(token: str) -> str:

@@ -8,22 +8,11 @@ DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Calls per window and account, as documented by the vendors in 2026."""
+class Quota:
+    """At most `calls` in any `seconds`."""
 
-    hubspot: int = 190
-    """Per 10 s: Professional and Enterprise, per private app or service key."""
-    hubspot_daily: int = 650_000
-    hubspot_search: int = 5
-    """Per second."""
-    intercom: int = 1666
-    """Per 10 s: 10,000 a minute, enforced in windows of 10 s."""
-    segment: int = 1000
-    """Per second."""
-    salesforce_daily: int = 100_000
-    """Per rolling 24 h: Enterprise without its licences' share."""
-    salesforce_jobs: int = 15_000
-    """Bulk jobs per rolling 24 h. Salesforce counts batches of 10,000 records (limits guide, 2026)."""
+    calls: int
+    seconds: float
 
 
 class Window:

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from heatsync.sandbox.calls import Reply, Service
+from heatsync.sandbox.calls import Reply
 from heatsync.sandbox.quotas import Window
+from heatsync.sandbox.simulator import Simulator
 
 
 class Tally:
@@ -43,27 +44,28 @@ class Stats:
     """One account's counts, per destination and endpoint.
 
     Shown as `{destination: {calls, records, refused: {status: n}, peak_window, window_seconds, endpoints:
-    {"POST contacts/batch/update": the same without endpoints}}}`, and for Segment `duplicates` and `dropped`
-    beside `calls`: items that it took and threw away.
+    {"POST contacts/batch/update": the same without endpoints}}}`, with what the vendor counts itself beside `calls`.
     """
 
-    def __init__(self, services: Mapping[str, Service], windows: Mapping[str, Mapping[str, Window]]) -> None:
+    def __init__(
+        self, simulators: Mapping[str, Simulator], windows: Mapping[str, Mapping[str, Window]]
+    ) -> None:
         self._seconds = {name: {w: each.seconds for w, each in of.items()} for name, of in windows.items()}
-        self._main = {name: service.main_window for name, service in services.items()}
-        self._extra = {name: Counter(dict.fromkeys(each.counts, 0)) for name, each in services.items()}
+        self._main = {name: simulator.main_quota for name, simulator in simulators.items()}
+        self._extra = {name: Counter(dict.fromkeys(each.counts, 0)) for name, each in simulators.items()}
         self._totals = {name: Tally(self._seconds[name][main]) for name, main in self._main.items()}
-        self._endpoints: dict[str, dict[str, Tally]] = {name: {} for name in services}
+        self._endpoints: dict[str, dict[str, Tally]] = {name: {} for name in simulators}
 
-    def count(self, service: str, label: str, windows: tuple[str, ...], reply: Reply, now: float) -> None:
+    def count(self, vendor: str, label: str, windows: tuple[str, ...], reply: Reply, now: float) -> None:
         """Count one call. An endpoint is measured by the shortest window that it takes from."""
-        self._totals[service].count(reply, now)
-        tally = self._endpoints[service].get(label)
+        self._totals[vendor].count(reply, now)
+        tally = self._endpoints[vendor].get(label)
         if tally is None:
-            seconds = self._seconds[service]
-            shortest = min((seconds[w] for w in windows), default=seconds[self._main[service]])
-            tally = self._endpoints[service].setdefault(label, Tally(shortest))
+            seconds = self._seconds[vendor]
+            shortest = min((seconds[w] for w in windows), default=seconds[self._main[vendor]])
+            tally = self._endpoints[vendor].setdefault(label, Tally(shortest))
         tally.count(reply, now)
-        self._extra[service].update(reply.counts)
+        self._extra[vendor].update(reply.counts)
 
     def shown(self) -> dict[str, Any]:
         return {

@@ -16,7 +16,6 @@ from connectors.destination import Destination, ReadableDestination
 from connectors.errors import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
 from connectors.registry import VENDORS
 from connectors.types import Batch, Change, FieldType, Kind, Lookup, Match, NewField, Outcome, Status, Value
-from heatsync.sandbox.quotas import Limits
 from heatsync.sandbox.server import Running, running
 
 SECRET = "sk-4711-very-secret"
@@ -462,7 +461,12 @@ def test_an_answer_that_cannot_be_read_is_no_success(case: Case) -> None:
 
 @each_case
 def test_who_is_limited_for_long_says_when_to_come_back(case: Case) -> None:
-    none_left = Limits(hubspot_daily=0, intercom=0, segment=0, salesforce_daily=0)
+    none_left = {
+        "hubspot": {"day": 0},
+        "intercom": {"burst": 0},
+        "segment": {"burst": 0},
+        "salesforce": {"day": 0},
+    }
     watched = Watched()
     with running(limits=none_left) as sandbox, case.opened(sandbox.url, watched) as destination:
         with pytest.raises(Unavailable) as caught:

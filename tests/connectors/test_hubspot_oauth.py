@@ -13,8 +13,8 @@ from scripted import Asked, Said, Watched, answering
 
 from connectors.errors import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
 from connectors.hubspot.destination import HubSpot
-from heatsync.sandbox.hubspot.account import LIFETIME
 from heatsync.sandbox.server import Running
+from heatsync.sandbox.vendors.hubspot.account import LIFETIME
 
 SECRETS = {"client_secret": "client-sk-4711", "refresh_token": "acme:refresh-4711"}
 APP = {"client_id": "app-1", **SECRETS}

@@ -614,10 +614,9 @@ def test_what_was_limited_is_asked_again() -> None:
 
 
 def test_the_quota_of_a_small_workspace_is_kept(sandbox: Running) -> None:
-    from heatsync.sandbox.quotas import Limits
     from heatsync.sandbox.server import running
 
-    with running(limits=Limits(intercom=3)) as small:
+    with running(limits={"intercom": {"burst": 3}}) as small:
         small.seed({"intercom": {"contacts": [{"id": f"5f{n}"} for n in range(5)]}})
         watched = Watched()
         with workspace(small.url, watched) as destination, pytest.raises(Unavailable) as caught:

@@ -17,7 +17,6 @@ from connectors.rate_limit import MemoryStore, RateLimiter
 from connectors.salesforce import session
 from connectors.salesforce.destination import Salesforce
 from connectors.types import Lookup, Match
-from heatsync.sandbox.quotas import Limits
 from heatsync.sandbox.server import Running, running
 
 DAY_SPENT = 3600.0
@@ -76,7 +75,7 @@ ASKED_AGAIN = r" It is asked again from 20\d\d-\d\d-\d\d \d\d:\d\d UTC on\.$"
 @pytest.mark.parametrize("knows", [True, False])
 def test_a_day_that_is_used_up_is_named_with_when_there_is_room_again(knows: bool) -> None:
     """`knows`: the vendor has said that nothing is left; else it refuses a call."""
-    limits = Limits(hubspot_daily=1, salesforce_daily=1)
+    limits = {"hubspot": {"day": 1}, "salesforce": {"day": 1}}
     with running(quotas=True, limits=limits) as sandbox:
         portal, org = _opened(HubSpot, sandbox, token="t"), _opened(Salesforce, sandbox, **SESSION)
         portal.account()
@@ -104,7 +103,7 @@ def test_a_quota_that_another_process_found_used_up_is_told_without_its_name() -
 
 
 def test_whoever_was_told_a_smaller_quota_keeps_to_it() -> None:
-    with running(quotas=True, limits=Limits(hubspot=20)) as sandbox:
+    with running(quotas=True, limits={"hubspot": {"burst": 20}}) as sandbox:
         watched = Watched()
         portal = HubSpot({"token": "t", "url": sandbox.url}, watched, watched.made)
         portal.account()

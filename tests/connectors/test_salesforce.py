@@ -27,8 +27,8 @@ from connectors.types import (
     Status,
     Value,
 )
-from heatsync.sandbox.salesforce import soql
 from heatsync.sandbox.server import Running
+from heatsync.sandbox.vendors.salesforce import soql
 
 SECRET = "E1D2-4711-SECRET"
 APP = {"domain": "acme.my", "consumer_key": "key", "consumer_secret": SECRET}

@@ -24,7 +24,6 @@ from connectors.salesforce import bulk_jobs as bulk
 from connectors.salesforce.destination import Salesforce
 from connectors.salesforce.records import Item, item
 from connectors.types import Batch, Change, Kind, Match, Note, Outcome, Status, Value
-from heatsync.sandbox.quotas import Limits as Quotas
 from heatsync.sandbox.server import Running, running
 
 APP = {"domain": "acme.my", "consumer_key": "key", "consumer_secret": "E1D2-4711-SECRET"}
@@ -206,7 +205,7 @@ def test_where_salesforce_makes_no_jobs_records_go_by_two_hundred_and_that_is_sa
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     changes = [change(n, Score__c=n) for n in range(3)]
-    with running(limits=Quotas(salesforce_jobs=0)) as sandbox, org(sandbox.url) as destination:
+    with running(limits={"salesforce": {"jobs": 0}}) as sandbox, org(sandbox.url) as destination:
         seed(sandbox, 3)
         with caplog.at_level(logging.WARNING):
             for _ in range(2):

@@ -7,7 +7,6 @@ import pytest
 import requests
 
 from heatsync.sandbox.faults import Faults
-from heatsync.sandbox.quotas import Limits
 from heatsync.sandbox.server import running
 
 FIELDS = {
@@ -201,7 +200,7 @@ def test_a_job_that_cannot_be_is_not_made(org, body):
 def test_jobs_are_counted_by_the_day():
     bearer = {"Authorization": "Bearer t"}
     body = {"object": "Account", "operation": "update"}
-    with running(limits=Limits(salesforce_jobs=1)) as sandbox:
+    with running(limits={"salesforce": {"jobs": 1}}) as sandbox:
         answers = [requests.post(sandbox.url + JOBS, json=body, headers=bearer, timeout=10) for _ in range(2)]
         endpoints = sandbox.stats()["salesforce"]["endpoints"]
     assert [answer.status_code for answer in answers] == [200, 400]

@@ -5,14 +5,19 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heatsync.sandbox.quotas import Limits, Window, admit
+from heatsync.sandbox.quotas import Window, admit
 from heatsync.sandbox.server import running
 
 
 @pytest.fixture
 def tight(clock):
     """A sandbox that lets very little through, in a time that stands still."""
-    limits = Limits(hubspot=3, hubspot_daily=100, hubspot_search=1, intercom=2, segment=2, salesforce_daily=2)
+    limits = {
+        "hubspot": {"burst": 3, "day": 100, "search": 1},
+        "intercom": {"burst": 2},
+        "segment": {"burst": 2},
+        "salesforce": {"day": 2},
+    }
     with running(limits=limits, clock=clock) as server, requests.Session() as http:
         http.headers["Authorization"] = "Bearer acme:x"
 
@@ -169,7 +174,7 @@ def test_the_peak_shows_what_a_client_really_did(tight, clock):
 
 
 def test_without_quotas_nobody_is_limited_but_calls_are_counted():
-    with running(quotas=False, limits=Limits(intercom=1)) as server:
+    with running(quotas=False, limits={"intercom": {"burst": 1}}) as server:
         for _ in range(3):
             answer = requests.get(f"{server.url}/me", headers={"Authorization": "Bearer x"}, timeout=10)
             assert answer.status_code == 200

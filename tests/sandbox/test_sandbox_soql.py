@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heatsync.sandbox.salesforce.soql import (
+from heatsync.sandbox.vendors.salesforce.soql import (
     Comparison,
     Logic,
     Malformed,

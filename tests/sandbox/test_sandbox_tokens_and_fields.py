@@ -4,8 +4,8 @@ import pytest
 import requests
 from clocks import Clock
 
-from heatsync.sandbox.hubspot.account import LIFETIME
 from heatsync.sandbox.server import Running
+from heatsync.sandbox.vendors.hubspot.account import LIFETIME
 
 FORM = {"grant_type": "refresh_token", "client_id": "app", "client_secret": "s", "refresh_token": "acme:r"}
 TOOLING = "/services/data/v64.0/tooling/sobjects/CustomField"

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from stories import HEATSYNC, Stage, planned
 
 from heatsync.ledger import tables
-from heatsync.sandbox.salesforce.bulk import Job
+from heatsync.sandbox.vendors.salesforce.bulk import Job
 from heatsync.sync import deliver
 from heatsync.sync.context import Context
 

@@ -19,9 +19,10 @@ from stories import DAY, HEATSYNC, PLACES, Stage
 
 from connectors.rate_limit import SlotRequest, Slots
 from heatsync.sandbox import server
-from heatsync.sandbox.calls import Call, Reply, Route, Service
+from heatsync.sandbox.calls import Call, Reply, Route
 from heatsync.sandbox.faults import Faults
 from heatsync.sandbox.server import Running
+from heatsync.sandbox.simulator import Simulator
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
 from heatsync.sync.context import Context
@@ -216,8 +217,8 @@ class Journal:
     def listen(self, sandbox: Any) -> None:
         answer = sandbox.answer
 
-        def heard(service: Service, route: Route, call: Call) -> Reply:
-            reply: Reply = answer(service, route, call)
+        def heard(simulator: Simulator, route: Route, call: Call) -> Reply:
+            reply: Reply = answer(simulator, route, call)
             if "/jobs/ingest" in route.path:
                 self.file(route, call, reply)
             # To tag somebody once more changes nothing, and saves asking who has the tag already.
@@ -226,7 +227,7 @@ class Journal:
                 and not route.path.endswith(("/search", "/batch/read"))
                 and "/tags" not in route.path
             ):
-                self.note(service.name, route, call, reply)
+                self.note(simulator.name, route, call, reply)
             return reply
 
         sandbox.answer = heard

@@ -174,7 +174,7 @@ def test_what_is_at_work_for_too_long_is_not_overtaken(stage: Stage, monkeypatch
     stage.accounts(plans(4))
     begun(stage)
     stage.accounts(plans(4, "newer"))
-    monkeypatch.setattr("heatsync.sandbox.salesforce.bulk.LOOKS", 10_000)
+    monkeypatch.setattr("heatsync.sandbox.vendors.salesforce.bulk.LOOKS", 10_000)
     monkeypatch.setattr(plan, "PATIENCE", 0.3)
     ended = stage.sync()
     assert (ended.code, ended.only["state"]) == (3, "failed")
@@ -219,7 +219,7 @@ def test_a_file_that_gets_on_is_no_standstill(stage: Stage, monkeypatch: pytest.
     monkeypatch.setattr(sync_run, "time", Clock)
     monkeypatch.setattr(delivery, "deliver", deliver)
     monkeypatch.setattr(bulk.Jobs, "_look", getting_on)
-    monkeypatch.setattr("heatsync.sandbox.salesforce.bulk.LOOKS", 1)
+    monkeypatch.setattr("heatsync.sandbox.vendors.salesforce.bulk.LOOKS", 1)
     with stage.context() as context:
         planned(context, "m", "r")
         assert sync_run.deliver_run(context, "r", context.mappings["m"]) is None

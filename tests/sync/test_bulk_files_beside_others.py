@@ -20,7 +20,7 @@ from filing import (
 )
 from stories import Killed, Stage, planned
 
-import heatsync.sandbox.salesforce.bulk
+import heatsync.sandbox.vendors.salesforce.bulk
 from connectors.errors import ConfigurationError, Unavailable
 from connectors.salesforce import bulk_jobs
 from connectors.salesforce import destination as salesforce
@@ -312,7 +312,7 @@ def test_who_waits_is_told_what_for(stage: Stage, monkeypatch: pytest.MonkeyPatc
     there(stage, 4)
     stage.mapping("m", ACCOUNTS)
     stage.accounts(plans(4))
-    monkeypatch.setattr(heatsync.sandbox.salesforce.bulk, "LOOKS", 10_000)
+    monkeypatch.setattr(heatsync.sandbox.vendors.salesforce.bulk, "LOOKS", 10_000)
     monkeypatch.setattr(sync_run, "STANDSTILL", 0.3)
     monkeypatch.setattr("heatsync.sync.plan.PATIENCE", 0.3)
     for _ in range(2):

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from storms import CASES, FILES, TAGGED, tagged, weathered
 
-from heatsync.sandbox.faults import ALL, KINDS, Faults
+from heatsync.sandbox.faults import ALL, Faults, kinds
 
+KINDS = kinds()
 RUNS = int(os.environ.get("HEATSYNC_STORMS", "0"))
 """How many long runs of everything at once; `make test-chaos` makes 200. Without it there are a few short ones."""
 FEWER = RUNS // 10 or 1

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from heatsync.sandbox.calls import Refusal
-from heatsync.sandbox.intercom.store import CUSTOM, STANDARD, Store, no
 from heatsync.sandbox.state import Row, Table, fold
+from heatsync.sandbox.vendors.intercom.store import CUSTOM, STANDARD, Store, no
 
 GROUP, DEPTH = 15, 2
 DAY = 86_400

@@ -8,8 +8,8 @@ contacts, too, is in the reference up to 1.4.
 from typing import Any
 
 from heatsync.sandbox.calls import Call, Handler, Reply
-from heatsync.sandbox.intercom.store import Store, no
 from heatsync.sandbox.state import Row
+from heatsync.sandbox.vendors.intercom.store import Store, no
 
 SHOWN = 10
 """Tags that a contact shows by itself."""

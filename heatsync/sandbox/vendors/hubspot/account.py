@@ -4,10 +4,10 @@ import re
 from urllib.parse import parse_qsl
 
 from heatsync.sandbox.calls import Call, Reply, account_of, is_refused
-from heatsync.sandbox.hubspot.properties import CORRELATION, timestamp
-from heatsync.sandbox.hubspot.schema import CUSTOM_PROPERTIES
-from heatsync.sandbox.hubspot.store import OBJECTS, Store
 from heatsync.sandbox.quotas import DAY
+from heatsync.sandbox.vendors.hubspot.properties import CORRELATION, timestamp
+from heatsync.sandbox.vendors.hubspot.schema import CUSTOM_PROPERTIES
+from heatsync.sandbox.vendors.hubspot.store import OBJECTS, Store
 
 LIFETIME = 1800
 """Seconds that an OAuth access token is good for (ToolJet 17192, airbyte 74726, 2026)."""

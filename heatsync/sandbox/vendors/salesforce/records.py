@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from heatsync.sandbox.calls import Call, Refusal, Reply
-from heatsync.sandbox.salesforce.schema import BadRecord, Field, is_id
-from heatsync.sandbox.salesforce.store import Store, Work, refused
 from heatsync.sandbox.state import Row, fold
+from heatsync.sandbox.vendors.salesforce.schema import BadRecord, Field, is_id
+from heatsync.sandbox.vendors.salesforce.store import Store, Work, refused
 
 RECORDS = 200
 RETRIEVED = 2000

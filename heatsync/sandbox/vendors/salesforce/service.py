@@ -12,12 +12,14 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
-from heatsync.sandbox.calls import Call, Handler, Refusal, Reply, Route, Service, account_of, is_refused
-from heatsync.sandbox.quotas import DAY, Limits, Window
-from heatsync.sandbox.salesforce import bulk, records, soql, tooling
-from heatsync.sandbox.salesforce.schema import PREFIXES, STANDARD, Field
-from heatsync.sandbox.salesforce.store import CURSORS, Store, make_id, org_id, refused
+from heatsync.sandbox.calls import Call, Handler, Refusal, Reply, Route, account_of, is_refused
+from heatsync.sandbox.simulator import Simulator
 from heatsync.sandbox.state import Row, number_of
+from heatsync.sandbox.vendors.salesforce import bulk, quotas, records, soql, tooling
+from heatsync.sandbox.vendors.salesforce.demo import DEMO
+from heatsync.sandbox.vendors.salesforce.faults import FAULTS
+from heatsync.sandbox.vendors.salesforce.schema import PREFIXES, STANDARD, Field
+from heatsync.sandbox.vendors.salesforce.store import CURSORS, Store, make_id, org_id, refused
 
 VERSIONS = range(31, 69)
 PAGE = 2000
@@ -263,7 +265,7 @@ def more(call: Call, store: Store) -> Reply:
     return _page(call, store, locator, store.cursors[locator], int(start))
 
 
-def _owner(call: Call) -> str:
+def _account_of_session(call: Call) -> str:
     version = call.params.get("version")
     if version and (not re.fullmatch(r"v\d+\.0", version) or int(version[1:-2]) not in VERSIONS):
         raise refused(404, "NOT_FOUND", "The requested resource does not exist")
@@ -271,22 +273,6 @@ def _owner(call: Call) -> str:
     if not session or is_refused(session):
         raise refused(401, "INVALID_SESSION_ID", "Session expired or invalid")
     return account_of(session)
-
-
-def _limited(_call: Call, window: str, _wait: float) -> Reply:
-    if window == "jobs":
-        message = "The org has made all the jobs that it may make in 24 hours"
-        return Reply(400, [{"message": message, "errorCode": "LIMIT_EXCEEDED"}])
-    message = "TotalRequests Limit exceeded."
-    return Reply(403, [{"message": message, "errorCode": "REQUEST_LIMIT_EXCEEDED"}])
-
-
-def _quota_headers(call: Call) -> Mapping[str, str]:
-    return {"Sforce-Limit-Info": f"api-usage={call.used.get('day', 0)}/{call.windows['day'].calls}"}
-
-
-def _windows(limits: Limits) -> dict[str, Window]:
-    return {"day": Window(limits.salesforce_daily, DAY), "jobs": Window(limits.salesforce_jobs, DAY)}
 
 
 _PATHS: tuple[tuple[str, str, Handler], ...] = (
@@ -334,16 +320,19 @@ def _routes() -> list[Route]:
     return routes
 
 
-SERVICE = Service(
+SIMULATOR = Simulator(
     name="salesforce",
+    title="Salesforce",
     prefixes=("/services/",),
     routes=_routes(),
     store=Store,
-    windows=_windows,
-    main_window="day",
-    owner=_owner,
-    limited=_limited,
-    quota_headers=_quota_headers,
+    quotas=quotas.QUOTAS,
+    main_quota="day",
+    account=_account_of_session,
+    limited=quotas.limited,
+    quota_headers=quotas.quota_headers,
     unreadable=lambda message: refused(400, "JSON_PARSER_ERROR", message).reply,
     unknown=lambda _: refused(404, "NOT_FOUND", "The requested resource does not exist").reply,
+    faults=FAULTS,
+    demo=DEMO,
 )

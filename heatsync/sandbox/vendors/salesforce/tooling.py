@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from heatsync.sandbox.calls import Call, Reply
-from heatsync.sandbox.salesforce.schema import read
-from heatsync.sandbox.salesforce.store import Store, make_id, refused
+from heatsync.sandbox.vendors.salesforce.schema import read
+from heatsync.sandbox.vendors.salesforce.store import Store, make_id, refused
 
 KINDS = {
     "Text": "string",

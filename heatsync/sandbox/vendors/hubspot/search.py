@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from heatsync.sandbox.calls import Refusal
-from heatsync.sandbox.hubspot.properties import Property, error
 from heatsync.sandbox.state import Row, Table, fold
+from heatsync.sandbox.vendors.hubspot.properties import Property, error
 
 GROUPS, FILTERS, ALL_FILTERS = 5, 6, 18
 PAGE, REACH = 200, 10_000

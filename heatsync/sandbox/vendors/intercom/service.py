@@ -7,11 +7,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from heatsync.sandbox.calls import Call, Handler, Reply, Route, Service, account_of, is_refused
-from heatsync.sandbox.intercom import search, tags
-from heatsync.sandbox.intercom.store import MODELS, NAME, STANDARD, Store, custom_of, error, no, read
-from heatsync.sandbox.quotas import Window
+from heatsync.sandbox.calls import Call, Handler, Reply, Route, account_of, is_refused
+from heatsync.sandbox.quotas import Quota
+from heatsync.sandbox.simulator import Simulator
 from heatsync.sandbox.state import Row
+from heatsync.sandbox.vendors.intercom import search, tags
+from heatsync.sandbox.vendors.intercom.demo import DEMO
+from heatsync.sandbox.vendors.intercom.faults import FAULTS
+from heatsync.sandbox.vendors.intercom.store import MODELS, NAME, STANDARD, Store, custom_of, error, no, read
 
 PAGE, MOST = 50, 150
 COMPANIES_PER_CONTACT = 1000
@@ -341,7 +344,7 @@ def update_attribute(call: Call, store: Store) -> Reply:
     return Reply(200, new.shown())
 
 
-def _owner(call: Call) -> str:
+def _account(call: Call) -> str:
     token = call.token()
     if not token or is_refused(token):
         raise no(401, "unauthorized", "Access Token Invalid")
@@ -386,18 +389,22 @@ def _label(method: str, path: str) -> str:
     return f"{method} {path.removeprefix('/').replace(':path', '')}"
 
 
-SERVICE = Service(
+SIMULATOR = Simulator(
     name="intercom",
+    title="Intercom",
     prefixes=("/me", "/contacts", "/companies", "/data_attributes", "/tags", "/segments"),
     routes=[
         Route(method, path, _label(method, path), handler, ("burst",)) for method, path, handler in _PATHS
     ],
     store=Store,
-    windows=lambda limits: {"burst": Window(limits.intercom, 10.0)},
-    main_window="burst",
-    owner=_owner,
+    # 10,000 a minute, enforced in windows of 10 s (developers.intercom.com, rate limiting, 2026).
+    quotas={"burst": Quota(1666, 10.0)},
+    main_quota="burst",
+    account=_account,
     limited=_limited,
     quota_headers=_quota_headers,
     unreadable=lambda message: error(400, "bad_request", f"The body is not valid JSON: {message}"),
     unknown=lambda _: error(404, "not_found", "The requested resource was not found"),
+    faults=FAULTS,
+    demo=DEMO,
 )

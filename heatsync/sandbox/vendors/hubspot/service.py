@@ -7,13 +7,14 @@ trace ids, answer 207. Sources: developers.hubspot.com and reported behaviour, 2
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from heatsync.sandbox.calls import Call, Handler, Refusal, Reply, Route, Service, account_of, is_refused
-from heatsync.sandbox.hubspot import account, schema
-from heatsync.sandbox.hubspot import search as hubspot_search
-from heatsync.sandbox.hubspot.properties import CORRELATION, error, timestamp
-from heatsync.sandbox.hubspot.store import OBJECTS, OWN_ID, Store
-from heatsync.sandbox.quotas import DAY, Limits, Window
+from heatsync.sandbox.calls import Call, Handler, Refusal, Reply, Route, account_of, is_refused
+from heatsync.sandbox.simulator import Simulator
 from heatsync.sandbox.state import Row
+from heatsync.sandbox.vendors.hubspot import account, demo, quotas, schema
+from heatsync.sandbox.vendors.hubspot import search as hubspot_search
+from heatsync.sandbox.vendors.hubspot.faults import FAULTS
+from heatsync.sandbox.vendors.hubspot.properties import error, timestamp
+from heatsync.sandbox.vendors.hubspot.store import OBJECTS, OWN_ID, Store
 
 VERSIONS = ("2026-03", "2026-09")
 BATCH = 100
@@ -254,7 +255,7 @@ def search(call: Call, store: Store) -> Reply:
     return Reply(200, answer, records=len(results))
 
 
-def _owner(call: Call) -> str:
+def _account(call: Call) -> str:
     token = call.token()
     issued = account.issued(token)
     if issued is not None and call.now >= issued + account.LIFETIME:
@@ -279,47 +280,6 @@ def _owner(call: Call) -> str:
         }
         raise Refusal(error(403, "MISSING_SCOPES", message, errors=[which]))
     return account_of(token)
-
-
-_POLICIES = {
-    "burst": ("TEN_SECONDLY_ROLLING", "ten_secondly_rolling"),
-    "day": ("DAILY", "daily"),
-    "search": ("SECONDLY", "secondly"),
-}
-
-
-def _limited(_call: Call, window: str, _wait: float) -> Reply:
-    policy, words = _POLICIES[window]
-    body = {
-        "status": "error",
-        "message": f"You have reached your {words} limit.",
-        "errorType": "RATE_LIMIT",
-        "correlationId": CORRELATION,
-        "policyName": policy,
-        "requestId": CORRELATION.replace("-", ""),
-    }
-    return Reply(429, body)
-
-
-def _quota_headers(call: Call) -> Mapping[str, str]:
-    if call.path.endswith("/search"):
-        return {}
-    burst, day = call.windows["burst"], call.windows["day"]
-    return {
-        "X-HubSpot-RateLimit-Max": str(burst.calls),
-        "X-HubSpot-RateLimit-Remaining": str(max(0, burst.calls - call.used.get("burst", 0))),
-        "X-HubSpot-RateLimit-Interval-Milliseconds": str(int(burst.seconds * 1000)),
-        "X-HubSpot-RateLimit-Daily": str(day.calls),
-        "X-HubSpot-RateLimit-Daily-Remaining": str(max(0, day.calls - call.used.get("day", 0))),
-    }
-
-
-def _windows(limits: Limits) -> dict[str, Window]:
-    return {
-        "burst": Window(limits.hubspot, 10.0),
-        "day": Window(limits.hubspot_daily, DAY),
-        "search": Window(limits.hubspot_search, 1.0),
-    }
 
 
 _OBJECT_PATHS: tuple[tuple[str, str, Handler], ...] = (
@@ -374,16 +334,19 @@ def _routes() -> list[Route]:
     return routes
 
 
-SERVICE = Service(
+SIMULATOR = Simulator(
     name="hubspot",
+    title="HubSpot",
     prefixes=("/crm/", "/account-info/", "/oauth/"),
     routes=_routes(),
     store=Store,
-    windows=_windows,
-    main_window="burst",
-    owner=_owner,
-    limited=_limited,
-    quota_headers=_quota_headers,
+    quotas=quotas.QUOTAS,
+    main_quota="burst",
+    account=_account,
+    limited=quotas.limited,
+    quota_headers=quotas.quota_headers,
     unreadable=lambda message: error(400, "VALIDATION_ERROR", f"Invalid input JSON: {message}"),
     unknown=lambda _: error(404, "OBJECT_NOT_FOUND", "resource not found"),
+    faults=FAULTS,
+    demo=demo.DEMO,
 )

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from heatsync.sandbox.calls import Refusal, Reply
-from heatsync.sandbox.salesforce.schema import (
+from heatsync.sandbox.state import Row, Table, fold, listed, mapped, number_of
+from heatsync.sandbox.vendors.salesforce.schema import (
     CUSTOM_OBJECT,
     PREFIXES,
     STANDARD,
@@ -20,7 +21,6 @@ from heatsync.sandbox.salesforce.schema import (
     stored,
     with_suffix,
 )
-from heatsync.sandbox.state import Row, Table, fold, listed, mapped, number_of
 
 CURSORS = 10
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

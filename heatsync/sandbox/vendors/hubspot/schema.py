@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from heatsync.sandbox.calls import Call, Refusal, Reply
-from heatsync.sandbox.hubspot.properties import Property, error, read
+from heatsync.sandbox.vendors.hubspot.properties import Property, error, read
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 CUSTOM_PROPERTIES = 1000

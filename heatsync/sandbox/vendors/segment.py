@@ -10,8 +10,10 @@ from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 
-from heatsync.sandbox.calls import Call, Reply, Route, Service, Unreadable, account_of, is_refused
-from heatsync.sandbox.quotas import Window
+from heatsync.sandbox.calls import Call, Reply, Route, Unreadable, account_of, is_refused
+from heatsync.sandbox.fault_types import VendorFaults
+from heatsync.sandbox.quotas import Quota
+from heatsync.sandbox.simulator import DemoData, Simulator
 from heatsync.sandbox.state import mapped, only
 
 BATCH_BYTES = 500 * 1024
@@ -141,7 +143,7 @@ def _write_key(call: Call) -> str:
         return ""
 
 
-def _owner(call: Call) -> str:
+def _account(call: Call) -> str:
     return account_of(_write_key(call))
 
 
@@ -155,17 +157,19 @@ def _unknown(_call: Call) -> Reply:
     return Reply(404, {"success": False, "code": "not_found", "message": "Not found"})
 
 
-SERVICE = Service(
+SIMULATOR = Simulator(
     name="segment",
+    title="Segment",
     prefixes=("/v1/",),
     routes=[Route("POST", "/v1/batch", "POST v1/batch", batch, ("burst",))],
     store=Store,
-    windows=lambda limits: {"burst": Window(limits.segment, 1.0)},
-    main_window="burst",
-    owner=_owner,
+    quotas={"burst": Quota(1000, 1.0)},
+    main_quota="burst",
+    account=_account,
     limited=_limited,
-    quota_headers=lambda _: {},
     unreadable=lambda message: _bad(f"Invalid JSON: {message}"),
     unknown=_unknown,
+    faults=VendorFaults(lambda code, message: {"success": False, "code": code, "message": message}),
     counts=("duplicates", "dropped"),
+    demo=DemoData(lambda _users, _accounts: {"users": {}, "groups": {}}),
 )

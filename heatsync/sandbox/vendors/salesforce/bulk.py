@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from heatsync.sandbox.calls import Call, Refusal, Reply
-from heatsync.sandbox.salesforce.records import known_fields
-from heatsync.sandbox.salesforce.schema import BadJson, BadRecord, Field, is_id, shown_moment, stored
-from heatsync.sandbox.salesforce.store import Store, Work, make_id, refused
 from heatsync.sandbox.state import Row, fold, number_of
+from heatsync.sandbox.vendors.salesforce.records import known_fields
+from heatsync.sandbox.vendors.salesforce.schema import BadJson, BadRecord, Field, is_id, shown_moment, stored
+from heatsync.sandbox.vendors.salesforce.store import Store, Work, make_id, refused
 
 LOOKS = 2
 """How often one has to ask after a closed job until it has ended."""

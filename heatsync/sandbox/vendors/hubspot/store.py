@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from heatsync.sandbox.calls import Refusal
-from heatsync.sandbox.hubspot.properties import (
+from heatsync.sandbox.state import Row, Table, listed, mapped, number_of, only
+from heatsync.sandbox.vendors.hubspot.properties import (
     GROUPS,
     STANDARD,
     BadValue,
@@ -18,7 +19,6 @@ from heatsync.sandbox.hubspot.properties import (
     read,
     stored,
 )
-from heatsync.sandbox.state import Row, Table, listed, mapped, number_of, only
 
 OBJECTS = {"contacts": "0-1", "companies": "0-2"}
 """Their object type ids."""

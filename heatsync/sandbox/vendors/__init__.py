@@ -1,0 +1,1 @@
+"""The vendors, simulated: one module or package each, which has a `SIMULATOR`."""
