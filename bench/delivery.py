@@ -126,16 +126,16 @@ def _measure(home: Path, url: str, name: str, size: int, connector: bool = True)
     requests.put(f"{url}/_state", json=_state(size), timeout=600).raise_for_status()
     with Context(of, environ=os.environ | {f"HEATSYNC_{name.upper()}_URL": url}) as context:
         mapping = context.mappings["people"]
-        plan = planning.plan(context, mapping, "bench", DAY, Scope(), sync_run.silent)
+        plan = planning.plan(context, mapping, "bench", DAY, Scope(), sync_run.no_progress)
         context.ledger.release(plan.run)
         before = requests.get(f"{url}/_stats", timeout=60).json()[name]["calls"]
         started, busy = time.perf_counter(), time.process_time()
-        error = sync_run.deliver_run(context, "bench", mapping)
+        error = sync_run.deliver_mapping(context, "bench", mapping)
         seconds, delivery = time.perf_counter() - started, time.process_time() - busy
         if error is not None:
             raise error
         calls = requests.get(f"{url}/_stats", timeout=60).json()[name]["calls"] - before
-        (answer,) = sync_run.answer(context, "bench")
+        (answer,) = sync_run.mapping_answers(context, "bench")
         assert answer["outcomes"]["delivered"] == size, answer
         if not connector:
             return Measured(seconds, calls, delivery, 0.0, 0.0)
@@ -147,7 +147,7 @@ def _measure(home: Path, url: str, name: str, size: int, connector: bool = True)
 
 def _pushed(context: Context, mapping: Mapping, name: str, size: int) -> float:
     """Processor seconds of the connector alone: the same changes, without ledger and story."""
-    reached = context.reach(mapping)
+    reached = context.open(mapping)
     match, id = IDENTITY[name]
     changes = [
         Change(Kind.CHANGED, f"u{n}", (Match(match[0], match[1].format(n)),), values, remote_id=id(n))

@@ -45,7 +45,7 @@ def take(context: Context, run: str, mapping: str, seconds: float = TURN) -> Tur
     return turn
 
 
-def _note(context: Context, run: str, mapping: str, result: deliver.Delivery, turn: Turn) -> None:
+def _note(context: Context, run: str, mapping: str, result: deliver.DeliveryResult, turn: Turn) -> None:
     turn.ended = turn.ended or result.ended
     if result.error is not None and str(result.error) not in map(str, turn.told):
         turn.told.append(result.error)
@@ -61,6 +61,6 @@ def _width(context: Context, mapping: str) -> int:
     """How many calls at once; 1 where the destination cannot be opened, which the delivery itself tells best."""
     chosen = context.mappings.get(mapping)
     try:
-        return context.reach(chosen).limits.concurrency if chosen is not None else 1
+        return context.open(chosen).limits.concurrency if chosen is not None else 1
     except HeatsyncError:
         return 1

@@ -20,7 +20,7 @@ from heatsync.snapshots import run as snapshot_run
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
 from heatsync.sync.context import Context
-from heatsync.sync.leases import keeping, owner
+from heatsync.sync.leases import keep_lease, lease_owner
 from heatsync.sync.mapping.model import Mapping
 from heatsync.workspace import config as workspace_files
 from heatsync.workspace import cron
@@ -90,13 +90,13 @@ def score() -> None:
             scored = snapshot_run.score(here.workspace, [as_of])
         except HeatsyncError as error:
             # The lock of the failure is the pause until the next try.
-            here.ledger.lock(_failed(as_of), owner("failed"), RETRY_SECONDS)
+            here.ledger.lock(_failed(as_of), lease_owner("failed"), RETRY_SECONDS)
             sync_run.alarm(here, f"heatsync could not score {as_of}: {error.delivery_message}")
             raise
         here.ledger.mark_scored(as_of.isoformat())
     for note in (*scored.notes, *backtest_verdicts.marks(here.workspace)):
         log.warning("%s", note)
-    sync_run.forget(here, as_of)
+    sync_run.forget_old_runs(here, as_of)
     rows = {f"{s.profile} {s.entity}": s.rows for s in scored.snapshots if s.date == as_of}
     log.info("scored %s: %s", as_of, rows)
     _ring_due(here, as_of)
@@ -113,7 +113,9 @@ def plan(mapping: str) -> None:
     with _once(here, f"task plan {mapping}") as first:
         if not first or not _to_plan(here, chosen, as_of):
             return
-        told = sync_run.plan_one(here, chosen, _run(here, mapping, as_of), as_of, Scope(), sync_run.silent)
+        told = sync_run.plan_mapping(
+            here, chosen, _run(here, mapping, as_of), as_of, Scope(), sync_run.no_progress
+        )
     if told.error is not None:
         log.error("%s: %s", mapping, told.error.delivery_message)
     if told.plan is not None and told.plan.run.state == "held":
@@ -155,7 +157,7 @@ def sweep() -> None:
     """Ring again for whatever is due and was lost: the scoring, plans, releases and batches."""
     here = context()
     as_of = snapshot_run.last_complete_day(here.workspace)
-    here.bury_the_dead()
+    here.end_dead_leases()
     for run in here.ledger.runs():
         if run.state == "held" and not run.cause and time.time() - run.created_at > SOON:
             _let_go(here, run)
@@ -171,12 +173,12 @@ def sweep() -> None:
 @contextmanager
 def _once(here: Context, name: str) -> Iterator[bool]:
     """Hold a lock if it is free; tells whether it was. Who comes second need not wait: the first does the work."""
-    me = owner(secrets.token_hex(4))
+    me = lease_owner(secrets.token_hex(4))
     if not here.ledger.lock(name, me):
         yield False
         return
     try:
-        with keeping(lambda: here.ledger.lock(name, me)):
+        with keep_lease(lambda: here.ledger.lock(name, me)):
             yield True
     finally:
         here.ledger.unlock(name, me)
@@ -206,7 +208,7 @@ def _run(here: Context, mapping: str, as_of: date) -> str:
     scored = repr(here.ledger.scored(as_of.isoformat()))
     morning = f"{as_of:%Y%m%d}-{hashlib.sha256(scored.encode()).hexdigest()[:6]}"
     tried = any(run.mapping == mapping for run in here.ledger.runs(morning))
-    return sync_run.new_run(as_of) if tried else morning
+    return sync_run.new_run_id(as_of) if tried else morning
 
 
 def _ring_due(here: Context, as_of: date) -> None:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from heatsync.cli import terminal
-from heatsync.sync.live_check import Inspected
+from heatsync.sync.live_check import LiveCheckResult
 from heatsync.sync.mapping.files import CheckResult
 
 
-def answer(checked: CheckResult, inspected: Sequence[Inspected], live: bool) -> dict[str, Any]:
+def answer(checked: CheckResult, inspected: Sequence[LiveCheckResult], live: bool) -> dict[str, Any]:
     """`live` is there when it was asked for: one entry per mapping, `error` null where the destination answered."""
     problems = [*checked.problems, *(problem for each in inspected for problem in each.problems)]
     files = {"problems": problems, "warnings": list(checked.warnings)}

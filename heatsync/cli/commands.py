@@ -31,7 +31,7 @@ from heatsync.sync import plan as planning
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
 from heatsync.sync.context import Context, OnProgress
-from heatsync.sync.live_check import Inspected, inspect
+from heatsync.sync.live_check import LiveCheckResult, check_mapping
 from heatsync.sync.mapping import files as mapping_files
 from heatsync.workspace import config as workspace_files
 from heatsync.workspace.config import Workspace
@@ -114,12 +114,12 @@ def check(
 ) -> None:
     """Name every problem in every file at once, as file:line:column."""
     checked = mapping_files.check(folder, config)
-    inspected: list[Inspected] = []
+    inspected: list[LiveCheckResult] = []
     if live and not checked.problems:
         with options.context(folder, config, quiet=True) as context:
-            for mapping in context.chosen([]):
-                found = inspect(context, mapping)
-                error = context.placed(mapping, found.error) if found.error is not None else None
+            for mapping in context.choose([]):
+                found = check_mapping(context, mapping)
+                error = context.locate(mapping, found.error) if found.error is not None else None
                 inspected.append(replace(found, error=error))
     answer = check_output.answer(checked, inspected, live)
     if as_json:
@@ -177,7 +177,7 @@ def plan(
 ) -> None:
     """Tell what a sync would change. Sends nothing and keeps nothing."""
     with options.context(folder, config) as context, terminal.progress(as_json) as told:
-        chosen = context.chosen(names or [])
+        chosen = context.choose(names or [])
         as_of = _score(context.workspace, day, told)
         plans: list[dict[str, Any]] = []
         errors: list[HeatsyncError] = []
@@ -189,7 +189,7 @@ def plan(
                 plans.append(run_output.planned(context, made, bool(show)))
             except HeatsyncError as error:
                 errors.append(error)
-                cause = context.placed(mapping, error).delivery_message
+                cause = context.locate(mapping, error).delivery_message
                 plans.append({"mapping": mapping.name, "state": "failed", "cause": cause})
     if as_json:
         terminal.data({"run": None, "state": "planned", "as_of": as_of.isoformat(), "mappings": plans})
@@ -216,7 +216,7 @@ def sync(
 ) -> None:
     """Score the last complete day, plan and deliver, here and now."""
     with options.context(folder, config) as context:
-        chosen = context.chosen(names or [])
+        chosen = context.choose(names or [])
         if not chosen:
             terminal.say(
                 f"note: there is no mapping in {context.workspace.folder / 'mappings'}: nothing is sent."
@@ -224,17 +224,17 @@ def sync(
         with terminal.progress(as_json) as told:
             as_of = _score(context.workspace, day, told)
         with terminal.progress(as_json or _asks(yes)) as told:
-            ending = sync_run.sync(
+            result = sync_run.sync(
                 context, chosen, as_of, Scope(everything, only, limit), _decide(context, yes, as_json), told
             )
         if only is not None and all(
-            told.plan is not None and not told.plan.counts.records for told in ending.told
+            told.plan is not None and not told.plan.counts.records for told in result.results
         ):
             raise ConfigurationError(
                 f"No mapping has a user or an account {only!r}. --only takes our id, not an address."
             )
-        answer = run_output.ended(context, ending)
-        code = sync_run.exit_code(context, ending)
+        answer = run_output.ended(context, result)
+        code = sync_run.exit_code(context, result)
     if as_json:
         terminal.data(answer)
     else:
@@ -309,31 +309,31 @@ def approve(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: A
         held = [row for row in run_output.known(context, run) if row.state == "held"]
         if not held:
             raise ConfigurationError(f"Nothing of run {run} is held: there is nothing to approve.")
-        ending = sync_run.RunResult(run, date.fromisoformat(held[0].as_of))
-        context.chosen([row.mapping for row in held])
+        result = sync_run.RunResult(run, date.fromisoformat(held[0].as_of))
+        context.choose([row.mapping for row in held])
         for row in held:
-            mapping = context.chosen([row.mapping])[0]
-            reached = context.reach(mapping)
-            if reached.bound.account != row.account:
+            mapping = context.choose([row.mapping])[0]
+            opened = context.open(mapping)
+            if opened.bound.account != row.account:
                 raise ConfigurationError(
                     f"Run {run} of {row.mapping} is for {row.label}, but the credentials belong to"
-                    f" {reached.account.label}. Nothing more was released."
+                    f" {opened.account.label}. Nothing more was released."
                 )
-            terminal.say(f"{row.mapping} -> {row.destination} {row.label} at {reached.destination.host}")
+            terminal.say(f"{row.mapping} -> {row.destination} {row.label} at {opened.destination.host}")
             if context.ledger.release(row):
-                ending.told.append(sync_run.MappingResult(mapping, run, row))
+                result.results.append(sync_run.MappingResult(mapping, run, row))
             else:
                 terminal.say(
                     f"{row.mapping} is no longer held: a newer run took its place, or somebody was faster."
                 )
         if context.workspace.broker is None:
             with terminal.progress(as_json) as told:
-                for one in ending.told:
-                    one.error = sync_run.deliver_run(context, run, one.mapping, told)
+                for one in result.results:
+                    one.error = sync_run.deliver_mapping(context, run, one.mapping, told)
         else:
             terminal.say("Released; the workers deliver it.")
-        answer = run_output.ended(context, ending)
-        code = sync_run.exit_code(context, ending)
+        answer = run_output.ended(context, result)
+        code = sync_run.exit_code(context, result)
     if as_json:
         terminal.data(answer)
     else:
@@ -387,8 +387,8 @@ def pause(
     """Let one mapping, or everything, rest until it is resumed."""
     with options.context(folder, config) as context:
         if mapping is not None:
-            context.chosen([mapping])
-        context.ledger.pause(mapping or "*", sync_run.BY_HAND)
+            context.choose([mapping])
+        context.ledger.pause(mapping or "*", sync_run.PAUSED_BY_HAND)
     terminal.show(
         f"{mapping or 'Everything'} rests. `heatsync resume{f' {mapping}' if mapping else ''}` ends it."
     )
@@ -403,7 +403,7 @@ def resume(
     """End a pause."""
     with options.context(folder, config) as context:
         if mapping is not None:
-            context.chosen([mapping])
+            context.choose([mapping])
         names = [mapping] if mapping else ["*", *context.mappings]
         ended = [name for name in names if context.ledger.resume(name)]
     terminal.show(
@@ -498,7 +498,7 @@ def _confirmed(context: Context) -> bool:
     """Ask on the terminal. A thread that reads cannot be stopped: it reads when there is something to be read."""
     terminal.talk.print("  Send it? [y/N]: ", end="", markup=False)
     while not select.select([sys.stdin], [], [], 0.0)[0]:
-        context.rest(0.1)
+        context.wait(0.1)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

@@ -41,8 +41,8 @@ def run(folder: Path, real: bool, as_json: bool) -> int:
         workspace = workspace_files.load(folder)
         with Context(workspace, environ=environ) as context:
             endings = [_sync(context, as_of, as_json) for _ in range(2)]
-            answer = [run_output.ended(context, ending) for ending in endings]
-            code = max(sync_run.exit_code(context, ending) for ending in endings)
+            answer = [run_output.ended(context, result) for result in endings]
+            code = max(sync_run.exit_code(context, result) for result in endings)
             failures = run_output.failures(context, endings[0].run)
         state = requests.get(f"{sandbox.url}/_state", timeout=60).json()
     if as_json:

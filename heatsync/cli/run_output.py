@@ -14,7 +14,7 @@ from heatsync.cli.remedies import cure
 from heatsync.ledger import Planned, Run, write_value
 from heatsync.snapshots.run import ScoringResult
 from heatsync.sync import run as sync_run
-from heatsync.sync.context import Context, going_on
+from heatsync.sync.context import Context, how_to_resume
 from heatsync.sync.plan import Plan
 from heatsync.workspace.config import Workspace
 
@@ -48,10 +48,10 @@ def predictive(workspace: Workspace, profile: str, entity: str) -> bool | None:
 def where(context: Context, plan: Plan) -> str:
     """The line that is shown before anything is written: to whom, and how much."""
     run = plan.run
-    reached = context.reached(run.mapping)
-    name = f" ({reached.account.name})" if reached is not None and reached.account.name else ""
+    opened = context.already_open(run.mapping)
+    name = f" ({opened.account.name})" if opened is not None and opened.account.name else ""
     config = context.workspace.destinations[run.destination]
-    host = reached.destination.host if reached is not None else "?"
+    host = opened.destination.host if opened is not None else "?"
     counts = plan.counts
     made = f"{counts.created} to create, " if counts.created else ""
     size = f"{made}{counts.entered + counts.changed - counts.created} to update, {counts.left} left"
@@ -64,8 +64,8 @@ def planned(context: Context, plan: Plan, with_changes: bool) -> dict[str, Any]:
     """A plan, in the shape of a run."""
     run, counts = plan.run, plan.counts
     mapping = context.mappings[run.mapping]
-    reached = context.reach(mapping)
-    limits = reached.limits
+    opened = context.open(mapping)
+    limits = opened.limits
     answer: dict[str, Any] = {
         "mapping": run.mapping,
         "destination": run.destination,
@@ -122,38 +122,40 @@ def _change(planned: Planned) -> dict[str, Any]:
     }
 
 
-def ended(context: Context, ending: sync_run.RunResult) -> dict[str, Any]:
+def ended(context: Context, result: sync_run.RunResult) -> dict[str, Any]:
     """How a run ended, mapping by mapping; those that never got to a plan included."""
-    answers = {answer["mapping"]: answer for answer in sync_run.answer(context, ending.run)}
-    for told in ending.told:
-        name = told.mapping.name
-        if told.paused is not None:
+    answers = {answer["mapping"]: answer for answer in sync_run.mapping_answers(context, result.run)}
+    for one in result.results:
+        name = one.mapping.name
+        if one.paused is not None:
             everything = context.ledger.paused("*") is not None
-            by_hand = f"{told.paused}: `heatsync resume{'' if everything else f' {name}'}` ends the pause"
-            cause = by_hand if told.paused == sync_run.BY_HAND else f"{told.paused} {going_on(name)}"
-            answers[name] = _bare(told, "paused", cause)
-        elif told.error is not None and name not in answers:
-            answers[name] = _bare(told, "failed", told.error.delivery_message)
-        elif told.error is not None:
-            answers[name] |= {"state": "failed", "cause": told.error.delivery_message}
+            by_hand = f"{one.paused}: `heatsync resume{'' if everything else f' {name}'}` ends the pause"
+            cause = (
+                by_hand if one.paused == sync_run.PAUSED_BY_HAND else f"{one.paused} {how_to_resume(name)}"
+            )
+            answers[name] = _bare(one, "paused", cause)
+        elif one.error is not None and name not in answers:
+            answers[name] = _bare(one, "failed", one.error.delivery_message)
+        elif one.error is not None:
+            answers[name] |= {"state": "failed", "cause": one.error.delivery_message}
     states = {answer["state"] for answer in answers.values()}
-    if any(told.paused not in (None, sync_run.BY_HAND) for told in ending.told):
+    if any(one.paused not in (None, sync_run.PAUSED_BY_HAND) for one in result.results):
         states.add("failed")
     state = next((s for s in ("failed", "held", "ready") if s in states), "done")
     return {
-        "run": ending.run,
+        "run": result.run,
         "state": state,
-        "as_of": ending.as_of.isoformat(),
-        "mappings": [answers[told.mapping.name] for told in ending.told if told.mapping.name in answers],
+        "as_of": result.as_of.isoformat(),
+        "mappings": [answers[one.mapping.name] for one in result.results if one.mapping.name in answers],
     }
 
 
-def _bare(told: sync_run.MappingResult, state: str, cause: str) -> dict[str, Any]:
+def _bare(one: sync_run.MappingResult, state: str, cause: str) -> dict[str, Any]:
     return {
-        "mapping": told.mapping.name,
-        "destination": told.mapping.destination,
+        "mapping": one.mapping.name,
+        "destination": one.mapping.destination,
         "account": None,
-        "object": told.mapping.object,
+        "object": one.mapping.object,
         "state": state,
         "cause": cause,
         "records": 0,
@@ -195,7 +197,7 @@ def history(context: Context) -> list[dict[str, Any]]:
 
 def in_full(context: Context, run: str, number: int) -> dict[str, Any]:
     rows = known(context, run)
-    mappings = sync_run.answer(context, run)
+    mappings = sync_run.mapping_answers(context, run)
     for answer in mappings:
         changes = context.ledger.planned_changes(run, answer["mapping"], number)
         answer["changes"] = [_change(planned) for planned in changes]

@@ -22,7 +22,7 @@ def _cut(
     comparison: Comparison,
     context: Context,
     mapping: Mapping,
-    reached: OpenDestination,
+    opened: OpenDestination,
     run: Run,
     rendered: MappingQuery,
     keep: bool,
@@ -33,7 +33,7 @@ def _cut(
     calls they will take."""
     types = {f.name: f.type for f in rendered.fields}
     tags = {f.name for f in rendered.fields if f.tag}
-    limits = reached.limits
+    limits = opened.limits
     most = comparison.most_writes()
     size = limits.batch_size(most)
     shown: list[Row] = []
@@ -59,12 +59,12 @@ def _cut(
             shown.append(row)
         waiting.append(Planned(row.change, row.digest, row.level))
         if len(waiting) == size:
-            context.rest()
+            context.wait()
             write()
             progress(mapping.name, "planning", total, 0)
     write()
     if keep:
-        context.ledger.settle_standings(reached.bound, gone)
+        context.ledger.settle_standings(opened.bound, gone)
     return shown, total, creates if _creates(mapping) else 0, calls
 
 

@@ -14,14 +14,14 @@ from typing import Self
 from connectors.errors import Aborted, ConfigurationError, HeatsyncError, Unauthorized, Unavailable
 from connectors.rate_limit import DailyBudget, QuotaStore, RateLimiter
 from heatsync.ledger import Bound, Ledger
-from heatsync.sync.destinations import Calls, OpenDestination
-from heatsync.sync.leases import Keeper, _alive, keeping, owner
+from heatsync.sync.destinations import CallCounter, OpenDestination
+from heatsync.sync.leases import LeaseKeeper, is_alive, keep_lease, lease_owner
 from heatsync.sync.mapping import files as mapping_files
 from heatsync.sync.mapping.model import Mapping as FieldMapping
 from heatsync.workspace.config import Workspace
 
 
-def going_on(mapping: str) -> str:
+def how_to_resume(mapping: str) -> str:
     """How a pause for refused credentials ends."""
     return f"`heatsync resume {mapping}` ends the pause; another credential does so by itself."
 
@@ -46,17 +46,17 @@ class Context(AbstractContextManager["Context"]):
         self.workspace = workspace
         self.mappings: dict[str, FieldMapping] = mapping_files.load(workspace)
         self.ledger = Ledger(workspace.ledger_url)
-        self.keeper = Keeper()
-        self._calls: defaultdict[str, Calls] = defaultdict(Calls)
+        self.lease_keeper = LeaseKeeper()
+        self._calls: defaultdict[str, CallCounter] = defaultdict(CallCounter)
         self._stopping = threading.Event()
-        self.creating: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self.creation_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         """In front of the ledger's locks for creating, so that the threads of one process wait without asking it."""
-        self.complete: set[tuple[str, str]] = set()
+        self.fields_complete: set[tuple[str, str]] = set()
         """Runs and mappings whose missing fields were made, if there were any."""
         self._environ = environ
         self._book: QuotaStore = book or self.ledger
         self._limiters: dict[str, RateLimiter] = {}
-        self._reached: dict[str, OpenDestination] = {}
+        self._opened: dict[str, OpenDestination] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def __exit__(
@@ -68,26 +68,26 @@ class Context(AbstractContextManager["Context"]):
         return self
 
     def close(self) -> None:
-        for reached in self._reached.values():
-            reached.destination.close()
-        self._reached.clear()
-        self.keeper.close()
+        for opened in self._opened.values():
+            opened.destination.close()
+        self._opened.clear()
+        self.lease_keeper.close()
         self.ledger.close()
 
     def stop(self) -> None:
         """Ask every thread at work to end: no call is made any more, and those under way are waited for."""
         self._stopping.set()
 
-    def rest(self, seconds: float = 0.0) -> None:
+    def wait(self, seconds: float = 0.0) -> None:
         """Wait; raises Stopped when the process is to end."""
         if self._stopping.wait(seconds):
             raise Stopped("It was stopped. What was not sent stays due.")
 
-    def calls(self, mapping: str) -> Calls:
-        """The requests of a mapping, also of one whose destination could not be reached."""
+    def call_counter(self, mapping: str) -> CallCounter:
+        """The requests of a mapping, also of one whose destination could not be opened."""
         return self._calls[mapping]
 
-    def chosen(self, names: list[str]) -> list[FieldMapping]:
+    def choose(self, names: list[str]) -> list[FieldMapping]:
         """The named mappings, or all. Raises ConfigurationError with the nearest right name."""
         unknown = [name for name in names if name not in self.mappings]
         if unknown:
@@ -109,14 +109,14 @@ class Context(AbstractContextManager["Context"]):
         )
         return int(most) if most else None
 
-    def reach(self, mapping: FieldMapping) -> OpenDestination:
+    def open(self, mapping: FieldMapping) -> OpenDestination:
         """The mapping's destination and whose account it is, asked once per credential.
 
         Raises ConfigurationError, Unauthorized, Unavailable, Misunderstood.
         """
         with self._locks[mapping.destination]:
-            if mapping.name in self._reached:
-                return self._reached[mapping.name]
+            if mapping.name in self._opened:
+                return self._opened[mapping.name]
             config = self.workspace.destinations[mapping.destination]
             settings = config.settings(self._environ)
             credential = self.credential(mapping)
@@ -126,7 +126,7 @@ class Context(AbstractContextManager["Context"]):
                 most = self.calls_per_day(mapping)
                 budget = DailyBudget(most, self._today) if most else None
                 self._limiters[credential] = RateLimiter(
-                    limits.calls, limits.seconds, self._book, credential, budget, self.rest
+                    limits.calls, limits.seconds, self._book, credential, budget, self.wait
                 )
             try:
                 destination = config.vendor.connect(settings, self._limiters[credential], calls.made)
@@ -138,7 +138,7 @@ class Context(AbstractContextManager["Context"]):
                 name = self.ledger.remember_account(credential, config.vendor.type, account)
             else:
                 name, account = known
-            reached = OpenDestination(
+            opened = OpenDestination(
                 destination,
                 Bound(mapping.name, name, mapping.object, config.vendor.readable),
                 account,
@@ -146,10 +146,10 @@ class Context(AbstractContextManager["Context"]):
                 calls,
                 limits,
             )
-            self._reached[mapping.name] = reached
-            return reached
+            self._opened[mapping.name] = opened
+            return opened
 
-    def placed(self, mapping: FieldMapping, error: HeatsyncError) -> HeatsyncError:
+    def locate(self, mapping: FieldMapping, error: HeatsyncError) -> HeatsyncError:
         """The error at the place of what it is about, where that stands in a file."""
         if isinstance(error, Unauthorized) and not isinstance(error, Aborted):
             return Unauthorized(
@@ -161,15 +161,15 @@ class Context(AbstractContextManager["Context"]):
         where = written.where if written is not None else mapping.where if error.about == "object" else ""
         return ConfigurationError(f"{where}: {error}") if where else error
 
-    def shut_out(self, mapping: FieldMapping, error: Unauthorized) -> HeatsyncError:
+    def pause_unauthorized(self, mapping: FieldMapping, error: Unauthorized) -> HeatsyncError:
         """Pause a mapping whose credentials were refused; answers what to tell."""
-        placed = self.placed(mapping, error)
+        placed = self.locate(mapping, error)
         self.ledger.pause(mapping.name, str(placed), self.credential(mapping))
-        return Unauthorized(f"{placed} {mapping.name} is paused now: {going_on(mapping.name)}")
+        return Unauthorized(f"{placed} {mapping.name} is paused now: {how_to_resume(mapping.name)}")
 
-    def reached(self, mapping: str) -> OpenDestination | None:
+    def already_open(self, mapping: str) -> OpenDestination | None:
         """The destination of a mapping if it was opened already."""
-        return self._reached.get(mapping)
+        return self._opened.get(mapping)
 
     def _today(self) -> tuple[str, datetime]:
         """The day in the workspace's time zone, and its end."""
@@ -177,25 +177,25 @@ class Context(AbstractContextManager["Context"]):
         end = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), self.workspace.time_zone)
         return now.date().isoformat(), end
 
-    def bury_the_dead(self) -> None:
+    def end_dead_leases(self) -> None:
         """End the leases of processes of this host that are no more."""
         for name in self.ledger.owners():
-            if not _alive(name):
+            if not is_alive(name):
                 self.ledger.bury(name)
 
 
 @contextmanager
-def alone(context: Context, name: str, patience: float = 180.0) -> Iterator[None]:
+def hold_lock(context: Context, name: str, patience: float = 180.0) -> Iterator[None]:
     """Hold a lock, waiting for whoever has it. Raises Unavailable when that takes too long."""
-    me = owner(secrets.token_hex(4))
+    me = lease_owner(secrets.token_hex(4))
     until = time.monotonic() + patience
-    context.bury_the_dead()
+    context.end_dead_leases()
     while not context.ledger.lock(name, me):
         if time.monotonic() > until:
             raise Unavailable(f"Another process holds the lock “{name}”. Try again when it is done.", 60)
-        context.rest(0.2)
+        context.wait(0.2)
     try:
-        with keeping(lambda: context.ledger.lock(name, me)):
+        with keep_lease(lambda: context.ledger.lock(name, me)):
             yield
     finally:
         context.ledger.unlock(name, me)

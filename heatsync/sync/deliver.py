@@ -16,12 +16,12 @@ from connectors.errors import (
 )
 from connectors.types import Change, FieldType, Kind, Lookup, Note, Outcome, Status
 from heatsync.ledger import Claimed
-from heatsync.sync.context import Context, Paused, Stopped, alone
+from heatsync.sync.context import Context, Paused, Stopped, hold_lock
 from heatsync.sync.destinations import OpenDestination
-from heatsync.sync.leases import owner
+from heatsync.sync.leases import lease_owner
 from heatsync.sync.mapping.model import Mapping
-from heatsync.sync.record_owners import told_apart
-from heatsync.sync.remote_fields import _note_fields, make_fields
+from heatsync.sync.record_owners import refuse_shared_records
+from heatsync.sync.remote_fields import create_missing_fields, note_field_rejections
 
 FLUSH = 1_000
 """Outcomes that are written together."""
@@ -32,7 +32,7 @@ ORPHAN_WAIT = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class DeliveryResult:
     """What became of a batch: `done`, `later` (at `until`), `stopped` (nobody should go on), or `gone`.
 
     A batch is gone when it was not to be had: done already, superseded, or somebody else's. `error` says why it
@@ -48,19 +48,19 @@ class Delivery:
     underway: str = ""
 
 
-def deliver(context: Context, batch_id: str, heir: Mapping | None = None) -> Delivery:
+def deliver(context: Context, batch_id: str, successor: Mapping | None = None) -> DeliveryResult:
     """Claim a batch, push it, and believe only what was answered.
 
-    With an `heir` its run is over, and all that is wanted is what came of what is at work on it over there. The heir is
+    With an `successor` its run is over, and all that is wanted is what came of what is at work on it over there. The successor is
     the mapping that waits for it: that of the batch may be gone.
     """
-    late = heir is not None
-    claimed = context.ledger.claim(batch_id, owner(secrets.token_hex(4)), late=late)
+    late = successor is not None
+    claimed = context.ledger.claim(batch_id, lease_owner(secrets.token_hex(4)), late=late)
     if claimed is None:
-        return Delivery("gone")
-    with context.keeper.keeping(lambda: context.ledger.extend(claimed)):
-        delivery = _safely(context, claimed, heir)
-    calls = context.calls(claimed.mapping).take()
+        return DeliveryResult("gone")
+    with context.lease_keeper.keep(lambda: context.ledger.extend(claimed)):
+        delivery = _safely(context, claimed, successor)
+    calls = context.call_counter(claimed.mapping).take()
     if calls:
         context.ledger.add_calls(claimed.run, claimed.mapping, calls, 0.0)
     parked = delivery.state == "done" and delivery.error is not None
@@ -69,79 +69,83 @@ def deliver(context: Context, batch_id: str, heir: Mapping | None = None) -> Del
     return delivery
 
 
-def _safely(context: Context, claimed: Claimed, heir: Mapping | None) -> Delivery:
+def _safely(context: Context, claimed: Claimed, successor: Mapping | None) -> DeliveryResult:
     book = context.ledger
-    mapping = context.mappings.get(claimed.mapping) or heir
+    mapping = context.mappings.get(claimed.mapping) or successor
     if mapping is None and claimed.note:
         # What is at work on it may still write: it is heard out by whoever next writes to this object.
         book.give_back(claimed, time.time() + ORPHAN_WAIT, burn=False, untouched=True)
-        return Delivery("stopped", ConfigurationError(f"the mapping {claimed.mapping} is no longer there"))
+        return DeliveryResult(
+            "stopped", ConfigurationError(f"the mapping {claimed.mapping} is no longer there")
+        )
     if mapping is None:
         book.park_batch(claimed, f"the mapping {claimed.mapping} is no longer there")
-        return Delivery("done", ended=book.finish_run(claimed.run, claimed.mapping))
+        return DeliveryResult("done", ended=book.finish_run(claimed.run, claimed.mapping))
     untouched = True
     try:
         try:
-            reached = context.reach(mapping)
+            opened = context.open(mapping)
         except ConfigurationError as error:
             # Something is missing here, not in the batch: another host may have it.
             book.give_back(claimed, time.time() + 60, burn=False, untouched=True)
-            return Delivery("stopped", error)
-        _admit(context, mapping, reached, claimed)
-        with _made_ready(context, mapping, reached, claimed, late=heir is not None) as ready:
+            return DeliveryResult("stopped", error)
+        _admit(context, mapping, opened, claimed)
+        with _made_ready(context, mapping, opened, claimed, late=successor is not None) as ready:
             untouched = False
-            return _push(context, mapping, reached, ready, late=heir is not None)
+            return _push(context, mapping, opened, ready, late=successor is not None)
     except InProgress as underway:
         until = time.time() + (underway.retry_after or 0.0)
         book.give_back(claimed, until, burn=False, untouched=untouched)
-        return Delivery("later", until=until, moved=underway.progressed, underway=underway.delivery_message)
+        return DeliveryResult(
+            "later", until=until, moved=underway.progressed, underway=underway.delivery_message
+        )
     except Paused as error:
         book.give_back(claimed, time.time() + 60, burn=False, untouched=True)
-        return Delivery("stopped", error)
+        return DeliveryResult("stopped", error)
     except Stopped as error:
         # What was made without an outcome yet, like a contact that waits for its tags, is looked up.
         book.give_back(claimed, 0.0, burn=False, interrupted=not untouched, untouched=untouched)
-        return Delivery("stopped", error)
+        return DeliveryResult("stopped", error)
     except Unavailable as error:
         backoff = min(LONGEST_WAIT, 15 * 2 ** (claimed.attempts - 1))
         until = time.time() + (backoff if error.retry_after is None else error.retry_after)
         # To be told to wait burns no attempt.
         book.give_back(claimed, until, burn=error.retry_after is None, untouched=untouched)
-        return Delivery("later", error, until)
+        return DeliveryResult("later", error, until)
     except Unauthorized as error:
         book.give_back(claimed, time.time() + 60, untouched=untouched)
-        return Delivery("stopped", context.shut_out(mapping, error))
+        return DeliveryResult("stopped", context.pause_unauthorized(mapping, error))
     except (Misunderstood, ConfigurationError) as error:
         if claimed.note and untouched:
             book.give_back(claimed, time.time() + 60, burn=False, untouched=True)
-            return Delivery("stopped", error)
+            return DeliveryResult("stopped", error)
         evidence = getattr(error, "evidence", "")
         book.park_batch(claimed, f"{error.delivery_message}\n{evidence}".strip(), mapping.vendor.readable)
-        return Delivery("done", error)
+        return DeliveryResult("done", error)
     except BaseException:
         book.give_back(claimed, 0.0, interrupted=True)
         raise
 
 
-def _admit(context: Context, mapping: Mapping, reached: OpenDestination, claimed: Claimed) -> None:
+def _admit(context: Context, mapping: Mapping, opened: OpenDestination, claimed: Claimed) -> None:
     """Whether this batch may go to this account now. Raises ConfigurationError, Unavailable, Paused; and what making
     fields raises."""
-    if reached.bound.account != claimed.account:
+    if opened.bound.account != claimed.account:
         raise ConfigurationError(
-            f"run {claimed.run} of {mapping.name} was planned for another account than {reached.account.label}, which"
+            f"run {claimed.run} of {mapping.name} was planned for another account than {opened.account.label}, which"
             " the credentials belong to now. Put the old ones back and sync again, or sync to the new account."
         )
-    ours, cause = context.ledger.admit(claimed, reached.credential)
+    ours, cause = context.ledger.admit(claimed, opened.credential)
     if not ours:
         raise Unavailable(f"{claimed.id} was taken over by another process", 1)
     if cause is not None:
         raise Paused(cause)
-    make_fields(context, claimed.run, mapping, reached)
+    create_missing_fields(context, claimed.run, mapping, opened)
 
 
 @contextmanager
 def _made_ready(
-    context: Context, mapping: Mapping, reached: OpenDestination, claimed: Claimed, late: bool
+    context: Context, mapping: Mapping, opened: OpenDestination, claimed: Claimed, late: bool
 ) -> Iterator[Claimed]:
     """A claimed batch as it is to be pushed: one that creates after the other, over all mappings of the object, and each
     with the ids that are known by then. Nobody is created twice.
@@ -150,7 +154,7 @@ def _made_ready(
         yield claimed
         return
     lock = f"create {claimed.account} {claimed.object}"
-    with context.creating[lock], alone(context, lock):
+    with context.creation_locks[lock], hold_lock(context, lock):
         ready = claimed
         # What is at work over there knows its records by what they had when it began.
         if not claimed.note:
@@ -160,15 +164,15 @@ def _made_ready(
                     f" {other} if it is paused, or sync it.",
                     WAIT,
                 )
-            ready = _with_known_ids(context, mapping, reached, claimed)
+            ready = _with_known_ids(context, mapping, opened, claimed)
         if not context.ledger.begin(ready):
             raise Unavailable(f"{claimed.id} was taken over by another process", 1)
         yield ready
 
 
 def _push(
-    context: Context, mapping: Mapping, reached: OpenDestination, claimed: Claimed, late: bool = False
-) -> Delivery:
+    context: Context, mapping: Mapping, opened: OpenDestination, claimed: Claimed, late: bool = False
+) -> DeliveryResult:
     """Push what has no outcome yet. The last outcomes are written together with the end of the batch.
 
     `late`, nothing is begun any more: what has no outcome when nothing is at work on it is left as it is.
@@ -182,20 +186,20 @@ def _push(
         nonlocal earned
         batch, earned = earned, []
         if batch:
-            batch = told_apart(context, mapping, claimed, batch)
+            batch = refuse_shared_records(context, mapping, claimed, batch)
             context.ledger.settle(claimed, batch, recheck)
-            _note_fields(context, mapping, reached, batch)
+            note_field_rejections(context, mapping, opened, batch)
 
     try:
         batch = replace(claimed.batch, finish_only=late)
-        for outcome in reached.destination.push(batch) if claimed.planned else ():
+        for outcome in opened.destination.push(batch) if claimed.planned else ():
             if isinstance(outcome, Note):
                 keep()
                 if not context.ledger.note(claimed, outcome.text):
                     raise Unavailable(f"{claimed.id} was taken over by another process", 1)
                 if late and not outcome.text:
                     context.ledger.give_back(claimed, 0.0, burn=False)
-                    return Delivery("later")
+                    return DeliveryResult("later")
                 continue
             unanswered.remove(outcome.key)
             if outcome.status is Status.DEFERRED:
@@ -216,31 +220,29 @@ def _push(
         keep()
         # What was put off was not begun, and whatever else there was has its outcome.
         context.ledger.give_back(claimed, max(due), burn=False, untouched=True)
-        return Delivery("later", until=max(due), moved=len(due) < len(claimed.planned))
-    calls = context.calls(mapping.name).take()
-    earned = told_apart(context, mapping, claimed, earned)
+        return DeliveryResult("later", until=max(due), moved=len(due) < len(claimed.planned))
+    calls = context.call_counter(mapping.name).take()
+    earned = refuse_shared_records(context, mapping, claimed, earned)
     ended = context.ledger.conclude(claimed, earned, recheck, calls)
-    _note_fields(context, mapping, reached, earned)
-    return Delivery("done", ended=ended)
+    note_field_rejections(context, mapping, opened, earned)
+    return DeliveryResult("done", ended=ended)
 
 
 def _creates(change: Change) -> bool:
     return change.remote_id is None and change.kind is not Kind.LEFT
 
 
-def _with_known_ids(
-    context: Context, mapping: Mapping, reached: OpenDestination, claimed: Claimed
-) -> Claimed:
+def _with_known_ids(context: Context, mapping: Mapping, opened: OpenDestination, claimed: Claimed) -> Claimed:
     """Fill in ids that became known since the plan: by another mapping, or by an attempt whose answer was lost."""
     wanted = [p.change for p in claimed.planned if _creates(p.change)]
     known: dict[str, str] = {}
-    for chunk in context.ledger.records(reached.bound, [change.key for change in wanted]):
+    for chunk in context.ledger.records(opened.bound, [change.key for change in wanted]):
         known |= {row[0]: row[1] for row in chunk if row[1] is not None}
     doubtful: list[Outcome] = []
     if claimed.begun:
         lookups = [Lookup(change.key, change.match) for change in wanted if change.key not in known]
         types: dict[str, FieldType] = {}
-        for found in reached.destination.find(claimed.object, lookups, types) if lookups else ():
+        for found in opened.destination.find(claimed.object, lookups, types) if lookups else ():
             if len(found.remote_ids) == 1:
                 known[found.key] = found.remote_ids[0]
             elif found.remote_ids:

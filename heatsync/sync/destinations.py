@@ -8,7 +8,7 @@ from connectors.types import Account
 from heatsync.ledger import Bound
 
 
-class Calls:
+class CallCounter:
     """Counts the requests of one mapping; delivering threads share it."""
 
     def __init__(self) -> None:
@@ -34,5 +34,5 @@ class OpenDestination:
     bound: Bound
     account: Account
     credential: str
-    calls: Calls
+    calls: CallCounter
     limits: Limits

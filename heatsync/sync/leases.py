@@ -14,7 +14,7 @@ from heatsync.ledger import LEASE
 log = logging.getLogger("heatsync")
 
 
-def owner(of: str = "") -> str:
+def lease_owner(of: str = "") -> str:
     """Who holds a lease: host and process, so that the leases of a process that died here can be ended.
 
     `of` tells holders within one process apart.
@@ -33,7 +33,7 @@ def _here() -> str:
     return f"{socket.gethostname()}/{boot}/{numbers}"
 
 
-def _alive(name: str) -> bool:
+def is_alive(name: str) -> bool:
     """Whether a holder may be alive. Of another host or container nothing is known: its lease is waited for."""
     here, _, pid = name.rpartition("@")[2].rpartition(":")
     if here != _here() or not pid.isdigit():
@@ -48,7 +48,7 @@ def _alive(name: str) -> bool:
 
 
 @contextmanager
-def keeping(extend: Callable[[], object], every: float = LEASE / 4) -> Iterator[None]:
+def keep_lease(extend: Callable[[], object], every: float = LEASE / 4) -> Iterator[None]:
     """Extend a lease as long as the block runs."""
     done = threading.Event()
 
@@ -65,7 +65,7 @@ def keeping(extend: Callable[[], object], every: float = LEASE / 4) -> Iterator[
         holder.join()
 
 
-class Keeper:
+class LeaseKeeper:
     """One thread that extends every lease at work: a thread for each costs as much as a small batch."""
 
     def __init__(self, every: float = LEASE / 4) -> None:
@@ -76,7 +76,7 @@ class Keeper:
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def keeping(self, extend: Callable[[], object]) -> Iterator[None]:
+    def keep(self, extend: Callable[[], object]) -> Iterator[None]:
         """Extend a lease as long as the block runs. Once more after it must be harmless."""
         with self._lock:
             self._held[id(extend)] = extend

@@ -43,7 +43,7 @@ SURE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Inspected:
+class LiveCheckResult:
     """One mapping, looked at. `compared` are its fields and keys; 0 where the vendor cannot be read, or did not answer:
     then `error` says why. `notes` say what is no problem and yet good to know."""
 
@@ -57,26 +57,26 @@ class Inspected:
     error: HeatsyncError | None = None
 
 
-def inspect(context: Context, mapping: FieldMapping) -> Inspected:
+def check_mapping(context: Context, mapping: FieldMapping) -> LiveCheckResult:
     """Hold one mapping against its destination. Changes nothing on either side."""
     at = f"mappings/{mapping.path.name}"
     account = ""
     try:
-        reached = context.reach(mapping)
-        account = reached.account.label
-        if not isinstance(reached.destination, ReadableDestination):
+        opened = context.open(mapping)
+        account = opened.account.label
+        if not isinstance(opened.destination, ReadableDestination):
             note = (
                 f"{at}: {mapping.vendor.title} cannot be read: whether the fields fit shows only over there, in the"
                 " source's debugger"
             )
-            return Inspected(mapping.name, mapping.destination, mapping.object, account, 0, (), (note,))
-        present = reached.destination.fields(mapping.object)
-        look = _Look(context, mapping, reached.destination, present, at)
+            return LiveCheckResult(mapping.name, mapping.destination, mapping.object, account, 0, (), (note,))
+        present = opened.destination.fields(mapping.object)
+        look = _Look(context, mapping, opened.destination, present, at)
         problems = tuple(look.problems())
     except HeatsyncError as error:
-        return Inspected(mapping.name, mapping.destination, mapping.object, account, 0, (), (), error)
+        return LiveCheckResult(mapping.name, mapping.destination, mapping.object, account, 0, (), (), error)
     compared = sum(not field.tag for field in mapping.fields) + len(mapping.match)
-    return Inspected(
+    return LiveCheckResult(
         mapping.name,
         mapping.destination,
         mapping.object,
@@ -258,7 +258,7 @@ class _Look:
         try:
             room = self.destination.fields_left(self.mapping.object)
         except ConfigurationError as error:
-            placed = self.context.placed(self.mapping, error)
+            placed = self.context.locate(self.mapping, error)
             names = ", ".join(f"`{field.name}`" for field in missing)
             lacking = f"{next(iter(missing)).where}: {self.title} has no {names} on {self.mapping.object}"
             yield f"{lacking}: {error}" if placed is error else str(placed)

@@ -50,7 +50,7 @@ def _find(
     comparison: Comparison,
     context: Context,
     mapping: Mapping,
-    reached: OpenDestination,
+    opened: OpenDestination,
     rendered: MappingQuery,
     keep: bool,
     progress: OnProgress,
@@ -61,18 +61,18 @@ def _find(
 
     def take(asked: list[Lookup], answers: list[Found]) -> None:
         matched = comparison.found(answers, mapping.mode == "upsert")
-        records = _learn(comparison, context, reached, asked, matched)
+        records = _learn(comparison, context, opened, asked, matched)
         if keep:
-            context.ledger.remember_records(reached.bound, records)
+            context.ledger.remember_records(opened.bound, records)
 
     for chunk in comparison.lookups():
-        step = max(reached.limits.lookups_per_call, 1) * 4
+        step = max(opened.limits.lookups_per_call, 1) * 4
         for start in range(0, len(chunk), step):
-            context.rest()
+            context.wait()
             asked = chunk[start : start + step]
             answers: list[Found] = []
             try:
-                for found in reached.destination.find(mapping.object, asked, types):
+                for found in opened.destination.find(mapping.object, asked, types):
                     answers.append(found)
             except HeatsyncError:
                 # What was found before a call failed is not asked for again.
@@ -108,14 +108,14 @@ def _every_answer(asked: list[Lookup], answers: list[Found], mapping: Mapping) -
 def _learn(
     comparison: Comparison,
     context: Context,
-    reached: OpenDestination,
+    opened: OpenDestination,
     asked: list[Lookup],
     matched: list[Found],
 ) -> list[Record]:
     values = {lookup.key: lookup.match[0].value if lookup.match else None for lookup in asked}
     had = {
         row[0]: (row[3], json.loads(row[4]))
-        for chunk in context.ledger.records(reached.bound, [found.key for found in matched])
+        for chunk in context.ledger.records(opened.bound, [found.key for found in matched])
         for row in chunk
     }
     rows: list[tuple[Any, ...]] = []

@@ -20,12 +20,12 @@ from heatsync.sync import deliver, guards, record_owners
 from heatsync.sync.batching import _creates, _cut
 from heatsync.sync.compare.diff import Comparison
 from heatsync.sync.compare.types import Column, Counts, Row, Scope, Shape
-from heatsync.sync.context import Context, OnProgress, alone
+from heatsync.sync.context import Context, OnProgress, hold_lock
 from heatsync.sync.destinations import OpenDestination
 from heatsync.sync.lookup import _find, _Refusals, _refuse_clashes
 from heatsync.sync.mapping import query
 from heatsync.sync.mapping.model import Mapping, MappingQuery
-from heatsync.sync.remote_fields import _missing_fields, schema_changed
+from heatsync.sync.remote_fields import missing_fields, schema_changed
 
 MEMORY = "400MB"
 CHANGED_FEW = 50_000
@@ -62,27 +62,27 @@ def plan(
 
     Raises ConfigurationError, Unauthorized, Unavailable, Misunderstood.
     """
-    reached = context.reach(mapping)
-    _own(context, mapping, reached)
+    opened = context.open(mapping)
+    _own(context, mapping, opened)
     if not keep:
-        return _plan(context, mapping, reached, run_id, as_of, scope, progress, False, show, offline)
-    with alone(context, f"plan {mapping.name}"):
-        pending = context.ledger.pending(reached.bound) if scope.partial else None
+        return _plan(context, mapping, opened, run_id, as_of, scope, progress, False, show, offline)
+    with hold_lock(context, f"plan {mapping.name}"):
+        pending = context.ledger.pending(opened.bound) if scope.partial else None
         if pending is not None:
             raise ConfigurationError(
                 f"{mapping.name}: run {pending} of all its records waits or is on its way. Approve or cancel it, or"
                 " let it end, before a few records are sent by themselves."
             )
-        lost = _end_flights(context, mapping, reached, progress)
-        if schema_changed(context, mapping, reached):
-            context.ledger.reconsider(reached.bound, ledger.SCHEMA_CODES)
-        return _plan(context, mapping, reached, run_id, as_of, scope, progress, True, show, offline, lost)
+        lost = _end_flights(context, mapping, opened, progress)
+        if schema_changed(context, mapping, opened):
+            context.ledger.reconsider(opened.bound, ledger.SCHEMA_CODES)
+        return _plan(context, mapping, opened, run_id, as_of, scope, progress, True, show, offline, lost)
 
 
-def _own(context: Context, mapping: Mapping, reached: OpenDestination) -> None:
+def _own(context: Context, mapping: Mapping, opened: OpenDestination) -> None:
     """One field has one owner, also where two destinations turn out to be one account.
 
-    Raises ConfigurationError. Another destination that cannot be reached is no matter of this mapping.
+    Raises ConfigurationError. Another destination that cannot be opened is no matter of this mapping.
     """
     mine = {field.name.casefold(): field for field in mapping.fields}
     for other in context.mappings.values():
@@ -95,18 +95,18 @@ def _own(context: Context, mapping: Mapping, reached: OpenDestination) -> None:
         if both is None:
             continue
         try:
-            account = context.reach(other).bound.account
+            account = context.open(other).bound.account
         except HeatsyncError:
             continue
-        if account == reached.bound.account:
+        if account == opened.bound.account:
             raise ConfigurationError(
                 f"{both.where}: `{both.name}` of {mapping.object} is written by {other.name} as well:"
-                f" {mapping.destination} and {other.destination} are both {reached.account.label}. One field has one"
+                f" {mapping.destination} and {other.destination} are both {opened.account.label}. One field has one"
                 " owner: take it out of one of them, or give the destinations different credentials."
             )
 
 
-def _end_flights(context: Context, mapping: Mapping, reached: OpenDestination, progress: OnProgress) -> int:
+def _end_flights(context: Context, mapping: Mapping, opened: OpenDestination, progress: OnProgress) -> int:
     """Make older runs void: nobody may begin their batches any more, and whoever began is waited for.
 
     So is what is at work over there: it would overwrite newer values whenever it gets to it, also that of mappings
@@ -115,13 +115,13 @@ def _end_flights(context: Context, mapping: Mapping, reached: OpenDestination, p
     """
     began, until, lost = time.time(), time.monotonic() + PATIENCE, 0
     still, why = f"{mapping.name}: an older run is still being delivered.", ""
-    while context.ledger.supersede(reached.bound, context.mappings):
-        context.bury_the_dead()
-        for batch, due in context.ledger.noted(reached.bound, context.mappings):
+    while context.ledger.supersede(opened.bound, context.mappings):
+        context.end_dead_leases()
+        for batch, due in context.ledger.noted(opened.bound, context.mappings):
             wait = due - time.time()
             if wait > PATIENCE:
                 raise Unavailable(f"{still} {why}".strip(), wait)
-            heard = deliver.deliver(context, batch, heir=mapping) if wait <= 0 else None
+            heard = deliver.deliver(context, batch, successor=mapping) if wait <= 0 else None
             if heard is not None and heard.error is not None and heard.state != "done":
                 raise heard.error
             if heard is not None and heard.underway:
@@ -130,14 +130,14 @@ def _end_flights(context: Context, mapping: Mapping, reached: OpenDestination, p
         if time.monotonic() > until:
             raise Unavailable(f"{still} {why}".strip(), 60)
         progress(mapping.name, "waiting for an older run", 0, 0)
-        context.rest(0.2)
+        context.wait(0.2)
     return lost
 
 
 def _plan(
     context: Context,
     mapping: Mapping,
-    reached: OpenDestination,
+    opened: OpenDestination,
     run_id: str,
     as_of: date,
     scope: Scope,
@@ -148,7 +148,7 @@ def _plan(
     lost: int = 0,
 ) -> Plan:
     """`lost` records of older runs turned out undelivered just before."""
-    book, bound = context.ledger, reached.bound
+    book, bound = context.ledger, opened.bound
     started = time.monotonic()
     readable = mapping.vendor.readable
     create = _creates(mapping)
@@ -164,7 +164,7 @@ def _plan(
             destination=mapping.destination,
             object=mapping.object,
             account=bound.account,
-            label=reached.account.label,
+            label=opened.account.label,
             as_of=as_of.isoformat(),
             meaning=mapping.definition_hash,
             state="planning",
@@ -181,8 +181,8 @@ def _plan(
         refuse = _Refusals(book, bound, run, mapping, keep)
         refuse.take(comparison.refused())
         if readable and not offline:
-            _find(comparison, context, mapping, reached, rendered, keep, progress)
-            record_owners.claim(comparison, context, mapping, bound, keep)
+            _find(comparison, context, mapping, opened, rendered, keep, progress)
+            record_owners.find_owners(comparison, context, mapping, bound, keep)
             _refuse_clashes(comparison, book, bound, refuse, keep)
             if create and mapping.search_lag:
                 doubtful = list(comparison.hesitant(time.time() - mapping.search_lag))
@@ -196,14 +196,14 @@ def _plan(
                 (Standing(key, digest, "settled", level) for key, digest, level, _ in comparison.settled()),
             )
         shown, total, creates, calls = _cut(
-            comparison, context, mapping, reached, run, rendered, keep, show, progress
+            comparison, context, mapping, opened, run, rendered, keep, show, progress
         )
         counts = comparison.counts
         facts = _facts(context, mapping, con, bound, counts, total, creates, as_of)
         plan = Plan(run, counts, calls, guards.reasons(facts, _thresholds(context, mapping)), shown)
         made = book.care(bound).fields_made == mapping.definition_hash
         if total and mapping.create_fields and readable and not offline and not made:
-            plan.new_fields = _missing_fields(mapping, reached, rendered)
+            plan.new_fields = missing_fields(mapping, opened, rendered)
             if keep and not plan.new_fields:
                 book.remember_care(bound, fields_made=mapping.definition_hash)
         planned = _planned(counts, total, calls, plan.new_fields) | {"partial": scope.partial, "lost": lost}
@@ -211,7 +211,7 @@ def _plan(
         plan.run = replace(run, planned=planned, cause="; ".join(plan.reasons), state=state, ended_at=ended)
         if keep:
             book.update_run(plan.run)
-            book.add_calls(run.run, run.mapping, reached.calls.take(), time.monotonic() - started)
+            book.add_calls(run.run, run.mapping, opened.calls.take(), time.monotonic() - started)
         return plan
 
 

@@ -14,15 +14,17 @@ from heatsync.sync.context import Context
 from heatsync.sync.mapping.model import Mapping as FieldMapping
 
 
-def beside(context: Context, mapping: FieldMapping) -> list[str]:
+def mappings_of_same_object(context: Context, mapping: FieldMapping) -> list[str]:
     """The mappings to the same object, itself included."""
     return [each.name for each in context.mappings.values() if each.object == mapping.object]
 
 
-def claim(comparison: Comparison, context: Context, mapping: FieldMapping, bound: Bound, keep: bool) -> None:
+def find_owners(
+    comparison: Comparison, context: Context, mapping: FieldMapping, bound: Bound, keep: bool
+) -> None:
     """Tell the comparison who else of ours holds the records of its candidates, and take them from who is gone."""
     for ids in comparison.claimed():
-        standing = context.ledger.holders(bound, ids, beside(context, mapping))
+        standing = context.ledger.holders(bound, ids, mappings_of_same_object(context, mapping))
         here = comparison.here({entity for held in standing.values() for entity in held})
         holding: list[tuple[str, str]] = []
         gone: set[str] = set()
@@ -40,10 +42,10 @@ def claim(comparison: Comparison, context: Context, mapping: FieldMapping, bound
             context.ledger.release_records(bound, sorted(gone))
 
 
-def told_apart(
+def refuse_shared_records(
     context: Context, mapping: FieldMapping, claimed: Claimed, outcomes: Sequence[Outcome]
 ) -> list[Outcome]:
-    """The outcomes of a batch, where those that reached a record of another of ours are no delivery.
+    """The outcomes of a batch, where those that opened a record of another of ours are no delivery.
 
     Records that we knew apart are merged over there now and then: the answer then names another id than was asked for.
     Which of the two's values stand there is not known: both are refused, the other one as soon as it is planned again.
@@ -55,7 +57,9 @@ def told_apart(
         return [*outcomes]
     bound = Bound(claimed.mapping, claimed.account, claimed.object)
     holders: dict[str, set[str]] = defaultdict(set)
-    for remote_id, held in context.ledger.holders(bound, sorted(moved), beside(context, mapping)).items():
+    for remote_id, held in context.ledger.holders(
+        bound, sorted(moved), mappings_of_same_object(context, mapping)
+    ).items():
         holders[remote_id] |= {entity for entity, mappings in held.items() if mappings}
     for each in delivered:
         if each.remote_id in moved:

@@ -13,7 +13,7 @@ from connectors.errors import (
 )
 from connectors.types import FieldType, NewField, Outcome, RemoteField
 from heatsync.ledger import SCHEMA_CODES, Run
-from heatsync.sync.context import Context, alone
+from heatsync.sync.context import Context, hold_lock
 from heatsync.sync.destinations import OpenDestination
 from heatsync.sync.mapping.model import Mapping, MappingQuery
 
@@ -21,10 +21,10 @@ SCHEMA_SECONDS = 900.0
 """How often the fields over there are asked for while records are rejected because of them."""
 
 
-def schema_changed(context: Context, mapping: Mapping, reached: OpenDestination) -> bool:
+def schema_changed(context: Context, mapping: Mapping, opened: OpenDestination) -> bool:
     """Whether the fields over there changed since records were rejected because of them; asked now and then, and
     only while there are such records."""
-    book, bound = context.ledger, reached.bound
+    book, bound = context.ledger, opened.bound
     if not mapping.vendor.readable or not book.waits_for_schema(bound):
         return False
     care = book.care(bound)
@@ -32,7 +32,7 @@ def schema_changed(context: Context, mapping: Mapping, reached: OpenDestination)
         return False
     if mapping.create_fields and care.fields_made != mapping.definition_hash:
         return True  # they are to be made anew
-    present = _present(mapping, reached)
+    present = _present(mapping, opened)
     names = sorted(field.name for field in mapping.fields if not field.tag)
     lacking = any(name not in present for name in names)
     wanted = {name: repr(present.get(name)) for name in names}
@@ -42,54 +42,54 @@ def schema_changed(context: Context, mapping: Mapping, reached: OpenDestination)
     return schema != care.schema and not (care.schema is None and lacking)
 
 
-def _present(mapping: Mapping, reached: OpenDestination) -> Dict[str, RemoteField]:
+def _present(mapping: Mapping, opened: OpenDestination) -> Dict[str, RemoteField]:
     """The fields of the mapping's object at the destination; none where it cannot be read."""
-    destination = reached.destination
+    destination = opened.destination
     return destination.fields(mapping.object) if isinstance(destination, ReadableDestination) else {}
 
 
-def _missing_fields(mapping: Mapping, reached: OpenDestination, rendered: MappingQuery) -> list[NewField]:
-    if not isinstance(reached.destination, ReadableDestination):
+def missing_fields(mapping: Mapping, opened: OpenDestination, rendered: MappingQuery) -> list[NewField]:
+    if not isinstance(opened.destination, ReadableDestination):
         return []
-    present = reached.destination.fields(mapping.object)
+    present = opened.destination.fields(mapping.object)
     # A tag is made by the first call that names it.
     return [NewField(f.name, f.type, f.label) for f in rendered.fields if f.name not in present and not f.tag]
 
 
-def _note_fields(
-    context: Context, mapping: Mapping, reached: OpenDestination, outcomes: Sequence[Outcome]
+def note_field_rejections(
+    context: Context, mapping: Mapping, opened: OpenDestination, outcomes: Sequence[Outcome]
 ) -> None:
     """After a rejection because of a field: make it anew where that is wanted, and do not ask for it at once."""
     codes = {outcome.code for outcome in outcomes}
     if codes.isdisjoint(SCHEMA_CODES):
         return
-    context.ledger.remember_care(reached.bound, schema_at=time.time())
+    context.ledger.remember_care(opened.bound, schema_at=time.time())
     if mapping.create_fields and "field_missing" in codes:
-        context.ledger.remember_care(reached.bound, fields_made=None)
+        context.ledger.remember_care(opened.bound, fields_made=None)
 
 
-def make_fields(context: Context, run_id: str, mapping: Mapping, reached: OpenDestination) -> None:
+def create_missing_fields(context: Context, run_id: str, mapping: Mapping, opened: OpenDestination) -> None:
     """Make the fields that the plan of this run found missing, once, whoever comes first."""
-    if (run_id, mapping.name) in context.complete:
+    if (run_id, mapping.name) in context.fields_complete:
         return
     if not _new_fields(context, run_id, mapping):
         # A plan that is released gets no further ones.
-        context.complete.add((run_id, mapping.name))
+        context.fields_complete.add((run_id, mapping.name))
         return
-    with alone(context, f"fields {reached.bound.account} {mapping.object}"):
+    with hold_lock(context, f"fields {opened.bound.account} {mapping.object}"):
         run = _new_fields(context, run_id, mapping)
         if run is None:
             return  # somebody else made them meanwhile
         wanted = [NewField(name, FieldType(type), label) for name, type, label in run.planned["new_fields"]]
-        present = _present(mapping, reached)
+        present = _present(mapping, opened)
         missing = [new for new in wanted if new.name not in present]
-        if missing and isinstance(reached.destination, ReadableDestination):
+        if missing and isinstance(opened.destination, ReadableDestination):
             try:
-                reached.destination.create_fields(mapping.object, missing)
+                opened.destination.create_fields(mapping.object, missing)
             except ConfigurationError as error:
-                raise context.placed(mapping, error) from None
+                raise context.locate(mapping, error) from None
         context.ledger.update_planned(replace(run, planned={**run.planned, "new_fields": []}))
-        context.ledger.remember_care(reached.bound, fields_made=mapping.definition_hash)
+        context.ledger.remember_care(opened.bound, fields_made=mapping.definition_hash)
 
 
 def _new_fields(context: Context, run_id: str, mapping: Mapping) -> Run | None:

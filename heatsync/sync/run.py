@@ -25,7 +25,7 @@ from heatsync.sync.plan import Plan
 PATIENCE = 90.0
 """Seconds that a run in one process waits for a destination; what takes longer stays due."""
 
-BY_HAND = "paused by hand"
+PAUSED_BY_HAND = "paused by hand"
 """The cause of a pause that nobody needs to look at."""
 
 log = logging.getLogger("heatsync")
@@ -37,7 +37,7 @@ Decide = Callable[[Plan], bool]
 """Asked about every plan that would write something: whether it may. One without `reasons` needs nobody's approval."""
 
 
-def silent(_mapping: str, _doing: str, _done: int, _of: int) -> None:
+def no_progress(_mapping: str, _doing: str, _done: int, _of: int) -> None:
     """A progress that nobody watches."""
 
 
@@ -60,33 +60,33 @@ class RunResult:
 
     run: str
     as_of: date
-    told: list[MappingResult] = field(default_factory=list)
+    results: list[MappingResult] = field(default_factory=list)
 
 
-def new_run(as_of: date) -> str:
+def new_run_id(as_of: date) -> str:
     return f"{as_of:%Y%m%d}-{secrets.token_hex(3)}"
 
 
-def plan_one(
+def plan_mapping(
     context: Context, mapping: Mapping, run: str, as_of: date, scope: Scope, progress: OnProgress
 ) -> MappingResult:
-    """Plan one mapping into the ledger; refused credentials pause it. Errors are told, not raised."""
-    told = MappingResult(mapping, run)
+    """Plan one mapping into the ledger; refused credentials pause it. Errors are returned, not raised."""
+    one = MappingResult(mapping, run)
     try:
-        told.paused = context.ledger.paused(mapping.name, context.credential(mapping))
-        if told.paused is not None:
-            return told
-        told.plan = planning.plan(context, mapping, run, as_of, scope, progress)
-        told.run = told.plan.run
+        one.paused = context.ledger.paused(mapping.name, context.credential(mapping))
+        if one.paused is not None:
+            return one
+        one.plan = planning.plan(context, mapping, run, as_of, scope, progress)
+        one.run = one.plan.run
     except Unauthorized as error:
-        told.error = context.shut_out(mapping, error)
+        one.error = context.pause_unauthorized(mapping, error)
     except HeatsyncError as error:
-        told.error = context.placed(mapping, error)
+        one.error = context.locate(mapping, error)
     except Exception as error:  # one mapping's surprise must not hold up the others
-        told.error = _surprise(context, mapping, error)
-    if told.error is not None:
-        fail(context, run, mapping, as_of, told.error.delivery_message)
-    return told
+        one.error = _surprise(context, mapping, error)
+    if one.error is not None:
+        record_failure(context, run, mapping, as_of, one.error.delivery_message)
+    return one
 
 
 def _overtaken(context: Context, held: Run) -> HeatsyncError | None:
@@ -108,7 +108,7 @@ def _surprise(context: Context, mapping: Mapping, error: Exception) -> HeatsyncE
     )
 
 
-def fail(context: Context, run: str, mapping: Mapping, as_of: date, cause: str) -> None:
+def record_failure(context: Context, run: str, mapping: Mapping, as_of: date, cause: str) -> None:
     """Note in the ledger that a run of a mapping came to nothing, however early."""
     now = time.time()
     blank = Run(
@@ -133,7 +133,7 @@ def fail(context: Context, run: str, mapping: Mapping, as_of: date, cause: str) 
         context.ledger.begin_run(blank)
     else:
         context.ledger.update_run(replace(begun, state="failed", cause=cause, ended_at=now))
-    context.ledger.add_calls(run, mapping.name, context.calls(mapping.name).take(), 0.0)
+    context.ledger.add_calls(run, mapping.name, context.call_counter(mapping.name).take(), 0.0)
 
 
 def sync(
@@ -142,67 +142,67 @@ def sync(
     as_of: date,
     scope: Scope,
     decide: Decide,
-    progress: OnProgress = silent,
+    progress: OnProgress = no_progress,
 ) -> RunResult:
     """Plan and deliver, here and now. A slow destination never holds up the others.
 
     Whatever interrupts this lets the threads at work hear the answers to the calls that they made, and nothing more.
     """
-    ending = RunResult(new_run(as_of), as_of)
+    result = RunResult(new_run_id(as_of), as_of)
     groups: dict[str, list[Mapping]] = defaultdict(list)
     for mapping in mappings:
         groups[mapping.destination].append(mapping)
     deciding = threading.Lock()
 
     def one(mapping: Mapping) -> MappingResult:
-        told = plan_one(context, mapping, ending.run, as_of, scope, progress)
-        if told.plan is None or told.plan.run.state != "held":
-            return told
+        one = plan_mapping(context, mapping, result.run, as_of, scope, progress)
+        if one.plan is None or one.plan.run.state != "held":
+            return one
         with deciding:
-            may = decide(told.plan)
-        if may and context.ledger.release(told.plan.run):
-            told.error = deliver_run(context, ending.run, mapping, progress)
+            may = decide(one.plan)
+        if may and context.ledger.release(one.plan.run):
+            one.error = deliver_mapping(context, result.run, mapping, progress)
         elif may:
-            told.error = _overtaken(context, told.plan.run)
-        return told
+            one.error = _overtaken(context, one.plan.run)
+        return one
 
     def group(mappings: Sequence[Mapping]) -> list[MappingResult]:
         return [one(mapping) for mapping in mappings]
 
     with ThreadPoolExecutor(max(1, len(groups))) as pool:
         try:
-            found = {told.mapping.name: told for tolds in pool.map(group, groups.values()) for told in tolds}
+            found = {one.mapping.name: one for tolds in pool.map(group, groups.values()) for one in tolds}
         except BaseException:
             context.stop()
             raise
-    ending.told = [found[mapping.name] for mapping in mappings]
-    alert(context, ending.run)
-    forget(context, as_of)
-    return ending
+    result.results = [found[mapping.name] for mapping in mappings]
+    alert(context, result.run)
+    forget_old_runs(context, as_of)
+    return result
 
 
-def forget(context: Context, as_of: date) -> None:
+def forget_old_runs(context: Context, as_of: date) -> None:
     """Drop what the ledger holds of runs that are over for longer than history is kept."""
     cut = as_of - timedelta(days=context.workspace.history_days)
     context.ledger.forget(datetime.combine(cut, datetime.min.time(), context.workspace.time_zone).timestamp())
 
 
-def deliver_run(
-    context: Context, run: str, mapping: Mapping, progress: OnProgress = silent
+def deliver_mapping(
+    context: Context, run: str, mapping: Mapping, progress: OnProgress = no_progress
 ) -> HeatsyncError | None:
     """Deliver every batch of a released run; answers what stopped it, if anything did.
 
     A pause by hand is no failure: the run stays as it is, and what was not sent stays due.
     """
     try:
-        reached = context.reach(mapping)
+        opened = context.open(mapping)
     except HeatsyncError as error:
         context.ledger.finish_run(run, mapping.name, error.delivery_message)
         return error
     started = time.monotonic()
     stopped: list[HeatsyncError] = []
     total = sum(r.planned.get("writes", 0) for r in context.ledger.runs(run) if r.mapping == mapping.name)
-    size = reached.limits.batch_size(total)
+    size = opened.limits.batch_size(total)
     done = 0
     moved = [started]
     underway = ""
@@ -212,7 +212,7 @@ def deliver_run(
         if stopped:
             return
         try:
-            context.rest()
+            context.wait()
             result = deliver.deliver(context, batch_id)
         except HeatsyncError as error:
             stopped.append(error)
@@ -230,7 +230,7 @@ def deliver_run(
             done += size
         progress(mapping.name, "delivering", min(done, total), total)
 
-    with ThreadPoolExecutor(reached.limits.concurrency) as pool:
+    with ThreadPoolExecutor(opened.limits.concurrency) as pool:
         while not stopped:
             if time.monotonic() - moved[0] > STANDSTILL:
                 stopped.append(
@@ -247,20 +247,20 @@ def deliver_run(
             if when is None:
                 break
             try:
-                context.rest(min(max(0.05, when - time.time()), 5.0))
+                context.wait(min(max(0.05, when - time.time()), 5.0))
             except HeatsyncError as error:
                 stopped.append(error)
     context.ledger.add_calls(run, mapping.name, 0, time.monotonic() - started)
     # Refused credentials pause the mapping, and the other threads see the pause: the refusal says more.
     why = next((error for error in stopped if not isinstance(error, Paused)), stopped[0] if stopped else None)
-    if isinstance(why, Paused) and why.delivery_message == BY_HAND:
+    if isinstance(why, Paused) and why.delivery_message == PAUSED_BY_HAND:
         return None
     context.ledger.finish_run(run, mapping.name, why.delivery_message if why is not None else "")
     return why
 
 
-def _reason(result: deliver.Delivery) -> HeatsyncError | None:
-    """Why a run in one process goes no further: the destination cannot be reached, or for long."""
+def _reason(result: deliver.DeliveryResult) -> HeatsyncError | None:
+    """Why a run in one process goes no further: the destination cannot be opened, or for long."""
     if result.state != "later":
         return result.error
     wait = result.until - time.time()
@@ -270,7 +270,7 @@ def _reason(result: deliver.Delivery) -> HeatsyncError | None:
     return None
 
 
-def answer(context: Context, run: str) -> list[dict[str, Any]]:
+def mapping_answers(context: Context, run: str) -> list[dict[str, Any]]:
     """What files.md promises of every mapping of a run, from the ledger."""
     answers = []
     for row in context.ledger.runs(run):
@@ -303,14 +303,14 @@ def answer(context: Context, run: str) -> list[dict[str, Any]]:
     return answers
 
 
-def exit_code(context: Context, ending: RunResult) -> int:
+def exit_code(context: Context, result: RunResult) -> int:
     """0 done, 1 records newly rejected, 2 files or settings, 3 destination, 4 held; of several the first of 2, 3, 4, 1."""
-    errors = [told.error for told in ending.told if told.error is not None]
+    errors = [one.error for one in result.results if one.error is not None]
     if any(isinstance(error, ConfigurationError) for error in errors):
         return 2
-    if errors or any(told.paused not in (None, BY_HAND) for told in ending.told):
+    if errors or any(one.paused not in (None, PAUSED_BY_HAND) for one in result.results):
         return 3
-    rows = context.ledger.runs(ending.run)
+    rows = context.ledger.runs(result.run)
     if any(row.state == "held" for row in rows):
         return 4
     return 1 if any(_lost(context, row) for row in rows) else 0

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from connectors.errors import ConfigurationError
 from connectors.types import Account, Change, FieldType, Kind, Match, Outcome, Status, Value
 from heatsync.ledger import Bound, Ledger, Planned, Record, Run, Standing, read_value, tables, write_value
-from heatsync.sync.leases import owner
+from heatsync.sync.leases import lease_owner
 
 BOUND = Bound("contacts", "hubspot:1", "contacts")
 RECHECK = 5_000_000_000.0
@@ -353,7 +353,7 @@ def test_a_password_is_not_in_the_error_of_a_ledger() -> None:
 
 
 def test_an_owner_names_the_process() -> None:
-    assert owner("x").endswith(f":{os.getpid()}")
+    assert lease_owner("x").endswith(f":{os.getpid()}")
 
 
 moments = st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2200, 1, 1)).map(

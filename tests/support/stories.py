@@ -137,11 +137,11 @@ class Stage:
     ) -> Ended:
         """The whole story. `decide` is the person who is asked."""
         with self.context(token) as context:
-            ending = sync_run.sync(context, context.chosen([]), DAY, scope or Scope(), decide)
-            answers = sync_run.answer(context, ending.run)
+            result = sync_run.sync(context, context.choose([]), DAY, scope or Scope(), decide)
+            answers = sync_run.mapping_answers(context, result.run)
             return Ended(
-                sync_run.exit_code(context, ending),
-                ending.run,
+                sync_run.exit_code(context, result),
+                result.run,
                 {answer["mapping"]: answer for answer in answers},
             )
 
@@ -177,7 +177,7 @@ class Stage:
 
 def planned(context: Context, name: str, run: str, release: bool = True) -> Plan:
     """Plan one mapping, and let it go."""
-    plan = planning.plan(context, context.mappings[name], run, DAY, Scope(), sync_run.silent)
+    plan = planning.plan(context, context.mappings[name], run, DAY, Scope(), sync_run.no_progress)
     if release:
         assert context.ledger.release(plan.run)
     return plan

@@ -203,7 +203,7 @@ class Weather:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(time, "time", lambda: real() + self.passed)
             patch.setattr("tenacity.nap.time", NoSleep)
-            patch.setattr(Context, "rest", rest)
+            patch.setattr(Context, "wait", rest)
             yield
 
 
@@ -322,10 +322,10 @@ class Storm(Stage):
             with self.context() as context:
                 for name in context.mappings:
                     context.ledger.resume(name)
-                ending = sync_run.sync(context, context.chosen([]), DAY, Scope(), lambda plan: True)
-                for told in ending.told:
+                result = sync_run.sync(context, context.choose([]), DAY, Scope(), lambda plan: True)
+                for told in result.results:
                     assert "in a way it should not" not in str(told.error), told.error
-                quiet = all(told.error is None for told in ending.told)
+                quiet = all(told.error is None for told in result.results)
             if quiet and self.calls() == 0:
                 return turn
             # Sometimes somebody is impatient, and sometimes comes back after more than the hour that is asked for.

@@ -66,7 +66,7 @@ def test_a_worker_asks_for_no_other_batch_of_a_run_that_has_to_wait_for_tomorrow
         when = context.ledger.next_due("r", "m")
         assert when is not None
         assert when > datetime.now().timestamp()
-        (answer,) = sync_run.answer(context, "r")
+        (answer,) = sync_run.mapping_answers(context, "r")
         assert (answer["state"], answer["cause"]) == ("ready", str(error))
 
 

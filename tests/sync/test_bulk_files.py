@@ -53,7 +53,7 @@ def test_a_run_of_several_files_is_cut_evenly_and_foretold(
     with stage.context() as context:
         assert planned(context, "m", "r").calls == 2 * bulk.CALLS
         assert len(context.ledger.due_batches("r")) == 2
-        assert sync_run.deliver_run(context, "r", context.mappings["m"]) is None
+        assert sync_run.deliver_mapping(context, "r", context.mappings["m"]) is None
     assert [len(job.done) for job in done(stage)] == [10, 10]
     assert seen(stage) == plans(20)
 
@@ -106,7 +106,7 @@ def deliver_all(context: Context) -> None:
         when = context.ledger.next_due("r", "m")
         if when is None:
             return
-        context.rest(0.005)
+        context.wait(0.005)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_file_that_gets_on_is_no_standstill(stage: Stage, monkeypatch: pytest.
 
     real = delivery.deliver
 
-    def deliver(context: Context, batch: str) -> delivery.Delivery:
+    def deliver(context: Context, batch: str) -> delivery.DeliveryResult:
         passed[0] += 600.0
         return real(context, batch)
 
@@ -222,7 +222,7 @@ def test_a_file_that_gets_on_is_no_standstill(stage: Stage, monkeypatch: pytest.
     monkeypatch.setattr("heatsync.sandbox.vendors.salesforce.bulk.LOOKS", 1)
     with stage.context() as context:
         planned(context, "m", "r")
-        assert sync_run.deliver_run(context, "r", context.mappings["m"]) is None
+        assert sync_run.deliver_mapping(context, "r", context.mappings["m"]) is None
     assert passed[0] > 2 * sync_run.STANDSTILL
 
 

@@ -54,7 +54,7 @@ def nobody(stage: Stage) -> None:
 
 def deliver(context: Context, run: str, *mappings: str) -> None:
     for name in mappings:
-        assert sync_run.deliver_run(context, run, context.mappings[name]) is None
+        assert sync_run.deliver_mapping(context, run, context.mappings[name]) is None
 
 
 @pytest.mark.parametrize("text", [FILES, BY_CALL], ids=["files", "calls"])
@@ -122,11 +122,11 @@ def test_who_makes_nobody_beside_a_file_is_told_whose_it_is(
     stage.accounts(plans(5))
     begun(stage)
     with stage.context() as context:
-        context.ledger.pause("m", sync_run.BY_HAND, None)
+        context.ledger.pause("m", sync_run.PAUSED_BY_HAND, None)
         planned(context, "n", "s")
         with monkeypatch.context() as patch:
             patch.setattr(sync_run, "STANDSTILL", 0.3)
-            error = sync_run.deliver_run(context, "s", context.mappings["n"])
+            error = sync_run.deliver_mapping(context, "s", context.mappings["n"])
         assert error is not None
         assert (
             "waits for m, which has Account in the making. Resume m if it is paused" in error.delivery_message
@@ -242,7 +242,7 @@ def test_a_pause_holds_what_goes_by_call_after_a_few_of_them(
             if not safe:
                 writes += 1
                 if writes == 1:
-                    context.ledger.pause("m", sync_run.BY_HAND, None)
+                    context.ledger.pause("m", sync_run.PAUSED_BY_HAND, None)
             return real(self, ask, safe)
 
         monkeypatch.setattr(Session, "call", call)
@@ -299,7 +299,7 @@ def aborted(stage: Stage) -> Stage:
 def test_who_aborted_a_job_over_there_is_asked_before_anything_more_is_sent(aborted: Stage) -> None:
     with aborted.context() as context:
         due_now(context)
-        error = sync_run.deliver_run(context, "r", context.mappings["m"])
+        error = sync_run.deliver_mapping(context, "r", context.mappings["m"])
         assert error is not None
         assert "Somebody aborted bulk job" in error.delivery_message
         assert set(seen(aborted).values()) == {None}

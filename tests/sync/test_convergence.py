@@ -268,16 +268,16 @@ def test_a_batch_taken_while_a_new_run_begins_does_not_arrive_after_it(
             (claimed,) = taken
             assert claimed is not None
             assert stage.roles()["u1"] != "FRESH"
-            pushed = list(context.reach(context.mappings["m"]).destination.push(claimed.batch))
+            pushed = list(context.open(context.mappings["m"]).destination.push(claimed.batch))
             context.ledger.conclude(claimed, pushed, 0.0, 0)
 
         monkeypatch.setattr(context.ledger, "supersede", a_worker_is_faster)
         with monkeypatch.context() as patch:
-            patch.setattr(context, "rest", the_worker_gets_on)
-            plan = planning.plan(context, context.mappings["m"], "fresh", DAY, Scope(), sync_run.silent)
+            patch.setattr(context, "wait", the_worker_gets_on)
+            plan = planning.plan(context, context.mappings["m"], "fresh", DAY, Scope(), sync_run.no_progress)
         assert context.ledger.owners() == set(), "the plan waited until the worker was through"
         assert context.ledger.release(plan.run)
-        assert sync_run.deliver_run(context, "fresh", context.mappings["m"]) is None
+        assert sync_run.deliver_mapping(context, "fresh", context.mappings["m"]) is None
     assert stage.roles()["u1"] == "FRESH"
 
 

@@ -25,7 +25,7 @@ from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
 from heatsync.sync.context import Context
 from heatsync.sync.destinations import OpenDestination
-from heatsync.sync.leases import Keeper, keeping, owner
+from heatsync.sync.leases import LeaseKeeper, keep_lease, lease_owner
 from heatsync.sync.mapping.model import Mapping
 
 UPSERT = CONTACTS + "mode: upsert\n"
@@ -70,7 +70,7 @@ def test_who_is_there_and_who_is_made_share_no_call_and_both_are_foretold(stage:
     with stage.context() as context:
         foretold = planned(context, "m", "r1").calls
         stage.calls()
-        assert sync_run.deliver_run(context, "r1", context.mappings["m"]) is None
+        assert sync_run.deliver_mapping(context, "r1", context.mappings["m"]) is None
     assert foretold == stage.calls() == 4
     assert len(stage.sandbox.state()["hubspot"]["contacts"]) == 400
 
@@ -121,7 +121,7 @@ def test_batches_that_make_records_wait_for_each_other_without_a_call_or_an_atte
     with stage.context() as context:
         small_batches(context, 2, concurrency=4)
         planned(context, "m", "r")
-        assert sync_run.deliver_run(context, "r", context.mappings["m"]) is None
+        assert sync_run.deliver_mapping(context, "r", context.mappings["m"]) is None
         assert attempts(context) == [1] * 4
     assert sum(found) == 8, "each is looked for once, by the plan"
     assert len(stage.roles()) == 8
@@ -146,7 +146,7 @@ def test_a_create_whose_answer_was_lost_is_looked_for_before_it_is_made_again(
         with monkeypatch.context() as patch:
             patch.setattr(HubSpot, "push", push)
             assert deliver.deliver(context, batch).state == "later"
-        assert sync_run.deliver_run(context, "r", context.mappings["m"]) is None
+        assert sync_run.deliver_mapping(context, "r", context.mappings["m"]) is None
         assert context.ledger.outcome_counts("r", "m")["delivered"] == 2
     assert len(stage.sandbox.state()["hubspot"]["contacts"]) == 2
 
@@ -171,14 +171,14 @@ def test_what_is_there_several_times_by_now_is_not_made_once_more(
             deliver.deliver(context, batch)
         twice = [{"id": str(number), "properties": {"domain": "a1.com"}} for number in (1, 2)]
         stage.sandbox.seed({"hubspot": {"companies": twice}, "fields": fields})
-        assert sync_run.deliver_run(context, "r", context.mappings["m"]) is None
+        assert sync_run.deliver_mapping(context, "r", context.mappings["m"]) is None
         counts = context.ledger.outcome_counts("r", "m")
         assert (counts["delivered"], counts["rejected"]) == (1, 1)
         (failure,) = context.ledger.failures("r")
         assert (failure.entity, failure.code) == ("a1", "ambiguous")
         # Somebody may merge them without our seeing it: they are looked for again.
         ((_, _, state, recheck_at, code, _),) = next(
-            iter(context.ledger.unsettled(context.reach(context.mappings["m"]).bound))
+            iter(context.ledger.unsettled(context.open(context.mappings["m"]).bound))
         )
         week = context.mappings["m"].recheck_after.total_seconds()
         assert (state, code) == ("rejected", "ambiguous")
@@ -223,7 +223,7 @@ def test_a_batch_that_was_taken_over_is_not_pushed(stage: Stage, monkeypatch: py
     with stage.context() as context:
         planned(context, "m", "r")
         (batch,) = context.ledger.due_batches("r")
-        real = context.reach
+        real = context.open
 
         def overslept(mapping: Mapping) -> OpenDestination:
             with context.ledger.writing() as connection:
@@ -231,7 +231,7 @@ def test_a_batch_that_was_taken_over_is_not_pushed(stage: Stage, monkeypatch: py
             assert context.ledger.claim(batch, "somebody else") is not None
             return real(mapping)
 
-        monkeypatch.setattr(context, "reach", overslept)
+        monkeypatch.setattr(context, "open", overslept)
         assert deliver.deliver(context, batch).state == "later"
         assert context.ledger.owners() == {"somebody else"}
     assert stage.calls() == 0
@@ -266,11 +266,11 @@ def test_a_lease_is_kept_as_long_as_a_call_lasts(stage: Stage, monkeypatch: pyte
     monkeypatch.setattr(Ledger, "extend", extend)
     monkeypatch.setattr(Ledger, "lock", lock)
     monkeypatch.setattr(HubSpot, "push", push)
-    monkeypatch.setattr(contexts, "keeping", lambda extend: keeping(extend, every=0.02))
+    monkeypatch.setattr(contexts, "keep_lease", lambda extend: keep_lease(extend, every=0.02))
     with stage.context() as context:
-        context.keeper = Keeper(every=0.02)
+        context.lease_keeper = LeaseKeeper(every=0.02)
         planned(context, "m", "r")
-        assert sync_run.deliver_run(context, "r", context.mappings["m"]) is None
+        assert sync_run.deliver_mapping(context, "r", context.mappings["m"]) is None
         assert context.ledger.outcome_counts("r", "m")["delivered"] == 1
 
 
@@ -353,7 +353,7 @@ def test_fields_are_made_once_however_many_batches_come_at_once(
         small_batches(context, 2, concurrency=4)
         planned(context, "m", "r")
         monkeypatch.setattr(HubSpot, "fields", fields)
-        assert sync_run.deliver_run(context, "r", context.mappings["m"]) is None
+        assert sync_run.deliver_mapping(context, "r", context.mappings["m"]) is None
         assert context.ledger.runs("r")[0].state == "done"
     assert asked == ["contacts"]
     assert stage.roles("made") == numbered(8)
@@ -412,14 +412,14 @@ def test_only_a_process_that_is_known_to_be_dead_is_taken_for_dead(stage: Stage)
     with stage.context() as context:
         planned(context, "m", "r")
         (batch,) = context.ledger.due_batches("r")
-        here, _, pid = owner().rpartition(":")
+        here, _, pid = lease_owner().rpartition(":")
         no_process = 2**22 + 1
         elsewhere = f"@{socket.gethostname()}:{no_process}"  # in a container of this name
         assert context.ledger.claim(batch, f"{here}:{pid}") is not None
         for holder, free in ((f"{here}:{pid}", False), (elsewhere, False), (f"{here}:{no_process}", True)):
             with context.ledger.writing() as connection:
                 connection.execute(tables.batches.update().values(owner=holder))
-            context.bury_the_dead()
+            context.end_dead_leases()
             assert (context.ledger.claim(batch, "b") is not None) is free
 
 

@@ -11,7 +11,7 @@ from stories import DAY, Stage, numbered
 
 from connectors.errors import Unauthorized
 from heatsync.sandbox.server import Running
-from heatsync.sync.live_check import Inspected, inspect
+from heatsync.sync.live_check import LiveCheckResult, check_mapping
 from heatsync.sync.mapping.files import check
 
 HUBSPOT = """\
@@ -38,11 +38,11 @@ def stage(tmp_path: Path, sandbox: Running) -> Stage:
     return Stage(tmp_path / "w", sandbox)
 
 
-def look(stage: Stage, token: str | None = None) -> Inspected:
+def look(stage: Stage, token: str | None = None) -> LiveCheckResult:
     """The only mapping, inspected."""
     with stage.context(token) as context:
-        (mapping,) = context.chosen([])
-        return inspect(context, mapping)
+        (mapping,) = context.choose([])
+        return check_mapping(context, mapping)
 
 
 def seed(stage: Stage, vendor: str, definition: dict[str, Any] | None) -> None:

@@ -99,7 +99,7 @@ def test_a_run_for_another_account_is_neither_sent_nor_called_done(stage: Stage)
     with stage.context() as context:
         (run,) = context.ledger.runs(held.run)
         assert context.ledger.release(run)
-        error = sync_run.deliver_run(context, held.run, context.mappings["m"])
+        error = sync_run.deliver_mapping(context, held.run, context.mappings["m"])
         assert isinstance(error, ConfigurationError)
         assert "another account" in error.delivery_message
     assert states(stage)[held.run] == "failed"
@@ -273,7 +273,7 @@ def test_what_is_to_be_created_is_counted_only_where_records_are_created(stage: 
     stage.users(numbered(3))
     stage.mapping("m", CONTACTS)
     with stage.context() as context:
-        (mapping,) = context.chosen([])
+        (mapping,) = context.choose([])
         for offline in (False, True):
             made = planning.plan(
                 context, mapping, "p", DAY, Scope(), lambda *_: None, keep=False, offline=offline
@@ -281,7 +281,7 @@ def test_what_is_to_be_created_is_counted_only_where_records_are_created(stage: 
             assert made.counts.created == 0
     stage.mapping("m", CONTACTS + "mode: upsert\n")
     with stage.context() as context:
-        (mapping,) = context.chosen([])
+        (mapping,) = context.choose([])
         made = planning.plan(context, mapping, "p", DAY, Scope(), lambda *_: None, keep=False)
         assert (made.counts.created, made.counts.entered) == (2, 3)
 
@@ -359,14 +359,14 @@ def test_a_stopped_sync_finishes_the_batch_in_its_hands_and_no_more(stage: Stage
 
         def go() -> sync_run.RunResult:
             return sync_run.sync(
-                context, context.chosen([]), DAY, Scope(), lambda _plan: True, after_the_first_batch
+                context, context.choose([]), DAY, Scope(), lambda _plan: True, after_the_first_batch
             )
 
         if how == "interrupted":
             with pytest.raises(KeyboardInterrupt):
                 go()
         else:
-            assert isinstance(go().told[0].error, Stopped)
+            assert isinstance(go().results[0].error, Stopped)
     assert len(stage.sandbox.state()["segment"]["users"]) == 2
     assert stage.sync(decide=unattended).outcomes == {"delivered": 18}
 
@@ -378,7 +378,7 @@ def test_a_plan_that_is_stopped_looks_up_no_further(stage: Stage, monkeypatch: p
     asked: list[int] = []
     with stage.context() as context:
         set_limits(context, "m", lookups_per_call=1)
-        destination: Any = context.reach(context.mappings["m"]).destination
+        destination: Any = context.open(context.mappings["m"]).destination
         real = destination.find
 
         def find(object: str, lookups: list[Lookup], fields: Any) -> Iterator[Any]:
@@ -401,11 +401,11 @@ def test_a_pause_by_hand_is_no_failure_and_what_is_left_stays_due(stage: Stage, 
 
         def pause(_mapping: str, doing: str, _done: int, _of: int) -> None:
             if doing == "delivering":
-                context.ledger.pause("m", sync_run.BY_HAND)
+                context.ledger.pause("m", sync_run.PAUSED_BY_HAND)
 
-        ending = sync_run.sync(context, context.chosen([]), DAY, Scope(), lambda _plan: True, pause)
-        assert sync_run.exit_code(context, ending) == 0
-        (run,) = context.ledger.runs(ending.run)
+        result = sync_run.sync(context, context.choose([]), DAY, Scope(), lambda _plan: True, pause)
+        assert sync_run.exit_code(context, result) == 0
+        (run,) = context.ledger.runs(result.run)
         assert (run.state, run.cause) == ("ready", "")
         assert context.ledger.resume("m")
     assert posted == []
@@ -424,7 +424,7 @@ def test_refused_credentials_in_the_middle_are_a_failure_and_pause_the_mapping(
         context.ledger.pause(
             "m", "HubSpot refused the credentials (401).", context.credential(context.mappings["m"])
         )
-        error = sync_run.deliver_run(context, "r", context.mappings["m"])
+        error = sync_run.deliver_mapping(context, "r", context.mappings["m"])
         assert isinstance(error, HeatsyncError)
         (run,) = context.ledger.runs("r")
         assert (run.state, run.cause) == ("failed", "HubSpot refused the credentials (401).")

@@ -214,7 +214,7 @@ def test_the_calls_for_fields_and_tags_are_foretold(stage: Stage) -> None:
     with stage.context() as context:
         foretold = planned(context, "m", "r1").calls
         stage.calls()
-        assert sync_run.deliver_run(context, "r1", context.mappings["m"]) is None
+        assert sync_run.deliver_mapping(context, "r1", context.mappings["m"]) is None
     assert foretold == stage.calls()
     assert foretold > 120 + 4
 
@@ -316,7 +316,7 @@ def test_a_tag_is_planned_and_explained_like_a_field(stage: Stage) -> None:
     members(stage, u1=["quiet"])
     with stage.context() as context:
         plan = planning.plan(
-            context, context.mappings["m"], "r1", DAY, Scope(), sync_run.silent, keep=False, show=9
+            context, context.mappings["m"], "r1", DAY, Scope(), sync_run.no_progress, keep=False, show=9
         )
         (change,) = [row.change for row in plan.shown]
         assert (change.fields["tag:Quiet ones"], change.before["tag:Quiet ones"]) == (True, False)

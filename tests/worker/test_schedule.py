@@ -69,7 +69,7 @@ def older(context: Context, seconds: float) -> None:
 def approved(context: Context) -> None:
     """The mapping was let through once."""
     planned(context, "m", "first")
-    assert sync_run.deliver_run(context, "first", context.mappings["m"]) is None
+    assert sync_run.deliver_mapping(context, "first", context.mappings["m"]) is None
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/Santiago", "Pacific/Kiritimati"])
@@ -116,13 +116,13 @@ def test_a_plan_that_waits_for_approval_is_left_to_wait(
 def test_two_messages_for_one_mapping_make_one_plan(
     at_work: Context, rung: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = sync_run.plan_one
+    real = sync_run.plan_mapping
 
     def while_planning(*arguments: Any) -> sync_run.MappingResult:
         tasks.plan("m")
         return real(*arguments)
 
-    monkeypatch.setattr(sync_run, "plan_one", while_planning)
+    monkeypatch.setattr(sync_run, "plan_mapping", while_planning)
     tasks.plan("m")
     tasks.plan("m")
     assert [run.state for run in at_work.ledger.runs()] == ["held"]
@@ -176,7 +176,7 @@ def test_a_plan_that_could_not_begin_is_not_tried_again_at_once(
 def test_a_trial_by_hand_does_not_take_the_place_of_the_plan_of_the_day(
     at_work: Context, rung: list[tuple[str, ...]]
 ) -> None:
-    chosen = at_work.chosen([])
+    chosen = at_work.choose([])
     sync_run.sync(at_work, chosen, DAY, Scope(only="u1"), lambda _plan: True)
     assert tasks._to_plan(at_work, chosen[0], DAY)
     sync_run.sync(at_work, chosen, DAY, Scope(), lambda _plan: True)

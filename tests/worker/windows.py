@@ -132,7 +132,7 @@ def _filled(case: Case, folder: Path, url: str, batches: int) -> list[str]:
 
 
 def _run(case: Case, context: Context, object: str, batches: int) -> str:
-    account = context.reach(context.mappings[object]).bound.account
+    account = context.open(context.mappings[object]).bound.account
     run = Run(
         run="r", mapping=object, destination=case.name, object=object, account=account, label="", as_of="2026-11-21",
         meaning="m", state="held", cause="", planned={}, calls=0, seconds=0.0, created_at=time.time(), ended_at=None,
