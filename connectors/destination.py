@@ -161,6 +161,10 @@ class Setting:
     secret: bool = False
     default: str | None = None
     options: tuple[str, ...] = ()
+    whole_number: bool = False
+    """Its value is a whole number from 1."""
+    demo: str = "demo"
+    """The value that `heatsync demo` gives to an environment variable that it is read from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +214,10 @@ class Vendor:
     """Groups of settings of which one must be whole; there is no more to say where this is empty."""
     account_settings: tuple[str, ...] = ()
     """The settings that make up a credential and decide which account it is; their keyed hash remembers it."""
+    anonymous_accounts: bool = False
+    """Accounts are sent through one of their members; `anonymous: true` sends those without one, too."""
+    counts_profiles: bool = False
+    """Bills by the profiles that are written: a plan says how many these are."""
     tags: bool = False
     """Has tags for many records at a time; a field whose name begins with `TAG` is one of them."""
     create_fields_setting: str = ""

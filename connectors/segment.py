@@ -256,7 +256,7 @@ VENDOR = Vendor(
         "write_key": Setting(required=True, secret=True),
         "region": Setting(default="us", options=tuple(HOSTS)),
         "url": Setting(),
-        "requests_per_10s": Setting(default=REQUESTS_PER_10S),
+        "requests_per_10s": Setting(default=REQUESTS_PER_10S, whole_number=True),
     },
     objects={
         "users": ObjectKind(Entity.USER, (("userId", "user_id"),), frozenset({"userId"})),
@@ -268,5 +268,7 @@ VENDOR = Vendor(
     readable=False,
     modes=("upsert",),
     accepts_lists=True,
+    anonymous_accounts=True,
+    counts_profiles=True,
     account_settings=("write_key",),
 )

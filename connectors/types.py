@@ -55,7 +55,7 @@ class Change:
     `key` is our entity id. `match` is in the mapping's order, without empty values. `fields` holds only what
     differs. `before` holds the values known to stand there now. Without `remote_id` the record is created
     (the story only lets that through in `mode: upsert`, or where the vendor cannot be read).
-    `via` is the user through whom a Segment group call is made. `version` counts the acknowledged writes of
+    `via` is the user through whom a group call is made. `version` counts the acknowledged writes of
     this record, so that a message repeated after a crash is recognisable and a value that returns is not.
     """
 

@@ -413,7 +413,7 @@ VENDOR = Vendor(
         "client_secret": Setting(secret=True),
         "refresh_token": Setting(secret=True),
         "url": Setting(),
-        "requests_per_10s": Setting(default=REQUESTS_PER_10S),
+        "requests_per_10s": Setting(default=REQUESTS_PER_10S, whole_number=True),
     },
     objects={
         "contacts": ObjectKind(Entity.USER, (("email", "email"),)),

@@ -544,7 +544,7 @@ VENDOR = Vendor(
         "token": Setting(required=True, secret=True),
         "region": Setting(default="us", options=tuple(HOSTS)),
         "url": Setting(),
-        "requests_per_10s": Setting(default=REQUESTS_PER_10S),
+        "requests_per_10s": Setting(default=REQUESTS_PER_10S, whole_number=True),
     },
     objects={
         "contacts": ObjectKind(

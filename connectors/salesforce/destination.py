@@ -467,7 +467,7 @@ VENDOR = Vendor(
     type="salesforce",
     title="Salesforce",
     settings={
-        "domain": Setting(),
+        "domain": Setting(demo="demo.my"),
         "consumer_key": Setting(secret=True),
         "consumer_secret": Setting(secret=True),
         "username": Setting(),
@@ -477,8 +477,8 @@ VENDOR = Vendor(
         "api_version": Setting(default=API_VERSION),
         "permission_set": Setting(),
         "url": Setting(),
-        "requests_per_10s": Setting(default=REQUESTS_PER_10S),
-        "bulk_above": Setting(default=BULK_ABOVE),
+        "requests_per_10s": Setting(default=REQUESTS_PER_10S, whole_number=True),
+        "bulk_above": Setting(default=BULK_ABOVE, whole_number=True),
     },
     objects={
         "Account": ObjectKind(Entity.ACCOUNT, (("Heatsync_Id__c", "account_id"),), search_lag=COMMITTED),

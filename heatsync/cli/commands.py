@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from connectors.errors import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
+from connectors.registry import VENDORS
 from heatsync.analysis import backtest_verdicts
 from heatsync.cli import (
     analysis_commands,
@@ -36,9 +37,14 @@ from heatsync.sync.mapping import files as mapping_files
 from heatsync.workspace import config as workspace_files
 from heatsync.workspace.config import Workspace
 
+_TITLES = [vendor.title for vendor in VENDORS.values()]
+
 app = typer.Typer(
     name="heatsync",
-    help="Scores users and accounts by their product events, and keeps Segment, Intercom, HubSpot and Salesforce up to date.",
+    help=(
+        "Scores users and accounts by their product events, and keeps"
+        f" {', '.join(_TITLES[:-1])} and {_TITLES[-1]} up to date."
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -17,28 +17,19 @@ from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
 from heatsync.sync.context import Context
 from heatsync.workspace import config as workspace_files
-
-CREDENTIALS = {
-    "HUBSPOT_TOKEN": "demo",
-    "INTERCOM_TOKEN": "demo",
-    "SEGMENT_WRITE_KEY": "demo",
-    "SF_DOMAIN": "demo.my",
-    "SF_CONSUMER_KEY": "demo",
-    "SF_CONSUMER_SECRET": "demo",
-}
-DESTINATIONS = ("segment", "intercom", "hubspot", "salesforce")
+from heatsync.workspace.env_vars import url_variable
 
 
 def run(folder: Path, real: bool, as_json: bool) -> int:
-    """Make a workspace in `folder`, sync it twice, show what the four destinations hold. Answers the exit code."""
+    """Make a workspace in `folder`, sync it twice, show what the destinations hold. Answers the exit code."""
     shutil.rmtree(folder, ignore_errors=True)
     as_of = _prepare(folder, real)
     terminal.say(f"The workspace: {folder}")
     with server.running() as sandbox:
         sandbox.seed(crm.state(folder / "data"))
-        environ = CREDENTIALS | {f"HEATSYNC_{name.upper()}_URL": sandbox.url for name in DESTINATIONS}
         before = requests.get(f"{sandbox.url}/_state", timeout=60).json()
         workspace = workspace_files.load(folder)
+        environ = _environment(workspace, sandbox.url)
         with Context(workspace, environ=environ) as context:
             endings = [_sync(context, as_of, as_json) for _ in range(2)]
             answer = [run_output.ended(context, result) for result in endings]
@@ -48,7 +39,7 @@ def run(folder: Path, real: bool, as_json: bool) -> int:
     if as_json:
         terminal.data({"first": answer[0], "second": answer[1], "failures": failures})
         return 0 if code == 1 else code
-    _show(answer[0], before, state)
+    _show(answer[0], before, state, list(workspace.destinations))
     if failures:
         terminal.show()
         terminal.show("What was not sent, and why (there is always something in a real CRM):")
@@ -59,6 +50,18 @@ def run(folder: Path, real: bool, as_json: bool) -> int:
     terminal.show(f"Look around: heatsync runs -w {folder};  heatsync show {endings[0].run} -w {folder}")
     # Records that nobody can send are part of the demonstration, and no failure of it.
     return 0 if code == 1 else code
+
+
+def _environment(workspace: workspace_files.Workspace, url: str) -> dict[str, str]:
+    """The environment variables that lead every destination to the sandbox, with a credential for it."""
+    environ: dict[str, str] = {}
+    for name, destination in workspace.destinations.items():
+        settings = destination.vendor.settings
+        environ[url_variable(name)] = url
+        environ |= {
+            variable: settings[key].demo for variable, key in destination.credential_variables.items()
+        }
+    return environ
 
 
 def _prepare(folder: Path, real: bool) -> date:
@@ -94,7 +97,9 @@ def _sync(context: Context, as_of: date, as_json: bool) -> sync_run.RunResult:
         return sync_run.sync(context, list(context.mappings.values()), as_of, Scope(), decide, told)
 
 
-def _show(answer: Mapping[str, Any], before: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+def _show(
+    answer: Mapping[str, Any], before: Mapping[str, Any], state: Mapping[str, Any], destinations: list[str]
+) -> None:
     run_output.print_ended(dict(answer))
     terminal.show()
     rows = []
@@ -109,7 +114,7 @@ def _show(answer: Mapping[str, Any], before: Mapping[str, Any], state: Mapping[s
     terminal.table(
         "What the destinations hold now", ["destination", "object", "records", "made", "with a score"], rows
     )
-    for title, found in _examples(state):
+    for title, found in _examples(state, destinations):
         terminal.show()
         terminal.show(title)
         for name, value in found.items():
@@ -132,10 +137,10 @@ def _scored(records: Any) -> int:
     return sum(any(name.lower().endswith(("_score", "_score__c")) for name in _attributes(r)) for r in each)
 
 
-def _examples(state: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def _examples(state: Mapping[str, Any], destinations: list[str]) -> list[tuple[str, dict[str, Any]]]:
     """The best-scored person and company, as each tool sees them."""
     found = []
-    for name in DESTINATIONS:
+    for name in destinations:
         for kind, records in _objects(state.get(name, {})):
             each = [{"id": key, **r} for key, r in records.items()] if isinstance(records, dict) else records
             best = max(each, key=_score, default=None)

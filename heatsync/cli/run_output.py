@@ -97,7 +97,7 @@ def planned(context: Context, plan: Plan, with_changes: bool) -> dict[str, Any]:
         "new_fields": [new.name for new in plan.new_fields],
         "predictive": predictive(context.workspace, mapping.profile, mapping.entity.value),
     }
-    if context.mappings[run.mapping].vendor.type == "segment":
+    if context.mappings[run.mapping].vendor.counts_profiles:
         answer["profiles"] = counts.entered + counts.changed
     if with_changes:
         answer["changes"] = [_change(Planned(row.change, row.digest, row.level)) for row in plan.shown]
@@ -105,7 +105,7 @@ def planned(context: Context, plan: Plan, with_changes: bool) -> dict[str, Any]:
 
 
 def _split(planned: dict[str, Any]) -> tuple[int, int]:
-    """How many records are created, and how many updated; of Segment, which does not tell, all are updates."""
+    """How many records are created, and how many updated; all are updates where the vendor cannot be read."""
     written = planned["planned"]["entered"] + planned["planned"]["changed"]
     return planned["created"], written - planned["created"]
 

@@ -30,7 +30,7 @@ from heatsync.sandbox.state import World
 from heatsync.sandbox.stats import Stats
 
 Limits = Mapping[str, Mapping[str, int]]
-"""Calls that a quota allows in place of its own number, by vendor and quota: `{"hubspot": {"day": 100}}`."""
+"""Calls that a quota allows in place of its own number, by vendor and quota: `{vendor: {"day": 100}}`."""
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 GZIP = 16 + zlib.MAX_WBITS
 

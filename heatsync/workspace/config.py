@@ -86,6 +86,19 @@ class DestinationConfig:
         ]
         return f"{self.name} reads {', '.join(secrets)}."
 
+    @property
+    def credential_variables(self) -> dict[str, str]:
+        """The environment variables that the credential is read from, each with its setting."""
+        vendor = self.vendor
+        keys = {*vendor.account_settings, *(key for group in vendor.credential_groups for key in group)}
+        keys |= {key for key, setting in vendor.settings.items() if setting.secret}
+        return {
+            variable: key
+            for key, template in self.templates.items()
+            if key in keys
+            for variable in template.variables
+        }
+
     def settings(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
         """Every setting, resolved. Raises ConfigurationError that names file, line and variable."""
         return destination_settings(self.name, self.vendor, self.templates, self.where, environ)

@@ -13,7 +13,7 @@ from heatsync.workspace.strict_yaml import Document, Problems, Route, Tree, sugg
 
 COMMON_SETTINGS = ("url", "requests_per_10s", "requests_per_day")
 """Settings that every destination has."""
-_NUMBERS = ("requests_per_10s", "requests_per_day", "bulk_above")
+_NUMBERS = ("requests_per_10s", "requests_per_day")
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -32,9 +32,14 @@ class Template:
         return None if "${" in self.text else self.text
 
     @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that the value is read from."""
+        return tuple(name for name, _ in _REFERENCE.findall(self.text))
+
+    @property
     def origin(self) -> str:
         """Where the value comes from: the environment variables, and the place in the file."""
-        variables = " and ".join(name for name, _ in _REFERENCE.findall(self.text))
+        variables = " and ".join(self.variables)
         return (
             f"`{self.key}` from {variables} ({self.where})" if variables else f"`{self.key}` ({self.where})"
         )
@@ -149,7 +154,8 @@ def setting_error(key: str, value: str, vendor: Vendor) -> str | None:
         return f"`{value}` is not a {key} of {vendor.title}{suggest(value, setting.options)}"
     if key == "url":
         return url_error(value)
-    if key in _NUMBERS and (re.fullmatch(r"[0-9]{1,9}", value) is None or int(value) == 0):
+    whole_number = key in _NUMBERS or (setting is not None and setting.whole_number)
+    if whole_number and (re.fullmatch(r"[0-9]{1,9}", value) is None or int(value) == 0):
         return f"expected a whole number from 1, such as 100, found `{value}`"
     return None
 

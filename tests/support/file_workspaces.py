@@ -59,6 +59,8 @@ SEGMENT = Vendor(
     connect=_connect,
     name_trait=_name_trait,
     readable=False,
+    anonymous_accounts=True,
+    counts_profiles=True,
     modes=("upsert",),
     accepts_lists=True,
 )

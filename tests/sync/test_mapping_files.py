@@ -207,7 +207,7 @@ def test_an_object_nobody_knows_wants_its_entity_and_its_match(tmp_path: Path) -
         ("match: [{email: email, id: user_id}]", "5:9", "one pair behind each `-`"),
         ("mode: create", "5:7", "no mode `create`; possible: update, upsert"),
         ("entity: account", "5:9", "made of users: take this out"),
-        ("anonymous: true", "5:1", "for Segment's accounts only"),
+        ("anonymous: true", "5:1", "`anonymous` does not apply to"),
         ("limits: {max_writes: lots}", "5:22", "expected a whole number"),
         ("limits: {max_write: 5}", "5:10", "did you mean `max_writes`?"),
         ("schedule: hourly", "5:11", "expected a cron line"),

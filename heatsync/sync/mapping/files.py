@@ -104,7 +104,7 @@ def _own(
 ) -> None:
     """One owner per field: what two would write in turns is never right."""
     for field in mapping.fields:
-        # Salesforce and HubSpot tell no upper from lower case, nor do the warehouses behind Segment.
+        # Most destinations, and the warehouses behind them, do not distinguish upper and lower case.
         place = (mapping.destination, mapping.object.casefold(), field.name.casefold())
         other_file, other = owners.setdefault(place, (file, field))
         if other is field:

@@ -365,8 +365,9 @@ class MappingResolver:
         ):
             tags = ", or `tags: audiences`" if self.vendor.tags else ""
             self._wrong((), f"the mapping writes nothing: add `fields:` or `standard_traits: true`{tags}")
-        if self.written.anonymous and (self.vendor.readable or self.entity is not Entity.ACCOUNT):
-            self._wrong(("anonymous",), "`anonymous` is for Segment's accounts only: take it out", key=True)
+        if self.written.anonymous and not (self.vendor.anonymous_accounts and self.entity is Entity.ACCOUNT):
+            sentence = f"`anonymous` does not apply to {self.vendor.title} {self.written.object}: remove it"
+            self._wrong(("anonymous",), sentence, key=True)
 
 
 def _definition_hash(mapping: Mapping, of: Workspace) -> str:
