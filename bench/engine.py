@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 
 from connectors.types import Match
-from heatsync.ledger import Bound, Ledger, Record, Standing
+from heatsync.ledger import BoundMapping, Ledger, Record, Standing
 from heatsync.sync.compare.diff import Comparison
 from heatsync.sync.compare.types import Row, Scope
 from heatsync.sync.mapping import files as mapping_files
@@ -78,7 +78,7 @@ def measure(records: int) -> list[dict[str, Any]]:
         home = Path(folder)
         of = _workspace(home, records)
         mapping = mapping_files.load(of)["contacts"]
-        bound = Bound("contacts", "hubspot:1", "contacts")
+        bound = BoundMapping("contacts", "hubspot:1", "contacts")
         ledger = Ledger(f"sqlite:///{home}/ledger.db")
 
         def morning(scope: Scope, then: Callable[[Iterator[Row], Comparison], int]) -> tuple[float, int]:
@@ -90,7 +90,9 @@ def measure(records: int) -> list[dict[str, Any]]:
                 rendered = query.build_query(mapping, of, con, DAY)
                 diff = Comparison(con, shape(mapping, rendered))
                 diff.desire(rendered.sql)
-                diff.stand(ledger.settled(bound), ledger.unsettled(bound), time.time(), scope)
+                diff.stand(
+                    ledger.settled_standings(bound), ledger.unsettled_standings(bound), time.time(), scope
+                )
                 know(diff, ledger, bound)
                 diff.compare(create=True)
                 seconds = time.perf_counter() - started
@@ -129,13 +131,13 @@ def measure(records: int) -> list[dict[str, Any]]:
         return told
 
 
-def _delivered(ledger: Ledger, bound: Bound, rows: list[Row]) -> None:
+def _delivered(ledger: Ledger, bound: BoundMapping, rows: list[Row]) -> None:
     """What a delivery would leave in the ledger."""
     ledger.remember_records(
         bound,
         (Record(r.change.key, f"r{r.change.key}", _first(r.change.match), r.change.fields, 1) for r in rows),
     )
-    ledger.settle_standings(bound, (Standing(r.change.key, r.digest, "settled", r.level) for r in rows))
+    ledger.save_standings(bound, (Standing(r.change.key, r.digest, "settled", r.level) for r in rows))
 
 
 def _first(match: tuple[Match, ...]) -> str | None:

@@ -10,9 +10,9 @@ from connectors.types import (
     Entity,
     FieldType,
     Found,
+    JobState,
     Lookup,
     NewField,
-    Note,
     Outcome,
     RemoteField,
 )
@@ -121,7 +121,7 @@ class Destination(Protocol):
         The first key with a single hit counts. A vendor that cannot be read finds nothing, without a call.
         """
 
-    def push(self, batch: Batch) -> Iterator[Outcome | Note]:
+    def push(self, batch: Batch) -> Iterator[Outcome | JobState]:
         """Write a batch: exactly one `Outcome` per change, as soon as it is known, and notes to remember in between.
 
         Raises InProgress, Unauthorized, Unavailable, Misunderstood, ConfigurationError; changes without an outcome by

@@ -85,7 +85,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class JobState:
     """What the connector wants to know of a batch when it is pushed again: what is at work on it over there.
 
     It is remembered before anything else is done. An empty text: nothing is at work any more, and whatever has no

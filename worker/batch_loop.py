@@ -54,7 +54,7 @@ def _note(context: Context, run: str, mapping: str, result: deliver.DeliveryResu
     limited = isinstance(result.error, Unavailable) and result.error.retry_after is not None
     if result.state == "later" and limited and result.until - time.time() > LONG:
         turn.stopped = True
-        context.ledger.put_off(run, mapping, result.until, str(result.error))
+        context.ledger.postpone(run, mapping, result.until, str(result.error))
 
 
 def _width(context: Context, mapping: str) -> int:

@@ -84,7 +84,7 @@ def score() -> None:
     here = context()
     as_of = snapshot_run.last_complete_day(here.workspace)
     with _once(here, _scoring(as_of)) as first:
-        if not first or here.ledger.scored(as_of.isoformat()) is not None:
+        if not first or here.ledger.scored_at(as_of.isoformat()) is not None:
             return
         try:
             scored = snapshot_run.score(here.workspace, [as_of])
@@ -128,7 +128,7 @@ def plan(mapping: str) -> None:
 def deliver(batch: str) -> None:
     """Take a turn at the run of a batch, unless somebody is at work there: whoever is rings for what is left."""
     here = context()
-    lane = here.ledger.lane(batch)
+    lane = here.ledger.batch_target(batch)
     if lane is None:
         return
     run, _, rest = batch.partition(".")
@@ -143,7 +143,7 @@ def deliver(batch: str) -> None:
         log.warning("%s: %s", batch, error.delivery_message)
     if turn.ended or turn.stopped:
         sync_run.alert(here, run, mapping)
-    following = here.ledger.next_in_lane(*lane)
+    following = here.ledger.next_batch_for(*lane)
     if following is not None:
         _ring(here, [following])
         return
@@ -161,8 +161,8 @@ def sweep() -> None:
     for run in here.ledger.runs():
         if run.state == "held" and not run.cause and time.time() - run.created_at > SOON:
             _let_go(here, run)
-    _ring(here, _one_each(here.ledger.due_batches(unrung=4 * SWEEP_SECONDS)))
-    if here.ledger.scored(as_of.isoformat()) is not None:
+    _ring(here, _one_each(here.ledger.due_batches(not_enqueued_for=4 * SWEEP_SECONDS)))
+    if here.ledger.scored_at(as_of.isoformat()) is not None:
         _ring_due(here, as_of)
     elif _was_due_today(here, here.workspace.score_cron) and not any(
         here.ledger.locked(name) for name in (_scoring(as_of), _failed(as_of))
@@ -198,14 +198,14 @@ def _one_each(batches: list[str]) -> list[str]:
 
 
 def _ring(here: Context, batches: list[str]) -> None:
-    here.ledger.ring(batches)
+    here.ledger.mark_enqueued(batches)
     for batch in batches:
         deliver.delay(batch)
 
 
 def _run(here: Context, mapping: str, as_of: date) -> str:
     """The name of a mapping's run. That of a morning is one for all, whoever rings, so that one approval does for them."""
-    scored = repr(here.ledger.scored(as_of.isoformat()))
+    scored = repr(here.ledger.scored_at(as_of.isoformat()))
     morning = f"{as_of:%Y%m%d}-{hashlib.sha256(scored.encode()).hexdigest()[:6]}"
     tried = any(run.mapping == mapping for run in here.ledger.runs(morning))
     return sync_run.new_run_id(as_of) if tried else morning
@@ -233,7 +233,7 @@ def _was_due_today(here: Context, line: str) -> bool:
 
 
 def _to_plan(here: Context, mapping: Mapping, as_of: date) -> bool:
-    if here.ledger.scored(as_of.isoformat()) is None:
+    if here.ledger.scored_at(as_of.isoformat()) is None:
         return False
     if here.ledger.locked(f"plan {mapping.name}"):
         return False

@@ -24,7 +24,7 @@ from connectors.http import Answer, redacted
 from connectors.salesforce import records
 from connectors.salesforce.records import Item
 from connectors.salesforce.session import Session
-from connectors.types import Batch, Note, Outcome, Status
+from connectors.types import Batch, JobState, Outcome, Status
 
 log = logging.getLogger("heatsync")
 
@@ -73,8 +73,8 @@ class Job:
     done: int = 0
 
     @property
-    def note(self) -> Note:
-        return Note(json.dumps(asdict(self)))
+    def note(self) -> JobState:
+        return JobState(json.dumps(asdict(self)))
 
     def again(self, progressed: bool = False) -> InProgress:
         age = max(0.0, time.time() - self.at)
@@ -82,7 +82,7 @@ class Job:
         return InProgress(f"Salesforce is at work on job {self.id}", wait, progressed)
 
 
-OVER = Note("")
+OVER = JobState("")
 
 
 def suits(item: Item) -> bool:
@@ -178,7 +178,7 @@ class Jobs:
         """Whether a batch may go by a job."""
         return batch.id not in self._failed and time.monotonic() >= self._untaken.get(batch.object, 0.0)
 
-    def send(self, object: str, items: Sequence[Item]) -> Iterator[Note]:
+    def send(self, object: str, items: Sequence[Item]) -> Iterator[JobState]:
         """Hand a file over: ends by raising InProgress. Comes to an end without where Salesforce makes no job."""
         part, content = file(items)
         answer = None
@@ -235,7 +235,9 @@ class Jobs:
         path, body = f"jobs/ingest/{job.id}", {"state": state}
         return self._call(lambda client: client.restful(path, method="PATCH", json=body))
 
-    def hear(self, job: Job, batch: Batch, items: list[Item]) -> Generator[Outcome | Note, None, set[str]]:
+    def hear(
+        self, job: Job, batch: Batch, items: list[Item]
+    ) -> Generator[Outcome | JobState, None, set[str]]:
         """What became of the items that a job is at work on; answers the keys of those that have their outcome.
 
         Raises InProgress while it works, and Aborted where somebody stopped it over there.

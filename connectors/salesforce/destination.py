@@ -30,10 +30,10 @@ from connectors.types import (
     Entity,
     FieldType,
     Found,
+    JobState,
     Kind,
     Lookup,
     NewField,
-    Note,
     Outcome,
     RemoteField,
     Status,
@@ -200,7 +200,7 @@ class Salesforce:
             )
         self._misread(answer, "a query")
 
-    def push(self, batch: Batch) -> Iterator[Outcome | Note]:
+    def push(self, batch: Batch) -> Iterator[Outcome | JobState]:
         _check_names(batch.object)
         heard: set[str] = set()
         if batch.note:
@@ -220,7 +220,7 @@ class Salesforce:
                 items.append(item)
         yield from self._send(batch, items)
 
-    def _send(self, batch: Batch, items: list[Item]) -> Iterator[Outcome | Note]:
+    def _send(self, batch: Batch, items: list[Item]) -> Iterator[Outcome | JobState]:
         """Everybody by the fewest calls, and of those that go by call so many that one may stop in between."""
         least = self._least(batch, len(items))
         room = iter(range(AT_ONCE))

@@ -297,7 +297,7 @@ def _payload(context: Context, mapping: FieldMapping, key: str, as_of: date) -> 
         found = dict(zip(names, row, strict=True))
         covered, problem = True, conversions.cause_of(found["problem"]) if found["problem"] else ""
         wants = {each.name: _plain(found[f"f{place}"]) for place, each in enumerate(rendered.fields)}
-    told = tuple(context.ledger.told(mapping.name, mapping.object, key))
+    told = tuple(context.ledger.record_statuses(mapping.name, mapping.object, key))
     return Payload(mapping.name, mapping.destination, mapping.object, covered, wants, problem, told)
 
 

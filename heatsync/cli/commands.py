@@ -377,7 +377,7 @@ def retry(
     with options.context(folder, config) as context:
         if run is not None:
             run_output.known(context, run)
-        count = context.ledger.reconsider(None, run=run)
+        count = context.ledger.retry_rejected(None, run=run)
     if as_json:
         terminal.data({"due": count})
     else:

@@ -11,7 +11,7 @@ from connectors.errors import ConfigurationError
 from heatsync.analysis import backtest_verdicts
 from heatsync.cli import terminal
 from heatsync.cli.remedies import cure
-from heatsync.ledger import Planned, Run, write_value
+from heatsync.ledger import PlannedChange, Run, write_value
 from heatsync.snapshots.run import ScoringResult
 from heatsync.sync import run as sync_run
 from heatsync.sync.context import Context, how_to_resume
@@ -100,7 +100,7 @@ def planned(context: Context, plan: Plan, with_changes: bool) -> dict[str, Any]:
     if context.mappings[run.mapping].vendor.counts_profiles:
         answer["profiles"] = counts.entered + counts.changed
     if with_changes:
-        answer["changes"] = [_change(Planned(row.change, row.digest, row.level)) for row in plan.shown]
+        answer["changes"] = [_change(PlannedChange(row.change, row.digest, row.level)) for row in plan.shown]
     return answer
 
 
@@ -110,7 +110,7 @@ def _split(planned: dict[str, Any]) -> tuple[int, int]:
     return planned["created"], written - planned["created"]
 
 
-def _change(planned: Planned) -> dict[str, Any]:
+def _change(planned: PlannedChange) -> dict[str, Any]:
     change = planned.change
     return {
         "key": change.key,
@@ -128,7 +128,7 @@ def ended(context: Context, result: sync_run.RunResult) -> dict[str, Any]:
     for one in result.results:
         name = one.mapping.name
         if one.paused is not None:
-            everything = context.ledger.paused("*") is not None
+            everything = context.ledger.pause_cause("*") is not None
             by_hand = f"{one.paused}: `heatsync resume{'' if everything else f' {name}'}` ends the pause"
             cause = (
                 by_hand if one.paused == sync_run.PAUSED_BY_HAND else f"{one.paused} {how_to_resume(name)}"

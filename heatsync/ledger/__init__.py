@@ -4,23 +4,23 @@ leases    whose account it is, who holds what, what rests
 known     records over there, and where each of ours stands
 queue     runs, batches, outcomes
 history   what was done
-paces     the quotas of the destinations
+rate_limits     the quotas of the destinations
 
 and, below them: `database`, `together` (many writers in one transaction), `tables`, `statements`, `words`.
 """
 
-from heatsync.ledger.batches import Queue
+from heatsync.ledger.batches import Batches
 from heatsync.ledger.history import History
 from heatsync.ledger.json_codec import read_value, write_fields, write_value
 from heatsync.ledger.locks import LEASE
-from heatsync.ledger.rate_limits import Paces
-from heatsync.ledger.records import SCHEMA_CODES, Known
+from heatsync.ledger.rate_limits import RateLimits
+from heatsync.ledger.records import SCHEMA_CODES, Records
 from heatsync.ledger.types import (
-    LOOKED_UP_AGAIN,
-    Bound,
-    Care,
-    Claimed,
-    Planned,
+    RECHECK_CODES,
+    BoundMapping,
+    ClaimedBatch,
+    MappingState,
+    PlannedChange,
     Record,
     RecordStatus,
     Run,
@@ -29,19 +29,19 @@ from heatsync.ledger.types import (
 )
 
 
-class Ledger(Queue, Known, History, Paces):
+class Ledger(Batches, Records, History, RateLimits):
     """The ledger at an SQLAlchemy URL. Raises ConfigurationError when it cannot be opened."""
 
 
 __all__ = [
     "LEASE",
-    "LOOKED_UP_AGAIN",
+    "RECHECK_CODES",
     "SCHEMA_CODES",
-    "Bound",
-    "Care",
-    "Claimed",
+    "BoundMapping",
+    "ClaimedBatch",
     "Ledger",
-    "Planned",
+    "MappingState",
+    "PlannedChange",
     "Record",
     "RecordStatus",
     "Run",

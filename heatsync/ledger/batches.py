@@ -10,20 +10,29 @@ import sqlalchemy as sa
 from connectors.types import Change, FieldType, Kind, Outcome, Status
 from heatsync.ledger import statements
 from heatsync.ledger import tables as t
-from heatsync.ledger.json_codec import in_doubt, read_planned, write_fields, write_planned, write_value
+from heatsync.ledger.json_codec import doubtful_value, read_planned, write_fields, write_planned, write_value
 from heatsync.ledger.locks import LEASE, Leases
-from heatsync.ledger.types import Bound, Claimed, Planned, Run, Standing, chunks, standing_after, standing_row
+from heatsync.ledger.types import (
+    BoundMapping,
+    ClaimedBatch,
+    PlannedChange,
+    Run,
+    Standing,
+    chunks,
+    standing_after,
+    standing_row,
+)
 
 
-class Queue(Leases):
+class Batches(Leases):
     """Runs, batches and outcomes."""
 
-    def supersede(self, bound: Bound, mappings: Collection[str] = ()) -> bool:
+    def supersede(self, bound: BoundMapping, mappings: Collection[str] = ()) -> bool:
         """A new run makes the pending batches of older ones void: a stale value never overwrites a newer one.
 
         Of a batch that somebody began, what has no outcome may have arrived all the same: that is looked up again.
         Answers whether an older batch is not void yet: somebody alive is still delivering it, or something is at work on
-        it over there (`noted`, which tells what `mappings` are).
+        it over there (`batches_with_job`, which tells what `mappings` are).
         """
         c = t.batches.c
         delivering = sa.and_(
@@ -50,7 +59,7 @@ class Queue(Leases):
             )
         return flying
 
-    def _void(self, bound: Bound, connection: sa.Connection) -> None:
+    def _void(self, bound: BoundMapping, connection: sa.Connection) -> None:
         c = t.batches.c
         pending = sa.or_(
             c.state.in_(["held", "ready"]), sa.and_(c.state == "claimed", c.lease_until <= time.time())
@@ -64,7 +73,9 @@ class Queue(Leases):
             changes = connection.scalar(sa.select(c.changes).where(c.id == id))
             self._doubt(bound, id, str(changes), connection)
 
-    def noted(self, bound: Bound, mappings: Collection[str] = ()) -> list[tuple[str, float]]:
+    def batches_with_job(
+        self, bound: BoundMapping, mappings: Collection[str] = ()
+    ) -> list[tuple[str, float]]:
         """Batches of any run that something is at work on over there, and when each may be claimed.
 
         With the `mappings` that there are, also those of mappings to the same object that are no longer there.
@@ -75,7 +86,7 @@ class Queue(Leases):
             rows = connection.execute(sa.select(c.id, statements.free_at()).where(mine).order_by(c.id))
             return [(row[0], row[1]) for row in rows]
 
-    def at_work_beside(self, claimed: Claimed) -> str | None:
+    def other_mapping_with_job(self, claimed: ClaimedBatch) -> str | None:
         """The mapping that something is at work for over there on the same object, if it is of another mapping or run."""
         c, r = t.batches.c, t.runs.c
         theirs = sa.not_(sa.and_(c.run == claimed.run, c.mapping == claimed.mapping))
@@ -89,7 +100,7 @@ class Queue(Leases):
             found: str | None = connection.scalar(query)
         return found
 
-    def lost(self, batch: str, since: float) -> int:
+    def count_undelivered(self, batch: str, since: float) -> int:
         """How many records of a batch turned out not to have arrived since then."""
         c = t.outcomes.c
         undelivered = c.status.in_([Status.REJECTED.value, Status.UNKNOWN.value])
@@ -97,7 +108,7 @@ class Queue(Leases):
         with self.reading() as connection:
             return connection.scalar(query) or 0
 
-    def _doubt(self, bound: Bound, batch: str, changes: str, connection: sa.Connection) -> None:
+    def _doubt(self, bound: BoundMapping, batch: str, changes: str, connection: sa.Connection) -> None:
         """Forget what we knew of the fields that a batch may have written without our being told.
 
         Where nobody can look, what may have been written is kept as doubtful, with the version it was written as:
@@ -106,20 +117,20 @@ class Queue(Leases):
         answered = set(connection.scalars(sa.select(t.outcomes.c.entity).where(t.outcomes.c.batch == batch)))
         doubtful = {raw["key"]: raw for raw in json.loads(changes) if raw["key"] not in answered}
         now = time.time()
-        self.lay_records(bound.account, bound.object, list(doubtful), connection)
+        self.ensure_records(bound.account, bound.object, list(doubtful), connection)
         for key, (fields, version) in self._fields_of(bound, list(doubtful), connection).items():
             written = doubtful[key]["fields"]
             if bound.readable:
                 kept = {name: value for name, value in fields.items() if name not in written}
             else:
-                kept = fields | {name: in_doubt(value) for name, value in written.items()}
+                kept = fields | {name: doubtful_value(value) for name, value in written.items()}
                 version = max(version, doubtful[key]["version"])
             values = {"fields": json.dumps(kept, ensure_ascii=False), "version": version, "updated_at": now}
             self._update_record(bound, key, values, connection)
         standings = [standing_row(bound, Standing(key, None, "unknown"), now) for key in doubtful]
         self.upsert_standings(standings, connection)
 
-    def pending(self, bound: Bound) -> str | None:
+    def pending_run(self, bound: BoundMapping) -> str | None:
         """The run of a mapping that waits or is on its way, if there is one."""
         c = t.runs.c
         query = sa.select(c.run).where(
@@ -129,7 +140,7 @@ class Queue(Leases):
             found: str | None = connection.scalar(query.limit(1))
         return found
 
-    def begin_run(self, run: Run) -> None:
+    def save_run(self, run: Run) -> None:
         row = {name: getattr(run, name) for name in Run.__dataclass_fields__}
         row["planned"] = json.dumps(dict(run.planned))
         with self.writing() as connection:
@@ -139,7 +150,7 @@ class Queue(Leases):
         self,
         run: Run,
         number: int,
-        planned: Sequence[Planned],
+        planned: Sequence[PlannedChange],
         types: Mapping[str, FieldType],
     ) -> str:
         """Write a batch that waits (`held`) until its run is released."""
@@ -153,7 +164,7 @@ class Queue(Leases):
             "owner": None,
             "lease_until": None,
             "not_before": 0.0,
-            "rung_at": 0.0,
+            "enqueued_at": 0.0,
             "attempts": 0,
             "begun": 0,
             "types": json.dumps(types),
@@ -171,7 +182,7 @@ class Queue(Leases):
         planned = json.dumps(dict(run.planned))
         self._update(run, state=run.state, cause=run.cause, planned=planned, ended_at=run.ended_at)
 
-    def update_planned(self, run: Run) -> None:
+    def update_counts(self, run: Run) -> None:
         """Write what is noted of a run's plan, and nothing else."""
         self._update(run, planned=json.dumps(dict(run.planned)))
 
@@ -188,7 +199,7 @@ class Queue(Leases):
         bound = {
             "account": run.account,
             "mapping": run.mapping,
-            "approved": run.meaning,
+            "approved_hash": run.definition_hash,
             "records": run.planned.get("records", 0),
         }
         with self.writing() as connection:
@@ -233,11 +244,15 @@ class Queue(Leases):
         return True
 
     def due_batches(
-        self, run: str | None = None, mapping: str | None = None, unrung: float = 0.0
+        self, run: str | None = None, mapping: str | None = None, not_enqueued_for: float = 0.0
     ) -> list[str]:
-        """Batches that may be claimed now; `unrung`: only those nobody rang for since that many seconds."""
+        """Batches that may be claimed now; `not_enqueued_for`: only those nobody rang for since that many seconds."""
         c, now = t.batches.c, time.time()
-        query = sa.select(c.id).where(statements.free(now), c.rung_at <= now - unrung).order_by(c.id)
+        query = (
+            sa.select(c.id)
+            .where(statements.free(now), c.enqueued_at <= now - not_enqueued_for)
+            .order_by(c.id)
+        )
         if run is not None:
             query = query.where(c.run == run)
         if mapping is not None:
@@ -255,7 +270,7 @@ class Queue(Leases):
             when: float | None = connection.scalar(query)
         return when
 
-    def lane(self, batch: str) -> tuple[str, str] | None:
+    def batch_target(self, batch: str) -> tuple[str, str] | None:
         """The account and object that a batch goes to."""
         b, r = t.batches.c, t.runs.c
         same = sa.and_(r.run == b.run, r.mapping == b.mapping)
@@ -264,7 +279,7 @@ class Queue(Leases):
             row = connection.execute(query).first()
         return (row.account, row.object) if row is not None else None
 
-    def next_in_lane(self, account: str, object: str) -> str | None:
+    def next_batch_for(self, account: str, object: str) -> str | None:
         """The batch to an object that may be claimed now, of the run that nobody rang for the longest."""
         b, r = t.batches.c, t.runs.c
         same = sa.and_(r.run == b.run, r.mapping == b.mapping)
@@ -272,14 +287,14 @@ class Queue(Leases):
             sa.select(b.id)
             .join(t.runs, same)
             .where(b.account == account, r.object == object, r.state == "ready", statements.due(time.time()))
-            .order_by(b.rung_at, b.id)
+            .order_by(b.enqueued_at, b.id)
             .limit(1)
         )
         with self.reading() as connection:
             found: str | None = connection.scalar(query)
         return found
 
-    def put_off(self, run: str, mapping: str, until: float, cause: str) -> None:
+    def postpone(self, run: str, mapping: str, until: float, cause: str) -> None:
         """Nothing of a run is due before then; the run says why."""
         b, r = t.batches.c, t.runs.c
         with self.writing() as connection:
@@ -294,18 +309,18 @@ class Queue(Leases):
                 .values(cause=cause)
             )
 
-    def ring(self, ids: Sequence[str]) -> None:
+    def mark_enqueued(self, ids: Sequence[str]) -> None:
         """Note that a doorbell was rung for these batches just now."""
         if ids:
             with self.writing() as connection:
                 connection.execute(
-                    t.batches.update().where(t.batches.c.id.in_(ids)).values(rung_at=time.time())
+                    t.batches.update().where(t.batches.c.id.in_(ids)).values(enqueued_at=time.time())
                 )
 
-    def claim(self, id: str, owner: str, lease: float = LEASE, late: bool = False) -> Claimed | None:
+    def claim(self, id: str, owner: str, lease: float = LEASE, late: bool = False) -> ClaimedBatch | None:
         """Make a batch ours in one atomic step; None when it is not to be had. `owner` is of this claim alone.
 
-        From now on it may take effect over there; `give_back` can say that it did not. One that something is at work on
+        From now on it may take effect over there; `requeue` can say that it did not. One that something is at work on
         over there is also to be had `late`, when its run is over.
         """
 
@@ -319,12 +334,12 @@ class Queue(Leases):
             self.one("claim", ours, connection, statements.claim)
             return row, set(self.one("answered", {"id": id}, connection, statements.answered).scalars())
 
-        won = self.together(work)
+        won = self.group_write(work)
         if won is None:
             return None
         row, answered = won
         types = {name: FieldType(type) for name, type in json.loads(row.types).items()}
-        return Claimed(
+        return ClaimedBatch(
             id=id,
             owner=owner,
             run=row.run,
@@ -341,13 +356,13 @@ class Queue(Leases):
             note=row.note or "",
         )
 
-    def admit(self, claimed: Claimed, credential: str) -> tuple[bool, str | None]:
+    def check_claim(self, claimed: ClaimedBatch, credential: str) -> tuple[bool, str | None]:
         """Whether a claimed batch is still ours, and why its mapping rests, if it does."""
         with self.reading() as connection:
             us = self.one("owner", {"id": claimed.id}, connection, statements.owner).scalar()
-            return us == claimed.owner, self.resting(claimed.mapping, credential, connection)
+            return us == claimed.owner, self.pause_cause_in(claimed.mapping, credential, connection)
 
-    def begin(self, claimed: Claimed) -> bool:
+    def mark_pushed(self, claimed: ClaimedBatch) -> bool:
         """The batch takes effect over there from now on, and not since it was claimed. False when it was taken from us.
 
         Ids that were found for its records since the plan stay with it: whoever resumes it must go the same way.
@@ -364,17 +379,17 @@ class Queue(Leases):
                 values["changes"] = json.dumps(changes, ensure_ascii=False)
             return self._change(claimed, connection, **values)
 
-    def note(self, claimed: Claimed, text: str) -> bool:
+    def note(self, claimed: ClaimedBatch, text: str) -> bool:
         """Remember what is at work on a claimed batch over there, or nothing; False when it was taken from us."""
         return self._ours(claimed, note=text or None)
 
-    def extend(self, claimed: Claimed, lease: float = LEASE) -> bool:
+    def extend(self, claimed: ClaimedBatch, lease: float = LEASE) -> bool:
         """Keep a claimed batch for longer; False when it was taken from us."""
         return self._ours(claimed, lease_until=time.time() + lease)
 
-    def give_back(
+    def requeue(
         self,
-        claimed: Claimed,
+        claimed: ClaimedBatch,
         not_before: float,
         burn: bool = True,
         interrupted: bool = False,
@@ -396,9 +411,9 @@ class Queue(Leases):
             **values,
         )
 
-    def park_batch(self, claimed: Claimed, evidence: str, readable: bool = True) -> bool:
+    def park_batch(self, claimed: ClaimedBatch, evidence: str, readable: bool = True) -> bool:
         """Put a batch aside whose answer cannot be read; what it may have written is looked up again."""
-        bound = Bound(claimed.mapping, claimed.account, claimed.object, readable)
+        bound = BoundMapping(claimed.mapping, claimed.account, claimed.object, readable)
         parked = self._ours(claimed, state="parked", owner=None, lease_until=None, evidence=evidence)
         if parked:
             with self.writing() as connection:
@@ -408,47 +423,49 @@ class Queue(Leases):
                 self._doubt(bound, claimed.id, str(changes), connection)
         return parked
 
-    def _ours(self, claimed: Claimed, **values: object) -> bool:
+    def _ours(self, claimed: ClaimedBatch, **values: object) -> bool:
         """Change a batch as long as it is claimed by this claim."""
         with self.writing() as connection:
             return self._change(claimed, connection, **values)
 
-    def _change(self, claimed: Claimed, connection: sa.Connection, **values: object) -> bool:
+    def _change(self, claimed: ClaimedBatch, connection: sa.Connection, **values: object) -> bool:
         mine = {"our_id": claimed.id, "us": claimed.owner}
         name = f"change {','.join(values)}"
         return (
             self.one(name, values | mine, connection, lambda: statements.change(list(values))).rowcount == 1
         )
 
-    def settle(self, claimed: Claimed, outcomes: Sequence[Outcome], recheck_at: float) -> None:
+    def save_outcomes(self, claimed: ClaimedBatch, outcomes: Sequence[Outcome], recheck_at: float) -> None:
         """Move delivered values, and keep every outcome. Nothing else ever writes delivered values."""
         with self.writing() as connection:
-            self._settle(claimed, outcomes, recheck_at, connection)
+            self._save_outcomes(claimed, outcomes, recheck_at, connection)
 
-    def conclude(self, claimed: Claimed, outcomes: Sequence[Outcome], recheck_at: float, calls: int) -> bool:
+    def finish_batch(
+        self, claimed: ClaimedBatch, outcomes: Sequence[Outcome], recheck_at: float, calls: int
+    ) -> bool:
         """Settle the last outcomes of a batch, and end it if it is still ours; tells whether its run ended with it."""
 
         def work(connection: sa.Connection) -> bool:
             # The batch before its records, as `supersede` does: opposite orders stop each other on PostgreSQL.
             ours = self._change(claimed, connection, state="done", owner=None, lease_until=None)
-            self._settle(claimed, outcomes, recheck_at, connection)
+            self._save_outcomes(claimed, outcomes, recheck_at, connection)
             self._add_calls(claimed.run, claimed.mapping, calls, 0.0, connection)
             return ours and self._finish_run(claimed.run, claimed.mapping, "", connection)
 
-        return self.together(work)
+        return self.group_write(work)
 
-    def _settle(
-        self, claimed: Claimed, outcomes: Sequence[Outcome], recheck_at: float, connection: sa.Connection
+    def _save_outcomes(
+        self, claimed: ClaimedBatch, outcomes: Sequence[Outcome], recheck_at: float, connection: sa.Connection
     ) -> None:
         if not outcomes:
             return
         planned = {p.change.key: p for p in claimed.planned}
-        bound = Bound(claimed.mapping, claimed.account, claimed.object)
+        bound = BoundMapping(claimed.mapping, claimed.account, claimed.object)
         now = time.time()
         final = [o for o in outcomes if o.status is not Status.DEFERRED]
         delivered = {o.key: o for o in final if o.status is Status.DELIVERED}
         if not self.embedded:
-            self.lay_records(bound.account, bound.object, list(delivered), connection)
+            self.ensure_records(bound.account, bound.object, list(delivered), connection)
         absent = [o.key for o in final if o.code == "not_found"]
         partly = [o.key for o in final if o.partly_written and o.key not in delivered]
         # All that are written below, locked in one order: opposite ones stop each other on PostgreSQL.
@@ -493,13 +510,13 @@ class Queue(Leases):
         )
 
     def _update_record(
-        self, bound: Bound, entity: str, values: Mapping[str, Any], connection: sa.Connection
+        self, bound: BoundMapping, entity: str, values: Mapping[str, Any], connection: sa.Connection
     ) -> None:
         c = t.records.c
         mine = (c.account == bound.account, c.object == bound.object, c.entity == entity)
         connection.execute(t.records.update().where(*mine).values(**values))
 
-    def keep_outcomes(self, run: Run, outcomes: Iterable[Outcome]) -> None:
+    def save_unsent_outcomes(self, run: Run, outcomes: Iterable[Outcome]) -> None:
         """Keep outcomes that were earned without a call: refused before sending, or skipped."""
         for chunk in chunks(outcomes):
             with self.writing() as connection:
@@ -540,7 +557,7 @@ class Queue(Leases):
         self.upsert(t.outcomes, rows, connection)
 
     def _fields_of(
-        self, bound: Bound, entities: list[str], connection: sa.Connection
+        self, bound: BoundMapping, entities: list[str], connection: sa.Connection
     ) -> dict[str, tuple[dict[str, Any], int]]:
         where = {"account": bound.account, "object": bound.object, "entities": self.listed(entities)}
         rows = self.one("fields", where, connection, self._locked_fields) if entities else ()
@@ -590,7 +607,7 @@ class Queue(Leases):
         return ended.rowcount == 1
 
 
-def _standing_there(claimed: Claimed, change: Change, fields: Mapping[str, Any]) -> dict[str, Any]:
+def _standing_there(claimed: ClaimedBatch, change: Change, fields: Mapping[str, Any]) -> dict[str, Any]:
     """What a record holds once a change is delivered; of one that was made, also what was left empty is known."""
     made = change.remote_id is None and change.kind is not Kind.LEFT
     empty: dict[str, Any] = dict.fromkeys(claimed.types) if made else {}

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from connectors.errors import ConfigurationError
 from heatsync.ledger import tables as t
-from heatsync.ledger.group_commit import Together
+from heatsync.ledger.group_commit import GroupCommit
 
 T = TypeVar("T")
 STREAMED = 50_000
@@ -33,7 +33,7 @@ class Database:
         self.embedded = parsed.get_backend_name() == "sqlite"
         # SQLite has one writer at a time, and lets the others sleep and ask again: a lock wakes them at once.
         self._turn = threading.Lock() if self.embedded else nullcontext()
-        self._together = Together(self.writing)
+        self.group_commit = GroupCommit(self.writing)
         self._written: dict[str, Written] = {}
         self._looked: dict[str, tuple[float, float]] = {}
         if self.embedded and parsed.database:
@@ -89,10 +89,10 @@ class Database:
         ):
             yield connection
 
-    def together(self, work: Callable[[sa.Connection], T]) -> T:
+    def group_write(self, work: Callable[[sa.Connection], T]) -> T:
         """Do some work in a transaction. SQLite's may be shared with what other threads have to write just now."""
         if self.embedded:
-            return self._together.write(work)
+            return self.group_commit.write(work)
         with self.writing() as connection:
             return work(connection)
 
@@ -124,7 +124,7 @@ class Database:
         """Values for `among`."""
         return json.dumps(values) if self.embedded else list(values)
 
-    def lay_records(
+    def ensure_records(
         self, account: str, object: str, entities: Sequence[str], connection: sa.Connection
     ) -> None:
         """Make sure that the records have rows: only a row that is there can be locked."""

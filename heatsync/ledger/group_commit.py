@@ -20,7 +20,7 @@ class _Waiting:
     error: Exception | None = None
 
 
-class Together:
+class GroupCommit:
     """Group commit, for a database that takes one writer at a time. `writing` opens a transaction."""
 
     def __init__(self, writing: Callable[[], AbstractContextManager[sa.Connection]]) -> None:

@@ -9,7 +9,7 @@ from connectors.types import FieldType, Status
 from heatsync.ledger import tables as t
 from heatsync.ledger.database import Database
 from heatsync.ledger.json_codec import read_planned
-from heatsync.ledger.types import Planned, RecordStatus, Run, read_run
+from heatsync.ledger.types import PlannedChange, RecordStatus, Run, read_run
 
 
 class History(Database):
@@ -31,7 +31,7 @@ class History(Database):
             runs = (read_run(row) for row in connection.execute(query))
             return next((run for run in runs if not run.planned.get("partial")), None)
 
-    def forget(self, before: float) -> None:
+    def forget_runs(self, before: float) -> None:
         """Drop the runs that ended before an instant, with their batches (the values before among them) and outcomes.
 
         What waits or is on its way stays, and so does why a record still stands rejected or unknown, with its run.
@@ -85,10 +85,10 @@ class History(Database):
             answered = sa.select(sa.func.count()).where(o.batch.in_(sa.select(b.id).where(mine)))
             return int(total) - (connection.scalar(answered) or 0)
 
-    def planned_changes(self, run: str, mapping: str, limit: int | None = None) -> list[Planned]:
+    def planned_changes(self, run: str, mapping: str, limit: int | None = None) -> list[PlannedChange]:
         """What a run was to change, as it was shown."""
         b = t.batches.c
-        changes: list[Planned] = []
+        changes: list[PlannedChange] = []
         with self.reading() as connection:
             query = sa.select(b.types, b.changes).where(b.run == run, b.mapping == mapping).order_by(b.id)
             for row in connection.execute(query):
@@ -98,7 +98,7 @@ class History(Database):
                     return changes[:limit]
         return changes
 
-    def told(self, mapping: str, object: str, entity: str) -> list[RecordStatus]:
+    def record_statuses(self, mapping: str, object: str, entity: str) -> list[RecordStatus]:
         """What a mapping's destinations were told of one entity, per account over there, and what they answered last."""
         s, r, o = t.standings.c, t.records.c, t.outcomes.c
         found = []

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Any
 
 from connectors.types import Change, FieldType, Kind, Match, Value
-from heatsync.ledger.types import Planned
+from heatsync.ledger.types import PlannedChange
 
 _KINDS = {kind.value: kind for kind in Kind}
 
@@ -35,7 +35,7 @@ def read_value(raw: Any, type: FieldType) -> Value:
     return raw  # type: ignore[no-any-return]
 
 
-def in_doubt(value: Any) -> dict[str, Any]:
+def doubtful_value(value: Any) -> dict[str, Any]:
     """What is known of a field that may hold `value` (as JSON holds it), where nobody can look. No value is an object."""
     return {"doubtful": value}
 
@@ -44,7 +44,7 @@ def write_fields(fields: Mapping[str, Value]) -> str:
     return _json({name: write_value(value) for name, value in fields.items()})
 
 
-def write_planned(planned: Planned) -> dict[str, Any]:
+def write_planned(planned: PlannedChange) -> dict[str, Any]:
     change = planned.change
     return {
         "kind": change.kind.value,
@@ -60,7 +60,7 @@ def write_planned(planned: Planned) -> dict[str, Any]:
     }
 
 
-def read_planned(raw: Mapping[str, Any], types: Mapping[str, FieldType]) -> Planned:
+def read_planned(raw: Mapping[str, Any], types: Mapping[str, FieldType]) -> PlannedChange:
     def typed(values: Mapping[str, Any]) -> dict[str, Value]:
         # Numbers and booleans are what they are.
         return {
@@ -78,4 +78,4 @@ def read_planned(raw: Mapping[str, Any], types: Mapping[str, FieldType]) -> Plan
         via=raw["via"],
         version=raw["version"],
     )
-    return Planned(change, raw["digest"], raw["level"])
+    return PlannedChange(change, raw["digest"], raw["level"])

@@ -20,7 +20,7 @@ LEASE = 120.0
 class Leases(Database):
     """Accounts, locks and pauses."""
 
-    def credential(self, vendor: str, settings: Sequence[str]) -> str:
+    def credential_hash(self, vendor: str, settings: Sequence[str]) -> str:
         """A keyed hash of a credential: it can be recognised with this ledger, and nothing else."""
         name = t.secrets.c.name == "credential"
         with self.writing() as connection:
@@ -79,7 +79,7 @@ class Leases(Database):
         with self.writing() as connection:
             connection.execute(t.locks.delete().where(t.locks.c.name == name, t.locks.c.owner == owner))
 
-    def owners(self) -> set[str]:
+    def lease_owners(self) -> set[str]:
         """Everyone who holds a lock or a batch."""
         with self.reading() as connection:
             held = connection.scalars(sa.select(t.locks.c.owner))
@@ -87,7 +87,7 @@ class Leases(Database):
             claimed = sa.select(t.batches.c.owner).where(t.batches.c.state == "claimed").distinct()
             return owners | {owner for owner in connection.scalars(claimed) if owner}
 
-    def bury(self, owner: str) -> None:
+    def end_leases_of(self, owner: str) -> None:
         """End every lease of a process that is no more."""
         with self.writing() as connection:
             connection.execute(t.locks.delete().where(t.locks.c.owner == owner))
@@ -97,7 +97,7 @@ class Leases(Database):
                 .values(lease_until=0.0)
             )
 
-    def scored(self, as_of: str) -> float | None:
+    def scored_at(self, as_of: str) -> float | None:
         """When the workers had scored a day; None: not yet."""
         with self.reading() as connection:
             query = sa.select(t.scorings.c.finished_at).where(t.scorings.c.as_of == as_of)
@@ -123,12 +123,12 @@ class Leases(Database):
         with self.writing() as connection:
             return connection.execute(t.pauses.delete().where(t.pauses.c.mapping == mapping)).rowcount > 0
 
-    def paused(self, mapping: str, credential: str | None = None) -> str | None:
+    def pause_cause(self, mapping: str, credential: str | None = None) -> str | None:
         """Why a mapping rests, or None. A pause for refused credentials ends when the credential is another."""
         with self.reading() as connection:
-            return self.resting(mapping, credential, connection)
+            return self.pause_cause_in(mapping, credential, connection)
 
-    def resting(self, mapping: str, credential: str | None, connection: sa.Connection) -> str | None:
+    def pause_cause_in(self, mapping: str, credential: str | None, connection: sa.Connection) -> str | None:
         """`paused`, within a transaction."""
         for row in self.one("pauses", {"mapping": mapping}, connection, _pauses):
             if row.credential is None or credential is None or row.credential == credential:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from heatsync.ledger import tables as t
 from heatsync.ledger.database import Database
 from heatsync.ledger.json_codec import write_fields
-from heatsync.ledger.types import CHUNK, Bound, Care, Record, Standing, chunks, standing_row
+from heatsync.ledger.types import CHUNK, BoundMapping, MappingState, Record, Standing, chunks, standing_row
 
 SCHEMA_CODES = ("field_missing", "read_only", "permission", "too_long")
 """Rejections that a change of the fields over there may end."""
@@ -20,10 +20,10 @@ UNANSWERED = ("no_answer", "unanswered")
 """Outcomes of a write that may have taken effect."""
 
 
-class Known(Database):
+class Records(Database):
     """Records and standings."""
 
-    def settled(self, bound: Bound) -> Iterator[Sequence[Any]]:
+    def settled_standings(self, bound: BoundMapping) -> Iterator[Sequence[Any]]:
         """The standings that need no second look unless something changed, in chunks of (entity, digest)."""
         c = t.standings.c
         query = sa.select(c.entity, c.digest).where(
@@ -31,7 +31,7 @@ class Known(Database):
         )
         return self.stream(query)
 
-    def unsettled(self, bound: Bound) -> Iterator[Sequence[Any]]:
+    def unsettled_standings(self, bound: BoundMapping) -> Iterator[Sequence[Any]]:
         """All other standings in chunks of (entity, digest, state, recheck_at, code, doubted_at).
 
         The last is since when nobody knows whether the record was written.
@@ -44,14 +44,14 @@ class Known(Database):
         )
         return self.stream(query)
 
-    def levels(self, bound: Bound, entities: Sequence[str]) -> Iterator[Sequence[Any]]:
+    def levels(self, bound: BoundMapping, entities: Sequence[str]) -> Iterator[Sequence[Any]]:
         """The level of each record when it was last written, in chunks of (entity, level)."""
         c = t.standings.c
         query = sa.select(c.entity, c.level).where(c.account == bound.account, c.mapping == bound.mapping)
         for start in range(0, len(entities), CHUNK):
             yield from self.stream(query.where(c.entity.in_(entities[start : start + CHUNK])))
 
-    def records(self, bound: Bound, entities: Sequence[str] | None = None) -> Iterator[Sequence[Any]]:
+    def records(self, bound: BoundMapping, entities: Sequence[str] | None = None) -> Iterator[Sequence[Any]]:
         """Records in chunks of (entity, remote_id, match_value, version, fields, via): all, or those of `entities`."""
         c = t.records.c
         query = sa.select(c.entity, c.remote_id, c.match_value, c.version, c.fields, c.via).where(
@@ -63,7 +63,7 @@ class Known(Database):
         for start in range(0, len(entities), CHUNK):
             yield from self.stream(query.where(c.entity.in_(entities[start : start + CHUNK])))
 
-    def remember_records(self, bound: Bound, records: Iterable[Record]) -> None:
+    def remember_records(self, bound: BoundMapping, records: Iterable[Record]) -> None:
         """Keep what a look-up told: ids and present values. Other fields of these records stay as they are known."""
         c, now = t.records.c, time.time()
         for chunk in chunks(records):
@@ -77,7 +77,7 @@ class Known(Database):
                 .with_for_update()
             )
             with self.writing() as connection:
-                self.lay_records(bound.account, bound.object, [r.entity for r in chunk], connection)
+                self.ensure_records(bound.account, bound.object, [r.entity for r in chunk], connection)
                 old = {row.entity: row for row in connection.execute(query)}
                 rows = [
                     {
@@ -95,8 +95,8 @@ class Known(Database):
                 ]
                 self.upsert(t.records, rows, connection)
 
-    def holders(
-        self, bound: Bound, remote_ids: Sequence[str], mappings: Sequence[str]
+    def record_owners(
+        self, bound: BoundMapping, remote_ids: Sequence[str], mappings: Sequence[str]
     ) -> dict[str, dict[str, set[str]]]:
         """Which of our entities these records over there are known to be, and with which of the mappings they stand
         there: remote id -> entity -> mappings. Who left, or is passed over, stands with none."""
@@ -125,16 +125,16 @@ class Known(Database):
                         held.add(mapping)
         return found
 
-    def dispute_records(self, bound: Bound, entities: Sequence[str]) -> None:
+    def forget_fields(self, bound: BoundMapping, entities: Sequence[str]) -> None:
         """Forget what stands in the records that several of ours were found to be. Which record it is stays known,
         so that nobody else is taken for its only holder."""
         self._forget(bound, entities, fields="{}")
 
-    def release_records(self, bound: Bound, entities: Sequence[str]) -> None:
+    def forget_remote_ids(self, bound: BoundMapping, entities: Sequence[str]) -> None:
         """Forget which records somebody was who is gone."""
         self._forget(bound, entities, fields="{}", remote_id=None)
 
-    def _forget(self, bound: Bound, entities: Sequence[str], **values: str | None) -> None:
+    def _forget(self, bound: BoundMapping, entities: Sequence[str], **values: str | None) -> None:
         c = t.records.c
         for start in range(0, len(entities), CHUNK):
             mine = c.entity.in_(entities[start : start + CHUNK])
@@ -145,7 +145,7 @@ class Known(Database):
                     .values(**values)
                 )
 
-    def dispute_standings(self, bound: Bound, entities: Sequence[str]) -> None:
+    def mark_shared(self, bound: BoundMapping, entities: Sequence[str]) -> None:
         """Have those looked up again that stand with the mapping, and turned out to be the record of another of ours."""
         c = t.standings.c
         for start in range(0, len(entities), CHUNK):
@@ -157,25 +157,31 @@ class Known(Database):
                     .values(state="unknown", digest=None, code="same_record")
                 )
 
-    def settle_standings(self, bound: Bound, standings: Iterable[Standing]) -> None:
+    def save_standings(self, bound: BoundMapping, standings: Iterable[Standing]) -> None:
         now = time.time()
         for chunk in chunks(standings):
             with self.writing() as connection:
                 self.upsert_standings([standing_row(bound, s, now) for s in chunk], connection)
 
-    def care(self, bound: Bound) -> Care:
+    def mapping_state(self, bound: BoundMapping) -> MappingState:
         """What is remembered of a mapping as a whole."""
         with self.reading() as connection:
             row = connection.execute(self._of(bound)).first()
-        return Care(row.approved, row.records, row.fields_made, row.schema, row.schema_at) if row else Care()
+        return (
+            MappingState(
+                row.approved_hash, row.records, row.fields_created_for, row.schema_hash, row.schema_read_at
+            )
+            if row
+            else MappingState()
+        )
 
-    def remember_care(self, bound: Bound, **values: str | float | None) -> None:
-        """Change some of it: `fields_made`, `schema`, `schema_at`."""
+    def update_mapping_state(self, bound: BoundMapping, **values: str | float | None) -> None:
+        """Change some of it: `fields_created_for`, `schema_hash`, `schema_read_at`."""
         row = {"account": bound.account, "mapping": bound.mapping, **values}
         with self.writing() as connection:
             self.upsert(t.mappings, [row], connection)
 
-    def waits_for_schema(self, bound: Bound) -> bool:
+    def has_schema_rejections(self, bound: BoundMapping) -> bool:
         """Whether records are rejected for a reason that somebody can mend over there."""
         c = t.standings.c
         query = sa.select(c.entity).where(
@@ -187,8 +193,8 @@ class Known(Database):
         with self.reading() as connection:
             return connection.scalar(query.limit(1)) is not None
 
-    def reconsider(
-        self, bound: Bound | None, codes: Sequence[str] | None = None, run: str | None = None
+    def retry_rejected(
+        self, bound: BoundMapping | None, codes: Sequence[str] | None = None, run: str | None = None
     ) -> int:
         """Make rejected records due again: those of a mapping or all, with these codes, of that run. How many."""
         c = t.standings.c
@@ -204,7 +210,7 @@ class Known(Database):
             due = t.standings.update().where(*which).values(state="unknown", digest=None)
             return connection.execute(due).rowcount
 
-    def _of(self, bound: Bound) -> sa.Select[Any]:
+    def _of(self, bound: BoundMapping) -> sa.Select[Any]:
         c = t.mappings.c
         return sa.select(t.mappings).where(c.account == bound.account, c.mapping == bound.mapping)
 

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from heatsync.ledger import tables as t
-from heatsync.ledger.types import Bound
+from heatsync.ledger.types import BoundMapping
 
 
 def free_at() -> sa.ColumnElement[float]:
@@ -22,7 +22,7 @@ def noted() -> sa.ColumnElement[bool]:
     return sa.and_(b.state.in_(waiting), b.note.is_not(None))
 
 
-def noted_before(bound: Bound, mappings: Collection[str]) -> sa.ColumnElement[bool]:
+def noted_before(bound: BoundMapping, mappings: Collection[str]) -> sa.ColumnElement[bool]:
     """Those of a mapping and, where `mappings` are given, of any other to the object that is not among them."""
     b, r = t.batches.c, t.runs.c
     whose: sa.ColumnElement[bool] = b.mapping == bound.mapping

@@ -60,11 +60,11 @@ mappings = Table(
     metadata,
     Column("account", String(255), primary_key=True),
     Column("mapping", String(255), primary_key=True),
-    Column("approved", String(64)),  # the meaning that somebody let through
-    Column("records", Integer),  # covered by the last run
-    Column("fields_made", String(64)),  # the meaning whose fields exist over there
-    Column("schema", String(64)),  # of the remote fields when rejected records last asked for it
-    Column("schema_at", Double),
+    Column("approved_hash", String(64)),  # definition hash of the last approved run
+    Column("records", Integer),  # of the last whole run
+    Column("fields_created_for", String(64)),  # definition hash whose fields exist at the destination
+    Column("schema_hash", String(64)),  # of the remote fields when they were last read for rejected records
+    Column("schema_read_at", Double),
 )
 
 locks = Table(
@@ -91,8 +91,8 @@ scorings = Table(
     Column("finished_at", Double, nullable=False),
 )
 
-paces = Table(
-    "paces",
+rate_limits = Table(
+    "rate_limits",
     metadata,
     Column("name", String(128), primary_key=True),  # credential, and the quota beside the main one
     Column("free", Double, nullable=False),  # the next slot
@@ -112,7 +112,7 @@ runs = Table(
     Column("account", String(255), nullable=False),
     Column("label", String(255), nullable=False),
     Column("as_of", String(10), nullable=False),
-    Column("meaning", String(64), nullable=False),
+    Column("definition_hash", String(64), nullable=False),
     Column(
         "state", String(16), nullable=False
     ),  # planning, held, ready, done, failed, cancelled or superseded
@@ -137,7 +137,7 @@ batches = Table(
     Column("owner", String(255)),
     Column("lease_until", Double),
     Column("not_before", Double, nullable=False),
-    Column("rung_at", Double, nullable=False),
+    Column("enqueued_at", Double, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column(
         "begun", Integer, nullable=False

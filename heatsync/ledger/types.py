@@ -11,12 +11,12 @@ from connectors.types import Batch, Change, FieldType, Kind, Outcome, Status, Va
 
 T = TypeVar("T")
 CHUNK = 5_000
-LOOKED_UP_AGAIN = frozenset({"unmatched", "ambiguous", "same_record"})
+RECHECK_CODES = frozenset({"unmatched", "ambiguous", "same_record"})
 """Codes of refusals that somebody over there may end at any time without our seeing it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class BoundMapping:
     """A mapping bound to the account over there."""
 
     mapping: str
@@ -69,19 +69,23 @@ class RecordStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Care:
-    """What is remembered of a mapping: the approved meaning, the records of its last whole run, the meaning whose
-    fields exist over there, and the remote fields as they were when rejected records last asked for them."""
+class MappingState:
+    """What the ledger remembers of a mapping as a whole. Hashes are definition hashes unless said otherwise."""
 
-    approved: str | None = None
+    approved_hash: str | None = None
+    """Definition of the last run that was released."""
     records: int | None = None
-    fields_made: str | None = None
-    schema: str | None = None
-    schema_at: float | None = None
+    """Records of the last whole run."""
+    fields_created_for: str | None = None
+    """Definition whose fields exist at the destination."""
+    schema_hash: str | None = None
+    """Hash of the remote fields when they were last read for the sake of rejected records."""
+    schema_read_at: float | None = None
+    """When that was, in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedChange:
     """A change with what its standing becomes once it is delivered."""
 
     change: Change
@@ -90,7 +94,7 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedBatch:
     """A batch that is ours for a while; `changes` are those without an outcome yet."""
 
     id: str
@@ -104,7 +108,7 @@ class Claimed:
     begun: float
     """When it was pushed last, 1 when that is of no concern any more; 0 when it never was."""
     types: Mapping[str, FieldType]
-    planned: tuple[Planned, ...]
+    planned: tuple[PlannedChange, ...]
     note: str = ""
     """What is at work on it over there."""
 
@@ -125,7 +129,7 @@ class Run:
     account: str
     label: str
     as_of: str
-    meaning: str
+    definition_hash: str
     state: str
     cause: str
     planned: Mapping[str, Any]
@@ -147,7 +151,7 @@ def chunks(items: Iterable[T]) -> Iterator[list[T]]:
         yield chunk
 
 
-def standing_row(bound: Bound, standing: Standing, now: float) -> dict[str, Any]:
+def standing_row(bound: BoundMapping, standing: Standing, now: float) -> dict[str, Any]:
     return {
         "account": bound.account,
         "mapping": bound.mapping,
@@ -161,7 +165,7 @@ def standing_row(bound: Bound, standing: Standing, now: float) -> dict[str, Any]
     }
 
 
-def standing_after(planned: Planned, outcome: Outcome, recheck_at: float) -> Standing:
+def standing_after(planned: PlannedChange, outcome: Outcome, recheck_at: float) -> Standing:
     digest, state, recheck = planned.digest, "rejected", None
     if outcome.status is Status.DELIVERED:
         state = "left" if planned.change.kind is Kind.LEFT else "settled"
@@ -169,7 +173,7 @@ def standing_after(planned: Planned, outcome: Outcome, recheck_at: float) -> Sta
         digest, state = None, "unknown"
     elif outcome.status is Status.SKIPPED:
         state, recheck = "skipped", recheck_at
-    elif outcome.code in LOOKED_UP_AGAIN:
+    elif outcome.code in RECHECK_CODES:
         recheck = recheck_at
     return Standing(outcome.key, digest, state, planned.level, outcome.code or None, recheck)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from connectors.destination import Limits
 from connectors.types import Change, Kind
-from heatsync.ledger import Planned, Run, Standing
+from heatsync.ledger import PlannedChange, Run, Standing
 from heatsync.sync.compare.diff import Comparison
 from heatsync.sync.compare.types import Row
 from heatsync.sync.context import Context, OnProgress
@@ -37,7 +37,7 @@ def _cut(
     most = comparison.most_writes()
     size = limits.batch_size(most)
     shown: list[Row] = []
-    waiting: list[Planned] = []
+    waiting: list[PlannedChange] = []
     number = total = creates = calls = 0
     gone: list[Standing] = []
 
@@ -57,14 +57,14 @@ def _cut(
         creates += row.change.remote_id is None and row.change.kind is not Kind.LEFT
         if len(shown) < show:
             shown.append(row)
-        waiting.append(Planned(row.change, row.digest, row.level))
+        waiting.append(PlannedChange(row.change, row.digest, row.level))
         if len(waiting) == size:
             context.wait()
             write()
             progress(mapping.name, "planning", total, 0)
     write()
     if keep:
-        context.ledger.settle_standings(opened.bound, gone)
+        context.ledger.save_standings(opened.bound, gone)
     return shown, total, creates if _creates(mapping) else 0, calls
 
 

@@ -13,7 +13,7 @@ from typing import Self
 
 from connectors.errors import Aborted, ConfigurationError, HeatsyncError, Unauthorized, Unavailable
 from connectors.rate_limit import DailyBudget, QuotaStore, RateLimiter
-from heatsync.ledger import Bound, Ledger
+from heatsync.ledger import BoundMapping, Ledger
 from heatsync.sync.destinations import CallCounter, OpenDestination
 from heatsync.sync.leases import LeaseKeeper, is_alive, keep_lease, lease_owner
 from heatsync.sync.mapping import files as mapping_files
@@ -100,7 +100,7 @@ class Context(AbstractContextManager["Context"]):
         settings = config.settings(self._environ)
         vendor = config.vendor
         named = [settings.get(name, "") for name in ("url", *vendor.account_settings)]
-        return self.ledger.credential(vendor.type, named)
+        return self.ledger.credential_hash(vendor.type, named)
 
     def calls_per_day(self, mapping: FieldMapping) -> int | None:
         """The most calls a day that heatsync.yml allows for the mapping's destination."""
@@ -140,7 +140,7 @@ class Context(AbstractContextManager["Context"]):
                 name, account = known
             opened = OpenDestination(
                 destination,
-                Bound(mapping.name, name, mapping.object, config.vendor.readable),
+                BoundMapping(mapping.name, name, mapping.object, config.vendor.readable),
                 account,
                 credential,
                 calls,
@@ -179,9 +179,9 @@ class Context(AbstractContextManager["Context"]):
 
     def end_dead_leases(self) -> None:
         """End the leases of processes of this host that are no more."""
-        for name in self.ledger.owners():
+        for name in self.ledger.lease_owners():
             if not is_alive(name):
-                self.ledger.bury(name)
+                self.ledger.end_leases_of(name)
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from connectors.errors import (
     Unauthorized,
     Unavailable,
 )
-from connectors.types import Change, FieldType, Kind, Lookup, Note, Outcome, Status
-from heatsync.ledger import Claimed
+from connectors.types import Change, FieldType, JobState, Kind, Lookup, Outcome, Status
+from heatsync.ledger import ClaimedBatch
 from heatsync.sync.context import Context, Paused, Stopped, hold_lock
 from heatsync.sync.destinations import OpenDestination
 from heatsync.sync.leases import lease_owner
@@ -69,12 +69,12 @@ def deliver(context: Context, batch_id: str, successor: Mapping | None = None) -
     return delivery
 
 
-def _safely(context: Context, claimed: Claimed, successor: Mapping | None) -> DeliveryResult:
+def _safely(context: Context, claimed: ClaimedBatch, successor: Mapping | None) -> DeliveryResult:
     book = context.ledger
     mapping = context.mappings.get(claimed.mapping) or successor
     if mapping is None and claimed.note:
         # What is at work on it may still write: it is heard out by whoever next writes to this object.
-        book.give_back(claimed, time.time() + ORPHAN_WAIT, burn=False, untouched=True)
+        book.requeue(claimed, time.time() + ORPHAN_WAIT, burn=False, untouched=True)
         return DeliveryResult(
             "stopped", ConfigurationError(f"the mapping {claimed.mapping} is no longer there")
         )
@@ -87,7 +87,7 @@ def _safely(context: Context, claimed: Claimed, successor: Mapping | None) -> De
             opened = context.open(mapping)
         except ConfigurationError as error:
             # Something is missing here, not in the batch: another host may have it.
-            book.give_back(claimed, time.time() + 60, burn=False, untouched=True)
+            book.requeue(claimed, time.time() + 60, burn=False, untouched=True)
             return DeliveryResult("stopped", error)
         _admit(context, mapping, opened, claimed)
         with _made_ready(context, mapping, opened, claimed, late=successor is not None) as ready:
@@ -95,39 +95,39 @@ def _safely(context: Context, claimed: Claimed, successor: Mapping | None) -> De
             return _push(context, mapping, opened, ready, late=successor is not None)
     except InProgress as underway:
         until = time.time() + (underway.retry_after or 0.0)
-        book.give_back(claimed, until, burn=False, untouched=untouched)
+        book.requeue(claimed, until, burn=False, untouched=untouched)
         return DeliveryResult(
             "later", until=until, moved=underway.progressed, underway=underway.delivery_message
         )
     except Paused as error:
-        book.give_back(claimed, time.time() + 60, burn=False, untouched=True)
+        book.requeue(claimed, time.time() + 60, burn=False, untouched=True)
         return DeliveryResult("stopped", error)
     except Stopped as error:
         # What was made without an outcome yet, like a contact that waits for its tags, is looked up.
-        book.give_back(claimed, 0.0, burn=False, interrupted=not untouched, untouched=untouched)
+        book.requeue(claimed, 0.0, burn=False, interrupted=not untouched, untouched=untouched)
         return DeliveryResult("stopped", error)
     except Unavailable as error:
         backoff = min(LONGEST_WAIT, 15 * 2 ** (claimed.attempts - 1))
         until = time.time() + (backoff if error.retry_after is None else error.retry_after)
         # To be told to wait burns no attempt.
-        book.give_back(claimed, until, burn=error.retry_after is None, untouched=untouched)
+        book.requeue(claimed, until, burn=error.retry_after is None, untouched=untouched)
         return DeliveryResult("later", error, until)
     except Unauthorized as error:
-        book.give_back(claimed, time.time() + 60, untouched=untouched)
+        book.requeue(claimed, time.time() + 60, untouched=untouched)
         return DeliveryResult("stopped", context.pause_unauthorized(mapping, error))
     except (Misunderstood, ConfigurationError) as error:
         if claimed.note and untouched:
-            book.give_back(claimed, time.time() + 60, burn=False, untouched=True)
+            book.requeue(claimed, time.time() + 60, burn=False, untouched=True)
             return DeliveryResult("stopped", error)
         evidence = getattr(error, "evidence", "")
         book.park_batch(claimed, f"{error.delivery_message}\n{evidence}".strip(), mapping.vendor.readable)
         return DeliveryResult("done", error)
     except BaseException:
-        book.give_back(claimed, 0.0, interrupted=True)
+        book.requeue(claimed, 0.0, interrupted=True)
         raise
 
 
-def _admit(context: Context, mapping: Mapping, opened: OpenDestination, claimed: Claimed) -> None:
+def _admit(context: Context, mapping: Mapping, opened: OpenDestination, claimed: ClaimedBatch) -> None:
     """Whether this batch may go to this account now. Raises ConfigurationError, Unavailable, Paused; and what making
     fields raises."""
     if opened.bound.account != claimed.account:
@@ -135,7 +135,7 @@ def _admit(context: Context, mapping: Mapping, opened: OpenDestination, claimed:
             f"run {claimed.run} of {mapping.name} was planned for another account than {opened.account.label}, which"
             " the credentials belong to now. Put the old ones back and sync again, or sync to the new account."
         )
-    ours, cause = context.ledger.admit(claimed, opened.credential)
+    ours, cause = context.ledger.check_claim(claimed, opened.credential)
     if not ours:
         raise Unavailable(f"{claimed.id} was taken over by another process", 1)
     if cause is not None:
@@ -145,8 +145,8 @@ def _admit(context: Context, mapping: Mapping, opened: OpenDestination, claimed:
 
 @contextmanager
 def _made_ready(
-    context: Context, mapping: Mapping, opened: OpenDestination, claimed: Claimed, late: bool
-) -> Iterator[Claimed]:
+    context: Context, mapping: Mapping, opened: OpenDestination, claimed: ClaimedBatch, late: bool
+) -> Iterator[ClaimedBatch]:
     """A claimed batch as it is to be pushed: one that creates after the other, over all mappings of the object, and each
     with the ids that are known by then. Nobody is created twice.
     """
@@ -158,20 +158,20 @@ def _made_ready(
         ready = claimed
         # What is at work over there knows its records by what they had when it began.
         if not claimed.note:
-            if (other := context.ledger.at_work_beside(claimed)) is not None:
+            if (other := context.ledger.other_mapping_with_job(claimed)) is not None:
                 raise InProgress(
                     f"What {mapping.name} is to make waits for {other}, which has {claimed.object} in the making. Resume"
                     f" {other} if it is paused, or sync it.",
                     WAIT,
                 )
             ready = _with_known_ids(context, mapping, opened, claimed)
-        if not context.ledger.begin(ready):
+        if not context.ledger.mark_pushed(ready):
             raise Unavailable(f"{claimed.id} was taken over by another process", 1)
         yield ready
 
 
 def _push(
-    context: Context, mapping: Mapping, opened: OpenDestination, claimed: Claimed, late: bool = False
+    context: Context, mapping: Mapping, opened: OpenDestination, claimed: ClaimedBatch, late: bool = False
 ) -> DeliveryResult:
     """Push what has no outcome yet. The last outcomes are written together with the end of the batch.
 
@@ -187,18 +187,18 @@ def _push(
         batch, earned = earned, []
         if batch:
             batch = refuse_shared_records(context, mapping, claimed, batch)
-            context.ledger.settle(claimed, batch, recheck)
+            context.ledger.save_outcomes(claimed, batch, recheck)
             note_field_rejections(context, mapping, opened, batch)
 
     try:
         batch = replace(claimed.batch, finish_only=late)
         for outcome in opened.destination.push(batch) if claimed.planned else ():
-            if isinstance(outcome, Note):
+            if isinstance(outcome, JobState):
                 keep()
                 if not context.ledger.note(claimed, outcome.text):
                     raise Unavailable(f"{claimed.id} was taken over by another process", 1)
                 if late and not outcome.text:
-                    context.ledger.give_back(claimed, 0.0, burn=False)
+                    context.ledger.requeue(claimed, 0.0, burn=False)
                     return DeliveryResult("later")
                 continue
             unanswered.remove(outcome.key)
@@ -219,11 +219,11 @@ def _push(
     if due:
         keep()
         # What was put off was not begun, and whatever else there was has its outcome.
-        context.ledger.give_back(claimed, max(due), burn=False, untouched=True)
+        context.ledger.requeue(claimed, max(due), burn=False, untouched=True)
         return DeliveryResult("later", until=max(due), moved=len(due) < len(claimed.planned))
     calls = context.call_counter(mapping.name).take()
     earned = refuse_shared_records(context, mapping, claimed, earned)
-    ended = context.ledger.conclude(claimed, earned, recheck, calls)
+    ended = context.ledger.finish_batch(claimed, earned, recheck, calls)
     note_field_rejections(context, mapping, opened, earned)
     return DeliveryResult("done", ended=ended)
 
@@ -232,7 +232,9 @@ def _creates(change: Change) -> bool:
     return change.remote_id is None and change.kind is not Kind.LEFT
 
 
-def _with_known_ids(context: Context, mapping: Mapping, opened: OpenDestination, claimed: Claimed) -> Claimed:
+def _with_known_ids(
+    context: Context, mapping: Mapping, opened: OpenDestination, claimed: ClaimedBatch
+) -> ClaimedBatch:
     """Fill in ids that became known since the plan: by another mapping, or by an attempt whose answer was lost."""
     wanted = [p.change for p in claimed.planned if _creates(p.change)]
     known: dict[str, str] = {}
@@ -250,7 +252,7 @@ def _with_known_ids(context: Context, mapping: Mapping, opened: OpenDestination,
                 doubtful.append(Outcome(found.key, Status.REJECTED, code="ambiguous", cause=cause))
             elif (wait := claimed.begun + mapping.search_lag - time.time()) > 0:
                 raise Unavailable("records may have been made a moment ago, and cannot be found yet", wait)
-        context.ledger.settle(claimed, doubtful, time.time() + mapping.recheck_after.total_seconds())
+        context.ledger.save_outcomes(claimed, doubtful, time.time() + mapping.recheck_after.total_seconds())
     told = {outcome.key for outcome in doubtful}
     planned = tuple(
         replace(p, change=replace(p.change, remote_id=known.get(p.change.key, p.change.remote_id)))

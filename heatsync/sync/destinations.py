@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from connectors.destination import Destination, Limits
 from connectors.types import Account
-from heatsync.ledger import Bound
+from heatsync.ledger import BoundMapping
 
 
 class CallCounter:
@@ -31,7 +31,7 @@ class OpenDestination:
     """A destination, opened with a credential whose account is known."""
 
     destination: Destination
-    bound: Bound
+    bound: BoundMapping
     account: Account
     credential: str
     calls: CallCounter

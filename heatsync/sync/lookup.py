@@ -21,7 +21,7 @@ class _Refusals:
     """Where the outcomes go that are earned without sending anything."""
 
     book: ledger.Ledger
-    bound: ledger.Bound
+    bound: ledger.BoundMapping
     run: Run
     mapping: Mapping
     keep: bool
@@ -31,9 +31,9 @@ class _Refusals:
         for chunk in ledger.chunks(refused):
             if not self.keep:
                 continue
-            self.book.keep_outcomes(self.run, [outcome for outcome, _ in chunk])
+            self.book.save_unsent_outcomes(self.run, [outcome for outcome, _ in chunk])
             standings = [_refused_standing(outcome, digest, recheck) for outcome, digest in chunk]
-            self.book.settle_standings(self.bound, standings)
+            self.book.save_standings(self.bound, standings)
 
 
 def _refused_standing(outcome: Outcome, digest: int, recheck: float) -> Standing:
@@ -42,7 +42,7 @@ def _refused_standing(outcome: Outcome, digest: int, recheck: float) -> Standing
         digest,
         "rejected" if outcome.status is Status.REJECTED else "skipped",
         code=outcome.code,
-        recheck_at=recheck if outcome.code in ledger.LOOKED_UP_AGAIN else None,
+        recheck_at=recheck if outcome.code in ledger.RECHECK_CODES else None,
     )
 
 
@@ -85,7 +85,7 @@ def _find(
 
 
 def _refuse_clashes(
-    comparison: Comparison, book: ledger.Ledger, bound: ledger.Bound, refuse: _Refusals, keep: bool
+    comparison: Comparison, book: ledger.Ledger, bound: ledger.BoundMapping, refuse: _Refusals, keep: bool
 ) -> None:
     """Two of ours that are one record over there are both refused, and neither is taken for it any more."""
     clashing: list[str] = []
@@ -97,7 +97,7 @@ def _refuse_clashes(
 
     refuse.take(told())
     if keep:
-        book.dispute_records(bound, clashing)
+        book.forget_fields(bound, clashing)
 
 
 def _every_answer(asked: list[Lookup], answers: list[Found], mapping: Mapping) -> None:

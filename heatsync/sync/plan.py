@@ -67,7 +67,7 @@ def plan(
     if not keep:
         return _plan(context, mapping, opened, run_id, as_of, scope, progress, False, show, offline)
     with hold_lock(context, f"plan {mapping.name}"):
-        pending = context.ledger.pending(opened.bound) if scope.partial else None
+        pending = context.ledger.pending_run(opened.bound) if scope.partial else None
         if pending is not None:
             raise ConfigurationError(
                 f"{mapping.name}: run {pending} of all its records waits or is on its way. Approve or cancel it, or"
@@ -75,7 +75,7 @@ def plan(
             )
         lost = _end_flights(context, mapping, opened, progress)
         if schema_changed(context, mapping, opened):
-            context.ledger.reconsider(opened.bound, ledger.SCHEMA_CODES)
+            context.ledger.retry_rejected(opened.bound, ledger.SCHEMA_CODES)
         return _plan(context, mapping, opened, run_id, as_of, scope, progress, True, show, offline, lost)
 
 
@@ -117,7 +117,7 @@ def _end_flights(context: Context, mapping: Mapping, opened: OpenDestination, pr
     still, why = f"{mapping.name}: an older run is still being delivered.", ""
     while context.ledger.supersede(opened.bound, context.mappings):
         context.end_dead_leases()
-        for batch, due in context.ledger.noted(opened.bound, context.mappings):
+        for batch, due in context.ledger.batches_with_job(opened.bound, context.mappings):
             wait = due - time.time()
             if wait > PATIENCE:
                 raise Unavailable(f"{still} {why}".strip(), wait)
@@ -126,7 +126,11 @@ def _end_flights(context: Context, mapping: Mapping, opened: OpenDestination, pr
                 raise heard.error
             if heard is not None and heard.underway:
                 why = heard.underway
-            lost += context.ledger.lost(batch, began) if heard is not None and heard.state != "gone" else 0
+            lost += (
+                context.ledger.count_undelivered(batch, began)
+                if heard is not None and heard.state != "gone"
+                else 0
+            )
         if time.monotonic() > until:
             raise Unavailable(f"{still} {why}".strip(), 60)
         progress(mapping.name, "waiting for an older run", 0, 0)
@@ -157,7 +161,7 @@ def _plan(
         comparison = Comparison(con, shape(mapping, rendered))
         progress(mapping.name, "comparing", 0, 0)
         comparison.desire(rendered.sql)
-        comparison.stand(book.settled(bound), book.unsettled(bound), time.time(), scope)
+        comparison.stand(book.settled_standings(bound), book.unsettled_standings(bound), time.time(), scope)
         run = Run(
             run=run_id,
             mapping=mapping.name,
@@ -166,7 +170,7 @@ def _plan(
             account=bound.account,
             label=opened.account.label,
             as_of=as_of.isoformat(),
-            meaning=mapping.definition_hash,
+            definition_hash=mapping.definition_hash,
             state="planning",
             cause="",
             planned={},
@@ -176,7 +180,7 @@ def _plan(
             ended_at=None,
         )
         if keep:
-            book.begin_run(run)
+            book.save_run(run)
         know(comparison, book, bound)
         refuse = _Refusals(book, bound, run, mapping, keep)
         refuse.take(comparison.refused())
@@ -187,11 +191,11 @@ def _plan(
             if create and mapping.search_lag:
                 doubtful = list(comparison.hesitant(time.time() - mapping.search_lag))
                 if keep:
-                    book.keep_outcomes(run, doubtful)
+                    book.save_unsent_outcomes(run, doubtful)
             refuse.take(comparison.unfound(create))
         comparison.compare(create, scope.everything)
         if keep:
-            book.settle_standings(
+            book.save_standings(
                 bound,
                 (Standing(key, digest, "settled", level) for key, digest, level, _ in comparison.settled()),
             )
@@ -201,11 +205,11 @@ def _plan(
         counts = comparison.counts
         facts = _facts(context, mapping, con, bound, counts, total, creates, as_of)
         plan = Plan(run, counts, calls, guards.reasons(facts, _thresholds(context, mapping)), shown)
-        made = book.care(bound).fields_made == mapping.definition_hash
+        made = book.mapping_state(bound).fields_created_for == mapping.definition_hash
         if total and mapping.create_fields and readable and not offline and not made:
             plan.new_fields = missing_fields(mapping, opened, rendered)
             if keep and not plan.new_fields:
-                book.remember_care(bound, fields_made=mapping.definition_hash)
+                book.update_mapping_state(bound, fields_created_for=mapping.definition_hash)
         planned = _planned(counts, total, calls, plan.new_fields) | {"partial": scope.partial, "lost": lost}
         state, ended = ("held", None) if total else ("done", time.time())
         plan.run = replace(run, planned=planned, cause="; ".join(plan.reasons), state=state, ended_at=ended)
@@ -242,7 +246,7 @@ def shape(mapping: Mapping, rendered: MappingQuery) -> Shape:
     )
 
 
-def know(comparison: Comparison, book: ledger.Ledger, bound: ledger.Bound) -> None:
+def know(comparison: Comparison, book: ledger.Ledger, bound: ledger.BoundMapping) -> None:
     """Hand the comparison what the ledger knows of its candidates; all of it, when they are many."""
     few = comparison.candidates() <= CHANGED_FEW
     if not few:
@@ -258,19 +262,19 @@ def _facts(
     context: Context,
     mapping: Mapping,
     con: duckdb.DuckDBPyConnection,
-    bound: ledger.Bound,
+    bound: ledger.BoundMapping,
     counts: Counts,
     total: int,
     creates: int,
     as_of: date,
 ) -> guards.Facts:
-    care = context.ledger.care(bound)
+    state = context.ledger.mapping_state(bound)
     levels, moves = query.level_moves(mapping, context.workspace, con, as_of)
     return guards.Facts(
-        approved=care.approved,
+        approved=state.approved_hash,
         definition_hash=mapping.definition_hash,
         records=counts.records,
-        previous=care.records,
+        previous=state.records,
         cleared=counts.cleared,
         dropped=counts.left,
         writes=total,

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from connectors.types import Outcome, Status
-from heatsync.ledger import Bound, Claimed, Ledger, Record
+from heatsync.ledger import BoundMapping, ClaimedBatch, Ledger, Record
 from heatsync.sync.compare.diff import Comparison
 from heatsync.sync.context import Context
 from heatsync.sync.mapping.model import Mapping as FieldMapping
@@ -20,11 +20,11 @@ def mappings_of_same_object(context: Context, mapping: FieldMapping) -> list[str
 
 
 def find_owners(
-    comparison: Comparison, context: Context, mapping: FieldMapping, bound: Bound, keep: bool
+    comparison: Comparison, context: Context, mapping: FieldMapping, bound: BoundMapping, keep: bool
 ) -> None:
     """Tell the comparison who else of ours holds the records of its candidates, and take them from who is gone."""
     for ids in comparison.claimed():
-        standing = context.ledger.holders(bound, ids, mappings_of_same_object(context, mapping))
+        standing = context.ledger.record_owners(bound, ids, mappings_of_same_object(context, mapping))
         here = comparison.here({entity for held in standing.values() for entity in held})
         holding: list[tuple[str, str]] = []
         gone: set[str] = set()
@@ -39,11 +39,11 @@ def find_owners(
         comparison.hold(holding)
         comparison.release(sorted(gone))
         if keep:
-            context.ledger.release_records(bound, sorted(gone))
+            context.ledger.forget_remote_ids(bound, sorted(gone))
 
 
 def refuse_shared_records(
-    context: Context, mapping: FieldMapping, claimed: Claimed, outcomes: Sequence[Outcome]
+    context: Context, mapping: FieldMapping, claimed: ClaimedBatch, outcomes: Sequence[Outcome]
 ) -> list[Outcome]:
     """The outcomes of a batch, where those that opened a record of another of ours are no delivery.
 
@@ -55,9 +55,9 @@ def refuse_shared_records(
     moved = {str(each.remote_id) for each in delivered if each.remote_id != asked[each.key]}
     if not moved:
         return [*outcomes]
-    bound = Bound(claimed.mapping, claimed.account, claimed.object)
+    bound = BoundMapping(claimed.mapping, claimed.account, claimed.object)
     holders: dict[str, set[str]] = defaultdict(set)
-    for remote_id, held in context.ledger.holders(
+    for remote_id, held in context.ledger.record_owners(
         bound, sorted(moved), mappings_of_same_object(context, mapping)
     ).items():
         holders[remote_id] |= {entity for entity, mappings in held.items() if mappings}
@@ -72,8 +72,8 @@ def refuse_shared_records(
 
 def _dispute(
     book: Ledger,
-    bound: Bound,
-    claimed: Claimed,
+    bound: BoundMapping,
+    claimed: ClaimedBatch,
     ours: Mapping[str, str],
     several: Mapping[str, Iterable[str]],
 ) -> None:
@@ -95,8 +95,8 @@ def _dispute(
         ],
     )
     everybody = {entity for held in several.values() for entity in held}
-    book.dispute_records(bound, sorted(everybody))
-    book.dispute_standings(bound, sorted(everybody - ours.keys()))
+    book.forget_fields(bound, sorted(everybody))
+    book.mark_shared(bound, sorted(everybody - ours.keys()))
 
 
 def _refused(outcome: Outcome, held: Iterable[str]) -> Outcome:

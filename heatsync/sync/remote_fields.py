@@ -25,21 +25,21 @@ def schema_changed(context: Context, mapping: Mapping, opened: OpenDestination) 
     """Whether the fields over there changed since records were rejected because of them; asked now and then, and
     only while there are such records."""
     book, bound = context.ledger, opened.bound
-    if not mapping.vendor.readable or not book.waits_for_schema(bound):
+    if not mapping.vendor.readable or not book.has_schema_rejections(bound):
         return False
-    care = book.care(bound)
-    if care.schema_at is not None and time.time() - care.schema_at < SCHEMA_SECONDS:
+    state = book.mapping_state(bound)
+    if state.schema_read_at is not None and time.time() - state.schema_read_at < SCHEMA_SECONDS:
         return False
-    if mapping.create_fields and care.fields_made != mapping.definition_hash:
+    if mapping.create_fields and state.fields_created_for != mapping.definition_hash:
         return True  # they are to be made anew
     present = _present(mapping, opened)
     names = sorted(field.name for field in mapping.fields if not field.tag)
     lacking = any(name not in present for name in names)
     wanted = {name: repr(present.get(name)) for name in names}
     schema = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
-    book.remember_care(bound, schema=schema, schema_at=time.time())
+    book.update_mapping_state(bound, schema_hash=schema, schema_read_at=time.time())
     # At the first look there is nothing to compare with; as long as a field is missing, there is no need to.
-    return schema != care.schema and not (care.schema is None and lacking)
+    return schema != state.schema_hash and not (state.schema_hash is None and lacking)
 
 
 def _present(mapping: Mapping, opened: OpenDestination) -> Dict[str, RemoteField]:
@@ -63,9 +63,9 @@ def note_field_rejections(
     codes = {outcome.code for outcome in outcomes}
     if codes.isdisjoint(SCHEMA_CODES):
         return
-    context.ledger.remember_care(opened.bound, schema_at=time.time())
+    context.ledger.update_mapping_state(opened.bound, schema_read_at=time.time())
     if mapping.create_fields and "field_missing" in codes:
-        context.ledger.remember_care(opened.bound, fields_made=None)
+        context.ledger.update_mapping_state(opened.bound, fields_created_for=None)
 
 
 def create_missing_fields(context: Context, run_id: str, mapping: Mapping, opened: OpenDestination) -> None:
@@ -88,8 +88,8 @@ def create_missing_fields(context: Context, run_id: str, mapping: Mapping, opene
                 opened.destination.create_fields(mapping.object, missing)
             except ConfigurationError as error:
                 raise context.locate(mapping, error) from None
-        context.ledger.update_planned(replace(run, planned={**run.planned, "new_fields": []}))
-        context.ledger.remember_care(opened.bound, fields_made=mapping.definition_hash)
+        context.ledger.update_counts(replace(run, planned={**run.planned, "new_fields": []}))
+        context.ledger.update_mapping_state(opened.bound, fields_created_for=mapping.definition_hash)
 
 
 def _new_fields(context: Context, run_id: str, mapping: Mapping) -> Run | None:

@@ -73,7 +73,7 @@ def plan_mapping(
     """Plan one mapping into the ledger; refused credentials pause it. Errors are returned, not raised."""
     one = MappingResult(mapping, run)
     try:
-        one.paused = context.ledger.paused(mapping.name, context.credential(mapping))
+        one.paused = context.ledger.pause_cause(mapping.name, context.credential(mapping))
         if one.paused is not None:
             return one
         one.plan = planning.plan(context, mapping, run, as_of, scope, progress)
@@ -119,7 +119,7 @@ def record_failure(context: Context, run: str, mapping: Mapping, as_of: date, ca
         account="",
         label="",
         as_of=as_of.isoformat(),
-        meaning=mapping.definition_hash,
+        definition_hash=mapping.definition_hash,
         state="failed",
         cause=cause,
         planned={},
@@ -130,7 +130,7 @@ def record_failure(context: Context, run: str, mapping: Mapping, as_of: date, ca
     )
     begun = next((row for row in context.ledger.runs(run) if row.mapping == mapping.name), None)
     if begun is None:
-        context.ledger.begin_run(blank)
+        context.ledger.save_run(blank)
     else:
         context.ledger.update_run(replace(begun, state="failed", cause=cause, ended_at=now))
     context.ledger.add_calls(run, mapping.name, context.call_counter(mapping.name).take(), 0.0)
@@ -184,7 +184,9 @@ def sync(
 def forget_old_runs(context: Context, as_of: date) -> None:
     """Drop what the ledger holds of runs that are over for longer than history is kept."""
     cut = as_of - timedelta(days=context.workspace.history_days)
-    context.ledger.forget(datetime.combine(cut, datetime.min.time(), context.workspace.time_zone).timestamp())
+    context.ledger.forget_runs(
+        datetime.combine(cut, datetime.min.time(), context.workspace.time_zone).timestamp()
+    )
 
 
 def deliver_mapping(

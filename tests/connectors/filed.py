@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from connectors.destination import Destination
 from connectors.errors import InProgress
-from connectors.types import Batch, Note, Outcome
+from connectors.types import Batch, JobState, Outcome
 
 
 @dataclass
@@ -22,7 +22,7 @@ def pushed(destination: Destination, batch: Batch, most: int = 30) -> Filed:
     for _ in range(most):
         try:
             for word in destination.push(batch):
-                if isinstance(word, Note):
+                if isinstance(word, JobState):
                     filed.notes.append(word.text)
                     batch = replace(batch, note=word.text)
                 else:

@@ -23,7 +23,7 @@ from connectors.errors import InProgress, Misunderstood, Unauthorized
 from connectors.salesforce import bulk_jobs as bulk
 from connectors.salesforce.destination import Salesforce
 from connectors.salesforce.records import Item, item
-from connectors.types import Batch, Change, Kind, Match, Note, Outcome, Status, Value
+from connectors.types import Batch, Change, JobState, Kind, Match, Outcome, Status, Value
 from heatsync.sandbox.server import Running, running
 
 APP = {"domain": "acme.my", "consumer_key": "key", "consumer_secret": "E1D2-4711-SECRET"}
@@ -282,7 +282,7 @@ def test_a_field_that_is_not_there_is_told_to_who_carries_it_and_the_others_go_a
 def until(destination: Salesforce, pushing: Batch, uploaded: bool = True) -> str:
     """Push until a job is made or has its file, and be killed there; its note."""
     for word in destination.push(pushing):
-        if isinstance(word, Note) and json.loads(word.text)["uploaded"] is uploaded:
+        if isinstance(word, JobState) and json.loads(word.text)["uploaded"] is uploaded:
             return word.text
     raise AssertionError("there was no job")
 

@@ -18,10 +18,20 @@ from hypothesis import strategies as st
 
 from connectors.errors import ConfigurationError
 from connectors.types import Account, Change, FieldType, Kind, Match, Outcome, Status, Value
-from heatsync.ledger import Bound, Ledger, Planned, Record, Run, Standing, read_value, tables, write_value
+from heatsync.ledger import (
+    BoundMapping,
+    Ledger,
+    PlannedChange,
+    Record,
+    Run,
+    Standing,
+    read_value,
+    tables,
+    write_value,
+)
 from heatsync.sync.leases import lease_owner
 
-BOUND = Bound("contacts", "hubspot:1", "contacts")
+BOUND = BoundMapping("contacts", "hubspot:1", "contacts")
 RECHECK = 5_000_000_000.0
 TYPES = {"score": FieldType.INTEGER, "seen": FieldType.DATE}
 
@@ -50,7 +60,7 @@ def a_run(name: str = "r1") -> Run:
         account=BOUND.account,
         label="portal 1",
         as_of="2026-01-31",
-        meaning="m1",
+        definition_hash="m1",
         state="planning",
         cause="",
         planned={"records": 2, "writes": 2},
@@ -61,7 +71,7 @@ def a_run(name: str = "r1") -> Run:
     )
 
 
-def a_change(key: str, remote_id: str | None = "7", **fields: Value) -> Planned:
+def a_change(key: str, remote_id: str | None = "7", **fields: Value) -> PlannedChange:
     change = Change(
         kind=Kind.CHANGED,
         key=key,
@@ -69,12 +79,12 @@ def a_change(key: str, remote_id: str | None = "7", **fields: Value) -> Planned:
         fields=fields or {"score": 5},
         remote_id=remote_id,
     )
-    return Planned(change, digest=hash(key), level="High")
+    return PlannedChange(change, digest=hash(key), level="High")
 
 
-def released(book: Ledger, *planned: Planned, name: str = "r1") -> str:
+def released(book: Ledger, *planned: PlannedChange, name: str = "r1") -> str:
     run = a_run(name)
-    book.begin_run(run)
+    book.save_run(run)
     batch = book.add_batch(run, 1, planned, TYPES)
     book.update_run(replace(run, state="held"))
     assert book.release(run)
@@ -86,8 +96,8 @@ def records(book: Ledger) -> dict[str, tuple[str | None, int, str]]:
 
 
 def standings(book: Ledger) -> dict[str, tuple[int | None, str]]:
-    settled = {row[0]: (row[1], "settled") for chunk in book.settled(BOUND) for row in chunk}
-    return settled | {row[0]: (row[1], row[2]) for chunk in book.unsettled(BOUND) for row in chunk}
+    settled = {row[0]: (row[1], "settled") for chunk in book.settled_standings(BOUND) for row in chunk}
+    return settled | {row[0]: (row[1], row[2]) for chunk in book.unsettled_standings(BOUND) for row in chunk}
 
 
 def test_the_migrations_build_exactly_the_tables(book: Ledger, url: str) -> None:
@@ -100,16 +110,16 @@ def test_the_migrations_build_exactly_the_tables(book: Ledger, url: str) -> None
 def test_opening_twice_at_once_migrates_once(url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         for ledger in pool.map(Ledger, [url] * 4):
-            assert ledger.paused("x") is None
+            assert ledger.pause_cause("x") is None
             ledger.close()
 
 
 def test_an_account_is_remembered_by_a_keyed_hash_and_no_secret_is_stored(book: Ledger, url: str) -> None:
-    credential = book.credential("hubspot", ["pat-secret"])
+    credential = book.credential_hash("hubspot", ["pat-secret"])
     assert book.known_account(credential) is None
     assert book.remember_account(credential, "hubspot", Account("portal", "1", "Acme")) == "hubspot:1"
     assert book.known_account(credential) == ("hubspot:1", Account("portal", "1", "Acme"))
-    assert book.known_account(book.credential("hubspot", ["pat-other"])) is None
+    assert book.known_account(book.credential_hash("hubspot", ["pat-other"])) is None
     engine = sa.create_engine(url)
     with engine.connect() as connection:
         for table in tables.metadata.sorted_tables:
@@ -143,15 +153,15 @@ def test_of_many_claimers_one_wins(book: Ledger) -> None:
 
 def test_a_batch_waits_until_its_run_is_released(book: Ledger) -> None:
     run = a_run()
-    book.begin_run(run)
+    book.save_run(run)
     batch = book.add_batch(run, 1, [a_change("u1")], TYPES)
     assert book.claim(batch, "w") is None
     assert not book.release(run)  # still being planned
     book.update_run(replace(run, state="held"))
-    assert book.care(BOUND).approved is None
+    assert book.mapping_state(BOUND).approved_hash is None
     assert book.release(run)
     assert not book.release(run)
-    assert (book.care(BOUND).approved, book.care(BOUND).records) == ("m1", 2)
+    assert (book.mapping_state(BOUND).approved_hash, book.mapping_state(BOUND).records) == ("m1", 2)
     assert book.due_batches("r1") == [batch]
     assert book.claim(batch, "w") is not None
 
@@ -169,7 +179,7 @@ def test_delivered_values_move_and_nothing_else_does(book: Ledger) -> None:
         Outcome("u2", Status.DELIVERED, remote_id="8"),
         Outcome("u3", Status.REJECTED, code="bad_value", cause="no", field="score", answer="INVALID"),
     ]
-    assert book.conclude(claimed, outcomes, RECHECK, 0)
+    assert book.finish_batch(claimed, outcomes, RECHECK, 0)
     held = records(book)
     assert held["u1"] == ("7", 4, '{"score": 5, "plan": "pro", "seen": "2026-01-02"}')
     assert held["u2"][:2] == ("8", 1)
@@ -199,8 +209,8 @@ def test_outcomes_that_were_earned_stay_earned_when_the_batch_is_claimed_again(b
     batch = released(book, a_change("u1"), a_change("u2"))
     claimed = book.claim(batch, "w")
     assert claimed is not None
-    book.settle(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
-    assert book.give_back(claimed, 0.0)
+    book.save_outcomes(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
+    assert book.requeue(claimed, 0.0)
     again = book.claim(batch, "w2")
     assert again is not None
     assert [planned.change.key for planned in again.planned] == ["u2"]
@@ -211,8 +221,8 @@ def test_a_claimed_batch_is_free_again_when_its_owner_is_buried(book: Ledger) ->
     batch = released(book, a_change("u1"))
     assert book.claim(batch, "host:1") is not None
     assert book.claim(batch, "w") is None
-    assert book.owners() == {"host:1"}
-    book.bury("host:1")
+    assert book.lease_owners() == {"host:1"}
+    book.end_leases_of("host:1")
     assert book.claim(batch, "w") is not None
 
 
@@ -221,7 +231,7 @@ def test_a_batch_given_back_waits_for_its_time(book: Ledger) -> None:
     claimed = book.claim(batch, "w")
     assert claimed is not None
     later = time.time() + 1000
-    assert book.give_back(claimed, later)
+    assert book.requeue(claimed, later)
     assert book.due_batches() == []
     assert book.claim(batch, "w") is None
     assert book.next_due("r1", "contacts") == pytest.approx(later)
@@ -229,9 +239,9 @@ def test_a_batch_given_back_waits_for_its_time(book: Ledger) -> None:
 
 def test_a_rung_batch_is_not_rung_again_at_once(book: Ledger) -> None:
     batch = released(book, a_change("u1"))
-    assert book.due_batches(unrung=60) == [batch]
-    book.ring([batch])
-    assert book.due_batches(unrung=60) == []
+    assert book.due_batches(not_enqueued_for=60) == [batch]
+    book.mark_enqueued([batch])
+    assert book.due_batches(not_enqueued_for=60) == []
     assert book.due_batches() == [batch]
 
 
@@ -248,11 +258,11 @@ def test_a_new_run_is_told_of_whoever_is_still_delivering_and_what_he_gives_back
     claimed = book.claim(released(book, a_change("u1")), "w")
     assert claimed is not None
     assert book.supersede(BOUND)
-    assert book.give_back(claimed, 0.0)
+    assert book.requeue(claimed, 0.0)
     assert book.due_batches() == []
     assert book.next_due("r1", BOUND.mapping) is None
     assert not book.supersede(BOUND)
-    assert not book.give_back(claimed, 0.0)
+    assert not book.requeue(claimed, 0.0)
 
 
 def test_what_is_at_work_on_a_batch_is_handed_on_and_no_newer_run_makes_it_void(book: Ledger) -> None:
@@ -260,19 +270,19 @@ def test_what_is_at_work_on_a_batch_is_handed_on_and_no_newer_run_makes_it_void(
     claimed = book.claim(batch, "w")
     assert claimed is not None
     assert book.note(claimed, "job 1")
-    assert book.give_back(claimed, 0.0)
+    assert book.requeue(claimed, 0.0)
     assert book.supersede(BOUND)
     assert book.due_batches() == []
-    assert [id for id, due in book.noted(BOUND) if due <= time.time()] == [batch]
+    assert [id for id, due in book.batches_with_job(BOUND) if due <= time.time()] == [batch]
     assert book.claim(batch, "x") is None, "its run is over"
     late = book.claim(batch, "x", late=True)
     assert late is not None
     assert (late.note, late.batch.note) == ("job 1", "job 1")
     assert not book.note(claimed, "job 2"), "it is somebody else's now"
     assert book.note(late, "")
-    assert book.give_back(late, 0.0)
+    assert book.requeue(late, 0.0)
     assert not book.supersede(BOUND)
-    assert (book.noted(BOUND), book.claim(batch, "y", late=True)) == ([], None)
+    assert (book.batches_with_job(BOUND), book.claim(batch, "y", late=True)) == ([], None)
 
 
 def test_a_record_that_is_gone_is_looked_for_again(book: Ledger) -> None:
@@ -280,7 +290,7 @@ def test_a_record_that_is_gone_is_looked_for_again(book: Ledger) -> None:
     batch = released(book, a_change("u1"))
     claimed = book.claim(batch, "w")
     assert claimed is not None
-    book.settle(claimed, [Outcome("u1", Status.REJECTED, code="not_found")], RECHECK)
+    book.save_outcomes(claimed, [Outcome("u1", Status.REJECTED, code="not_found")], RECHECK)
     assert records(book)["u1"] == (None, 3, "{}")
     assert standings(book)["u1"] == (None, "unknown")
 
@@ -290,41 +300,41 @@ def test_who_left_is_noted_as_gone(book: Ledger) -> None:
     left = replace(left, change=replace(left.change, kind=Kind.LEFT), digest=None)
     claimed = book.claim(released(book, left), "w")
     assert claimed is not None
-    book.settle(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
+    book.save_outcomes(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
     assert standings(book)["u1"] == (None, "left")
 
 
 def test_a_pause_for_refused_credentials_ends_with_other_ones(book: Ledger) -> None:
     book.pause("contacts", "refused (401)", "old")
-    assert book.paused("contacts", "old") == "refused (401)"
-    assert book.paused("contacts", "new") is None
+    assert book.pause_cause("contacts", "old") == "refused (401)"
+    assert book.pause_cause("contacts", "new") is None
     book.pause("*", "paused by hand")
-    assert book.paused("contacts", "new") == "paused by hand"
+    assert book.pause_cause("contacts", "new") == "paused by hand"
     assert book.resume("*")
     assert not book.resume("*")
 
 
 def test_standings_and_records_of_another_account_are_not_seen(book: Ledger) -> None:
     book.remember_records(BOUND, [Record("u1", "7", None, {}, 0)])
-    book.settle_standings(BOUND, [Standing("u1", 1, "settled")])
+    book.save_standings(BOUND, [Standing("u1", 1, "settled")])
     other = replace(BOUND, account="hubspot:2")
     assert list(book.records(other)) == []
-    assert list(book.settled(other)) == []
-    assert list(book.unsettled(other)) == []
-    assert book.holders(BOUND, ["7"], ["contacts"]) == {"7": {"u1": {"contacts"}}}
-    assert book.holders(other, ["7"], ["contacts"]) == {}
+    assert list(book.settled_standings(other)) == []
+    assert list(book.unsettled_standings(other)) == []
+    assert book.record_owners(BOUND, ["7"], ["contacts"]) == {"7": {"u1": {"contacts"}}}
+    assert book.record_owners(other, ["7"], ["contacts"]) == {}
 
 
 def test_who_left_or_is_passed_over_holds_no_record(book: Ledger) -> None:
     book.remember_records(BOUND, [Record(f"u{n}", "7", None, {}, 0) for n in range(4)])
     states = {"u0": "left", "u1": "skipped", "u2": "rejected"}
-    book.settle_standings(BOUND, [Standing(key, 1, state) for key, state in states.items()])
+    book.save_standings(BOUND, [Standing(key, 1, state) for key, state in states.items()])
     nobody: set[str] = set()
-    assert book.holders(BOUND, ["7"], ["contacts"]) == {
+    assert book.record_owners(BOUND, ["7"], ["contacts"]) == {
         "7": {"u0": nobody, "u1": nobody, "u2": {"contacts"}, "u3": nobody}
     }
-    book.release_records(BOUND, ["u0", "u1", "u3"])
-    assert book.holders(BOUND, ["7"], ["another"]) == {"7": {"u2": nobody}}
+    book.forget_remote_ids(BOUND, ["u0", "u1", "u3"])
+    assert book.record_owners(BOUND, ["7"], ["another"]) == {"7": {"u2": nobody}}
 
 
 def test_nothing_is_waiting_in_a_finished_run(book: Ledger) -> None:
@@ -333,7 +343,7 @@ def test_nothing_is_waiting_in_a_finished_run(book: Ledger) -> None:
     assert book.outcome_counts("r1", "contacts")["deferred"] == 2
     claimed = book.claim(batch, "w")
     assert claimed is not None
-    book.settle(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
+    book.save_outcomes(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
     assert book.park_batch(claimed, "an answer that cannot be read")
     assert book.finish_run("r1", "contacts")
     (run,) = book.runs("r1")
@@ -405,9 +415,9 @@ def test_what_a_begun_batch_may_have_written_is_looked_up_again(book: Ledger) ->
     batch = released(book, a_change("u1"), a_change("u2"))
     claimed = book.claim(batch, "host:1")
     assert claimed is not None
-    assert book.begin(claimed)
-    book.settle(claimed, [Outcome("u2", Status.DELIVERED)], RECHECK)
-    book.bury("host:1")
+    assert book.mark_pushed(claimed)
+    book.save_outcomes(claimed, [Outcome("u2", Status.DELIVERED)], RECHECK)
+    book.end_leases_of("host:1")
     book.supersede(BOUND)
     assert records(book)["u1"] == ("7", 3, '{"plan": "pro"}')
     assert standings(book)["u1"] == (None, "unknown")
@@ -419,7 +429,7 @@ def test_a_look_up_does_not_undo_what_was_delivered_meanwhile(book: Ledger) -> N
     book.remember_records(BOUND, [Record("u1", "7", None, {"score": 1, "plan": "pro"}, 0)])
     claimed = book.claim(released(book, a_change("u1")), "w")
     assert claimed is not None
-    book.settle(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
+    book.save_outcomes(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
     book.remember_records(BOUND, [Record("u1", "7", None, {"region": "eu"}, 0)])
     assert records(book)["u1"] == ("7", 1, '{"score": 5, "plan": "pro", "region": "eu"}')
 
@@ -431,16 +441,16 @@ def test_a_batch_taken_over_is_no_longer_ours(book: Ledger) -> None:
     assert first is not None
     assert second is not None
     assert not book.extend(first)
-    assert not book.begin(first)
-    assert not book.give_back(first, 0.0)
-    assert not book.conclude(first, [], RECHECK, 0)
-    assert book.conclude(second, [], RECHECK, 0)
+    assert not book.mark_pushed(first)
+    assert not book.requeue(first, 0.0)
+    assert not book.finish_batch(first, [], RECHECK, 0)
+    assert book.finish_batch(second, [], RECHECK, 0)
 
 
 def test_rejected_records_are_reconsidered_by_code_and_by_run(book: Ledger) -> None:
     claimed = book.claim(released(book, a_change("u1"), a_change("u2")), "w")
     assert claimed is not None
-    book.settle(
+    book.save_outcomes(
         claimed,
         [
             Outcome("u1", Status.REJECTED, code="field_missing"),
@@ -448,17 +458,17 @@ def test_rejected_records_are_reconsidered_by_code_and_by_run(book: Ledger) -> N
         ],
         RECHECK,
     )
-    assert book.waits_for_schema(BOUND)
-    assert book.reconsider(BOUND, ["field_missing"]) == 1
-    assert not book.waits_for_schema(BOUND)
-    assert book.reconsider(None, run="another") == 0
-    assert book.reconsider(None, run="r1") == 1
+    assert book.has_schema_rejections(BOUND)
+    assert book.retry_rejected(BOUND, ["field_missing"]) == 1
+    assert not book.has_schema_rejections(BOUND)
+    assert book.retry_rejected(None, run="another") == 0
+    assert book.retry_rejected(None, run="r1") == 1
     assert {state for _, state in standings(book).values()} == {"unknown"}
 
 
 def test_a_run_that_was_released_is_not_cancelled(book: Ledger) -> None:
     run = a_run()
-    book.begin_run(run)
+    book.save_run(run)
     book.update_run(replace(run, state="held"))
     assert book.release(run)
     assert not book.cancel(run)
@@ -469,21 +479,21 @@ def ended(book: Ledger, name: str, *outcomes: Outcome, **changes: object) -> Non
     """A run of 1000 seconds after 1970 with these outcomes, over since then."""
     claimed = book.claim(released(book, *(a_change(o.key) for o in outcomes), name=name), "w")
     assert claimed is not None
-    assert book.conclude(claimed, outcomes, RECHECK, 0)
+    assert book.finish_batch(claimed, outcomes, RECHECK, 0)
     (run,) = book.runs(name)
-    book.begin_run(replace(run, created_at=1000.0, ended_at=1000.0, **changes))  # type: ignore[arg-type]
+    book.save_run(replace(run, created_at=1000.0, ended_at=1000.0, **changes))  # type: ignore[arg-type]
 
 
 def test_a_run_that_ended_long_ago_is_forgotten_and_what_stands_over_there_is_not(book: Ledger) -> None:
     ended(book, "old", Outcome("u1", Status.DELIVERED))
-    before = records(book), standings(book), book.care(BOUND)
-    book.forget(900.0)
+    before = records(book), standings(book), book.mapping_state(BOUND)
+    book.forget_runs(900.0)
     assert len(book.planned_changes("old", BOUND.mapping)) == 1
-    book.forget(1001.0)
+    book.forget_runs(1001.0)
     assert book.runs() == []
     assert book.planned_changes("old", BOUND.mapping) == []
     assert book.outcome_counts("old", BOUND.mapping)["delivered"] == 0
-    assert (records(book), standings(book), book.care(BOUND)) == before
+    assert (records(book), standings(book), book.mapping_state(BOUND)) == before
 
 
 def test_why_a_record_still_stands_rejected_is_never_forgotten(book: Ledger) -> None:
@@ -495,11 +505,11 @@ def test_why_a_record_still_stands_rejected_is_never_forgotten(book: Ledger) -> 
         Outcome("u3", Status.REJECTED, code="bad_value", cause="too long"),
     )
     ended(book, "older", Outcome("u3", Status.DELIVERED))
-    book.forget(2000.0)
+    book.forget_runs(2000.0)
     assert [run.run for run in book.runs()] == ["old"]
     assert [(row.entity, row.cause) for row in book.failures()] == [("u2", "too long")]
-    assert book.reconsider(None, run="old") == 1
-    book.forget(2000.0)
+    assert book.retry_rejected(None, run="old") == 1
+    book.forget_runs(2000.0)
     assert [(row.entity, row.run) for row in book.failures()] == [("u2", "old")]
     assert book.outcome_counts("old", BOUND.mapping)["delivered"] == 0
 
@@ -507,13 +517,13 @@ def test_why_a_record_still_stands_rejected_is_never_forgotten(book: Ledger) -> 
 @pytest.mark.parametrize("state", ["planning", "held", "ready"])
 def test_what_waits_or_is_on_its_way_is_never_forgotten(book: Ledger, state: str) -> None:
     run = replace(a_run(), created_at=1000.0)
-    book.begin_run(run)
+    book.save_run(run)
     book.add_batch(run, 1, [a_change("u1")], TYPES)
     if state != "planning":
         book.update_run(replace(run, state="held"))
     if state == "ready":
         assert book.release(replace(run, state="held"))
-    book.forget(2000.0)
+    book.forget_runs(2000.0)
     assert [row.state for row in book.runs()] == [state]
     assert len(book.planned_changes("r1", BOUND.mapping)) == 1
 
@@ -524,9 +534,9 @@ def test_a_void_run_is_kept_while_a_batch_of_it_is_in_somebodys_hands(book: Ledg
     assert claimed is not None
     assert book.supersede(BOUND)
     (run,) = book.runs("r1")
-    book.begin_run(replace(run, created_at=1000.0, ended_at=1000.0))
-    book.forget(2000.0)
+    book.save_run(replace(run, created_at=1000.0, ended_at=1000.0))
+    book.forget_runs(2000.0)
     assert len(book.planned_changes("r1", BOUND.mapping)) == 1
-    book.conclude(claimed, [], RECHECK, 0)
-    book.forget(2000.0)
+    book.finish_batch(claimed, [], RECHECK, 0)
+    book.forget_runs(2000.0)
     assert book.runs() == []

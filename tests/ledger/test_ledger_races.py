@@ -16,8 +16,8 @@ import pytest
 import sqlalchemy as sa
 
 from connectors.types import Change, FieldType, Kind, Outcome, Status
-from heatsync.ledger import Bound, Claimed, Ledger, Planned, Record, Run, tables
-from heatsync.ledger.group_commit import Together
+from heatsync.ledger import BoundMapping, ClaimedBatch, Ledger, PlannedChange, Record, Run, tables
+from heatsync.ledger.group_commit import GroupCommit
 
 ACCOUNT, OBJECT = "hubspot:1", "contacts"
 KEYS = [f"u{number}" for number in range(30)]
@@ -57,7 +57,7 @@ def at_once(*acts: Callable[[], Any]) -> list[Any]:
         return list(pool.map(act, acts))
 
 
-def claimed(book: Ledger, name: str, mapping: str, field: str, keys: list[str]) -> Claimed:
+def claimed(book: Ledger, name: str, mapping: str, field: str, keys: list[str]) -> ClaimedBatch:
     run = Run(
         run=name,
         mapping=mapping,
@@ -66,7 +66,7 @@ def claimed(book: Ledger, name: str, mapping: str, field: str, keys: list[str]) 
         account=ACCOUNT,
         label="portal 1",
         as_of="2026-01-31",
-        meaning="m1",
+        definition_hash="m1",
         state="planning",
         cause="",
         planned={},
@@ -75,12 +75,14 @@ def claimed(book: Ledger, name: str, mapping: str, field: str, keys: list[str]) 
         created_at=time.time(),
         ended_at=None,
     )
-    book.begin_run(run)
+    book.save_run(run)
     changes = [
         Change(kind=Kind.CHANGED, key=key, match=(), fields={field: name}, remote_id=f"r-{key}")
         for key in keys
     ]
-    batch = book.add_batch(run, 1, [Planned(change, 1, None) for change in changes], {field: FieldType.TEXT})
+    batch = book.add_batch(
+        run, 1, [PlannedChange(change, 1, None) for change in changes], {field: FieldType.TEXT}
+    )
     book.update_run(replace(run, state="held"))
     assert book.release(run)
     taken = book.claim(batch, mapping)
@@ -96,7 +98,7 @@ def test_a_lock_that_nobody_holds_is_given_to_one_of_those_who_ask_at_once(book:
 def test_the_first_processes_of_a_ledger_agree_on_its_key(url: str) -> None:
     books = [Ledger(url) for _ in range(4)]
     try:
-        assert len(set(at_once(*(partial(each.credential, "hubspot", ["x"]) for each in books)))) == 1
+        assert len(set(at_once(*(partial(each.credential_hash, "hubspot", ["x"]) for each in books)))) == 1
     finally:
         for each in books:
             each.close()
@@ -109,23 +111,23 @@ def test_two_mappings_that_settle_the_same_records_at_once_lose_no_field(book: L
         one = claimed(book, f"r{turn}", "one", "f_one", keys)
         other = claimed(book, f"r{turn}", "other", "f_other", keys[::-1])
 
-        def settle(batch: Claimed) -> None:
-            book.settle(batch, [Outcome(p.change.key, Status.DELIVERED) for p in batch.planned], 0.0)
+        def settle(batch: ClaimedBatch) -> None:
+            book.save_outcomes(batch, [Outcome(p.change.key, Status.DELIVERED) for p in batch.planned], 0.0)
 
         at_once(partial(settle, one), partial(settle, other))
-        for chunk in book.records(Bound("one", ACCOUNT, OBJECT), keys):
+        for chunk in book.records(BoundMapping("one", ACCOUNT, OBJECT), keys):
             for row in chunk:
                 assert json.loads(row[4]) == {"f_one": f"r{turn}", "f_other": f"r{turn}"}
 
 
 def test_a_look_up_and_a_delivery_at_once_lose_neither(book: Ledger) -> None:
-    bound = Bound("one", ACCOUNT, OBJECT)
+    bound = BoundMapping("one", ACCOUNT, OBJECT)
     for turn in range(8):
         keys = [f"{key}-{turn}" for key in KEYS]
         batch = claimed(book, f"r{turn}", "one", "f_one", keys)
         told = [Record(key, f"r-{key}", None, {"plan": "pro"}) for key in keys[::-1]]
         at_once(
-            lambda: book.settle(batch, [Outcome(key, Status.DELIVERED) for key in keys], 0.0),  # noqa: B023
+            lambda: book.save_outcomes(batch, [Outcome(key, Status.DELIVERED) for key in keys], 0.0),  # noqa: B023
             lambda: book.remember_records(bound, told),  # noqa: B023
         )
         for chunk in book.records(bound, keys):
@@ -135,14 +137,14 @@ def test_a_look_up_and_a_delivery_at_once_lose_neither(book: Ledger) -> None:
 
 
 def test_of_a_new_run_and_a_claim_at_once_one_knows_of_the_other(book: Ledger) -> None:
-    bound = Bound("one", ACCOUNT, OBJECT)
+    bound = BoundMapping("one", ACCOUNT, OBJECT)
     for turn in range(15):
         first = claimed(book, f"r{turn}", "one", "f_one", ["u1"])
-        assert book.give_back(first, 0.0)
+        assert book.requeue(first, 0.0)
         flying, taken = at_once(lambda: book.supersede(bound), lambda: book.claim(first.id, "w"))  # noqa: B023
         assert flying is (taken is not None)
         if taken is not None:
-            book.conclude(taken, [], 0.0, 0)
+            book.finish_batch(taken, [], 0.0, 0)
 
 
 def test_who_fails_in_a_shared_transaction_is_told_and_the_others_are_written(embedded: Ledger) -> None:
@@ -155,7 +157,7 @@ def test_who_fails_in_a_shared_transaction_is_told_and_the_others_are_written(em
         with embedded.writing() as connection:
             yield connection
 
-    together = Together(writing)
+    together = GroupCommit(writing)
 
     def add(n: int) -> int:
         def work(connection: sa.Connection) -> int:
@@ -192,8 +194,8 @@ def test_ctrl_c_in_a_shared_transaction_is_not_lost(embedded: Ledger) -> None:
         signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        embedded.together(work)
-    assert embedded.together(lambda _: "written") == "written"
+        embedded.group_write(work)
+    assert embedded.group_write(lambda _: "written") == "written"
 
 
 def test_whose_leader_is_struck_down_is_told(embedded: Ledger) -> None:
@@ -206,10 +208,10 @@ def test_whose_leader_is_struck_down_is_told(embedded: Ledger) -> None:
         assert go.wait(10)
 
     with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(embedded.together, struck)
+        first = pool.submit(embedded.group_write, struck)
         assert leading.wait(10)
-        others = [pool.submit(embedded.together, struck) for _ in range(2)]
-        while len(embedded._together) < 2:
+        others = [pool.submit(embedded.group_write, struck) for _ in range(2)]
+        while len(embedded.group_commit) < 2:
             time.sleep(0)  # until both wait; the leader holds the turn
         go.set()
         assert first.result(10) is None
@@ -223,7 +225,9 @@ def test_two_mappings_that_doubt_each_others_records_do_not_stop_each_other(
     one = claimed(book, "r1", "one", "f_one", ["u1", "u2"])
     two = claimed(book, "r2", "two", "f_two", ["u1", "u2"])
     for batch in (one, two):
-        book.settle(batch, [Outcome(key, Status.DELIVERED, remote_id="1") for key in ("u1", "u2")], 0.0)
+        book.save_outcomes(
+            batch, [Outcome(key, Status.DELIVERED, remote_id="1") for key in ("u1", "u2")], 0.0
+        )
     real, both = Ledger._update_record, threading.Barrier(2)
 
     def update(*arguments: Any) -> None:
@@ -234,10 +238,10 @@ def test_two_mappings_that_doubt_each_others_records_do_not_stop_each_other(
 
     monkeypatch.setattr(Ledger, "_update_record", update)
 
-    def conclude(batch: Claimed, good: str, bad: str) -> bool:
+    def conclude(batch: ClaimedBatch, good: str, bad: str) -> bool:
         refused = Outcome(bad, Status.REJECTED, code="bad_value", partly_written=True)
-        return book.conclude(batch, [Outcome(good, Status.DELIVERED, remote_id="1"), refused], 0.0, 1)
+        return book.finish_batch(batch, [Outcome(good, Status.DELIVERED, remote_id="1"), refused], 0.0, 1)
 
     at_once(lambda: conclude(one, "u1", "u2"), lambda: conclude(two, "u2", "u1"))
-    (rows,) = book.records(Bound("one", ACCOUNT, OBJECT), ["u1", "u2"])
+    (rows,) = book.records(BoundMapping("one", ACCOUNT, OBJECT), ["u1", "u2"])
     assert {row[0]: json.loads(row[4]) for row in rows} == {"u1": {"f_one": "r1"}, "u2": {"f_two": "r2"}}

@@ -74,7 +74,7 @@ def test_being_limited_burns_no_attempt(stage: Stage) -> None:
     with stage.context() as context:
         planned(context, "m", "r")
         batch_loop.take(context, "r", "m")
-        context.ledger.put_off("r", "m", 0.0, "")
+        context.ledger.postpone("r", "m", 0.0, "")
         with context.ledger.writing() as connection:
             connection.exec_driver_sql("UPDATE batches SET not_before = 0")
         batch = context.ledger.due_batches("r", "m")[0]

@@ -74,7 +74,7 @@ class Death:
 
     @contextmanager
     def stalking(self) -> Iterator[None]:
-        call, note, settle, conclude = Session.call, Ledger.note, Ledger.settle, Ledger.conclude
+        call, note, settle, conclude = Session.call, Ledger.note, Ledger.save_outcomes, Ledger.finish_batch
 
         def stalked(real: Any) -> Any:
             def doing(of: Any, *arguments: Any, **more: Any) -> Any:
@@ -86,10 +86,10 @@ class Death:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Session, "call", stalked(call))
             patch.setattr(Ledger, "note", stalked(note))
-            patch.setattr(Ledger, "settle", stalked(settle))
-            patch.setattr(Ledger, "conclude", stalked(conclude))
+            patch.setattr(Ledger, "save_outcomes", stalked(settle))
+            patch.setattr(Ledger, "finish_batch", stalked(conclude))
             # Who is dead gives nothing back.
-            patch.setattr(Ledger, "give_back", self._unless_dead(Ledger.give_back))
+            patch.setattr(Ledger, "requeue", self._unless_dead(Ledger.requeue))
             yield
 
     def _unless_dead(self, real: Any) -> Any:

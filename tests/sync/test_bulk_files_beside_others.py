@@ -73,7 +73,7 @@ def test_who_was_made_before_a_crash_is_updated_in_a_file_and_not_made_again(
         planned(context, "m", "r")
         (batch,) = context.ledger.due_batches("r")
         with monkeypatch.context() as patch, suppress(Killed):
-            for name in ("settle", "conclude", "give_back"):
+            for name in ("settle", "conclude", "requeue"):
                 patch.setattr(Ledger, name, killed)
             delivery.deliver(context, batch)
         due_now(context)

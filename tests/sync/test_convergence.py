@@ -11,7 +11,7 @@ from stories import CONTACTS, DAY, USERS, Killed, Stage, numbered, planned, unat
 from connectors.hubspot.destination import HubSpot
 from connectors.segment import Segment
 from connectors.types import Batch, Kind, Outcome, Status
-from heatsync.ledger import Bound, Ledger
+from heatsync.ledger import BoundMapping, Ledger
 from heatsync.sandbox.server import Running
 from heatsync.sync import deliver
 from heatsync.sync import plan as planning
@@ -40,7 +40,7 @@ def killed_before_settling(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Non
         raise Killed
 
     with monkeypatch.context() as patch:
-        for name in ("settle", "conclude"):
+        for name in ("save_outcomes", "finish_batch"):
             patch.setattr(Ledger, name, die)
         with pytest.raises(Killed):
             stage.sync()
@@ -230,7 +230,7 @@ def test_a_look_up_of_one_mapping_does_not_undo_what_another_delivers_meanwhile(
         planned(context, "a", "ra")
         real = context.ledger.remember_records
 
-        def slowly(bound: Bound, records: Any) -> None:
+        def slowly(bound: BoundMapping, records: Any) -> None:
             for batch in context.ledger.due_batches("ra"):
                 assert deliver.deliver(context, batch).state == "done"
             real(bound, records)
@@ -257,7 +257,7 @@ def test_a_batch_taken_while_a_new_run_begins_does_not_arrive_after_it(
         stage.users({"u1": "FRESH", "u2": "other"})
         real, taken = context.ledger.supersede, []
 
-        def a_worker_is_faster(bound: Bound, mappings: Collection[str]) -> Any:
+        def a_worker_is_faster(bound: BoundMapping, mappings: Collection[str]) -> Any:
             if not taken:
                 taken.append(context.ledger.claim(batch, "@worker:1"))
             return real(bound, mappings)
@@ -269,13 +269,13 @@ def test_a_batch_taken_while_a_new_run_begins_does_not_arrive_after_it(
             assert claimed is not None
             assert stage.roles()["u1"] != "FRESH"
             pushed = list(context.open(context.mappings["m"]).destination.push(claimed.batch))
-            context.ledger.conclude(claimed, pushed, 0.0, 0)
+            context.ledger.finish_batch(claimed, pushed, 0.0, 0)
 
         monkeypatch.setattr(context.ledger, "supersede", a_worker_is_faster)
         with monkeypatch.context() as patch:
             patch.setattr(context, "wait", the_worker_gets_on)
             plan = planning.plan(context, context.mappings["m"], "fresh", DAY, Scope(), sync_run.no_progress)
-        assert context.ledger.owners() == set(), "the plan waited until the worker was through"
+        assert context.ledger.lease_owners() == set(), "the plan waited until the worker was through"
         assert context.ledger.release(plan.run)
         assert sync_run.deliver_mapping(context, "fresh", context.mappings["m"]) is None
     assert stage.roles()["u1"] == "FRESH"

@@ -178,7 +178,7 @@ def test_what_is_there_several_times_by_now_is_not_made_once_more(
         assert (failure.entity, failure.code) == ("a1", "ambiguous")
         # Somebody may merge them without our seeing it: they are looked for again.
         ((_, _, state, recheck_at, code, _),) = next(
-            iter(context.ledger.unsettled(context.open(context.mappings["m"]).bound))
+            iter(context.ledger.unsettled_standings(context.open(context.mappings["m"]).bound))
         )
         week = context.mappings["m"].recheck_after.total_seconds()
         assert (state, code) == ("rejected", "ambiguous")
@@ -233,7 +233,7 @@ def test_a_batch_that_was_taken_over_is_not_pushed(stage: Stage, monkeypatch: py
 
         monkeypatch.setattr(context, "open", overslept)
         assert deliver.deliver(context, batch).state == "later"
-        assert context.ledger.owners() == {"somebody else"}
+        assert context.ledger.lease_owners() == {"somebody else"}
     assert stage.calls() == 0
 
 

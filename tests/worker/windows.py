@@ -13,7 +13,7 @@ from typing import Any
 from celery import Celery
 
 from connectors.types import Change, FieldType, Kind, Match
-from heatsync.ledger import Planned, Run
+from heatsync.ledger import PlannedChange, Run
 from heatsync.sandbox.server import Running, running
 from heatsync.sync.context import Context
 from heatsync.workspace import config
@@ -135,20 +135,20 @@ def _run(case: Case, context: Context, object: str, batches: int) -> str:
     account = context.open(context.mappings[object]).bound.account
     run = Run(
         run="r", mapping=object, destination=case.name, object=object, account=account, label="", as_of="2026-11-21",
-        meaning="m", state="held", cause="", planned={}, calls=0, seconds=0.0, created_at=time.time(), ended_at=None,
+        definition_hash="m", state="held", cause="", planned={}, calls=0, seconds=0.0, created_at=time.time(), ended_at=None,
     )  # fmt: skip
-    context.ledger.begin_run(run)
+    context.ledger.save_run(run)
     types = {case.field: FieldType.TEXT}
     made = [context.ledger.add_batch(run, n, _planned(case, object, n), types) for n in range(batches)]
     assert context.ledger.release(run)
     return made[0]
 
 
-def _planned(case: Case, object: str, batch: int) -> list[Planned]:
+def _planned(case: Case, object: str, batch: int) -> list[PlannedChange]:
     """Changes of the same few records, by their ids; each batch is of other records of ours."""
     first = object == case.objects[0]
     return [
-        Planned(
+        PlannedChange(
             Change(
                 Kind.CHANGED,
                 f"{object}{batch}-{n}",
