@@ -184,7 +184,7 @@ def _notes(
     again = f"`heatsync score --date {day}` scores it by what is written now"
     if audience.own and audience.key not in stored.audiences:
         raise ConfigurationError(
-            f"{audience.where}: `{audience.key}` was not there yet when {day} was scored: {again}; then ask again."
+            f"{audience.place}: `{audience.key}` was not there yet when {day} was scored: {again}; then ask again."
         )
     version = audiences.version(audience.key, audience.entity, workspace.audiences.get(profile, ()))
     if stored.audiences.get(audience.key) != version:

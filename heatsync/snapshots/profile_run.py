@@ -195,7 +195,7 @@ class ProfileRun:
         try:
             return snapshot_rows.judged(groups.of(self.profile, entity, self.own), self._scope(entity, day))
         except snapshot_rows.Unfit as error:
-            place = error.audience.place(error.fault.route) or self._file
+            place = error.audience.place_of(error.fault.route) or self._file
             raise ConfigurationError(f"{place}: `{error.audience.key}`: {error}") from error
 
     def _scope(self, entity: str, day: int) -> condition_sql.Scope:
@@ -231,7 +231,7 @@ class ProfileRun:
                 ).fetchone()
                 if row is not None and row[0]:
                     self.notes.append(
-                        f"{audience.where}: `{audience.key}`: {sentence.replace('{count}', str(row[0]))}"
+                        f"{audience.place}: `{audience.key}`: {sentence.replace('{count}', str(row[0]))}"
                     )
 
     def _fallback(self, entity: str, bounds: churn_levels.Bounds | None) -> None:

@@ -23,6 +23,7 @@ from ibis.common.exceptions import (
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from connectors.errors import ConfigurationError
+from heatsync.scoring.definition.place import Place
 from heatsync.workspace.strict_yaml import suggest
 
 PATIENCE = 15
@@ -97,18 +98,18 @@ OTHERS = {
 }
 
 
-def connect(url: str, where: str) -> Any:
-    """The Ibis backend of a URL that is not DuckDB's. Raises ConfigurationError that starts with `where`."""
+def connect(url: str, place: Place) -> Any:
+    """The Ibis backend of a URL that is not DuckDB's. Raises ConfigurationError that starts with `place`."""
     scheme = url.partition("://")[0]
     if scheme in POSTGRES:
-        return _postgres(url, where)
+        return _postgres(url, place)
     if scheme not in OTHERS:
         found = "this is no address of an engine"
         if "://" in url:
             near = suggest(scheme, ["duckdb", "postgres", *OTHERS])
             found = f"the engine `{scheme[:20]}` is not one that can be a source{near}"
         stop = "" if found.endswith("?") else "."
-        raise ConfigurationError(f"{where}: {found}{stop} Expected duckdb:// for files, or {EXPECTED}")
+        raise ConfigurationError(f"{place}: {found}{stop} Expected duckdb:// for files, or {EXPECTED}")
     engine = OTHERS[scheme]
     try:
         with warnings.catch_warnings():
@@ -116,14 +117,14 @@ def connect(url: str, where: str) -> Any:
             return engine.open(url)
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(
-            f"{where}: the engine `{scheme}` needs the driver of {engine.title}, which is not installed:"
+            f"{place}: the engine `{scheme}` needs the driver of {engine.title}, which is not installed:"
             f" pip install 'ibis-framework[{engine.extra}]'"
         ) from error
     except Exception as error:
         # Every driver has errors of its own, which cannot be named where it is not installed.
         said = _last_line(_without(str(error), urlsplit(url).password or ""))
         raise ConfigurationError(
-            f"{where}: {engine.title} cannot be opened: {said}: check the address, the user and the password in"
+            f"{place}: {engine.title} cannot be opened: {said}: check the address, the user and the password in"
             " `engine`, and that this machine may reach it"
         ) from None
 
@@ -223,7 +224,7 @@ _PARSE = {
 }
 
 
-def _postgres(url: str, where: str) -> Any:
+def _postgres(url: str, place: Place) -> Any:
     """Every transaction of this connection is one that only reads: the server refuses anything else."""
     try:
         asked: dict[str, Any] = dict(conninfo_to_dict(f"postgresql://{url.partition('://')[2]}"))
@@ -233,7 +234,7 @@ def _postgres(url: str, where: str) -> Any:
     # What the server's library would say of such an address quotes from the password.
     if "@" in host + database or re.search(r"[^0-9,]", port):
         raise ConfigurationError(
-            f"{where}: the address cannot be read: expected {EXPECTED}. In the password, signs such as @ : / ? # %"
+            f"{place}: the address cannot be read: expected {EXPECTED}. In the password, signs such as @ : / ? # %"
             " are written %40 %3A %2F %3F %23 %25"
         ) from None
     database, _, schema = database.partition("/")
@@ -243,9 +244,9 @@ def _postgres(url: str, where: str) -> Any:
     try:
         connection = psycopg.connect(make_conninfo(**asked), autocommit=True)
     except psycopg.Error as error:
-        place = f"{host or 'this machine'}{f':{port}' if port else ''}"
+        server = f"{host or 'this machine'}{f':{port}' if port else ''}"
         said = _without(str(error), str(asked.get("password") or ""))
-        raise ConfigurationError(f"{where}: {_refused(said, place)}") from None
+        raise ConfigurationError(f"{place}: {_refused(said, server)}") from None
     try:
         connection.read_only = True
         connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")

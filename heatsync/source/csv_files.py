@@ -98,15 +98,15 @@ def _header(path: Path, table: SourceTable) -> tuple[str, list[str]]:
     names = next(csv.reader([line], delimiter=separator), [])
     if not any(name.strip() for name in names):
         raise ConfigurationError(
-            f"{table.where}: {table.table} is empty: expected a first line with the names of the columns"
+            f"{table.place}: {table.table} is empty: expected a first line with the names of the columns"
         )
     for place, name in enumerate(names, 1):
         if not name.strip():
             raise ConfigurationError(
-                f"{table.where}: {table.table}, line 1: column {place} has no name: give it one"
+                f"{table.place}: {table.table}, line 1: column {place} has no name: give it one"
             )
         if name.casefold() in {each.casefold() for each in names[: place - 1]}:
             raise ConfigurationError(
-                f"{table.where}: {table.table}, line 1: the column `{name}` is there twice"
+                f"{table.place}: {table.table}, line 1: the column `{name}` is there twice"
             )
     return separator, names

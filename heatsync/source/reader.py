@@ -81,7 +81,7 @@ class Source:
         if not any(each.rows for each in read):
             names = ", ".join(table.table for table in written)
             raise ConfigurationError(
-                f"{written[0].where}: {names} has no event at all, and nobody is scored by an empty table:"
+                f"{written[0].place}: {names} has no event at all, and nobody is scored by an empty table:"
                 " check the export that fills it"
             )
         shared = [name for name in ("value", "properties") if any(name in each.kept.columns for each in read)]
@@ -290,7 +290,7 @@ def _entities(source: Source, entity: str, table: SourceTable | None) -> ibis.Ta
     )
     if not facts["with_id"]:
         raise ConfigurationError(
-            f"{table.where}: {table.table} has no {entity} at all, and what an empty table says would go to"
+            f"{table.place}: {table.table} has no {entity} at all, and what an empty table says would go to"
             f" everybody: check the export that fills it, or leave `{entity}s` out of the source"
         )
     source.ignore(table, f"{entity}s_without_id", facts["rows"] - facts["with_id"])
@@ -318,7 +318,7 @@ def _id(table: SourceTable, there: ibis.Table, name: str) -> Any:
     whole = kind.is_integer() or (kind.is_decimal() and not kind.scale)
     if not (kind.is_string() or whole or kind.is_uuid() or kind.is_unknown()):
         raise ConfigurationError(
-            f"{table.where}: {table.table}, column `{table.columns.get(name, name)}`: expected ids as text or whole"
+            f"{table.place}: {table.table}, column `{table.columns.get(name, name)}`: expected ids as text or whole"
             f" numbers, found {kind}, which cannot name anybody exactly: export the column as text"
         )
     return there[name].cast("string").nullif("")
@@ -339,7 +339,7 @@ def _refuse_twice(table: SourceTable, read: ibis.Table, key: str) -> None:
     found = first[0]
     many = doubled.count().to_pyarrow().as_py()
     raise ConfigurationError(
-        f"{table.where}: {table.table}, rows {found['first']} and {found['last']}, column"
+        f"{table.place}: {table.table}, rows {found['first']} and {found['last']}, column"
         f" `{table.columns.get(key, key)}`: found `{found['id']}` more than once, expected each id once"
         f" ({many} {'ids are' if many > 1 else 'id is'} like that). Keep one row per id"
     )

@@ -14,6 +14,7 @@ import ibis
 import pyarrow as pa
 
 from connectors.errors import ConfigurationError
+from heatsync.scoring.definition.place import Place
 from heatsync.source import backends
 from heatsync.source.csv_files import not_utf8, open_csv, typed
 from heatsync.workspace.config import SourceTable, Workspace
@@ -46,9 +47,9 @@ def engine_settings(state: Path) -> dict[str, Any]:
 @contextmanager
 def connect(workspace: Workspace) -> Iterator[Any]:
     """The Ibis backend of the source. Raises ConfigurationError."""
-    engine, where = workspace.source.engine, workspace.source.engine_template.where
+    engine, place = workspace.source.engine, workspace.source.engine_template.place
     scheme, _, rest = engine.partition("://")
-    connection = backends.connect(engine, where) if scheme != "duckdb" else _embedded(workspace, rest, where)
+    connection = backends.connect(engine, place) if scheme != "duckdb" else _embedded(workspace, rest, place)
     try:
         with warnings.catch_warnings():
             # Ibis 12 calls methods of DuckDB that 1.5 renamed.
@@ -58,17 +59,17 @@ def connect(workspace: Workspace) -> Iterator[Any]:
         connection.disconnect()
 
 
-def _embedded(workspace: Workspace, name: str, where: str) -> Any:
+def _embedded(workspace: Workspace, name: str, place: Place) -> Any:
     settings = engine_settings(workspace.state)
     if name in ("", ":memory:"):
         return ibis.duckdb.connect(**settings)
     path = workspace.folder / name
     if not path.is_file():
-        raise ConfigurationError(f"{where}: there is no database file {path}: mend `engine`")
+        raise ConfigurationError(f"{place}: there is no database file {path}: mend `engine`")
     try:
         return ibis.duckdb.connect(path, read_only=True, **settings)
     except duckdb.Error as error:
-        raise ConfigurationError(f"{where}: {path} cannot be opened: {said(error)}") from error
+        raise ConfigurationError(f"{place}: {path} cannot be opened: {said(error)}") from error
 
 
 @contextmanager
@@ -82,7 +83,7 @@ def reading(folder: Path, *tables: SourceTable) -> Iterator[None]:
         names = [table.table for table in tables]
         if isinstance(error, backends.UNSUPPORTED):
             raise ConfigurationError(
-                f"{tables[0].where}: {', '.join(names)} cannot be asked this: {said(error)}, says Ibis of this engine."
+                f"{tables[0].place}: {', '.join(names)} cannot be asked this: {said(error)}, says Ibis of this engine."
                 " Leave out what needs it, or score an export of the table in Parquet files"
             ) from error
         cause = said(error)
@@ -92,7 +93,7 @@ def reading(folder: Path, *tables: SourceTable) -> Iterator[None]:
             cause = f"{cause}. {cure}"
         elif not isinstance(error, duckdb.OutOfMemoryException) and any(is_file(name) for name in names):
             cause = f"{cause}. Mend the export, or write the file anew"
-        raise ConfigurationError(f"{tables[0].where}: {', '.join(names)} cannot be read: {cause}") from error
+        raise ConfigurationError(f"{tables[0].place}: {', '.join(names)} cannot be read: {cause}") from error
 
 
 def said(error: Exception) -> str:
@@ -118,7 +119,7 @@ def open_table(connection: Any, folder: Path, table: SourceTable, as_text: bool 
     """
     if is_file(table.table) and connection.name != "duckdb":
         raise ConfigurationError(
-            f"{table.where}: {table.table} is a file, and the engine is {connection.name}: name a table of it, or write"
+            f"{table.place}: {table.table} is a file, and the engine is {connection.name}: name a table of it, or write"
             " `engine: duckdb://` and have every table in files"
         )
     with reading(folder, table):
@@ -129,7 +130,7 @@ def open_table(connection: Any, folder: Path, table: SourceTable, as_text: bool 
     for ours, theirs in table.columns.items():
         if theirs not in opened.columns:
             raise ConfigurationError(
-                f"{table.where}: {table.table} has no column `{theirs}`, which `columns` takes for `{ours}`"
+                f"{table.place}: {table.table} has no column `{theirs}`, which `columns` takes for `{ours}`"
                 f"{suggest(theirs, opened.columns)}"
             )
     ours_of = {theirs: ours for ours, theirs in table.columns.items()}
@@ -147,22 +148,22 @@ def need(table: SourceTable, opened: ibis.Table, *names: str) -> None:
     for name in names:
         if name not in opened.columns:
             raise ConfigurationError(
-                f"{table.where}: {table.table} has no column `{name}`{suggest(name, opened.columns)}."
+                f"{table.place}: {table.table} has no column `{name}`{suggest(name, opened.columns)}."
                 f" If it is called otherwise there, say so: `columns: {{{name}: THEIR_NAME}}`"
             )
 
 
 def _file(connection: Any, path: Path, table: SourceTable, as_text: bool) -> ibis.Table:
     if path.is_dir():
-        raise ConfigurationError(f"{table.where}: {table.table} is a folder: name a Parquet or CSV file")
+        raise ConfigurationError(f"{table.place}: {table.table} is a folder: name a Parquet or CSV file")
     if not path.is_file():
         near = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = suggest(path.name, near) if near else f": there is no folder {path.parent}"
-        raise ConfigurationError(f"{table.where}: the file {table.table} does not exist{hint}")
+        raise ConfigurationError(f"{table.place}: the file {table.table} does not exist{hint}")
     name = path.name.lower()
     if not name.endswith(FILES):
         raise ConfigurationError(
-            f"{table.where}: {table.table} is neither Parquet (.parquet) nor CSV (.csv, .csv.gz, .tsv)"
+            f"{table.place}: {table.table} is neither Parquet (.parquet) nor CSV (.csv, .csv.gz, .tsv)"
         )
     if name.endswith(".parquet"):
         return connection.read_parquet(path)
@@ -181,7 +182,7 @@ def _stored(connection: Any, table: SourceTable) -> ibis.Table:
     known = connection.list_tables(database=schema or None)
     if name not in known:
         raise ConfigurationError(
-            f"{table.where}: there is no table `{table.table}` in the source{suggest(name, known)}"
+            f"{table.place}: there is no table `{table.table}` in the source{suggest(name, known)}"
             f" ({_ELSEWHERE if connection.name != 'duckdb' else _FILE})"
         )
     return connection.table(name, database=schema or None)

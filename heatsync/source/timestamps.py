@@ -57,7 +57,7 @@ def instants(table: SourceTable, opened: ibis.Table, name: str, engine: str = "d
         value = ibis.ifelse(zoned, backends.utc(engine, aware), naive)
         return Instants(value, column.isnull() | (text == ""), ~zoned & naive.notnull())
     raise ConfigurationError(
-        f"{table.where}: {table.table}, column `{table.columns.get(name, name)}`: expected timestamps, found {kind}:"
+        f"{table.place}: {table.table}, column `{table.columns.get(name, name)}`: expected timestamps, found {kind}:"
         " export it as a timestamp, or as text such as 2026-01-31T12:00:00Z"
     )
 
@@ -85,7 +85,7 @@ def refuse(table: SourceTable, opened: ibis.Table, name: str, engine: str = "duc
     first = unread.order_by("row").limit(1).to_pyarrow().to_pylist()[0]
     count = unread.count().to_pyarrow().as_py()
     raise ConfigurationError(
-        f"{table.where}: {table.table}, row {first['row']}, column `{table.columns.get(name, name)}`: expected a"
+        f"{table.place}: {table.table}, row {first['row']}, column `{table.columns.get(name, name)}`: expected a"
         f" timestamp such as 2026-01-31T12:00:00Z, found `{first['found'][:40]}`"
         f" ({count} {'rows are' if count > 1 else 'row is'} like that). Mend the export, or leave the value empty"
     )

@@ -131,7 +131,7 @@ class Context(AbstractContextManager["Context"]):
             try:
                 destination = config.vendor.connect(settings, self._limiters[credential], calls.made)
             except ConfigurationError as error:
-                raise ConfigurationError(f"{config.where}: {error}") from None
+                raise ConfigurationError(f"{config.place}: {error}") from None
             known = self.ledger.known_account(credential)
             if known is None:
                 account = destination.account()
@@ -158,8 +158,9 @@ class Context(AbstractContextManager["Context"]):
         if not isinstance(error, ConfigurationError):
             return error
         written = self.workspace.destinations[mapping.destination].templates.get(error.about)
-        where = written.where if written is not None else mapping.where if error.about == "object" else ""
-        return ConfigurationError(f"{where}: {error}") if where else error
+        if written is not None:
+            return ConfigurationError(f"{written.place}: {error}")
+        return ConfigurationError(f"{mapping.place}: {error}") if error.about == "object" else error
 
     def pause_unauthorized(self, mapping: FieldMapping, error: Unauthorized) -> HeatsyncError:
         """Pause a mapping whose credentials were refused; answers what to tell."""

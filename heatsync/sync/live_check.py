@@ -115,7 +115,7 @@ class _Look:
         if there and not any(self._unique(key.field) for key in self.mapping.match):
             keys = " nor ".join(f"`{key.field}`" for key in there)
             self.notes.append(
-                f"{there[0].where}: {keys} need not be unique in {self.title}: whoever is there twice is"
+                f"{there[0].place}: {keys} need not be unique in {self.title}: whoever is there twice is"
                 " reported as ambiguous and not written. A field with unique values is safer"
             )
         if self.day is None:
@@ -138,11 +138,11 @@ class _Look:
                 yield from str(error).splitlines()
                 continue
             faults = list(self._faults(field, remote, sent)) if remote is not None else []
-            yield from (f"{field.where}: {said}" for said in faults)
+            yield from (f"{field.place}: {said}" for said in faults)
             if present is None and not faults:
                 missing[field] = sent.type if sent is not None else _declared(field)
             if remote is None and sent is not None and sent.unsendable:
-                yield f"{field.where}: {_lost(field, sent)}: map it as it is, or mend it at its source"
+                yield f"{field.place}: {_lost(field, sent)}: map it as it is, or mend it at its source"
         yield from self._missing(missing)
         lacking = self.destination.missing_permissions(
             self.mapping.object, bool(missing and self.mapping.create_fields)
@@ -175,7 +175,7 @@ class _Look:
         own = key.field.casefold() in ("id", "hs_object_id")
         if self._remote(key.field) is None and not own:
             yield (
-                f"{key.where}: {self.title} has no field `{key.field}` on {self.mapping.object} to match by, or hides"
+                f"{key.place}: {self.title} has no field `{key.field}` on {self.mapping.object} to match by, or hides"
                 f" it from this credential{self._near(key.field)}. Make it there with unique values, or match by"
                 " another field"
             )
@@ -184,7 +184,7 @@ class _Look:
         try:
             list(self.destination.find(self.mapping.object, [probe], {}))
         except ConfigurationError as error:
-            yield f"{key.where}: {error}"
+            yield f"{key.place}: {error}"
 
     def _near(self, name: str) -> str:
         close = nearest(name, [each.name for each in self.present.values()])
@@ -224,14 +224,14 @@ class _Look:
         for remote in self.present.values():
             if remote.required and remote.name.casefold() not in given:
                 yield (
-                    f"{mapping.where}: {self.title} makes no {mapping.object} without `{remote.name}`, and this mapping"
+                    f"{mapping.place}: {self.title} makes no {mapping.object} without `{remote.name}`, and this mapping"
                     f" makes new ones (`mode: upsert`) and does not fill it: map `{remote.name}` under `fields:`, or"
                     " take `mode: upsert` out"
                 )
         kind = mapping.vendor.objects.get(mapping.object)
         if kind is not None and kind.name_field and kind.name_field not in given:
             self.notes.append(
-                f"{mapping.where}: new {mapping.object} are made in {self.title} without a `{kind.name_field}`"
+                f"{mapping.place}: new {mapping.object} are made in {self.title} without a `{kind.name_field}`"
                 f" (`mode: upsert`): map `{kind.name_field}` as well, so that people know them"
             )
 
@@ -244,13 +244,13 @@ class _Look:
             for field, kind in missing.items():
                 if field in back:
                     yield (
-                        f"{field.where}: `{field.name}` is archived in {self.title}: unarchive it there, or let"
+                        f"{field.place}: `{field.name}` is archived in {self.title}: unarchive it there, or let"
                         " heatsync bring it back: `create_fields: true`"
                     )
                     continue
                 made = f" as {KINDS[kind]}" if kind is not None else ""
                 yield (
-                    f"{field.where}: {self.title} has no field `{field.name}` on {self.mapping.object}, or hides it"
+                    f"{field.place}: {self.title} has no field `{field.name}` on {self.mapping.object}, or hides it"
                     f" from this credential{self._near(field.name)}. Make it there{made}, or let heatsync make it:"
                     f" `create_fields: true`{self._need()}"
                 )
@@ -260,12 +260,12 @@ class _Look:
         except ConfigurationError as error:
             placed = self.context.locate(self.mapping, error)
             names = ", ".join(f"`{field.name}`" for field in missing)
-            lacking = f"{next(iter(missing)).where}: {self.title} has no {names} on {self.mapping.object}"
+            lacking = f"{next(iter(missing)).place}: {self.title} has no {names} on {self.mapping.object}"
             yield f"{lacking}: {error}" if placed is error else str(placed)
             return
         if room is not None and room < len(missing):
             yield (
-                f"{[*missing][room].where}: {self.title} has room for {room} more fields of your own, and {len(missing)}"
+                f"{[*missing][room].place}: {self.title} has room for {room} more fields of your own, and {len(missing)}"
                 " are to be made: delete some that nobody uses there, or map fewer"
             )
             return
@@ -282,7 +282,7 @@ class _Look:
         key = self.mapping.vendor.create_fields_setting
         config = self.context.workspace.destinations[self.mapping.destination]
         return (
-            f", and `{key}` for {config.name} ({config.where})" if key and key not in config.templates else ""
+            f", and `{key}` for {config.name} ({config.place})" if key and key not in config.templates else ""
         )
 
     def _sent(self, field: Field, remote: RemoteField | None) -> FieldSample | None:

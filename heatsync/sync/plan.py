@@ -100,7 +100,7 @@ def _own(context: Context, mapping: Mapping, opened: OpenDestination) -> None:
             continue
         if account == opened.bound.account:
             raise ConfigurationError(
-                f"{both.where}: `{both.name}` of {mapping.object} is written by {other.name} as well:"
+                f"{both.place}: `{both.name}` of {mapping.object} is written by {other.name} as well:"
                 f" {mapping.destination} and {other.destination} are both {opened.account.label}. One field has one"
                 " owner: take it out of one of them, or give the destinations different credentials."
             )

@@ -152,9 +152,9 @@ def _audience(
             entity=written.entity,
             shipped=written.ship,
             condition=written.where,
-            where=document.mark((key,), key=True),
+            place=document.place((key,), key=True),
             own=True,
-            places={route[2:]: document.mark(route) for route in document.places if route[:2] == start},
+            places={route[2:]: document.place(route) for route in document.positions if route[:2] == start},
         ),
         written.profile,
         document,
@@ -172,7 +172,7 @@ def _apart(collected: list[_Read], broken: set[str], problems: Problems) -> list
                 each.problem(
                     (),
                     f"`{audience.key}` is already an audience of {audience.entity}s of `{each.profile}`, at"
-                    f" {other.audience.where}: choose another key",
+                    f" {other.audience.place}: choose another key",
                     key=True,
                 )
             )

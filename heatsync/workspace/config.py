@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from connectors.destination import Vendor
 from connectors.errors import ConfigurationError
 from heatsync.scoring.definition.builtin_audiences import Audience
+from heatsync.scoring.definition.place import Place
 from heatsync.scoring.definition.profile import Profile
 from heatsync.workspace import audience_files, profile_files
 from heatsync.workspace.env_vars import (
@@ -44,9 +45,9 @@ class SourceTable:
         return self.template.resolve()
 
     @property
-    def where(self) -> str:
-        """`file:line:column` of the table in heatsync.yml."""
-        return self.template.where
+    def place(self) -> Place:
+        """Where heatsync.yml names the table."""
+        return self.template.place
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class DestinationConfig:
     name: str
     vendor: Vendor
     templates: Mapping[str, Template]
-    where: str
+    place: Place
 
     @property
     def credential_sources(self) -> str:
@@ -101,7 +102,7 @@ class DestinationConfig:
 
     def settings(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
         """Every setting, resolved. Raises ConfigurationError that names file, line and variable."""
-        return destination_settings(self.name, self.vendor, self.templates, self.where, environ)
+        return destination_settings(self.name, self.vendor, self.templates, self.place, environ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ class Workspace:
         if scheme in ("postgresql", "postgres", "postgresql+psycopg") and rest:
             return f"postgresql+psycopg://{rest}"
         raise ConfigurationError(
-            f"{self.ledger.where}: `ledger` is expected as sqlite:///FILE or"
+            f"{self.ledger.place}: `ledger` is expected as sqlite:///FILE or"
             f" postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, found one that starts with `{scheme[:20]}`"
         )
 
@@ -149,7 +150,7 @@ class Workspace:
             return None
         if url.partition("://")[0] not in ("redis", "rediss", "unix"):
             raise ConfigurationError(
-                f"{self.broker_address.where}: `broker` is expected as redis://HOST:PORT/0 or none"
+                f"{self.broker_address.place}: `broker` is expected as redis://HOST:PORT/0 or none"
             )
         return url
 
@@ -160,7 +161,7 @@ class Workspace:
         if not url:
             return None
         if not (url.startswith("https://") or (url.startswith("http://") and is_loopback(url))):
-            raise ConfigurationError(f"{self.alerts.where}: `webhook` must start with https://")
+            raise ConfigurationError(f"{self.alerts.place}: `webhook` must start with https://")
         return url
 
     def late_errors(self) -> list[str]:
@@ -172,9 +173,7 @@ class Workspace:
             (self.alerts, lambda: self.alerts_webhook),
         ]
         for template, resolve in addresses:
-            try:
-                template.resolve()
-            except ConfigurationError:
+            if template.missing() is not None:
                 continue
             try:
                 resolve()
@@ -206,7 +205,7 @@ class PartialWorkspace:
     def config_has_errors(self) -> bool:
         """Whether heatsync.yml itself has problems, so that what it lacks may be there after all."""
         return self.workspace is None or any(
-            found.file == self.workspace.config_file for found in self.problems
+            found.place.file == self.workspace.config_file for found in self.problems
         )
 
 
@@ -272,7 +271,7 @@ def _workspace(
     groups: audience_files.LoadedAudiences,
 ) -> Workspace:
     def template(text: str, *route: str | int) -> Template:
-        return Template(text, document.mark(route), str(route[-1]))
+        return Template(text, document.place(route), str(route[-1]))
 
     # Without a source there is a problem already; the rest is looked at all the same.
     written_source = file.source or SourceFile.model_construct(events=[])
@@ -288,7 +287,7 @@ def _workspace(
     source = Source(
         engine_template=template(written_source.engine, "source", "engine"),
         events=tuple(
-            table(written, (*events, position) if (*events, position) in document.places else events)
+            table(written, (*events, position) if (*events, position) in document.positions else events)
             for position, written in enumerate(written_source.events)
         ),
         users=table(users, ("source", "users")) if users else None,
@@ -355,7 +354,7 @@ def _destinations(
                 document.problem(route, f"credentials are missing: {vendor.title} needs {ways}", key=True)
             )
         if len(problems.found) == before:
-            configs[name] = DestinationConfig(name, vendor, templates, document.mark(route, key=True))
+            configs[name] = DestinationConfig(name, vendor, templates, document.place(route, key=True))
     unread = document.tree.get("destinations")
     named = set(unread) if isinstance(unread, dict) else set()
     return configs, frozenset(named - set(configs))
@@ -405,7 +404,7 @@ def _warnings(
             setting = config.vendor.settings.get(key)
             if setting is not None and setting.secret and template.exposes_value:
                 warn(("destinations", name, key), f"{name}_{key}".upper().replace("-", "_").replace(" ", "_"))
-    if Template(file.alerts.webhook, "", "").exposes_value:
+    if Template(file.alerts.webhook, document.place(("alerts",)), "webhook").exposes_value:
         warn(("alerts", "webhook"), "ALERTS_WEBHOOK")
     addresses: list[tuple[Route, str]] = [(("ledger",), file.ledger), (("broker",), file.broker)]
     if file.source is not None:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from connectors.destination import Vendor
 from connectors.errors import ConfigurationError
+from heatsync.scoring.definition.place import Place
 from heatsync.workspace.strict_yaml import Document, Problems, Route, Tree, suggest
 
 COMMON_SETTINGS = ("url", "requests_per_10s", "requests_per_day")
@@ -23,7 +24,7 @@ class Template:
     """A text as it is written, and where. A value is never in an error: it may be a secret."""
 
     text: str
-    where: str
+    place: Place
     key: str
 
     @property
@@ -41,11 +42,11 @@ class Template:
         """Where the value comes from: the environment variables, and the place in the file."""
         variables = " and ".join(self.variables)
         return (
-            f"`{self.key}` from {variables} ({self.where})" if variables else f"`{self.key}` ({self.where})"
+            f"`{self.key}` from {variables} ({self.place})" if variables else f"`{self.key}` ({self.place})"
         )
 
     @property
-    def fault(self) -> str | None:
+    def syntax_error(self) -> str | None:
         """Why the text cannot be resolved in any environment, if so."""
         if "${" in _REFERENCE.sub("", self.text):
             return f"`{self.key}` has a `${{` that is neither ${{NAME}} nor ${{NAME:-default}}"
@@ -58,22 +59,24 @@ class Template:
             return self.text != ""
         return any(default for _, default in _REFERENCE.findall(self.text))
 
-    def resolve(self, environ: Mapping[str, str] | None = None) -> str:
-        """The value. A variable that is set to nothing counts as not set. Raises ConfigurationError."""
+    def missing(self, environ: Mapping[str, str] | None = None) -> str | None:
+        """Why there is no value: the first variable that has neither a value nor a default. An empty one has none."""
         values = os.environ if environ is None else environ
-
-        def value(found: re.Match[str]) -> str:
-            name, default = found.group(1), found.group(2)
-            if values.get(name):
-                return values[name]
-            if default is None:
-                raise ConfigurationError(
-                    f"{self.where}: `{self.key}` needs the environment variable {name}, which is not set:"
+        for found in _REFERENCE.finditer(self.text):
+            name, default = found.groups()
+            if default is None and not values.get(name):
+                return (
+                    f"`{self.key}` needs the environment variable {name}, which is not set:"
                     f" export {name}=... or write a default, ${{{name}:-...}}"
                 )
-            return default
+        return None
 
-        return _REFERENCE.sub(value, self.text)
+    def resolve(self, environ: Mapping[str, str] | None = None) -> str:
+        """The value. Raises ConfigurationError when a variable is missing."""
+        values = os.environ if environ is None else environ
+        if (error := self.missing(values)) is not None:
+            raise ConfigurationError(f"{self.place}: {error}")
+        return _REFERENCE.sub(lambda found: values.get(found.group(1)) or found.group(2) or "", self.text)
 
 
 def resolve_early(
@@ -91,17 +94,15 @@ def resolve_early(
             return [walk(value, (*route, position)) for position, value in enumerate(node)]
         if node is None or "${" not in node:
             return node
-        template = Template(node, document.mark(route), str(route[-1]))
-        if (fault := template.fault) is not None:
-            problems.add(document.problem(route, fault))
-            reported.add(route)
-        elif not later(route):
-            try:
+        template = Template(node, document.place(route), str(route[-1]))
+        error = template.syntax_error
+        if error is None and not later(route):
+            error = template.missing(environ)
+            if error is None:
                 return template.resolve(environ)
-            except ConfigurationError as error:
-                sentence = str(error).removeprefix(f"{template.where}: ")
-                problems.add(document.problem(route, sentence))
-                reported.add(route)
+        if error is not None:
+            problems.add(document.problem(route, error))
+            reported.add(route)
         return node
 
     reported: set[Route] = set()
@@ -163,20 +164,20 @@ def setting_error(key: str, value: str, vendor: Vendor) -> str | None:
 def _either(vendor: Vendor, values: Mapping[str, str], written: Mapping[str, Template]) -> bool:
     """Whether one of the groups of settings of which a vendor needs one is whole, and nothing of it empty."""
 
-    def told(key: str) -> bool:
-        try:
-            return key in written and written[key].resolve(values) != ""
-        except ConfigurationError:
-            return False
+    def has_value(key: str) -> bool:
+        template = written.get(key)
+        return template is not None and template.missing(values) is None and template.resolve(values) != ""
 
-    return not vendor.credential_groups or any(all(map(told, group)) for group in vendor.credential_groups)
+    return not vendor.credential_groups or any(
+        all(map(has_value, group)) for group in vendor.credential_groups
+    )
 
 
 def destination_settings(
     name: str,
     vendor: Vendor,
     written: Mapping[str, Template],
-    where: str,
+    place: Place,
     environ: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """The settings of a destination, resolved; HEATSYNC_<NAME>_URL wins over `url`. Raises ConfigurationError
@@ -191,11 +192,10 @@ def destination_settings(
     for key, template in written.items():
         if key == "url" and values.get(variable):
             continue
-        try:
-            value = template.resolve(values)
-        except ConfigurationError as error:
-            faults.append(str(error))
+        if (missing := template.missing(values)) is not None:
+            faults.append(f"{template.place}: {missing}")
             continue
+        value = template.resolve(values)
         fault = setting_error(key, value, vendor)
         setting = vendor.settings.get(key)
         if value == "":
@@ -205,12 +205,12 @@ def destination_settings(
             else:
                 continue
         if fault is not None:
-            faults.append(f"{template.where}: {fault}")
+            faults.append(f"{template.place}: {fault}")
         settings[key] = value
     if values.get(variable):
         settings["url"] = values[variable]
         if (fault := url_error(settings["url"])) is not None:
-            faults.append(f"{where}: {variable}: {fault}")
+            faults.append(f"{place}: {variable}: {fault}")
     if faults:
         raise ConfigurationError("\n".join(faults))
     return settings

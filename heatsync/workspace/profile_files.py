@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from heatsync.scoring.definition.place import Place
 from heatsync.scoring.definition.profile import Profile
 from heatsync.workspace.strict_yaml import Problem, Problems, read
 from heatsync.workspace.validation import validate
@@ -18,7 +19,7 @@ def yaml_files(folder: Path, inside: str, problems: Problems) -> list[Path]:
         return []
     for path in sorted(place.glob("*.yaml")):
         problems.add(
-            Problem(f"{inside}/{path.name}", 1, 1, f"files here end in .yml: rename it to {path.stem}.yml")
+            Problem(Place(f"{inside}/{path.name}"), f"files here end in .yml: rename it to {path.stem}.yml")
         )
     return sorted(path for path in place.glob("*.yml") if not path.name.startswith("."))
 
@@ -43,7 +44,7 @@ def load(folder: Path, problems: Problems) -> LoadedProfiles:
         if path.stem in RESERVED or "." in path.stem:
             why = "a name has no dots" if "." in path.stem else "that has a meaning of its own"
             problems.add(
-                Problem(file, 1, 1, f"a profile cannot be called `{path.stem}`, {why}: rename the file")
+                Problem(Place(file), f"a profile cannot be called `{path.stem}`, {why}: rename the file")
             )
         document = read(path, file, problems)
         profile = validate(document, Profile, problems) if document is not None else None

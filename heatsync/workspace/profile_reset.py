@@ -13,6 +13,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from connectors.errors import ConfigurationError
+from heatsync.scoring.definition.place import Place
 from heatsync.scoring.definition.touchpoints import DEFAULTS, Counted, Touchpoint, plain, written
 from heatsync.workspace.profile_files import yaml_files
 from heatsync.workspace.strict_yaml import Document, Problems, Tree, parse, suggest
@@ -51,7 +52,7 @@ def reset(folder: Path, name: str) -> ResetResult:
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigurationError(
-            f"{file}:1:1: this is not UTF-8: save the file as UTF-8, then reset"
+            f"{Place(file)}: this is not UTF-8: save the file as UTF-8, then reset"
         ) from error
     document = _read(text.removeprefix(MARK), file)
     _refuse_other_models(document, name)
@@ -89,7 +90,7 @@ def _refuse_other_models(document: Document, name: str) -> None:
         return
     shown = "says no model, and is `model: weighted`" if model is None else f"is `model: {model}`"
     raise ConfigurationError(
-        f"{document.mark(('model',))}: `{name}` {shown}: only `model: kpi` has touchpoints and default weights"
+        f"{document.place(('model',))}: `{name}` {shown}: only `model: kpi` has touchpoints and default weights"
     )
 
 
@@ -171,7 +172,7 @@ def _mended(text: str, document: Document) -> str:
         if made is not None and _is_right(made, document):
             return made.removesuffix(newline)
     raise ConfigurationError(
-        f"{document.mark((KEY,), key=True)}: the lines of `touchpoints` cannot be told from their surroundings:"
+        f"{document.place((KEY,), key=True)}: the lines of `touchpoints` cannot be told from their surroundings:"
         " take the key out by hand, and the default ones are in force"
     )
 

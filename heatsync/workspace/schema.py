@@ -110,7 +110,7 @@ class DestinationFile(Section):
 
     def templates(self, document: Document, route: Route) -> dict[str, Template]:
         return {
-            key: Template(value, document.mark((*route, key)), key)
+            key: Template(value, document.place((*route, key)), key)
             for key, value in self.__pydantic_extra__.items()
             if isinstance(value, str)
         }

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from connectors.errors import ConfigurationError
+from heatsync.scoring.definition.place import Place
 from heatsync.workspace import yaml_errors
 
 Tree = str | None | dict[str, "Tree"] | list["Tree"]
@@ -24,20 +25,18 @@ MAX_DEPTH = 40
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """What is wrong, and where; lines and columns count from 1."""
+    """What is wrong, and where."""
 
-    file: str
-    line: int
-    column: int
-    sentence: str
+    place: Place
+    message: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}: {self.sentence}"
+        return f"{self.place}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a key stands and where its value begins; the same for an element of a list."""
+class Position:
+    """Line and column of a key and of the beginning of its value; the same twice for an element of a list."""
 
     key: tuple[int, int]
     value: tuple[int, int]
@@ -49,28 +48,24 @@ class Document:
 
     file: str
     tree: dict[str, Tree]
-    places: Mapping[Route, Place]
+    positions: Mapping[Route, Position]
     faulty: frozenset[Route] = frozenset()
     commented: frozenset[Route] = frozenset()
     """The keys without a value that have a `#` where the value would stand."""
 
-    def mark(self, route: Route, key: bool = False) -> str:
-        """`file:line:column` of the value there (or of its key), or of the nearest value around it."""
-        line, column = self._find(route, key)
-        return f"{self.file}:{line}:{column}"
-
-    def problem(self, route: Route, sentence: str, key: bool = False) -> Problem:
-        line, column = self._find(route, key)
-        return Problem(self.file, line, column, sentence)
-
-    def _find(self, route: Route, key: bool) -> tuple[int, int]:
-        if route in self.places:
-            place = self.places[route]
-            return place.key if key else place.value
+    def place(self, route: Route, key: bool = False) -> Place:
+        """Where a value begins (or its key), or the nearest value around it."""
+        if route in self.positions:
+            position = self.positions[route]
+            return Place(self.file, *(position.key if key else position.value))
         # What is missing is shown at the key of what it is missing from.
-        while route and route not in self.places:
+        while route and route not in self.positions:
             route = route[:-1]
-        return self.places[route].key if route else (1, 1)
+        return Place(self.file, *self.positions[route].key) if route else Place(self.file)
+
+    def problem(self, route: Route, message: str, key: bool = False) -> Problem:
+        """A problem with the value there, or with its key."""
+        return Problem(self.place(route, key), message)
 
     def reported(self, route: Route) -> bool:
         """Whether the value there, or one around it, was already complained about."""
@@ -132,12 +127,13 @@ def read(path: Path, file: str, problems: Problems) -> Document | None:
         column = len(before.rpartition(b"\n")[2].decode("utf-8", "replace")) + 1
         problems.add(
             Problem(
-                file, line, column, "this is not UTF-8: save the file as UTF-8 (without another encoding)"
+                Place(file, line, column),
+                "this is not UTF-8: save the file as UTF-8 (without another encoding)",
             )
         )
         return None
     except OSError as error:
-        problems.add(Problem(file, 1, 1, f"the file cannot be read: {error.strerror}"))
+        problems.add(Problem(Place(file), f"the file cannot be read: {error.strerror}"))
         return None
     return parse(text, file, problems)
 
@@ -148,18 +144,18 @@ def parse(text: str, file: str, problems: Problems) -> Document | None:
     try:
         tree = builder.build()
     except yaml.YAMLError as error:
-        line, column, sentence = yaml_errors.explain(error, text)
-        problems.extend([*builder.problems, Problem(file, line, column, sentence)])
+        line, column, message = yaml_errors.explain(error, text)
+        problems.extend([*builder.problems, Problem(Place(file, line, column), message)])
         return None
     problems.extend(builder.problems)
     if tree is None:
         if not builder.problems:
-            problems.add(Problem(file, 1, 1, "the file is empty: its first line is `version: 1`"))
+            problems.add(Problem(Place(file), "the file is empty: its first line is `version: 1`"))
         return None
     if not isinstance(tree, dict):
-        problems.add(Problem(file, 1, 1, "expected keys with values (`key: value`), the first `version: 1`"))
+        problems.add(Problem(Place(file), "expected keys with values (`key: value`), the first `version: 1`"))
         return None
-    return Document(file, tree, builder.places, frozenset(builder.faulty), frozenset(builder.commented))
+    return Document(file, tree, builder.positions, frozenset(builder.faulty), frozenset(builder.commented))
 
 
 class _Builder:
@@ -168,11 +164,11 @@ class _Builder:
     def __init__(self, file: str, text: str) -> None:
         self.file = file
         self.text = text
-        self.places: dict[Route, Place] = {}
+        self.positions: dict[Route, Position] = {}
         self.problems: list[Problem] = []
         self.faulty: set[Route] = set()
         self.commented: set[Route] = set()
-        self.lines = text.splitlines()
+        self.lines = yaml_errors.lines_of(text)
 
     def build(self) -> Tree:
         # The pure Python parser: its messages are the same on every machine.
@@ -189,15 +185,14 @@ class _Builder:
                 tree = self._node(event, (), None)
         return tree
 
-    def _refuse(self, event: yaml.Event, route: Route, sentence: str) -> None:
-        line, column = _position(event)
-        self.problems.append(Problem(self.file, line, column, sentence))
+    def _refuse(self, event: yaml.Event, route: Route, message: str) -> None:
+        self.problems.append(Problem(Place(self.file, *_position(event)), message))
         if route:
             self.faulty.add(route)
 
     def _node(self, event: yaml.Event, route: Route, key: tuple[int, int] | None) -> Tree:
         here = _position(event)
-        self.places[route] = Place(key or here, here)
+        self.positions[route] = Position(key or here, here)
         if len(route) > MAX_DEPTH:
             self._refuse(event, route, f"more than {MAX_DEPTH} levels, one within the other")
             self._skip(event)
@@ -262,7 +257,7 @@ class _Builder:
             if name is None:
                 self._skip(next(self.events))
             elif name in tree:
-                first = self.places[(*route, name)].key
+                first = self.positions[(*route, name)].key
                 self._refuse(event, (), f"`{name}` is here twice: the first is in line {first[0]}; keep one")
                 self._skip(next(self.events))
             else:

@@ -15,14 +15,18 @@ def may_be_secret(key: object) -> bool:
     return _PRIVATE.search(str(key)) is not None
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines as YAML counts them: Python knows more line breaks. At least one, which may be empty."""
+    return re.split("\r\n|[\n\r\x85\u2028\u2029]", text)
+
+
 def explain(error: yaml.YAMLError, text: str) -> tuple[int, int, str]:
     """Line and column (from 1) and a sentence that says what to write instead."""
     if isinstance(error, ReaderError):
-        before = text[: error.position]
-        line, column = before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1
+        before = lines_of(text[: error.position])
         return (
-            line,
-            column,
+            len(before),
+            len(before[-1]) + 1,
             f"the character U+{ord(text[error.position]):04X} may not stand in a file: delete it",
         )
     if not isinstance(error, yaml.MarkedYAMLError):
@@ -33,7 +37,7 @@ def explain(error: yaml.YAMLError, text: str) -> tuple[int, int, str]:
     mark = (error.context_mark if begins else None) or error.problem_mark or error.context_mark
     if mark is None:
         return 1, 1, f"this is not YAML: {problem}"
-    lines = text.splitlines() or [""]
+    lines = lines_of(text)
     shown = lines[mark.line] if mark.line < len(lines) else ""
     return mark.line + 1, mark.column + 1, _sentence(problem, context, shown, mark.column)
 

@@ -28,13 +28,13 @@ def test_the_example_of_the_manual_is_read(tmp_path: Path) -> None:
         True,
         True,
     )
-    assert found.where == f"{FILE}:2:1"
+    assert str(found.place) == f"{FILE}:2:1"
     assert isinstance(found.condition, All)
     activation, seen = found.condition.items
     assert isinstance(activation, Trait)
     assert seen == Time("last_seen", new=Duration(14, "d"))
-    assert found.place(("all", 0, "lt")) == f"{FILE}:6:41"
-    assert found.place(("all", 1, "not there")) == f"{FILE}:6:46"
+    assert str(found.place_of(("all", 0, "lt"))) == f"{FILE}:6:41"
+    assert str(found.place_of(("all", 1, "not there"))) == f"{FILE}:6:46"
 
 
 def test_without_a_name_the_key_is_shown_and_ship_decides_what_is_shipped(tmp_path: Path) -> None:

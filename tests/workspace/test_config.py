@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.errors import ConfigurationError
+from heatsync.scoring.definition.place import Place
 from heatsync.sync.mapping import files as mapping_files
 from heatsync.workspace import config
 from heatsync.workspace.env_vars import Template
@@ -405,8 +406,8 @@ _values = st.text(min_size=1, max_size=20)
 )
 def test_references_are_replaced_and_the_rest_stays(parts: list[tuple[str, str, str]], end: str) -> None:
     environ = {name: value for _, name, value in parts}
-    template = Template("".join(f"{head}${{{name}}}" for head, name, _ in parts) + end, "f:1:1", "key")
-    assert template.fault is None
+    template = Template("".join(f"{head}${{{name}}}" for head, name, _ in parts) + end, Place("f"), "key")
+    assert template.syntax_error is None
     assert template.resolve(environ) == "".join(head + environ[name] for head, name, _ in parts) + end
 
 
@@ -434,14 +435,14 @@ def test_every_value_of_the_file_may_come_from_the_environment(
 
 
 def test_a_default_is_for_what_is_not_set_or_empty() -> None:
-    template = Template("${A:-x y}-${B:-}", "f:1:1", "key")
+    template = Template("${A:-x y}-${B:-}", Place("f"), "key")
     assert template.resolve({}) == "x y-"
     assert template.resolve({"A": "", "B": "b"}) == "x y-b"
     assert template.resolve({"A": "${B}"}) == "${B}-"
 
 
 def test_a_missing_variable_never_shows_the_rest_of_the_text() -> None:
-    template = Template("postgres://me:s3cret@${HOST}/x", "heatsync.yml:3:9", "ledger")
+    template = Template("postgres://me:s3cret@${HOST}/x", Place("heatsync.yml", 3, 9), "ledger")
     with pytest.raises(ConfigurationError) as raised:
         template.resolve({})
     assert "HOST" in str(raised.value)

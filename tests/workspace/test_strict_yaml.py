@@ -1,3 +1,4 @@
+import re
 import string
 from pathlib import Path
 
@@ -146,9 +147,9 @@ def test_the_nearest_name_is_found_in_any_case() -> None:
 
 def test_what_is_missing_is_shown_where_it_is_missing_from() -> None:
     made = document("a:\n  b: 1\n")
-    assert made.mark(("a", "nope")) == "f.yml:1:1"
-    assert made.mark(("a", "b")) == "f.yml:2:6"
-    assert made.mark(("a", "b"), key=True) == "f.yml:2:3"
+    assert str(made.place(("a", "nope"))) == "f.yml:1:1"
+    assert str(made.place(("a", "b"))) == "f.yml:2:6"
+    assert str(made.place(("a", "b"), key=True)) == "f.yml:2:3"
 
 
 _words = st.text(string.ascii_letters + string.digits + "äß€ 🔥_-.", min_size=1, max_size=12).filter(
@@ -183,22 +184,32 @@ def _quote(text: str) -> str:
 
 
 @given(st.dictionaries(_words, _trees, min_size=1, max_size=5))
-def test_a_mark_is_where_the_value_stands(tree: dict[str, Tree]) -> None:
+def test_a_place_is_where_the_value_begins(tree: dict[str, Tree]) -> None:
     lines: list[str] = []
     leaves: dict[Route, str] = {}
     _dump(tree, 0, lines, leaves, ())
     made = document("\n".join(lines) + "\n")
     assert made.tree == tree
     for route, text in leaves.items():
-        file, line, column = made.mark(route).split(":")
-        assert file == "f.yml"
-        assert lines[int(line) - 1][int(column) - 1 :] == text
+        place = made.place(route)
+        assert place.file == "f.yml"
+        assert lines[place.line - 1][place.column - 1 :] == text
 
 
-@given(st.text(max_size=200))
-def test_any_text_at_all_gives_a_document_or_a_place(text: str) -> None:
+_yaml_like = st.text(
+    st.sampled_from("ab:-#{}[]&*!|>'\"%@`,?~<=0 \t\n\n\n  \r\x85\u2028\ufeff\x00\x1fé\U0001f600"), max_size=60
+)
+
+
+@given(st.one_of(st.text(max_size=200), _yaml_like))
+def test_any_text_gives_a_document_or_a_problem_at_a_place_inside_the_text(text: str) -> None:
     problems = Problems()
     made = parse(text, "f.yml", problems)
     assert made is not None or problems
-    count = len(text.splitlines()) + 1
-    assert all(1 <= problem.line <= max(count, 1) + 1 and problem.column >= 1 for problem in problems)
+    lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", text)
+    for problem in problems:
+        place = problem.place
+        assert place.file == "f.yml"
+        assert 1 <= place.line <= len(lines), problem
+        assert 1 <= place.column <= len(lines[place.line - 1]) + 1, problem
+        assert problem.message.strip() == problem.message != ""

@@ -16,6 +16,7 @@ from heatsync.scoring.definition.condition_types import (
     Time,
     Trait,
 )
+from heatsync.scoring.definition.place import Place
 from heatsync.scoring.definition.value_types import snake
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ TRENDS = ("New", "Cooling", "Neutral", "Heating", "Surging")
 class Audience:
     """One audience of users or of accounts. One that is `shipped` is among the names of the Segments trait.
 
-    `where` is `file:line:column` of one's own, and `places` has that of the parts of its condition.
+    `place` is where a custom one is written, and `places` has the places of the parts of its condition.
     """
 
     key: str
@@ -36,15 +37,15 @@ class Audience:
     entity: str
     shipped: bool
     condition: Condition
-    where: str = ""
+    place: Place | None = None
     own: bool = False
-    places: Mapping[Route, str] = field(default_factory=dict, compare=False, repr=False)
+    places: Mapping[Route, Place] = field(default_factory=dict, compare=False, repr=False)
 
-    def place(self, route: Route) -> str:
-        """Where a part of the condition is written, or what is around it."""
+    def place_of(self, route: Route) -> Place | None:
+        """Where a part of the condition is written, or what is around it; None for a built-in audience."""
         while route and route not in self.places:
             route = route[:-1]
-        return self.places.get(route, self.where)
+        return self.places.get(route, self.place)
 
 
 def builtin(profile: "Profile", entity: str) -> tuple[Audience, ...]:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping as Dict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from connectors.destination import Vendor
@@ -109,10 +109,9 @@ def _own(
         other_file, other = owners.setdefault(place, (file, field))
         if other is field:
             continue
-        where = Problem(*_place(field.where), "")
         if other_file != file:
             sentence = (
-                f"`{field.name}` of {mapping.destination} {mapping.object} is already written by {other.where}:"
+                f"`{field.name}` of {mapping.destination} {mapping.object} is already written by {other.place}:"
                 " one field has one owner, take it out of one of them"
             )
         elif other.name == field.name:
@@ -121,9 +120,4 @@ def _own(
             )
         else:
             sentence = f"`{field.name}` and `{other.name}` would be one field over there: rename one"
-        problems.add(replace(where, sentence=sentence))
-
-
-def _place(where: str) -> tuple[str, int, int]:
-    file, line, column = where.rsplit(":", 2)
-    return file, int(line), int(column)
+        problems.add(Problem(field.place, sentence))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from connectors.destination import Vendor
 from connectors.types import Entity, FieldType
+from heatsync.scoring.definition.place import Place
 from heatsync.sync.mapping.references import Origin, Reference
 
 
@@ -16,7 +17,7 @@ class MatchKey:
 
     field: str
     column: Reference
-    where: str = dataclasses.field(default="", compare=False)
+    place: Place = dataclasses.field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Field:
     """Whether it is no field over there but a tag, for the members of an audience."""
     source: str = dataclasses.field(default="", compare=False)
     """What it is taken from, as the file says it."""
-    where: str = dataclasses.field(default="", compare=False)
+    place: Place = dataclasses.field(kw_only=True, compare=False)
 
     @property
     def audience(self) -> str | None:
@@ -77,8 +78,8 @@ class Mapping:
     anonymous: bool
     schedule: str | None
     definition_hash: str
-    where: str = dataclasses.field(default="", compare=False)
-    """`file:line:column` of its `object`."""
+    place: Place = dataclasses.field(compare=False)
+    """Where its `object` is written."""
 
     @property
     def search_lag(self) -> float:

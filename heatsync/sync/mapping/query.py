@@ -47,14 +47,14 @@ def build_query(
             days = f"days{position}" if zoned else None
             columns.append(conversions.convert(column, failed, field, mapping.vendor, f"w{position}", days))
         except ValueError as error:
-            problems.append(f"{field.where}: {error}")
+            problems.append(f"{field.place}: {error}")
     matches: list[str] = []
     for position, match in enumerate(mapping.match):
         try:
             column = conversions.Column(f"m{position}", types[f"m{position}"])
             matches.append(conversions.key(column, _folded(match)))
         except ValueError as error:
-            problems.append(f"{match.where}: {error}")
+            problems.append(f"{match.place}: {error}")
     if problems:
         raise ConfigurationError("\n".join(problems))
     if any(column.day is not None for column in columns):
@@ -107,7 +107,7 @@ def _sources(
             types |= describe(f"{field.sql} AS q{position}")
         except duckdb.Error as error:
             said = str(error).splitlines()[0].partition(": ")[2] or str(error).splitlines()[0]
-            problems.append(f"{field.where}: DuckDB does not understand this `sql`: {said}")
+            problems.append(f"{field.place}: DuckDB does not understand this `sql`: {said}")
     if problems:
         raise ConfigurationError("\n".join(problems))
     chosen = ["key", "level", "via", *matches]
@@ -241,8 +241,8 @@ class _Files:
         return " ".join(joins), names
 
     def _complain(self, names: dict[tuple[str, Entity], tuple[str, dict[str, str]]]) -> None:
-        uses = [(reference, field.where) for field in self.mapping.fields for reference in field.references]
-        uses += [(key.column, key.where) for key in self.mapping.match]
+        uses = [(reference, field.place) for field in self.mapping.fields for reference in field.references]
+        uses += [(key.column, key.place) for key in self.mapping.match]
         stale: list[str] = []
         faults: list[str] = []
         for reference, where in uses:

@@ -84,7 +84,7 @@ class MappingResolver:
             anonymous=self.written.anonymous,
             schedule=self.written.schedule,
             definition_hash="",
-            where=self.document.mark(("object",)),
+            place=self.document.place(("object",)),
         )
         if len(self.partial.problems.found) > before and not fields:
             return None
@@ -173,7 +173,7 @@ class MappingResolver:
                 self._wrong(route, f"`{theirs}` is in `match` twice: keep one", key=True)
                 continue
             try:
-                keys.append(MatchKey(theirs, self.scope.column(ours), self.document.mark(route)))
+                keys.append(MatchKey(theirs, self.scope.column(ours), self.document.place(route)))
             except ValueError as error:
                 self._wrong(route, str(error))
         return tuple(keys)
@@ -229,7 +229,7 @@ class MappingResolver:
                 is_reference=True,
                 when_null=self.written.when_null or "clear",
                 standard=True,
-                where=self.document.mark(route, key=True),
+                place=self.document.place(route, key=True),
             )
             self._check_name(name, route)
             yield field
@@ -281,7 +281,7 @@ class MappingResolver:
                 is_reference=True,
                 when_null="clear",
                 tag=True,
-                where=self.document.mark(route, key=True),
+                place=self.document.place(route, key=True),
             )
 
     def _check_name(self, name: str, route: Route) -> None:
@@ -317,7 +317,7 @@ class MappingResolver:
                 )
             return None
         source: Route = (*route, "sql" if written.sql is not None else "from")
-        if source not in self.document.places:
+        if source not in self.document.positions:
             source = route
         try:
             if written.sql is not None:
@@ -343,7 +343,7 @@ class MappingResolver:
             write=written.write,
             tolerance=written.tolerance,
             source=written.sql or written.from_ or "",
-            where=self.document.mark(source),
+            place=self.document.place(source),
         )
         if written.write == "if_empty" and not self.vendor.readable:
             self._wrong(
