@@ -17,8 +17,9 @@ from heatsync.scoring.compute.calendar import EPOCH
 from heatsync.scoring.definition.profile import Profile
 from heatsync.snapshots import run as snapshot_run
 from heatsync.sync.context import Context
-from heatsync.sync.mapping import conversions, query
+from heatsync.sync.mapping import query
 from heatsync.sync.mapping.model import Mapping as FieldMapping
+from heatsync.sync.value_problems import ValueProblem
 from heatsync.workspace.config import Workspace
 
 OnProgress = Callable[[str, int, int], None]
@@ -295,7 +296,7 @@ def _payload(context: Context, mapping: FieldMapping, key: str, as_of: date) -> 
             return Payload(mapping.name, mapping.destination, mapping.object, False, {}, error.message, ())
     if row is not None:
         found = dict(zip(names, row, strict=True))
-        covered, problem = True, conversions.cause_of(found["problem"]) if found["problem"] else ""
+        covered, problem = True, ValueProblem.from_struct(found["problem"]).cause if found["problem"] else ""
         wants = {each.name: _plain(found[f"f{place}"]) for place, each in enumerate(rendered.fields)}
     told = tuple(context.ledger.record_statuses(mapping.name, mapping.object, key))
     return Payload(mapping.name, mapping.destination, mapping.object, covered, wants, problem, told)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from connectors.types import FieldType, Found, Kind, Status, Value
 from heatsync.sync.compare.diff import Comparison, apply
 from heatsync.sync.compare.types import Column, Scope, Shape
+from heatsync.sync.value_problems import SQL_TYPE
 
 COLUMNS = (
     Column("score", FieldType.INTEGER, clear=True),
@@ -25,6 +26,7 @@ COLUMNS = (
 SQL_TYPES = ("BIGINT", "VARCHAR", "DOUBLE", "BOOLEAN", "VARCHAR[]")
 EVERYTHING = Scope()
 
+Problem = dict[str, str]
 Desired = Mapping[str, Sequence[Any]]
 """Our id -> (match value, level, problem, fields...)."""
 
@@ -33,7 +35,7 @@ def desired_sql(con: duckdb.DuckDBPyConnection, rows: Desired) -> str:
     fields = ", ".join(f"f{i} {kind}" for i, kind in enumerate(SQL_TYPES))
     con.execute(
         "CREATE OR REPLACE TABLE wanted"
-        f" (key VARCHAR, m0 VARCHAR, via VARCHAR, problem VARCHAR, level VARCHAR, {fields})"
+        f" (key VARCHAR, m0 VARCHAR, via VARCHAR, problem {SQL_TYPE}, level VARCHAR, {fields})"
     )
     for key, (match, level, problem, *values) in rows.items():
         marks = ", ".join("?" * (5 + len(values)))
@@ -63,7 +65,9 @@ def compared(
     return diff, con
 
 
-def row(match: str | None, *values: Any, level: str | None = None, problem: str | None = None) -> list[Any]:
+def row(
+    match: str | None, *values: Any, level: str | None = None, problem: Problem | None = None
+) -> list[Any]:
     return [match, level, problem, *values]
 
 
@@ -140,11 +144,17 @@ def test_two_of_our_records_with_one_key_are_both_refused_and_name_each_other() 
 def test_a_record_without_a_key_is_skipped_and_one_with_a_problem_refused() -> None:
     rows = {
         "u1": row(None, 1, None, None, None, None),
-        "u2": row("b@x", 2, None, None, None, None, problem="not_a_number|share|nan"),
+        "u2": row(
+            "b@x", 2, None, None, None, None, problem={"code": "not_a_number", "field": "a|b", "value": "1|2"}
+        ),
     }
     diff, con = compared(rows)
-    refused = {outcome.key: (outcome.status, outcome.code) for outcome, _ in diff.refused()}
-    assert refused == {"u1": (Status.SKIPPED, "no_key"), "u2": (Status.REJECTED, "not_a_number")}
+    refused = {outcome.key: outcome for outcome, _ in diff.refused()}
+    assert {key: (outcome.status, outcome.code) for key, outcome in refused.items()} == {
+        "u1": (Status.SKIPPED, "no_key"),
+        "u2": (Status.REJECTED, "not_a_number"),
+    }
+    assert (refused["u2"].field, refused["u2"].answer) == ("a|b", "1|2")
     assert diff.candidates() == 0
     con.close()
 

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,16 +18,20 @@ from hypothesis import strategies as st
 from connectors.types import FieldType
 from heatsync.scoring.compute import calendar
 from heatsync.sync.mapping import files as mapping_files
+from heatsync.sync.value_problems import ValueProblem
 from heatsync.workspace.config import Workspace
 
 SEGMENT_USERS = "version: 1\ndestination: segment\nobject: users\nprofile: health\n"
 SEGMENT_ACCOUNTS = "version: 1\ndestination: segment\nobject: accounts\nprofile: health\n"
 relaxed = settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
+Problem = tuple[str, str, str]
+"""Code, field and value."""
+
 
 def users(
     folder: Path, fields: str, columns: dict[str, pa.Array], head: str = MAPPING, heatsync: str = HEATSYNC
-) -> tuple[dict[str, FieldType], dict[str, list[Any]], list[str | None]]:
+) -> tuple[dict[str, FieldType], dict[str, list[Any]], list[Problem | None]]:
     """Types and values by field, and the problems, of users u0, u1, .. whose table has these columns."""
     count = len(next(iter(columns.values())))
     keys = [f"u{number}" for number in range(count)]
@@ -46,13 +51,13 @@ def users(
     return (
         types,
         {name: [rows[key][name] for key in keys] for name in types},
-        [rows[key]["problem"] for key in keys],
+        [tuple(problem.values()) if (problem := rows[key]["problem"]) else None for key in keys],
     )
 
 
 def one(
     folder: Path, field: str, column: pa.Array, **more: Any
-) -> tuple[FieldType, list[Any], list[str | None]]:
+) -> tuple[FieldType, list[Any], list[Problem | None]]:
     types, values, problems = users(folder, f"f: {field}", {"x": column}, **more)
     return types["f"], values["f"], problems
 
@@ -185,34 +190,34 @@ def test_as_makes_another_type(tmp_path: Path, wanted: str, column: pa.Array, ex
 @pytest.mark.parametrize(
     ("field", "column", "problem"),
     [
-        ("user.x", pa.array([math.nan]), "not_a_number|f|nan"),
-        ("user.x", pa.array([math.inf]), "not_a_number|f|inf"),
-        ("user.x", pa.array([-math.inf], pa.float32()), "not_a_number|f|-inf"),
-        ("{from: user.x, as: text}", pa.array([math.nan]), "not_a_number|f|nan"),
-        ("{from: user.x, as: integer}", pa.array([math.nan]), "not_a_number|f|nan"),
-        ("{from: user.x, as: number}", pa.array(["NaN"]), "not_a_number|f|NaN"),
-        ("{from: user.x, as: number}", pa.array(["-Infinity"]), "not_a_number|f|-Infinity"),
-        ("{from: user.x, as: number}", pa.array(["12,5"]), "bad_value|f|12,5"),
-        ("{from: user.x, as: integer}", pa.array(["twelve"]), "bad_value|f|twelve"),
+        ("user.x", pa.array([math.nan]), ("not_a_number", "f", "nan")),
+        ("user.x", pa.array([math.inf]), ("not_a_number", "f", "inf")),
+        ("user.x", pa.array([-math.inf], pa.float32()), ("not_a_number", "f", "-inf")),
+        ("{from: user.x, as: text}", pa.array([math.nan]), ("not_a_number", "f", "nan")),
+        ("{from: user.x, as: integer}", pa.array([math.nan]), ("not_a_number", "f", "nan")),
+        ("{from: user.x, as: number}", pa.array(["NaN"]), ("not_a_number", "f", "NaN")),
+        ("{from: user.x, as: number}", pa.array(["-Infinity"]), ("not_a_number", "f", "-Infinity")),
+        ("{from: user.x, as: number}", pa.array(["12,5"]), ("bad_value", "f", "12,5")),
+        ("{from: user.x, as: integer}", pa.array(["twelve"]), ("bad_value", "f", "twelve")),
         (
             "{from: user.x, as: integer}",
             pa.array(["99999999999999999999"]),
-            "bad_value|f|99999999999999999999",
+            ("bad_value", "f", "99999999999999999999"),
         ),
-        ("{from: user.x, as: integer}", pa.array([1e30]), "out_of_range|f|1e+30"),
-        ("user.x", pa.array([Decimal(2**64)], pa.decimal128(38, 0)), f"out_of_range|f|{2**64}"),
-        ("user.x", pa.array([2**64 - 1], pa.uint64()), f"out_of_range|f|{2**64 - 1}"),
-        ("{from: user.x, as: boolean}", pa.array(["maybe"]), "bad_value|f|maybe"),
-        ("{from: user.x, as: boolean}", pa.array([2]), "bad_value|f|2"),
-        ("{from: user.x, as: date}", pa.array(["31.01.2026"]), "bad_value|f|31.01.2026"),
-        ("{from: user.x, as: datetime}", pa.array(["soon | later"]), "bad_value|f|soon | later"),
-        ("{sql: user.x / 0}", pa.array([1]), "not_a_number|f|inf"),
-        ("{sql: 'cast(user.x as integer)'}", pa.array(["x"]), "bad_value|f|"),
-        ("{sql: user.x * 2}", pa.array([2**62]), "bad_value|f|"),
+        ("{from: user.x, as: integer}", pa.array([1e30]), ("out_of_range", "f", "1e+30")),
+        ("user.x", pa.array([Decimal(2**64)], pa.decimal128(38, 0)), ("out_of_range", "f", f"{2**64}")),
+        ("user.x", pa.array([2**64 - 1], pa.uint64()), ("out_of_range", "f", f"{2**64 - 1}")),
+        ("{from: user.x, as: boolean}", pa.array(["maybe"]), ("bad_value", "f", "maybe")),
+        ("{from: user.x, as: boolean}", pa.array([2]), ("bad_value", "f", "2")),
+        ("{from: user.x, as: date}", pa.array(["31.01.2026"]), ("bad_value", "f", "31.01.2026")),
+        ("{from: user.x, as: datetime}", pa.array(["soon | later"]), ("bad_value", "f", "soon | later")),
+        ("{sql: user.x / 0}", pa.array([1]), ("not_a_number", "f", "inf")),
+        ("{sql: 'cast(user.x as integer)'}", pa.array(["x"]), ("bad_value", "f", "")),
+        ("{sql: user.x * 2}", pa.array([2**62]), ("bad_value", "f", "")),
     ],
 )
 def test_what_cannot_be_sent_is_a_problem_of_its_row_alone(
-    tmp_path: Path, field: str, column: pa.Array, problem: str
+    tmp_path: Path, field: str, column: pa.Array, problem: Problem
 ) -> None:
     good = pa.array([None], column.type)
     _, values, problems = one(tmp_path, field, pa.concat_arrays([good, column]))
@@ -222,23 +227,35 @@ def test_what_cannot_be_sent_is_a_problem_of_its_row_alone(
 
 def test_a_huge_value_is_shortened_in_its_problem(tmp_path: Path) -> None:
     _, _, problems = one(tmp_path, "{from: user.x, as: integer}", pa.array(["x" * 1000]))
-    assert problems == ["bad_value|f|" + "x" * 200]
+    assert problems == [("bad_value", "f", "x" * 200)]
 
 
-def test_the_first_of_several_problems_is_told(tmp_path: Path) -> None:
+def test_a_problem_keeps_a_bar_in_the_name_of_its_field_and_in_its_value(tmp_path: Path) -> None:
+    of = opened(tmp_path, {"mappings/m.yml": f"{MAPPING}fields: {{f: {{from: user.x, as: integer}}}}\n"})
+    snapshot(of, "user", [{"user_id": "u0"}])
+    traits(of, "user", pa.table({"user_id": ["u0"], "email": ["u0@x"], "x": ["1|2"]}))
+    mapping = mapping_files.load(of)["m"]
+    mapping = replace(mapping, fields=(replace(mapping.fields[0], name="a|b"),))
+    with duckdb.connect() as connection:
+        built = mapping_files.build_query(mapping, of, connection, DAY)
+        (row,) = connection.execute(f"SELECT problem FROM ({built.sql})").fetchall()
+    assert ValueProblem.from_struct(row[0]) == ValueProblem("bad_value", "a|b", "1|2")
+
+
+def test_the_first_of_several_problems_is_reported(tmp_path: Path) -> None:
     _, values, problems = users(
         tmp_path,
         "a: user.a, b: user.b",
         {"a": pa.array([1.0, math.nan]), "b": pa.array([math.inf, math.nan])},
     )
-    assert problems == ["not_a_number|b|inf", "not_a_number|a|nan"]
+    assert problems == [("not_a_number", "b", "inf"), ("not_a_number", "a", "nan")]
     assert values == {"a": [1.0, None], "b": [None, None]}
 
 
 def test_an_sql_that_is_nothing_is_not_one_that_fails(tmp_path: Path) -> None:
     _, values, problems = one(tmp_path, "{sql: 'cast(user.x as integer) + 1'}", pa.array(["1", None, "x"]))
     assert values == [2, None, None]
-    assert problems == [None, None, "bad_value|f|"]
+    assert problems == [None, None, ("bad_value", "f", "")]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from connectors.types import Change, FieldType, Found, Kind, Lookup, Match, Outcome, Status, Value
 from heatsync.sync.compare.types import Column, Counts, Row, Scope, Shape
-from heatsync.sync.mapping.conversions import cause_of, taken_apart
+from heatsync.sync.value_problems import ValueProblem, struct_sql
 
 CHUNK = 10_000
 """Rows that become Python objects at a time."""
@@ -71,7 +71,7 @@ class Comparison:
         )
         namesake = "CASE WHEN key = one THEN other ELSE one END"
         self.con.execute(
-            f"UPDATE desired SET problem = 'duplicate_key|' || doubled.match_key || '|' || {namesake},"
+            f"UPDATE desired SET problem = {struct_sql(_text('duplicate_key'), 'doubled.match_key', namesake)},"
             f" digest = {_digest(f'digest, {namesake}')}, key_digest = {_digest(f'key_digest, {namesake}')}"
             " FROM doubled WHERE desired.match_key = doubled.match_key AND problem IS NULL"
         )
@@ -546,13 +546,14 @@ def _or_text(raw: str, parse: Any) -> Value:
         return raw
 
 
-def _unsendable(key: str, problem: str | None, keyless: bool) -> Outcome:
+def _unsendable(key: str, problem: dict[str, str] | None, keyless: bool) -> Outcome:
     if problem is not None:
-        code, name, value = taken_apart(problem)
+        found = ValueProblem.from_struct(problem)
+        code, name, value = found.code, found.field, found.value
         if code == "duplicate_key":
             cause = f"{key} has the same key as {value}: neither is sent. Make the key unique in the source."
             return Outcome(key, Status.REJECTED, code=code, cause=cause, answer=value)
-        cause = f"{key}: {cause_of(problem)}."
+        cause = f"{key}: {found.cause}."
         return Outcome(key, Status.REJECTED, code=code, cause=cause, field=name, answer=value)
     if keyless:
         return Outcome(key, Status.SKIPPED, code="no_key", cause=f"{key} has no value for the mapping's key.")

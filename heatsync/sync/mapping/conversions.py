@@ -1,11 +1,7 @@
 """From a column of some DuckDB type to a field's value and type, as SQL. Nothing here touches data.
 
 Order: what the source holds -> `map` -> `as` -> `join` -> `default`. An empty text is nothing. What cannot be
-sent becomes NULL together with a problem, `code|field|value`:
-
-    not_a_number   NaN or infinity
-    bad_value      text that is no number, no date, neither true nor false; an `sql` that fails on the row
-    out_of_range   an integer beyond 64 bits
+sent becomes NULL together with a problem: see `heatsync.sync.value_problems`.
 """
 
 import re
@@ -14,6 +10,7 @@ from datetime import UTC, datetime
 
 from connectors.destination import Vendor
 from connectors.types import FieldType
+from heatsync.sync import value_problems
 from heatsync.sync.mapping.model import Field
 from heatsync.workspace import yaml_types
 
@@ -26,12 +23,6 @@ _DATE_FORMAT = "'%Y-%m-%d'"
 _DATETIME_FORMAT = "'%Y-%m-%dT%H:%M:%SZ'"
 SHOWN = 200
 """Characters of a value that a problem repeats."""
-
-_CAUSES = {
-    "not_a_number": "holds a value that is not a finite number",
-    "bad_value": "holds a value that is not of the field's type",
-    "out_of_range": "holds a number of more than 64 bits",
-}
 
 Checks = list[tuple[str, str]]
 """Conditions under which a value cannot be sent, and the code."""
@@ -194,25 +185,13 @@ def convert(
     return Value(target, sql, _problem(field.name, raw, making.checks), making.step, making.day)
 
 
-def taken_apart(problem: str) -> tuple[str, str, str]:
-    """A problem's code, field and value."""
-    code, _, rest = problem.partition("|")
-    name, _, value = rest.partition("|")
-    return code, name, value
-
-
-def cause_of(problem: str) -> str:
-    """A problem in words."""
-    code, name, value = taken_apart(problem)
-    return f"{name} {_CAUSES.get(code, code)} ({value!r})"
-
-
 def _problem(name: str, raw: str, checks: Checks) -> str | None:
     if not checks:
         return None
     shown = f"coalesce(left(CAST({raw} AS VARCHAR), {SHOWN}), '')"
     cases = " ".join(
-        f"WHEN {condition} THEN {literal(f'{code}|{name}|')} || {shown}" for condition, code in checks
+        f"WHEN {condition} THEN {value_problems.struct_sql(literal(code), literal(name), shown)}"
+        for condition, code in checks
     )
     return f"CASE {cases} END"
 

@@ -15,6 +15,7 @@ import duckdb
 from connectors.errors import ConfigurationError
 from connectors.types import Entity
 from heatsync.snapshots.parquet_files import read_metadata
+from heatsync.sync import value_problems
 from heatsync.sync.mapping import conversions, local_days
 from heatsync.sync.mapping.conversions import literal, quoted
 from heatsync.sync.mapping.model import Mapping, MappingQuery, MatchKey, QueryField
@@ -120,7 +121,9 @@ def _sources(
 
 def _compose(sources: str, columns: list[conversions.Value], matches: list[str]) -> str:
     problems = [column.problem for column in columns if column.problem is not None]
-    found = f"coalesce({', '.join(problems)}, NULL)" if problems else "CAST(NULL AS VARCHAR)"
+    found = (
+        f"coalesce({', '.join(problems)}, NULL)" if problems else f"CAST(NULL AS {value_problems.SQL_TYPE})"
+    )
     steps = ["*", *(f"{c.step} AS w{i}" for i, c in enumerate(columns) if c.step is not None)]
     joins = ""
     fields: list[str] = []

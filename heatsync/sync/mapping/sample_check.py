@@ -8,7 +8,7 @@ import duckdb
 
 from connectors.errors import ConfigurationError
 from connectors.types import FieldType
-from heatsync.sync.mapping import conversions, query
+from heatsync.sync.mapping import query
 from heatsync.sync.mapping.model import Field, Mapping
 from heatsync.workspace.config import Workspace
 
@@ -57,10 +57,10 @@ def measure(
         type = rendered.fields[0].type
         length = "max(length(f0))" if type is FieldType.TEXT else "0"
         row = con.execute(
-            f"SELECT count(*), count(f0), coalesce({length}, 0), count(problem), min(problem) FROM ({rendered.sql})"
+            f"SELECT count(*), count(f0), coalesce({length}, 0), count(problem), min(problem).value FROM ({rendered.sql})"
         ).fetchone()
         assert row is not None
-        sent = FieldSample(type, row[0], row[1], row[2], row[3], conversions.taken_apart(row[4] or "")[2])
+        sent = FieldSample(type, row[0], row[1], row[2], row[3], row[4] or "")
         if not options or type is FieldType.LIST:
             return sent
         text = "CAST(f0 AS VARCHAR)"
