@@ -1,4 +1,4 @@
-"""The commands that make a score believed: why it is what it is, and whether it held."""
+"""Commands that check a score: explain, backtest, whatif, suggest-weights."""
 
 from datetime import date
 from pathlib import Path
@@ -18,13 +18,13 @@ from heatsync.cli.options import AsJson, Config, Folder
 from heatsync.workspace import config as workspace_files
 from heatsync.workspace.config import Workspace
 
-Profile = Annotated[str, typer.Argument(metavar="PROFILE", help="Its file's name, without .yml.")]
+Profile = Annotated[str, typer.Argument(metavar="PROFILE", help="The name of its file, without .yml.")]
 Day = Annotated[
     str | None,
-    typer.Option("--date", metavar="DAY", help="The last day to look at. Default: the last complete one."),
+    typer.Option("--date", metavar="DAY", help="The last day to use. Default: the last complete one."),
 ]
 Horizon = Annotated[
-    str, typer.Option("--horizon", metavar="DAYS", help="Who is not seen for so long has churned.")
+    str, typer.Option("--horizon", metavar="DAYS", help="A user not seen for this long counts as churned.")
 ]
 Entity = Annotated[str, typer.Option("--entity", help="user or account.")]
 
@@ -46,7 +46,7 @@ def explain(
         str | None, typer.Option("--profile", metavar="PROFILE", help="Default: every profile.")
     ] = None,
     entity: Annotated[
-        str | None, typer.Option("--entity", help="user or account, where an id is both.")
+        str | None, typer.Option("--entity", help="user or account, if the id is both.")
     ] = None,
     day: Annotated[
         str | None,
@@ -54,7 +54,7 @@ def explain(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell why a user or an account has its score, and what each destination was told of it."""
+    """Explain the score of a user or an account, and show what each destination received."""
     with options.context(folder, config) as context:
         if profile is not None:
             backtesting.known(context.workspace, profile)
@@ -64,17 +64,18 @@ def explain(
         names = [profile] if profile is not None else sorted(context.workspace.profiles)
         if on is not None:
             options.complete(context.workspace, on, "--date")
-        with terminal.progress(as_json) as told_of:
+        with terminal.progress(as_json) as on_progress:
             found = explaining.find(
-                context.workspace, key, entity, names, on, lambda *done: told_of("scoring", *done)
+                context.workspace, key, entity, names, on, lambda *done: on_progress("scoring", *done)
             )
-        told = explaining.payloads(context, found[0].entity, key, found[0].as_of)
+        payloads = explaining.payloads(context, found[0].entity, key, found[0].as_of)
     if as_json:
-        terminal.data(analysis_json.explained(found, told))
+        terminal.data(analysis_json.explained(found, payloads))
     else:
-        analysis_tables.print_explained(found, told)
+        analysis_tables.print_explained(found, payloads)
 
 
+# wide: one parameter per option of the command
 def backtest(
     profile: Profile,
     folder: Folder = options.HERE,
@@ -82,21 +83,21 @@ def backtest(
     horizon: Horizon = "30d",
     entity: Entity = "user",
     audience: Annotated[
-        str | None, typer.Option("--audience", metavar="KEY", help="Only who was in it on the day.")
+        str | None, typer.Option("--audience", metavar="KEY", help="Only its members on each day.")
     ] = None,
     day: Day = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Draw it, as .png, .svg or .pdf.")
+        Path | None, typer.Option("--plot", metavar="FILE", help="Also draw a chart, as .png, .svg or .pdf.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hold a profile against what happened: did who had low scores leave?"""
+    """Compare a profile with what happened: did entities with low scores churn?"""
     if plot is not None:
         charts.drawable(plot)
     workspace = _open(folder, config)
     question = Question(profile, _until(workspace, day), _days(horizon), _entity(entity), audience)
-    with terminal.progress(as_json) as told:
-        found = backtesting.backtest(workspace, question, lambda *done: told(profile, *done))
+    with terminal.progress(as_json) as on_progress:
+        found = backtesting.backtest(workspace, question, lambda *done: on_progress(profile, *done))
     backtest_verdicts.keep(workspace, found)
     if as_json:
         terminal.data(analysis_json.backtested(found))
@@ -105,23 +106,27 @@ def backtest(
     if plot is None:
         return
     if found.figures is None:
-        terminal.say("There are no figures, so that nothing is drawn.")
+        terminal.say("There are no figures: no chart was written.")
         return
     charts.draw(found, plot)
-    terminal.say(f"Drawn: {plot}")
+    terminal.say(f"Chart: {plot}")
 
 
 def whatif(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A changed profile, under its old name.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The changed profile, under its present file name.")
+    ],
     folder: Folder = options.HERE,
     config: Config = options.FILE,
     day: Day = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what a changed profile would do, before it is adopted. Sends nothing and keeps nothing."""
+    """Show what a changed profile would do. Sends nothing and stores nothing."""
     workspace = _open(folder, config)
-    with terminal.progress(as_json) as told:
-        found = changing.whatif(workspace, file, _until(workspace, day), lambda *done: told(file.stem, *done))
+    with terminal.progress(as_json) as on_progress:
+        found = changing.whatif(
+            workspace, file, _until(workspace, day), lambda *done: on_progress(file.stem, *done)
+        )
     if as_json:
         terminal.data(analysis_json.changed(found))
     else:
@@ -137,11 +142,11 @@ def suggest_weights(
     day: Day = None,
     as_json: AsJson = False,
 ) -> None:
-    """Learn weights from who stayed and who left, and hold them against the present ones on later days."""
+    """Learn weights from churn, and compare them with the current ones on later days."""
     workspace = _open(folder, config)
     question = Question(profile, _until(workspace, day), _days(horizon), _entity(entity))
-    with terminal.progress(as_json) as told:
-        found = suggesting.suggest_weights(workspace, question, lambda *done: told(profile, *done))
+    with terminal.progress(as_json) as on_progress:
+        found = suggesting.suggest_weights(workspace, question, lambda *done: on_progress(profile, *done))
     if as_json:
         terminal.data(analysis_json.suggested(found))
     else:
@@ -161,7 +166,7 @@ def _until(workspace: Workspace, day: str | None) -> date:
 
 def _entity(text: str) -> str:
     if text not in ENTITIES:
-        raise ConfigurationError(f"--entity is user or account, not {text!r}.")
+        raise ConfigurationError(f"--entity must be user or account, not {text!r}.")
     return text
 
 
@@ -169,5 +174,5 @@ def _days(text: str) -> int:
     """`30d`, `4w`, or just 30."""
     amount, unit = (text[:-1], text[-1]) if text[-1:] in ("d", "w") else (text, "d")
     if not amount.isascii() or not amount.isdigit() or not 1 <= int(amount) <= 3650:
-        raise ConfigurationError(f"--horizon wants days like 30d or 4w, not {text!r}.")
+        raise ConfigurationError(f"--horizon: expected days such as 30d or 4w, found {text!r}.")
     return int(amount) * (7 if unit == "w" else 1)

@@ -1,4 +1,4 @@
-"""The answers of explain, backtest, whatif and suggest-weights, as JSON.
+"""The results of explain, backtest, whatif and suggest-weights as JSON.
 
 Percentages are 0 to 100, AUCs 0 to 1.
 """
@@ -23,7 +23,7 @@ def figure(found: Figure | None, digits: int = 4) -> dict[str, float | None] | N
 
 
 def number(value: float | None, digits: int = 4) -> float | None:
-    """Rounded; nothing for what is not a number, which JSON does not know."""
+    """Rounded; None for NaN, which JSON does not have."""
     return None if value is None or isnan(value) else round(value, digits)
 
 
@@ -188,14 +188,14 @@ def changed(found: WhatIf) -> dict[str, Any]:
     }
 
 
-def explained(found: list[Explanation], told: list[Payload]) -> dict[str, Any]:
+def explained(found: list[Explanation], payloads: list[Payload]) -> dict[str, Any]:
     first = found[0]
     return {
         "key": first.key,
         "entity": first.entity,
         "as_of": first.as_of.isoformat(),
         "profiles": [_explanation(each) for each in found],
-        "destinations": [_payload(each) for each in told],
+        "destinations": [_payload(each) for each in payloads],
     }
 
 

@@ -1,4 +1,4 @@
-"""What explain, backtest, whatif and suggest-weights say on a terminal."""
+"""The results of explain, backtest, whatif and suggest-weights as tables."""
 
 from typing import Any
 
@@ -12,23 +12,23 @@ from heatsync.cli.analysis_json import iso
 from heatsync.scoring.compute.calendar import day_of
 
 MOST = 20
-"""Rows of a table that may be long; JSON has all of them."""
+"""Rows shown of a long table; JSON has all of them."""
 
 
 def print_backtested(found: Backtest) -> None:
-    who = f"{found.entity}s" + (f" in the audience {found.audience}" if found.audience else "")
+    entities = f"{found.entity}s" + (f" in the audience {found.audience}" if found.audience else "")
     if found.figures is None:
-        terminal.show(f"{found.profile}, {who}: no figure: {found.why}.")
+        terminal.show(f"{found.profile}, {entities}: no figure: {found.why}.")
         return
     figures = found.figures
     terminal.show(
-        f"{found.profile}, {who}: {found.snapshots} weekly snapshots from {found.first} to {found.last};"
+        f"{found.profile}, {entities}: {found.snapshots} weekly snapshots from {found.first} to {found.last};"
         f" {found.rows} rows of {found.entities} {found.entity}s seen in the {found.window} days before."
         f" {found.churned} of them ({100 * found.churned / found.rows:.0f} %) were not seen in the {found.horizon} days after."
     )
     _print_aucs(figures)
     _print_groups(figures)
-    terminal.show(f"The lowest tenth churns {figures.lift:.2f} times as often as everybody.")
+    terminal.show(f"The lowest tenth churns {figures.lift:.2f} times as often as average.")
     if found.coverage is not None:
         terminal.show(f"{found.coverage:.0f} % of the rows have a score above 0.")
     if found.steadiness is not None and found.steadiness.change is not None:
@@ -44,7 +44,7 @@ def print_backtested(found: Backtest) -> None:
         )
     if not figures.predictive:
         terminal.show(
-            f"NOT PREDICTIVE: below an AUC of {PREDICTIVE:.2f} the score does not tell who will leave."
+            f"NOT PREDICTIVE: with an AUC below {PREDICTIVE:.2f} the score does not predict churn."
             f" `heatsync suggest-weights {found.profile}` looks for better weights."
         )
 
@@ -61,7 +61,9 @@ def _print_aucs(figures: Figures) -> None:
             span = f"{day_of(part.first)} to {day_of(part.last)}, {part.rows} rows"
             rows.append([f"the score, {name}", *_cells(part.auc), span])
     terminal.table(
-        "Who will leave? (AUC: 1 is perfect, 0.5 is a coin)", ["", "AUC", "95 % interval", ""], rows
+        "Does the score predict churn? (AUC: 1 is perfect, 0.5 is chance)",
+        ["", "AUC", "95 % interval", ""],
+        rows,
     )
 
 
@@ -96,8 +98,8 @@ def _print_groups(figures: Figures) -> None:
     if not figures.levels_shown:
         _print_levels(f"Churn by level, from {first} on", figures.levels)
         return
-    _print_levels(f"Churn by level, learnt before {first} and judged from then on", figures.levels)
-    _print_levels(f"Churn by level as it was on each day from {first} on", figures.levels_shown)
+    _print_levels(f"Churn by level, learnt before {first} and evaluated from then on", figures.levels)
+    _print_levels(f"Churn by level as shown on each day from {first} on", figures.levels_shown)
 
 
 def _print_levels(title: str, rates: tuple[Rate, ...]) -> None:
@@ -135,16 +137,16 @@ def print_suggested(found: Suggestion) -> None:
     if found.why:
         terminal.show(f"No better: {found.why}.")
     elif found.better:
-        terminal.show(f"Better: {gain}. `heatsync whatif FILE` tells what they would move.")
+        terminal.show(f"Better: {gain}. `heatsync whatif FILE` shows what they would move.")
     elif found.gain.high < 0:
-        terminal.show(f"No better: {gain}. The present weights did better on the later days.")
+        terminal.show(f"No better: {gain}. The current weights did better on the later days.")
     else:
-        terminal.show(f"No better: {gain} is no more than chance. Keep the weights that you can explain.")
+        terminal.show(f"No better: {gain} is within chance. Keep the weights that you can explain.")
 
 
 def print_changed(found: WhatIf) -> None:
     if found.same:
-        terminal.show(f"{found.file} means the same as {found.profile} does now: nothing would change.")
+        terminal.show(f"{found.file} defines the same as {found.profile} does now: nothing would change.")
     for moves in found.moves:
         _print_moves(found, moves)
     if found.sent:
@@ -171,7 +173,7 @@ def _print_moves(found: WhatIf, moves: Moves) -> None:
     )
     if moves.movers:
         terminal.table(
-            "Who moves most",
+            "Largest moves",
             ["key", "score", "would be", "level", "would be"],
             [[m.key, m.before, m.after, m.level_before, m.level_after] for m in moves.movers],
         )
@@ -183,20 +185,20 @@ def _print_moves(found: WhatIf, moves: Moves) -> None:
         return
     old, new, gain = moves.auc
     terminal.table(
-        "Who will leave?",
+        "Does the score predict churn?",
         ["", "AUC", "95 % interval"],
         [
-            ["as it is", *_cells(old)],
+            ["now", *_cells(old)],
             ["with the change", *_cells(new)],
             ["gain", f"{gain.value:+.3f}", f"{gain.low:+.3f} to {gain.high:+.3f}"],
         ],
     )
 
 
-def print_explained(found: list[Explanation], told: list[Payload]) -> None:
+def print_explained(found: list[Explanation], payloads: list[Payload]) -> None:
     for each in found:
         _print_explanation(each)
-    for payload in told:
+    for payload in payloads:
         _print_payload(payload)
 
 
@@ -213,21 +215,21 @@ def _print_explanation(found: Explanation) -> None:
         )
     if row["level_previous"] is not None or row["level_changed_on"] is not None:
         terminal.show(f"  level since {row['level_changed_on']}, before it {row['level_previous'] or 'none'}")
-    told = ", ".join(f"{name} {_short(value)}" for name, value in found.inputs.items() if value is not None)
-    terminal.show(f"  {told}")
+    inputs = ", ".join(f"{name} {_short(value)}" for name, value in found.inputs.items() if value is not None)
+    terminal.show(f"  {inputs}")
     if found.contributions:
         terminal.table(
             "What the score is made of",
-            ["event", "times", "points"],
+            ["event", "count", "points"],
             [
                 *([each.name, each.count, round(each.points, 2)] for each in found.contributions[:MOST]),
                 *_rest([each.points for each in found.contributions[MOST:]]),
-                ["together", None, round(sum(each.points for each in found.contributions), 2)],
+                ["total", None, round(sum(each.points for each in found.contributions), 2)],
             ],
         )
     if found.members:
         terminal.table(
-            "Which users it comes from",
+            "Points by user",
             ["user", "score", "points"],
             [
                 *([each.key, each.score, round(each.points, 2)] for each in found.members[:MOST]),
@@ -261,8 +263,8 @@ def _print_change(found: Explanation) -> None:
     other = "active users and weights" if found.entity == "account" else "weights"
     rows += [[other, round(change.mix, 2)]] if round(change.mix, 2) else []
     rows += [[f"signal {name}", round(points, 2)] for name, points in change.signals.items()]
-    rows.append(["benchmark: everybody else", round(change.benchmark, 2)])
-    rows.append(["together", round(change.total, 2)])
+    rows.append(["benchmark: all other entities", round(change.benchmark, 2)])
+    rows.append(["total", round(change.total, 2)])
     terminal.table(
         f"What changed since {compared.since}, when the score was {terminal.shorten(compared.score_before)}",
         ["", "points"],
@@ -273,10 +275,12 @@ def _print_change(found: Explanation) -> None:
 def _print_next(found: Next) -> None:
     start = f"  to {found.level} (from {found.bound:g})"
     if found.points is None and not found.events:
-        terminal.show(f"{start}: {found.unit if found.unit != 'events' else 'no number of events does it'}")
+        terminal.show(
+            f"{start}: {found.unit if found.unit != 'events' else 'no number of events reaches it'}"
+        )
         return
     each = f" by each of {found.each} active users" if found.each > 1 else ""
-    points = "" if found.points is None else f" {found.points:.2f} more raw points{each}; that is one of"
+    points = "" if found.points is None else f" {found.points:.2f} more raw points{each}; that is any of"
     unit = "" if found.unit == "events" else f" ({found.unit})"
     terminal.show(f"{start}:{points}{unit}")
     for name, count, per_day in found.events[:MOST]:
@@ -286,7 +290,7 @@ def _print_next(found: Next) -> None:
 
 def _print_payload(payload: Payload) -> None:
     terminal.show()
-    what = "" if payload.covered else ": not covered by it"
+    what = "" if payload.covered else ": not in this mapping"
     terminal.show(f"{payload.mapping} -> {payload.destination} {payload.object}{what}")
     if payload.problem:
         terminal.show(f"  cannot be sent: {payload.problem}")
@@ -301,8 +305,8 @@ def _print_payload(payload: Payload) -> None:
         held = payload.told[0].fields if payload.told else {}
         terminal.table(
             "Fields",
-            ["field", "wants", "is there, as far as we were told"],
+            ["field", "desired", "acknowledged"],
             [[name, _short(value), _short(held.get(name))] for name, value in payload.wants.items()],
         )
     if not payload.told:
-        terminal.show("  nothing was sent yet")
+        terminal.show("  nothing sent yet")

@@ -1,4 +1,4 @@
-"""`heatsync audience KEY`: who is in it."""
+"""`heatsync audience KEY`: its members."""
 
 import csv
 import json
@@ -16,40 +16,41 @@ from heatsync.snapshots.audience_members import AudienceMembers
 from heatsync.workspace import config as workspace_files
 
 SHOWN = 50
-"""Members that a terminal is shown."""
+"""Members shown on a terminal."""
 
 
 def register(app: typer.Typer) -> None:
     app.command()(audience)
 
 
+# wide: one parameter per option of the command
 def audience(
     key: Annotated[
-        str, typer.Argument(metavar="KEY", help="Of your own, or a built-in one such as most_engaged.")
+        str, typer.Argument(metavar="KEY", help="One of your own, or a built-in one such as most_engaged.")
     ],
     folder: Folder = options.HERE,
     config: Config = options.FILE,
     profile: Annotated[
         str | None,
         typer.Option(
-            "--profile", metavar="PROFILE", help="Where several profiles have an audience of that key."
+            "--profile", metavar="PROFILE", help="If several profiles have an audience with this key."
         ),
     ] = None,
     entity: Annotated[
-        str | None, typer.Option("--entity", help="user or account, where both have an audience of that key.")
+        str | None, typer.Option("--entity", help="user or account, if both have an audience with this key.")
     ] = None,
     day: Annotated[
         str | None,
         typer.Option("--date", metavar="DAY", help="A day that was scored. Default: the last one."),
     ] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Everybody in it, as CSV on stdout.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print all members as CSV on stdout.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell who is in an audience, and how many entered and left it since the day before."""
+    """List the members of an audience, and count how many entered and left since the day before."""
     if as_csv and as_json:
         raise ConfigurationError("Give either --csv or --json.")
     if entity not in (None, "user", "account"):
-        raise ConfigurationError(f"--entity is user or account, not {entity!r}.")
+        raise ConfigurationError(f"--entity must be user or account, not {entity!r}.")
     workspace = workspace_files.load(folder, config)
     on = None if day is None else options.complete(workspace, options.day(day, "--date"), "--date")
     found = audience_members.find(workspace, key, profile, entity, on)
@@ -71,7 +72,7 @@ def _csv(found: AudienceMembers) -> None:
 
 
 def _json(found: AudienceMembers) -> None:
-    """One document, written as its members are read: there may be many."""
+    """One JSON document, written while the members are read, because there may be many."""
     head: dict[str, Any] = {
         "audience": found.audience.key,
         "name": found.audience.name,
@@ -94,13 +95,13 @@ def _json(found: AudienceMembers) -> None:
 
 def _show(found: AudienceMembers) -> None:
     kind = found.audience.entity
-    who = f"1 {kind} is" if found.count == 1 else f"{found.count} {kind}s are"
+    members = f"1 {kind} is" if found.count == 1 else f"{found.count} {kind}s are"
     moved = (
         f"{found.entered} entered and {found.left} left since {found.since}."
         if found.since is not None
-        else f"Who entered and left is not known: {found.not_compared}."
+        else f"Entries and exits are unknown: {found.not_compared}."
     )
-    terminal.show(f"{who} in {found.audience.name} ({found.profile}) on {found.day}. {moved}")
+    terminal.show(f"{members} in {found.audience.name} ({found.profile}) on {found.day}. {moved}")
     if not found.count:
         return
     rows = list(islice((row for rows in found.rows() for row in rows), SHOWN))
@@ -115,4 +116,4 @@ def _show(found: AudienceMembers) -> None:
         [[row[place] for place in filled] for row in rows],
     )
     if found.count > len(rows):
-        terminal.show(f"... and {found.count - len(rows)} more: --csv lists everybody.")
+        terminal.show(f"... and {found.count - len(rows)} more: --csv lists all of them.")

@@ -1,4 +1,4 @@
-"""A backtest as a picture: churn by score, and churn by level."""
+"""A backtest as a chart: churn by score, and churn by level."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,25 +11,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ENDINGS = (".png", ".svg", ".pdf")
-# Two of Okabe and Ito's colours, which people with any kind of colour vision tell apart.
+# Two colours of Okabe and Ito, distinguishable with any kind of colour vision.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"
 LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
 
 
 def drawable(path: Path) -> None:
-    """Raises ConfigurationError when a picture cannot be written there."""
+    """Raises ConfigurationError if a chart cannot be written there."""
     if path.suffix.lower() not in ENDINGS:
-        raise ConfigurationError(f"--plot {path}: a picture ends in {', '.join(ENDINGS)}.")
+        raise ConfigurationError(f"--plot {path}: the file must end in {', '.join(ENDINGS)}.")
     if not path.absolute().parent.is_dir():
-        raise ConfigurationError(f"--plot {path}: there is no folder {path.absolute().parent}.")
+        raise ConfigurationError(f"--plot {path}: the folder {path.absolute().parent} does not exist.")
 
 
 def draw(found: Backtest, path: Path) -> None:
-    """Write the picture of a backtest that has figures. Raises ConfigurationError."""
+    """Write the chart of a backtest that has figures. Raises ConfigurationError."""
     drawable(path)
     figures = found.figures
     assert figures is not None
-    # A large import, for one option; without pyplot there is no window and no global state.
+    # Imported here because it is large; without pyplot there is no window and no global state.
     import matplotlib as mpl
     from matplotlib.figure import Figure as Picture
 
@@ -47,16 +47,16 @@ def draw(found: Backtest, path: Path) -> None:
 
 
 def _top(figures: Figures) -> float:
-    """The end of the scale: with room for the highest bar, its interval and its label."""
+    """The end of the axis, in percent: room for the highest bar, its interval and its label."""
     shares = [each.rate for each in figures.deciles] + [each.share.high for each in figures.levels]
     return min(104.0, max(2.0, 120 * max(shares, default=1.0)))
 
 
 def _title(found: Backtest, figures: Figures) -> str:
-    who = f"{found.entity}s" + (f" in the audience {found.audience}" if found.audience else "")
+    entities = f"{found.entity}s" + (f" in the audience {found.audience}" if found.audience else "")
     auc = figures.auc
     return (
-        f"{found.profile}: does the score tell which {who} leave?   AUC {auc.value:.3f}"
+        f"{found.profile}: does the score predict which {entities} churn?   AUC {auc.value:.3f}"
         f" ({auc.low:.3f} to {auc.high:.3f})\n"
         f"{found.snapshots} weekly snapshots from {found.first} to {found.last};"
         f" {found.rows:,} rows of {found.entities:,} {found.entity}s, {found.churned:,} churned"
@@ -77,7 +77,7 @@ def _deciles(axes: "Axes", figures: Figures, overall: float) -> None:
         [f"{each.number}\n{each.lowest:.0f}-{each.highest:.0f}" for each in figures.deciles],
     )
     axes.set_xlabel("tenths of the rows by score, the lowest first (below: their scores)")
-    axes.set_title(f"Churn by score: the lowest tenth {figures.lift:.2f} times as often as everybody")
+    axes.set_title(f"Churn by score: the lowest tenth {figures.lift:.2f} times as often as average")
     _frame(axes, overall)
 
 
@@ -114,7 +114,7 @@ def _levels(axes: "Axes", found: Backtest, figures: Figures, overall: float) -> 
 
 
 def _frame(axes: "Axes", overall: float) -> None:
-    label = f"everybody: {_percent(overall)} %"
+    label = f"average: {_percent(overall)} %"
     axes.axhline(overall, color=GREY, linestyle="--", linewidth=1, label=label)
     axes.legend(loc="upper right", frameon=False, labelcolor=GREY)
     axes.spines[["top", "right"]].set_visible(False)

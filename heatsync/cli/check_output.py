@@ -1,4 +1,4 @@
-"""What `heatsync check` answers, in JSON and for people."""
+"""The result of `heatsync check`, as JSON and for people."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from heatsync.sync.mapping.files import CheckResult
 
 
 def answer(checked: CheckResult, inspected: Sequence[LiveCheckResult], live: bool) -> dict[str, Any]:
-    """`live` is there when it was asked for: one entry per mapping, `error` null where the destination answered."""
+    """`live` is present with --live: one entry per mapping; `error` is null if the destination answered."""
     problems = [*checked.problems, *(problem for each in inspected for problem in each.problems)]
     files = {"problems": problems, "warnings": list(checked.warnings)}
     if not live:
@@ -47,6 +47,6 @@ def show(answered: dict[str, Any]) -> None:
                 f" {each['destination']} ({each['account']})."
             )
     if "live" in answered and answered["problems"] and not looked:
-        terminal.say("The destinations were not asked: mend the files first.")
+        terminal.say("The destinations were not contacted: fix the files first.")
     if not answered["problems"] and not any(each["error"] for each in looked):
         terminal.show("No problem found.")

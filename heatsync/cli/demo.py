@@ -1,4 +1,4 @@
-"""The whole job on demo data against the built-in sandbox, and an account of what arrived."""
+"""The whole job on demo data against the built-in sandbox, and what arrived there."""
 
 import shutil
 from collections.abc import Mapping
@@ -21,20 +21,20 @@ from heatsync.workspace.env_vars import url_variable
 
 
 def run(folder: Path, real: bool, as_json: bool) -> int:
-    """Make a workspace in `folder`, sync it twice, show what the destinations hold. Answers the exit code."""
+    """Create a workspace in `folder`, sync it twice, show what the destinations hold. Returns the exit code."""
     shutil.rmtree(folder, ignore_errors=True)
     as_of = _prepare(folder, real)
-    terminal.say(f"The workspace: {folder}")
+    terminal.say(f"Workspace: {folder}")
     with server.running() as sandbox:
         sandbox.seed(crm.state(folder / "data"))
         before = requests.get(f"{sandbox.url}/_state", timeout=60).json()
         workspace = workspace_files.load(folder)
         environ = _environment(workspace, sandbox.url)
         with Context(workspace, environ=environ) as context:
-            endings = [_sync(context, as_of, as_json) for _ in range(2)]
-            answer = [run_output.ended(context, result) for result in endings]
-            code = max(sync_run.exit_code(context, result) for result in endings)
-            failures = run_output.failures(context, endings[0].run)
+            results = [_sync(context, as_of, as_json) for _ in range(2)]
+            answer = [run_output.ended(context, result) for result in results]
+            code = max(sync_run.exit_code(context, result) for result in results)
+            failures = run_output.failures(context, results[0].run)
         state = requests.get(f"{sandbox.url}/_state", timeout=60).json()
     if as_json:
         terminal.data({"first": answer[0], "second": answer[1], "failures": failures})
@@ -42,13 +42,13 @@ def run(folder: Path, real: bool, as_json: bool) -> int:
     _show(answer[0], before, state, list(workspace.destinations))
     if failures:
         terminal.show()
-        terminal.show("What was not sent, and why (there is always something in a real CRM):")
+        terminal.show("Not sent, and why (every real CRM has such records):")
         run_output.print_failures(failures)
     terminal.show()
     calls = sum(mapping["calls"] for mapping in answer[1]["mappings"])
-    terminal.show(f"The same sync once more, with nothing changed: {calls} calls.")
-    terminal.show(f"Look around: heatsync runs -w {folder};  heatsync show {endings[0].run} -w {folder}")
-    # Records that nobody can send are part of the demonstration, and no failure of it.
+    terminal.show(f"A second sync, with nothing changed: {calls} calls.")
+    terminal.show(f"To look around: heatsync runs -w {folder};  heatsync show {results[0].run} -w {folder}")
+    # Records that cannot be sent are part of the demo, and no failure.
     return 0 if code == 1 else code
 
 
@@ -83,9 +83,9 @@ def _prepare(folder: Path, real: bool) -> date:
 
 
 def _sync(context: Context, as_of: date, as_json: bool) -> sync_run.RunResult:
-    with terminal.progress(as_json) as told:
+    with terminal.progress(as_json) as on_progress:
         snapshot_run.score(
-            context.workspace, [as_of], lambda doing, done, of: told("scoring", doing, done, of)
+            context.workspace, [as_of], lambda doing, done, of: on_progress("scoring", doing, done, of)
         )
 
     def decide(plan: Any) -> bool:
@@ -93,8 +93,8 @@ def _sync(context: Context, as_of: date, as_json: bool) -> sync_run.RunResult:
             terminal.say(run_output.where(context, plan))
         return True
 
-    with terminal.progress(as_json) as told:
-        return sync_run.sync(context, list(context.mappings.values()), as_of, Scope(), decide, told)
+    with terminal.progress(as_json) as on_progress:
+        return sync_run.sync(context, list(context.mappings.values()), as_of, Scope(), decide, on_progress)
 
 
 def _show(
@@ -112,7 +112,9 @@ def _show(
             if touched:
                 rows.append([name, kind, len(records), len(records) - len(old), touched])
     terminal.table(
-        "What the destinations hold now", ["destination", "object", "records", "made", "with a score"], rows
+        "What the destinations hold now",
+        ["destination", "object", "records", "created", "with a score"],
+        rows,
     )
     for title, found in _examples(state, destinations):
         terminal.show()
@@ -124,7 +126,7 @@ def _show(
 
 
 def _objects(kinds: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The objects that hold records; who is a member of what is not one."""
+    """The objects that hold records; memberships are not among them."""
     return [(kind, records) for kind, records in kinds.items() if kind not in ("members", "anonymous")]
 
 
@@ -138,7 +140,7 @@ def _scored(records: Any) -> int:
 
 
 def _examples(state: Mapping[str, Any], destinations: list[str]) -> list[tuple[str, dict[str, Any]]]:
-    """The best-scored person and company, as each tool sees them."""
+    """The contact and the company with the highest score, as each destination has it."""
     found = []
     for name in destinations:
         for kind, records in _objects(state.get(name, {})):
@@ -146,7 +148,7 @@ def _examples(state: Mapping[str, Any], destinations: list[str]) -> list[tuple[s
             best = max(each, key=_score, default=None)
             if best is not None and _score(best) >= 0:
                 ours = {k: v for k, v in sorted(_attributes(best).items()) if _ours(k)}
-                found.append((f"{name} {kind}: {_who(best)}", ours))
+                found.append((f"{name} {kind}: {_label(best)}", ours))
     return found
 
 
@@ -163,7 +165,7 @@ def _score(record: Mapping[str, Any]) -> float:
     return -1.0
 
 
-def _who(record: Mapping[str, Any]) -> str:
+def _label(record: Mapping[str, Any]) -> str:
     attributes = {**record, **_attributes(record)}
     for name in ("email", "Email", "name", "Name", "domain"):
         if attributes.get(name):

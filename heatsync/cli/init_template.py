@@ -1,4 +1,4 @@
-"""A new workspace: the files that this repository's own workspace has."""
+"""The files of a new workspace: copies of this repository's own workspace."""
 
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -11,16 +11,16 @@ IGNORED = ".heatsync/\n.env\n"
 
 
 def write(folder: Path) -> list[str]:
-    """Write the commented files of a workspace; answers their names. Raises ConfigurationError if one is there."""
+    """Write the commented files of a workspace, and return their names. Raises ConfigurationError if one exists."""
     if (folder / FILE).exists():
         raise ConfigurationError(
-            f"{folder / FILE} is there already: nothing was written. Choose another folder."
+            f"{folder / FILE} already exists: nothing was written. Choose another folder."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
-            f"The folder {folder} cannot be made ({error.strerror}): choose another one, or mend what is in the way."
+            f"The folder {folder} cannot be created ({error.strerror}): choose another one, or fix the cause."
         ) from error
     written = [FILE]
     template = _template()

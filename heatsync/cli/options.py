@@ -1,4 +1,4 @@
-"""What the commands have in common: where the workspace is, and what days are."""
+"""Options that several commands share: the workspace, its file, days."""
 
 from datetime import date
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from connectors.errors import ConfigurationError
+from connectors.errors import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
 from heatsync.cli import terminal
 from heatsync.snapshots import run as snapshot_run
 from heatsync.sync.context import Context
@@ -15,12 +15,17 @@ from heatsync.workspace.config import Workspace
 from worker.redis_limiter import shared
 
 Folder = Annotated[
-    Path, typer.Option("--workspace", "-w", envvar="HEATSYNC_WORKSPACE", help="The workspace's folder.")
+    Path, typer.Option("--workspace", "-w", envvar="HEATSYNC_WORKSPACE", help="The folder of the workspace.")
 ]
 Config = Annotated[
-    str, typer.Option("--config", envvar="HEATSYNC_CONFIG", help="Its file, beside heatsync.yml.")
+    str, typer.Option("--config", envvar="HEATSYNC_CONFIG", help="Another settings file beside heatsync.yml.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Pure JSON on stdout.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+Day = Annotated[
+    str | None,
+    typer.Option("--date", metavar="DAY", help="The day to score. Default: the last complete one."),
+]
 
 HERE = Path(".")
 FILE = "heatsync.yml"
@@ -28,7 +33,7 @@ EARLIEST = date(1970, 1, 1)
 
 
 def context(folder: Path, config: str, quiet: bool = False) -> Context:
-    """Opened; with `quiet`, without the files' warnings."""
+    """Open a workspace. `quiet` suppresses the warnings of its files."""
     workspace = workspace_files.load(folder, config)
     opened = Context(workspace, shared(workspace.broker) if workspace.broker is not None else None)
     for warning in () if quiet else workspace.warnings:
@@ -37,21 +42,26 @@ def context(folder: Path, config: str, quiet: bool = False) -> Context:
 
 
 def day(text: str, option: str) -> date:
-    """Raises ConfigurationError for what is no day that can be scored."""
+    """Parse an option's day. Raises ConfigurationError if it is not a day that can be scored."""
     try:
         found = date.fromisoformat(text)
     except ValueError:
-        raise ConfigurationError(f"{option} wants a day like 2026-01-31, not {text!r}.") from None
+        raise ConfigurationError(f"{option}: expected a day such as 2026-01-31, found {text!r}.") from None
     if found < EARLIEST:
         raise ConfigurationError(
-            f"{option} {found} lies before {EARLIEST}, the earliest day that can be scored."
+            f"{option} {found} is before {EARLIEST}, the earliest day that can be scored."
         )
     return found
 
 
 def complete(workspace: Workspace, found: date | None, option: str) -> date:
-    """The day, or the last complete one. Raises ConfigurationError for one that is not over yet."""
+    """The day, by default the last complete one. Raises ConfigurationError if it is not over yet."""
     latest = snapshot_run.last_complete_day(workspace)
     if found is not None and found > latest:
         raise ConfigurationError(f"{option} {found} is not over yet: the last complete day is {latest}.")
     return found or latest
+
+
+def exit_code(error: HeatsyncError) -> int:
+    """2: fix a file or a setting. 3: a destination could not be reached or refused the credentials."""
+    return 3 if isinstance(error, Unavailable | Unauthorized | Misunderstood) else 2

@@ -14,12 +14,13 @@ app = typer.Typer(help="Commands on the file of one profile.", no_args_is_help=T
 @app.command()
 def reset(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The name of its file, without mappings/profiles and .yml.")
+        str, typer.Argument(metavar="NAME", help="The name of its file, without folder and .yml.")
     ],
     folder: Annotated[
-        Path, typer.Option("--workspace", "-w", envvar="HEATSYNC_WORKSPACE", help="The workspace's folder.")
+        Path,
+        typer.Option("--workspace", "-w", envvar="HEATSYNC_WORKSPACE", help="The folder of the workspace."),
     ] = Path("."),
-    as_json: Annotated[bool, typer.Option("--json", help="Pure JSON on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Restore the default touchpoints and weights of a profile with `model: kpi`."""
     done = profile_reset.reset(folder, name)
@@ -28,7 +29,7 @@ def reset(
         terminal.data({"profile": done.profile, "file": done.file, "changes": changes})
         return
     if not done.changes:
-        terminal.show(f"{done.file} has the default touchpoints already: nothing was changed.")
+        terminal.show(f"{done.file} already has the default touchpoints: nothing changed.")
         return
     terminal.table(
         f"Touchpoints of {done.profile}",

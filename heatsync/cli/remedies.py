@@ -1,33 +1,33 @@
-"""What a person can do about an outcome, by its code."""
+"""What a person can do about a rejected record, by the code of its outcome."""
 
-CURES = {
-    "ambiguous": "Merge the records over there, or match by a key that is unique.",
+REMEDIES = {
+    "ambiguous": "Merge the records at the destination, or match by a unique key.",
     "bad_value": "Correct the value in the source, or give the field a `map` or `as` in the mapping.",
-    "conflict": "Another record over there holds this key: merge the two, or match by it.",
-    "duplicate": "The record exists more than once over there: merge the copies.",
+    "conflict": "Another record at the destination has this key: merge the two, or match by this key.",
+    "duplicate": "The record exists more than once at the destination: merge the copies.",
     "duplicate_key": "Two of our records have the same key: make it unique in the source.",
-    "field_missing": "Create the field over there, or set `create_fields: true` in the mapping; then"
+    "field_missing": "Create the field at the destination, or set `create_fields: true` in the mapping; then"
     " `heatsync retry` and `heatsync sync`.",
-    "locked": "Somebody else was writing the record; it is sent again by itself.",
-    "no_answer": "It is not known whether it took effect; the next sync looks before it sends it again.",
+    "locked": "No action needed: another process was writing the record, and it is sent again automatically.",
+    "no_answer": "No action needed: it is unknown whether the call took effect, so the next sync reads the record first.",
     "no_key": "Give the record a value in the column that the mapping matches by.",
     "no_member": "Give the account a member, or set `anonymous: true` in the mapping.",
     "not_a_number": "Correct the value in the source: NaN and infinity cannot be sent.",
-    "not_found": "The record is gone over there; the next sync looks for it again.",
+    "not_found": "No action needed: the record no longer exists at the destination; the next sync looks it up again.",
     "out_of_range": "The number has more than 64 bits: send it as text (`as: text`).",
     "permission": "Grant the token the scope or the field permission that the vendor names.",
-    "read_only": "The field cannot be written over there: map another one.",
-    "refused": "Read the vendor's answer; it names what it wants.",
-    "same_record": "Two of our records are one over there: make their keys differ, or merge them in the source.",
-    "there_already": "Nothing: the next sync looks at what stands there.",
-    "too_large": "The record is larger than the vendor takes: map fewer or shorter fields.",
+    "read_only": "The field is read only at the destination: map another one.",
+    "refused": "Read the vendor's answer: it says what is expected.",
+    "same_record": "Two of our records resolve to one record at the destination: make their keys differ, or merge them in the source.",
+    "there_already": "No action needed: the next sync reads the record.",
+    "too_large": "The record is larger than the vendor accepts: map fewer or shorter fields.",
     "too_long": "The text is longer than the field: shorten it in the mapping, e.g. with `sql: left(...)`.",
-    "unanswered": "The vendor did not say what became of it; the next sync sends it again.",
-    "unmatched": "There is no such record over there. It is looked for again later, or use `mode: upsert`.",
+    "unanswered": "No action needed: the vendor's answer does not mention the record; the next sync sends it again.",
+    "unmatched": "The destination has no such record. It is looked up again later. To create it, use `mode: upsert`.",
 }
-"""One sentence per stable code of `failures`; a test keeps every code that is ever used in here."""
+"""One sentence per stable code of `failures`. A test checks that every code in use has one."""
 
 
-def cure(code: str) -> str:
-    """The sentence for a code; of an unknown one, where to look."""
-    return CURES.get(code, "Read the vendor's answer.")
+def remedy(code: str) -> str:
+    """The sentence for a code; for an unknown one, where to look."""
+    return REMEDIES.get(code, "Read the vendor's answer.")

@@ -1,4 +1,4 @@
-"""What the commands answer: as files.md promises it in JSON, and the same for people."""
+"""Runs and plans as JSON, and as tables for people."""
 
 import csv
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 from connectors.errors import ConfigurationError
 from heatsync.analysis import backtest_verdicts
 from heatsync.cli import terminal
-from heatsync.cli.remedies import cure
+from heatsync.cli.remedies import remedy
 from heatsync.ledger import PlannedChange, Run, write_value
 from heatsync.snapshots.run import ScoringResult
 from heatsync.sync import run as sync_run
@@ -22,7 +22,7 @@ EXAMPLES = 3
 
 
 def scored(workspace: Workspace, result: ScoringResult) -> dict[str, Any]:
-    """`predictive` is what the last backtest said of the profile; nothing without one."""
+    """Snapshots as JSON. `predictive` is the verdict of the profile's last backtest, null without one."""
     return {
         "snapshots": [
             {
@@ -46,22 +46,22 @@ def predictive(workspace: Workspace, profile: str, entity: str) -> bool | None:
 
 
 def where(context: Context, plan: Plan) -> str:
-    """The line that is shown before anything is written: to whom, and how much."""
+    """The line printed before anything is written: account, host, number of records."""
     run = plan.run
     opened = context.already_open(run.mapping)
     name = f" ({opened.account.name})" if opened is not None and opened.account.name else ""
     config = context.workspace.destinations[run.destination]
     host = opened.destination.host if opened is not None else "?"
     counts = plan.counts
-    made = f"{counts.created} to create, " if counts.created else ""
-    size = f"{made}{counts.entered + counts.changed - counts.created} to update, {counts.left} left"
+    creations = f"{counts.created} to create, " if counts.created else ""
+    size = f"{creations}{counts.entered + counts.changed - counts.created} to update, {counts.left} left"
     new = len(plan.new_fields)
-    fields = f"; makes {new} field{'s' if new > 1 else ''}" if new else ""
+    fields = f"; creates {new} field{'s' if new > 1 else ''}" if new else ""
     return f"{run.mapping} -> {config.vendor.title} {run.label}{name} at {host}: {size}{fields}"
 
 
 def planned(context: Context, plan: Plan, with_changes: bool) -> dict[str, Any]:
-    """A plan, in the shape of a run."""
+    """A plan as JSON, in the shape of a run."""
     run, counts = plan.run, plan.counts
     mapping = context.mappings[run.mapping]
     opened = context.open(mapping)
@@ -105,7 +105,7 @@ def planned(context: Context, plan: Plan, with_changes: bool) -> dict[str, Any]:
 
 
 def _split(planned: dict[str, Any]) -> tuple[int, int]:
-    """How many records are created, and how many updated; all are updates where the vendor cannot be read."""
+    """Numbers of records to create and to update; without reading, all count as updates."""
     written = planned["planned"]["entered"] + planned["planned"]["changed"]
     return planned["created"], written - planned["created"]
 
@@ -123,7 +123,7 @@ def _change(planned: PlannedChange) -> dict[str, Any]:
 
 
 def ended(context: Context, result: sync_run.RunResult) -> dict[str, Any]:
-    """How a run ended, mapping by mapping; those that never got to a plan included."""
+    """A run as JSON, with every mapping, also those that failed before a plan."""
     answers = {answer["mapping"]: answer for answer in sync_run.mapping_answers(context, result.run)}
     for one in result.results:
         name = one.mapping.name
@@ -169,7 +169,7 @@ def _bare(one: sync_run.MappingResult, state: str, cause: str) -> dict[str, Any]
 
 
 def known(context: Context, run: str) -> list[Run]:
-    """The rows of a run. Raises ConfigurationError when there is none."""
+    """The rows of a run in the ledger. Raises ConfigurationError if the run is unknown."""
     rows = context.ledger.runs(run)
     if not rows:
         raise ConfigurationError(f"There is no run {run}. `heatsync runs` lists them.")
@@ -210,7 +210,7 @@ def in_full(context: Context, run: str, number: int) -> dict[str, Any]:
 
 
 def failures(context: Context, run: str | None) -> list[dict[str, Any]]:
-    """Rejected and unknown records by mapping, code and field, the most frequent cause first."""
+    """Rejected and unknown records by mapping, code and field as JSON, the most frequent cause first."""
     groups: dict[tuple[str, str, str], list[Any]] = defaultdict(list)
     for row in _once(context.ledger.failures(run)):
         groups[(row.mapping, row.code, row.field or "")].append(row)
@@ -220,7 +220,7 @@ def failures(context: Context, run: str | None) -> list[dict[str, Any]]:
             {
                 "code": code,
                 "cause": rows[0].cause,
-                "cure": cure(code),
+                "cure": remedy(code),
                 "mapping": mapping,
                 "count": len(rows),
                 "examples": [
@@ -253,7 +253,7 @@ def print_failures_csv(context: Context, run: str | None) -> None:
                 row.value,
                 row.cause,
                 row.answer,
-                cure(row.code),
+                remedy(row.code),
                 row.run,
             ]
         )
@@ -261,11 +261,11 @@ def print_failures_csv(context: Context, run: str | None) -> None:
 
 def print_failures(grouped: list[dict[str, Any]]) -> None:
     if not grouped:
-        terminal.show("Nothing stands rejected.")
+        terminal.show("No record is rejected.")
         return
     for group in grouped:
         terminal.show(f"{group['count']} x {group['code']} in {group['mapping']}: {group['cause']}")
-        terminal.show(f"    do: {group['cure']}")
+        terminal.show(f"    fix: {group['cure']}")
         for example in group["examples"]:
             value = f" = {example['value']!r}" if example["value"] is not None else ""
             field = f" {example['field']}{value}" if example["field"] else ""
@@ -274,7 +274,7 @@ def print_failures(grouped: list[dict[str, Any]]) -> None:
 
 
 def print_plans(plans: list[dict[str, Any]], as_of: date) -> None:
-    made = [plan for plan in plans if plan["state"] != "failed"]
+    ready = [plan for plan in plans if plan["state"] != "failed"]
     terminal.table(
         f"What a sync would change, as of {as_of}",
         [
@@ -307,7 +307,7 @@ def print_plans(plans: list[dict[str, Any]], as_of: date) -> None:
                 f"{p['calls'] / p['quota']['per_day']:.0%}" if p["quota"]["per_day"] else "-",
                 p["seconds"],
             ]
-            for p in made
+            for p in ready
         ],
     )
     for plan in plans:
@@ -316,7 +316,7 @@ def print_plans(plans: list[dict[str, Any]], as_of: date) -> None:
             terminal.show(f"{plan['mapping']}: {word}: {plan['cause']}")
         if plan.get("new_fields"):
             names = ", ".join(f"`{name}`" for name in plan["new_fields"])
-            terminal.show(f"{plan['mapping']}: makes {names}")
+            terminal.show(f"{plan['mapping']}: creates {names}")
         _print_changes(plan)
 
 
@@ -360,15 +360,15 @@ def print_ended(answer: dict[str, Any]) -> None:
             terminal.show(f"{mapping['mapping']}: {mapping['state']}: {mapping['cause']}")
         if mapping["lost_earlier"]:
             terminal.show(
-                f"{mapping['mapping']}: {mapping['lost_earlier']} records that an earlier run had at work did not arrive:"
-                " `heatsync failures` names the causes and the cures."
+                f"{mapping['mapping']}: {mapping['lost_earlier']} records of an earlier run's unfinished work were not delivered:"
+                " `heatsync failures` lists the causes and remedies."
             )
     if answer["state"] == "held":
         terminal.show(
-            f"`heatsync show {answer['run']}` shows it, `heatsync approve {answer['run']}` sends it."
+            f"Look at it: `heatsync show {answer['run']}`. Send it: `heatsync approve {answer['run']}`."
         )
     if any(m["outcomes"]["rejected"] or m["outcomes"]["unknown"] for m in answer["mappings"]):
-        terminal.show(f"`heatsync failures {answer['run']}` names the causes and the cures.")
+        terminal.show(f"Causes and remedies: `heatsync failures {answer['run']}`.")
 
 
 def print_in_full(shown: dict[str, Any]) -> None:
@@ -381,13 +381,13 @@ def print_in_full(shown: dict[str, Any]) -> None:
             f"{mapping['mapping']} -> {mapping['destination']} {mapping['account']}: {mapping['state']}"
         )
         if mapping["cause"]:
-            terminal.show(f"  because: {mapping['cause']}")
+            terminal.show(f"  cause: {mapping['cause']}")
         terminal.show(f"  planned: {mapping['records']} records: {counts}")
-        terminal.show(f"  to be created: {mapping['created']}")
+        terminal.show(f"  to create: {mapping['created']}")
         aside = ", ".join(
             f"{mapping[word]} {word}" for word in ("unmatched", "ambiguous", "refused", "skipped")
         )
-        terminal.show(f"  not sent: {aside}; {mapping['parked']} of them parked since an older run")
+        terminal.show(f"  not sent: {aside}; {mapping['parked']} of them unchanged since an older run")
         terminal.show(
             f"  outcomes: {outcomes or 'none yet'}; calls: {mapping['calls']}; seconds: {mapping['seconds']}"
         )

@@ -1,4 +1,4 @@
-"""What is written on a terminal: data on stdout, talk and progress on stderr, JSON where it is asked for."""
+"""Printing: data on stdout, messages and progress on stderr, JSON on request."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,18 +20,18 @@ from rich.table import Table
 from heatsync.sync.context import OnProgress
 
 WIDE = 150
-"""Columns where nobody's terminal says how many there are."""
+"""Columns, where the output is not a terminal."""
 
 
 def _console(stderr: bool) -> Console:
-    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
-    if not made.is_terminal:
-        made.width = WIDE
-    return made
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = WIDE
+    return console
 
 
 out = _console(stderr=False)
-talk = _console(stderr=True)
+messages = _console(stderr=True)
 
 
 def data(value: Any) -> None:
@@ -40,7 +40,7 @@ def data(value: Any) -> None:
 
 
 def say(text: str) -> None:
-    talk.print(text, markup=False)
+    messages.print(text, markup=False)
 
 
 def show(text: str = "") -> None:
@@ -48,7 +48,7 @@ def show(text: str = "") -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table on stdout; numbers to the right."""
+    """Print a table on stdout, numbers aligned to the right."""
     grid = Table(
         title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False
     )
@@ -61,7 +61,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
 
 
 def shorten(value: Any, length: int = 70) -> str:
-    """A cell's text: nothing is a dash, lists are joined, long text ends in an ellipsis."""
+    """A cell's text: a missing value is a dash, lists are joined, long text ends in an ellipsis."""
     if value is None:
         return "-"
     if isinstance(value, int) and not isinstance(value, bool):
@@ -72,14 +72,14 @@ def shorten(value: Any, length: int = 70) -> str:
 
 
 def at(seconds: float | None) -> str | None:
-    """A moment of the ledger, as people and programs read it."""
+    """A time of the ledger as text, in UTC."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[OnProgress]:
-    """Bars on a terminal, one per mapping and step; nothing elsewhere."""
-    if quiet or not talk.is_terminal:
+    """Progress bars on a terminal, one per mapping; nothing elsewhere."""
+    if quiet or not messages.is_terminal:
         yield lambda _mapping, _doing, _done, _of: None
         return
     columns = (
@@ -89,15 +89,15 @@ def progress(quiet: bool) -> Iterator[OnProgress]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=talk, transient=True) as bars:
+    with Progress(*columns, console=messages, transient=True) as bars:
         tasks: dict[str, Any] = {}
 
-        def told(mapping: str, doing: str, done: int, of: int) -> None:
+        def on_progress(mapping: str, doing: str, done: int, of: int) -> None:
             if mapping not in tasks:
                 tasks[mapping] = bars.add_task(mapping, total=None)
             bars.update(tasks[mapping], description=f"{mapping}: {doing}", completed=done, total=of or None)
 
-        yield told
+        yield on_progress
 
 
 def fields(changed: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""One message to a webhook when somebody must look. Counts and causes only: never a name, an address or a value."""
+"""One message to a webhook when a person is needed. Counts and causes only: never a name, an address or a value."""
 
 import requests
 
@@ -6,9 +6,9 @@ from connectors.errors import HeatsyncError
 
 
 def post(webhook: str, text: str) -> None:
-    """Send `text` in the shape that Slack's incoming webhooks and their many imitators take: {"text": ...}.
+    """Post `text` as {"text": ...}, the format of Slack's incoming webhooks and compatible services.
 
-    Raises HeatsyncError when it could not be sent; the caller goes on and says so.
+    Raises HeatsyncError if it cannot be sent; the caller logs that and continues.
     """
     try:
         answer = requests.post(webhook, json={"text": text}, timeout=(3, 10))

@@ -74,8 +74,8 @@ def test_explain_needs_no_secret_and_no_destination(paper: Warmed) -> None:
 def test_explain_names_what_it_does_not_know(paper: Warmed) -> None:
     refused(paper.run("explain", "nobody"), 2, "no user and no account 'nobody'")
     refused(paper.run("explain", "u1", "--profile", "healt"), 2, "did you mean `health`")
-    refused(paper.run("explain", "u1", "--entity", "team"), 2, "--entity is user or account")
-    refused(paper.run("explain", "u1", "--date", "yesterday"), 2, "--date wants a day")
+    refused(paper.run("explain", "u1", "--entity", "team"), 2, "--entity must be user or account")
+    refused(paper.run("explain", "u1", "--date", "yesterday"), 2, "--date: expected a day")
 
 
 def test_a_backtest_with_too_little_says_so_and_gives_no_figure(paper: Warmed, tmp_path: Path) -> None:
@@ -93,9 +93,9 @@ def test_a_backtest_with_too_little_says_so_and_gives_no_figure(paper: Warmed, t
 def test_a_backtest_refuses_what_it_cannot_do(paper: Warmed, tmp_path: Path) -> None:
     refused(paper.run("backtest", "healt"), 2, "did you mean `health`")
     refused(paper.run("backtest", "health", "--plot", "chart.gif"), 2, ".png, .svg")
-    refused(paper.run("backtest", "health", "--plot", str(tmp_path / "no" / "a.png")), 2, "no folder")
-    refused(paper.run("backtest", "health", "--horizon", "soon"), 2, "--horizon wants days like 30d")
-    refused(paper.run("backtest", "health", "--entity", "team"), 2, "--entity is user or account")
+    refused(paper.run("backtest", "health", "--plot", str(tmp_path / "no" / "a.png")), 2, "does not exist")
+    refused(paper.run("backtest", "health", "--horizon", "soon"), 2, "--horizon: expected days such as 30d")
+    refused(paper.run("backtest", "health", "--entity", "team"), 2, "--entity must be user or account")
 
 
 def test_a_profile_that_is_not_predictive_is_marked_wherever_it_is_shown(paper: Warmed) -> None:

@@ -69,7 +69,7 @@ def test_an_audience_is_listed_for_people_as_csv_and_as_json(scored: Warmed) -> 
     shown = scored.run("audience", "quiet")
     assert shown.code == 0
     assert f"{answer['count']} users are in Quiet ones (health) on {END}." in shown.out
-    assert f"Who entered and left is not known: {END - timedelta(days=1)} was not scored." in shown.out
+    assert f"Entries and exits are unknown: {END - timedelta(days=1)} was not scored." in shown.out
     assert all(member["user_id"] in shown.out for member in answer["members"])
 
 
@@ -85,8 +85,8 @@ def test_what_cannot_be_listed_ends_with_2_and_a_sentence(scored: Warmed) -> Non
     refused(scored.run("audience", "quite"), 2, "did you mean `quiet`?")
     refused(scored.run("audience", "mature"), 2, "--entity user or --entity account")
     refused(scored.run("audience", "quiet", "--csv", "--json"), 2, "either --csv or --json")
-    refused(scored.run("audience", "quiet", "--entity", "team"), 2, "--entity is user or account")
-    refused(scored.run("audience", "quiet", "--date", "2026-02-30"), 2, "--date wants a day")
+    refused(scored.run("audience", "quiet", "--entity", "team"), 2, "--entity must be user or account")
+    refused(scored.run("audience", "quiet", "--date", "2026-02-30"), 2, "--date: expected a day")
     scored.write("mappings/profiles/new.yml", (scored.folder / "mappings/profiles/health.yml").read_text())
     refused(
         scored.run("audience", "mature", "--entity", "user", "--profile", "new"), 2, "run `heatsync score`"

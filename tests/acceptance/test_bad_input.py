@@ -126,13 +126,19 @@ OPTIONS_WRONG = {
         ("score", "--date", "2999-01-01"),
         ("2999-01-01", "not over yet", "last complete day is"),
     ),
-    "no date": (("score", "--date", "tomorrow"), ("--date", "'tomorrow'", "like 2026-01-31")),
-    "another date format": (("plan", "--date", "31.10.2026"), ("--date", "'31.10.2026'", "like 2026-01-31")),
+    "no date": (("score", "--date", "tomorrow"), ("--date", "'tomorrow'", "such as 2026-01-31")),
+    "another date format": (
+        ("plan", "--date", "31.10.2026"),
+        ("--date", "'31.10.2026'", "such as 2026-01-31"),
+    ),
     "the day one": (("score", "--date", "0001-01-01"), ("--date", "0001-01-01", "earliest")),
     "half a range": (("score", "--from", "2026-10-01"), ("--from DAY and --to DAY",)),
-    "a range backwards": (("score", "--from", DAY, "--to", "2026-10-01"), (DAY, "lies after", "2026-10-01")),
+    "a range backwards": (
+        ("score", "--from", DAY, "--to", "2026-10-01"),
+        (DAY, "is later than", "2026-10-01"),
+    ),
     "no number": (("sync", "--limit", "many"), ("--limit", "integer")),
-    "nobody": (("sync", "--limit", "0"), ("--limit", "greater than or equal to 1")),
+    "no record": (("sync", "--limit", "0"), ("--limit", "greater than or equal to 1")),
     "unknown option": (("sync", "--nonsense"), ("No such option", "--nonsense", "--help")),
     "unknown command": (("snyc",), ("No such command", "snyc", "--help")),
     "unknown mapping": (
@@ -150,12 +156,12 @@ OPTIONS_WRONG = {
     "no such port": (("sandbox", "--port", "99999"), ("--port", "65535")),
     "no such fault": (("sandbox", "--faults", "sever=0.1"), ("no fault 'sever'", "server")),
     "no share": (("sandbox", "--faults", "server=2"), ("share between 0 and 1",)),
-    "no place to init": (("init", "/proc/workspace"), ("/proc/workspace", "cannot be made", "another")),
+    "no place to init": (("init", "/proc/workspace"), ("/proc/workspace", "cannot be created", "another")),
 }
 
 
 @pytest.mark.parametrize("case", OPTIONS_WRONG)
-def test_an_option_that_cannot_be_is_told_with_what_can(paper: Warmed, case: str) -> None:
+def test_a_wrong_option_is_refused_with_what_is_allowed(paper: Warmed, case: str) -> None:
     command, sentence = OPTIONS_WRONG[case]
     refused(paper.run(*command), 2, *sentence)
 
@@ -167,9 +173,9 @@ def test_a_sandbox_without_its_port_promises_nothing(paper: Warmed) -> None:
     assert "answers at" not in answer.out + answer.err
 
 
-def test_init_writes_over_no_workspace(paper: Warmed) -> None:
+def test_init_never_overwrites_a_workspace(paper: Warmed) -> None:
     before = (paper.folder / CONFIG).read_bytes()
-    refused(paper.run("init", str(paper.folder)), 2, CONFIG, "there already", "another folder")
+    refused(paper.run("init", str(paper.folder)), 2, CONFIG, "already exists", "another folder")
     assert (paper.folder / CONFIG).read_bytes() == before
 
 
@@ -182,7 +188,7 @@ def test_a_workspace_without_a_profile_says_which_file_is_missing(paper: Warmed)
 
 def test_a_workspace_without_a_mapping_says_that_nothing_is_sent(paper: Warmed) -> None:
     paper.only()
-    refused(paper.sync_with(), 0, "no mapping in", "nothing is sent")
+    refused(paper.sync_with(), 0, "has no mapping", "nothing is sent")
 
 
 def _no_database(folder: Path) -> None:

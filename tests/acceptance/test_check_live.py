@@ -57,5 +57,5 @@ def test_a_destination_that_cannot_be_asked_ends_with_3(live: Warmed) -> None:
 def test_files_are_mended_before_anybody_is_asked(live: Warmed) -> None:
     live.write(ONLY, MAPPING.replace("user.role", "user.role, extra: nothing_like_it"))
     before = live.sandbox.stats()["hubspot"]["calls"]
-    refused(live.run("check", "--live"), 2, "nothing_like_it", "not asked: mend the files first")
+    refused(live.run("check", "--live"), 2, "nothing_like_it", "not contacted: fix the files first")
     assert live.sandbox.stats()["hubspot"]["calls"] == before

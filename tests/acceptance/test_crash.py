@@ -103,7 +103,7 @@ def test_a_stopped_sync_waits_for_the_calls_under_way_and_says_what_becomes_of_t
         process.send_signal(how)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Stopped. What was sent is noted, the rest stays due" in said
+    assert "Stopped. Outcomes so far are stored." in said
     assert "Traceback" not in said
     cut = delivered(shop)
     # There is a thread for each fifty, and each has much left to do.

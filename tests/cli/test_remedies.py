@@ -7,7 +7,7 @@ import pytest
 
 import connectors
 import heatsync.sync
-from heatsync.cli.remedies import CURES, cure
+from heatsync.cli.remedies import REMEDIES, remedy
 
 ROOMS = [Path(room.__file__ or "").parent for room in (connectors, heatsync.sync)]
 CODE = re.compile(r"""\bcode\s*=\s*"([a-z_]+)"|'([a-z_]+)\|""")
@@ -19,15 +19,15 @@ def codes() -> set[str]:
 
 
 def test_no_cure_is_for_a_code_that_nobody_gives() -> None:
-    for code in CURES:
+    for code in REMEDIES:
         assert any(re.search(rf"""["'|]{code}["'|]""", text) for text in TEXTS), code
 
 
 @pytest.mark.parametrize("code", sorted(codes()))
 def test_every_code_has_a_cure(code: str) -> None:
-    assert code in CURES
-    assert cure(code).endswith(".")
+    assert code in REMEDIES
+    assert remedy(code).endswith(".")
 
 
 def test_an_unknown_code_points_to_the_answer() -> None:
-    assert "answer" in cure("something_new")
+    assert "answer" in remedy("something_new")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from connectors import registry
-from heatsync.cli.remedies import CURES
+from heatsync.cli.remedies import REMEDIES
 from heatsync.sandbox.demo_data import collegemsg
 from heatsync.sync.mapping import files as mapping_files
 from heatsync.sync.mapping.references import TRAITS
@@ -61,5 +61,5 @@ def test_every_destination_and_its_settings_are_on_the_page():
     "code", ["field_missing", "bad_value", "ambiguous", "duplicate_key", "permission", "unmatched"]
 )
 def test_the_codes_on_the_page_exist(code):
-    assert code in CURES
+    assert code in REMEDIES
     assert f"| `{code}` |" in (ROOT / "docs/operations.md").read_text()
