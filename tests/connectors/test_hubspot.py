@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import Any
 
+import contract
 import pytest
 import requests
+from contract import Case
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import HANG_UP, Asked, Said, Watched, answering
@@ -732,3 +734,46 @@ def test_proxies_of_the_environment_are_for_other_machines_only(monkeypatch: pyt
     ):
         with portal(host) as destination:
             assert destination._wire._client.configuration.proxy == proxy
+
+
+# What every destination promises
+
+CONTACTS = Case(
+    "hubspot",
+    "contacts",
+    {"token": contract.SECRET},
+    records=lambda n: {"id": str(100_000 + n), "properties": {"email": f"u{n}@example.com"}},
+    definitions={"score": {"type": "number"}},
+    match=lambda n: Match("email", f"u{n}@example.com"),
+    id=lambda n: str(100_000 + n),
+    read=lambda state, n: int(
+        next(
+            each["properties"]["score"]
+            for each in state["hubspot"]["contacts"]
+            if each["properties"]["email"] == f"u{n}@example.com"
+        )
+    ),
+    field="score",
+    bad="many",
+)
+COMPANIES = Case(
+    "hubspot",
+    "companies",
+    {"token": contract.SECRET},
+    records=lambda n: {"id": str(200_000 + n), "properties": {"domain": f"u{n}.example.com"}},
+    definitions={"score": {"type": "number"}, "our_id": {"type": "string", "hasUniqueValue": True}},
+    match=lambda n: Match("domain", f"u{n}.example.com"),
+    id=lambda n: str(200_000 + n),
+    read=lambda state, n: int(
+        next(
+            each["properties"]["score"]
+            for each in state["hubspot"]["companies"]
+            if each["properties"]["domain"] == f"u{n}.example.com"
+        )
+    ),
+    field="score",
+    bad="many",
+    # A company has no natural key.
+    create_repeats=False,
+)
+CONTRACT = (CONTACTS, COMPANIES)

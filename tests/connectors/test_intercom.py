@@ -5,7 +5,9 @@ from datetime import UTC, date, datetime
 from email.utils import format_datetime
 from typing import Any
 
+import contract
 import pytest
+from contract import Case
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import HANG_UP, Asked, Said, Watched, answering
@@ -797,3 +799,38 @@ def test_a_key_that_contradicts_an_earlier_one_is_no_match(sandbox: Running) -> 
         )
     assert found["among"].remote_ids == ("c2",)
     assert sorted(found["beside"].remote_ids) == ["c1", "c2"]
+
+
+# What every destination promises
+
+CONTACTS = Case(
+    "intercom",
+    "contacts",
+    {"token": contract.SECRET},
+    records=lambda n: {"id": f"c{n}", "external_id": f"u{n}", "custom_attributes": {}},
+    definitions={"score": {"type": "integer"}},
+    match=lambda n: Match("external_id", f"u{n}"),
+    id=lambda n: f"c{n}",
+    read=lambda state, n: contract.found(state["intercom"]["contacts"], "external_id", f"u{n}")[
+        "custom_attributes"
+    ]["score"],
+    field="score",
+    bad="many",
+)
+COMPANIES = Case(
+    "intercom",
+    "companies",
+    {"token": contract.SECRET},
+    records=lambda n: {"id": f"c{n}", "company_id": f"u{n}", "custom_attributes": {}},
+    definitions={"score": {"type": "integer"}},
+    match=lambda n: Match("company_id", f"u{n}"),
+    id=lambda n: f"c{n}",
+    read=lambda state, n: contract.found(state["intercom"]["companies"], "company_id", f"u{n}")[
+        "custom_attributes"
+    ]["score"],
+    field="score",
+    bad="many",
+    # Companies are looked up one by one.
+    lookups_together=False,
+)
+CONTRACT = (CONTACTS, COMPANIES)

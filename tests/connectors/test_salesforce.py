@@ -2,11 +2,14 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, quote_plus, urlsplit
 
+import contract
 import pytest
+from contract import Case
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import HANG_UP, Asked, Said, Watched, answering
@@ -23,6 +26,7 @@ from connectors.types import (
     Kind,
     Lookup,
     Match,
+    NewField,
     Outcome,
     Status,
     Value,
@@ -774,3 +778,48 @@ def test_names_end_alike_and_have_forty_characters_at_most() -> None:
             assert name_.endswith(f"_{METRICS[metric]}__c")
             assert "__" not in name_.removesuffix("__c")
             assert name_.isascii()
+
+
+# What every destination promises
+
+ACCOUNTS = Case(
+    "salesforce",
+    "Account",
+    {"domain": "acme.my", "consumer_key": "key", "consumer_secret": contract.SECRET},
+    records=lambda n: {"Id": f"001{n:012}", "Name": f"Account {n}", "Heatsync_Id__c": f"u{n}"},
+    definitions={
+        "Heatsync_Id__c": {"type": "string", "length": 64, "externalId": True, "unique": True},
+        "Score__c": {"type": "double"},
+    },
+    match=lambda n: Match("Heatsync_Id__c", f"u{n}"),
+    id=lambda n: f"001{n:012}AAA",
+    read=lambda state, n: contract.found(state["salesforce"]["Account"], "Heatsync_Id__c", f"u{n}")[
+        "Score__c"
+    ],
+    field="Score__c",
+    bad="many",
+    new={"Name": "New"},
+    missing="Nowhere__c",
+    logins=1,
+    login=(
+        "/services/oauth2/token",
+        Said(200, {"access_token": contract.SECRET, "instance_url": "https://acme.my.salesforce.com"}),
+    ),
+)
+
+FILES = replace(
+    ACCOUNTS,
+    settings={**ACCOUNTS.settings, "bulk_above": "1"},
+    way=" by files",
+    # However many records a file has.
+    calls_for_three=6,
+)
+"""Two records are enough for a file."""
+CONTRACT = (ACCOUNTS, FILES)
+
+
+def test_salesforce_says_which_fields_to_make_by_hand(sandbox: Running) -> None:
+    with ACCOUNTS.opened(sandbox.url) as destination:
+        destination.create_fields("Account", [])
+        with pytest.raises(ConfigurationError, match=r"`permission_set`.*Score__c \(Number"):
+            destination.create_fields("Account", [NewField("Score__c", FieldType.NUMBER, "Score")])

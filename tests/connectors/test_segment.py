@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import Any
 
+import contract
 import pytest
+from contract import Case
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import HANG_UP, Asked, Said, Watched, answering
@@ -337,3 +339,40 @@ def test_every_value_survives_the_journey(type: FieldType, data: st.DataObject) 
     values, back = BACK[type]
     value = data.draw(values)
     assert back(json.loads(json.dumps(segment.encode(value)))) == value
+
+
+# What every destination promises
+
+USERS = Case(
+    "segment",
+    "users",
+    {"write_key": contract.SECRET},
+    records=lambda n: {},
+    definitions={},
+    match=lambda n: Match("userId", f"u{n}"),
+    id=lambda n: None,
+    read=lambda state, n: state["segment"]["users"][f"u{n}"]["score"],
+    field="score",
+    bad="x" * 40_000,
+)
+ACCOUNTS = Case(
+    "segment",
+    "accounts",
+    {"write_key": contract.SECRET},
+    records=lambda n: {},
+    definitions={},
+    match=lambda n: Match("groupId", f"u{n}"),
+    id=lambda n: None,
+    read=lambda state, n: state["segment"]["groups"][f"u{n}"]["score"],
+    field="score",
+    bad="x" * 40_000,
+)
+CONTRACT = (USERS, ACCOUNTS)
+
+
+def test_segment_takes_any_write_key_without_a_word(sandbox: Running) -> None:
+    """Segment (2025-11): a bad write key is dropped silently behind a 200."""
+    with USERS.opened(sandbox.url, write_key="refused") as destination:
+        outcomes = contract.push(destination, USERS.batch(USERS.change(0, 1)))
+    assert outcomes["u0"].status is Status.DELIVERED
+    assert sandbox.state()["segment"]["users"] == {}
