@@ -5,9 +5,24 @@ from dataclasses import dataclass, field
 
 from heatsync.scoring.compute import churn_levels, level_history
 from heatsync.scoring.compute.churn_levels import Estimate
+from heatsync.scoring.compute.relations import Relation, create_empty, create_table
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.snapshots.history_files import History
 from heatsync.snapshots.window_totals import WindowTotals
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What levels are learned from, of an entity.
+
+    raw           day, key, raw: the raw scores of the training days
+    seen          day, key: the entities that were seen in the thirty days up to a training day
+    seen_later    day, key: those that were seen in the thirty days after it
+    """
+
+    raw: Relation
+    seen: Relation
+    seen_later: Relation
 
 
 @dataclass(slots=True)
@@ -44,16 +59,16 @@ class ChurnTraining:
                         sunday, churn_levels.Bounds(None, None, True)
                     )
             return
-        self._observe(days)
-        for entity in ENTITIES:
+        for entity, observed in self._observe(days).items():
             learned = self.histories[entity].level_bounds
             for sunday in sundays:
                 if sunday not in learned:
                     estimates = [
-                        self._estimate(entity, each, first) for each in churn_levels.estimate_days(sunday)
+                        self._estimate(entity, each, first, observed)
+                        for each in churn_levels.estimate_days(sunday)
                     ]
                     everybody = (
-                        f"(SELECT raw::BIGINT AS e FROM {entity}_worths WHERE day = {sunday} AND raw > 0)"
+                        f"(SELECT raw::BIGINT AS e FROM {observed.raw} WHERE day = {sunday} AND raw > 0)"
                     )
                     learned[sunday] = churn_levels.bounds(
                         self.totals.session.connection, estimates, everybody
@@ -67,48 +82,52 @@ class ChurnTraining:
             if any(sunday not in self.histories[entity].level_bounds for entity in ENTITIES)
         )
 
-    def _observe(self, days: Sequence[int]) -> None:
-        """`{entity}_worths` (day, key, raw) of the days; the entities seen on them, `{entity}_looks` (day, key), and
-        thirty days later, `{entity}_afters`."""
+    def _observe(self, days: Sequence[int]) -> dict[str, Observed]:
+        """By entity, what is seen on the days and thirty days after each of them."""
         totals, con = self.totals, self.totals.session.connection
         passive = totals.plan.profile.passive
-        for entity in ENTITIES:
-            con.execute(
-                f"CREATE OR REPLACE TEMP TABLE {entity}_worths (day BIGINT, key INTEGER, raw HUGEINT)"
+        found = {
+            entity: Observed(
+                create_empty(con, f"{entity}_worths", day="BIGINT", key="INTEGER", raw="HUGEINT"),
+                create_empty(con, f"{entity}_looks", day="BIGINT", key="INTEGER"),
+                create_empty(con, f"{entity}_afters", day="BIGINT", key="INTEGER"),
             )
-            for table in ("looks", "afters"):
-                con.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_{table} (day BIGINT, key INTEGER)")
+            for entity in ENTITIES
+        }
         later = {day + churn_levels.AWAY for day in days}
         for chunk in totals.chunks(sorted({*days, *later})):
             now = [day for day in chunk if day in days]
             after = [day for day in chunk if day in later]
-            if now:
-                totals.add_up(now)
-            else:
+            added = totals.add_up(now) if now else {}
+            if not now:
                 totals.place_users(chunk)
-            for entity in ENTITIES:
+            for entity, of in found.items():
                 if now:
-                    con.execute(f"INSERT INTO {entity}_worths SELECT day, key, raw FROM {entity}_raw")
-                    level_history.see(con, entity, now, passive, totals.filter.semi_join(entity))
-                    con.execute(f"INSERT INTO {entity}_looks SELECT day, key FROM {entity}_seen")
+                    con.execute(f"INSERT INTO {of.raw} SELECT day, key, raw FROM {added[entity].raw}")
+                    passing = totals.filter.semi_join(entity)
+                    seen = level_history.see(con, entity, totals.placed, now, passive, passing)
+                    con.execute(f"INSERT INTO {of.seen} SELECT day, key FROM {seen}")
                 if after:
-                    level_history.see(con, entity, after, passive)
+                    seen = level_history.see(con, entity, totals.placed, after, passive)
                     con.execute(
-                        f"INSERT INTO {entity}_afters SELECT day - {churn_levels.AWAY}, key FROM {entity}_seen"
+                        f"INSERT INTO {of.seen_later} SELECT day - {churn_levels.AWAY}, key FROM {seen}"
                     )
+        return found
 
-    def _estimate(self, entity: str, sunday: int, first: int) -> Estimate:
+    def _estimate(self, entity: str, sunday: int, first: int, of: Observed) -> Estimate:
         if (entity, sunday) not in self.estimates:
             con = self.totals.session.connection
             days = ", ".join(map(str, churn_levels.training_days(sunday, first))) or "NULL"
-            con.execute(
+            training = create_table(
+                con,
+                "training",
+                ("e", "churned"),
                 f"""
-                CREATE OR REPLACE TEMP TABLE training AS
                 SELECT coalesce(r.raw, 0)::BIGINT AS e, a.key IS NULL AS churned
-                FROM (FROM {entity}_looks WHERE day IN ({days})) s
-                LEFT JOIN {entity}_worths r ON r.key = s.key AND r.day = s.day
-                LEFT JOIN {entity}_afters a ON a.key = s.key AND a.day = s.day
-                """
+                FROM (FROM {of.seen} WHERE day IN ({days})) s
+                LEFT JOIN {of.raw} r ON r.key = s.key AND r.day = s.day
+                LEFT JOIN {of.seen_later} a ON a.key = s.key AND a.day = s.day
+                """,
             )
-            self.estimates[entity, sunday] = churn_levels.estimate(con, "training")
+            self.estimates[entity, sunday] = churn_levels.estimate(con, str(training))
         return self.estimates[entity, sunday]

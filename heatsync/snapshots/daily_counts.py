@@ -27,6 +27,7 @@ import ibis
 from connectors.errors import ConfigurationError
 from heatsync.scoring.compute import calendar, source_counts
 from heatsync.scoring.compute.compiled_profile import Thing
+from heatsync.scoring.compute.relations import Relation, create_table
 from heatsync.source import backends
 from heatsync.source.duckdb_session import fetch
 from heatsync.source.reader import Source
@@ -36,6 +37,10 @@ from heatsync.workspace.config import Workspace
 FORMAT = 1
 """Grows when the files mean something else; older ones are made anew."""
 KINDS = ("user", "account", "event")
+IDS = {kind: Relation(f"{kind}_ids", ("no", "id")) for kind in KINDS}
+"""The numbers that stand for ids and event names, by kind. `DailyCounts` keeps these tables up to date."""
+DAILY = Relation("daily", ("user_no", "account_no", "event_no", "day", "n", "total", "first", "last"))
+"""What each day counted, per user, account and event. `DailyCounts` keeps this view up to date."""
 WEEK = 7
 EARLIEST = date(1900, 1, 1)
 """Days before it are not told apart."""
@@ -72,12 +77,21 @@ def locked(state: Path) -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True, slots=True)
+class PropertyCounts:
+    """What things that select events by properties counted from the day `first` to `last`: `table` (user_no, account_no,
+    thing, day, n, total)."""
+
+    things: tuple[Thing, ...]
+    first: int
+    last: int
+    table: Relation
+
+
 @dataclass(slots=True)
 class DailyCounts:
-    """The daily counts of a workspace, and `home`, the DuckDB that they are asked in.
-
-    There `user_ids`, `account_ids`, `event_ids` (no, id) and the view `daily` are kept up to date.
-    """
+    """The daily counts of a workspace. It owns `IDS` and `DAILY` in the DuckDB of the connection, and keeps them up to
+    date."""
 
     workspace: Workspace
     source: Source
@@ -85,8 +99,7 @@ class DailyCounts:
     coverage: Coverage | None = None
     fresh: bool = False
     """Whether the last days have been read again since it was opened."""
-    by_properties: tuple[tuple[Thing, ...], int, int] | None = None
-    """The things that the table `specials` counts, and its first and last day (event_queries)."""
+    by_properties: PropertyCounts | None = None
     asked: int | None = None
     """The first day that was asked for since it was opened."""
 
@@ -219,8 +232,8 @@ class DailyCounts:
         missing = sorted({*events} - known)
         if missing:
             ever, _ = self.events(None, last)
-            self.fetch("incoming_ids", ever.filter(ever.event.isin(missing)).select(id=ever.event).distinct())
-            self.number_ids("event", "incoming_ids")
+            names = ever.filter(ever.event.isin(missing)).select(id=ever.event).distinct()
+            self.number_ids("event", str(self.fetch("incoming_ids", names)))
 
     def _count(self, again: int | None, since: int, last: int) -> None:
         """Read and count the days from `again` (None: `since`, and look at everything before it) to `last`."""
@@ -234,13 +247,12 @@ class DailyCounts:
         bounds = calendar.bounds(calendar.day_of(start), calendar.day_of(last), zone)
         recent = events.filter(events.timestamp >= ibis.literal(begin, type="timestamp(6)"))
         columns = ["event", "day", "n", "total", "first", "last"]
-        self.fetch("read_daily", source_counts.daily(self._coded(recent), bounds, self.source.embedded))
-        self.number_rows("read_daily", columns, coded=self.source.embedded)
+        query = source_counts.daily(self._coded(recent), bounds, self.source.embedded)
+        daily = self.number_rows(self.fetch("read_daily", query), columns, coded=self.source.embedded)
         if again is None:
             earlier = events.filter(events.timestamp < ibis.literal(begin, type="timestamp(6)"))
-            self.fetch("read_homes", source_counts.homes(earlier))
-            self.number_rows("read_homes", ["last"])
-            self.write("FROM read_homes", self.carried)
+            homes = self.number_rows(self.fetch("read_homes", source_counts.homes(earlier)), ["last"])
+            self.write(f"FROM {homes}", self.carried)
             for path in self._weeks():
                 path.unlink()
         for week in range(start // WEEK, last // WEEK + 1):
@@ -251,7 +263,7 @@ class DailyCounts:
                 else ""
             )
             self.write(
-                f"{old} SELECT * FROM read_daily WHERE day BETWEEN {week * WEEK} AND {week * WEEK + WEEK - 1}",
+                f"{old} SELECT * FROM {daily} WHERE day BETWEEN {week * WEEK} AND {week * WEEK + WEEK - 1}",
                 path,
             )
         end = calendar.start(calendar.day_of(last + 1), zone)
@@ -284,10 +296,10 @@ class DailyCounts:
         coded = events
         for kind in KINDS:
             column = "event" if kind == "event" else f"{kind}_id"
-            self.fetch("incoming_ids", events.select(id=events[column]).distinct())
-            self.number_ids(kind, "incoming_ids")
+            incoming = self.fetch("incoming_ids", events.select(id=events[column]).distinct())
+            self.number_ids(kind, str(incoming))
             known = self.connection.execute(
-                f"FROM {kind}_ids SEMI JOIN incoming_ids USING (id)"
+                f"FROM {IDS[kind]} SEMI JOIN {incoming} USING (id)"
             ).to_arrow_table()
             connection.create_table(f"heatsync_{kind}_ids", known, temp=True, overwrite=True)
             ids = connection.table(f"heatsync_{kind}_ids")
@@ -296,28 +308,35 @@ class DailyCounts:
             coded = joined.select(*(coded[name] for name in kept), **{column: ids.no})
         return coded
 
-    def number_rows(self, table: str, columns: list[str], coded: bool = False) -> None:
-        """Give what came in numbers in the place of its ids: user_no, account_no, and event_no for `event`."""
+    def number_rows(self, table: Relation, columns: list[str], coded: bool = False) -> Relation:
+        """What was fetched, with numbers in place of its ids: user_no, account_no, the columns, and event_no in place
+        of `event`. With `coded` the numbers are there already, under the names of the ids."""
+        con = self.connection
+        names = ("user_no", "account_no", *("event_no" if each == "event" else each for each in columns))
         if coded:
             for old, new in (("user_id", "user_no"), ("account_id", "account_no"), ("event", "event_no")):
-                self.connection.execute(f"ALTER TABLE {table} RENAME {old} TO {new}")
-            return
+                con.execute(f"ALTER TABLE {table} RENAME {old} TO {new}")
+            return Relation(table.name, names)
         first = self.first_day
         whole = self.fresh and self.coverage is not None and (first is None or self.coverage.since <= first)
         for kind in ("user", "account", *(["event"] if "event" in columns else [])) if not whole else ():
             column = "event" if kind == "event" else f"{kind}_id"
             self.number_ids(kind, f"(SELECT {column} AS id FROM {table})")
-        event = "LEFT JOIN event_ids e ON e.id = i.event" if "event" in columns else ""
-        shown = ", ".join("e.no AS event_no" if each == "event" else f"i.{each}" for each in columns)
-        self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT u.no AS user_no, a.no AS account_no, {shown}"
-            f" FROM {table} i LEFT JOIN user_ids u ON u.id = i.user_id"
-            f" LEFT JOIN account_ids a ON a.id = i.account_id {event}"
+        event = f"LEFT JOIN {IDS['event']} e ON e.id = i.event" if "event" in columns else ""
+        listed = ", ".join("e.no AS event_no" if each == "event" else f"i.{each}" for each in columns)
+        return create_table(
+            con,
+            table.name,
+            names,
+            f"SELECT u.no AS user_no, a.no AS account_no, {listed}"
+            f" FROM {table} i LEFT JOIN {IDS['user']} u ON u.id = i.user_id"
+            f" LEFT JOIN {IDS['account']} a ON a.id = i.account_id {event}",
         )
 
-    def fetch(self, name: str, expression: ibis.Table) -> None:
+    def fetch(self, name: str, expression: ibis.Table) -> Relation:
+        """The rows of an expression over the source's events, as a table. Raises ConfigurationError."""
         with reading(self.workspace.folder, *self.workspace.source.events):
-            fetch(self.connection, name, expression)
+            return fetch(self.connection, name, expression)
 
     def _load_coverage(self) -> Coverage | None:
         try:

@@ -1,6 +1,6 @@
 """The scores and levels of a profile, day by day: of the days before a snapshot, and of its own day."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,11 +16,16 @@ from heatsync.scoring.compute import (
 from heatsync.scoring.compute.arrow import take
 from heatsync.scoring.compute.churn_levels import Bounds
 from heatsync.scoring.compute.compiled_profile import Plan
-from heatsync.scoring.compute.scores import Having
+from heatsync.scoring.compute.condition_sql import changes_table
+from heatsync.scoring.compute.entities import Entities
+from heatsync.scoring.compute.level_history import Levels
+from heatsync.scoring.compute.relations import Relation, create_empty, create_table, create_view
+from heatsync.scoring.compute.scores import Existing, Having, Scored, Scoring, Totals
 from heatsync.scoring.compute.signal_values import signal_values
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.snapshots import event_queries
 from heatsync.snapshots.churn_training import ChurnTraining
+from heatsync.snapshots.daily_counts import IDS
 from heatsync.snapshots.day_benchmarks import DayBenchmarks
 from heatsync.snapshots.history_files import History, Values, kept
 from heatsync.snapshots.profile_filter import ProfileFilter
@@ -45,6 +50,16 @@ class DailyScores:
     default: level_history.Rest = field(init=False)
     """The score and level of an entity that exists and has no row on a day."""
     signals: dict[str, list[Having]] = field(default_factory=dict)
+    """By entity."""
+    entities: dict[str, Entities] = field(default_factory=dict)
+    """By entity, as of the last day; after `score_up_to` and `score_days` only those that pass the filter."""
+    scored: dict[str, Scored] = field(default_factory=dict)
+    """By entity; after `score_up_to` and `score_days` of the last day only."""
+    levels: dict[str, Levels] = field(default_factory=dict)
+    """By entity: the days that were scored together."""
+    local_days: Relation = field(init=False)
+    life: Relation = field(init=False)
+    """event_queries.accumulate, by the end of the last day."""
 
     def __post_init__(self) -> None:
         self.filter = ProfileFilter(self.session, self.plan.profile, self.name)
@@ -65,26 +80,37 @@ class DailyScores:
         ]
         block = list(range(min([*missing, day]), day + 1))
         self._prepare(day)
-        self._score_range(block, [])
+        self._score_range(block, [], {})
         if self.stored:
             for entity in ENTITIES:
                 hysteresis = self.plan.profile.levels.hysteresis
-                self.histories[entity].add(self.session.connection, entity, block, hysteresis)
+                self.histories[entity].add(
+                    self.session.connection, self.levels[entity], IDS[entity], block, hysteresis
+                )
                 self.histories[entity].save_benchmarks()
         return block
 
-    def score_days(self, days: Sequence[int]) -> None:
-        """`user_scores` and `account_scores` of some days: key (text), day, account_id, active, raw, nano, score, level.
-
-        Nothing of it is stored. Raises ConfigurationError.
-        """
-        for entity in ENTITIES:
-            self.session.connection.execute(
-                f"CREATE OR REPLACE TEMP TABLE {entity}_scores (key VARCHAR, day BIGINT, account_id VARCHAR,"
-                " active BOOLEAN, raw HUGEINT, nano BIGINT, score BIGINT, level VARCHAR)"
-            )
+    def score_days(self, days: Sequence[int]) -> dict[str, Relation]:
+        """By entity, the scores of some days: key (text), day, account_id (of users), active, raw, nano, score, level (by
+        name). Nothing of it is stored. Raises ConfigurationError."""
         self._prepare(days[-1])
-        self._score_range([], list(days))
+        kept = {
+            entity: create_empty(
+                self.session.connection,
+                f"{entity}_scores",
+                key="VARCHAR",
+                day="BIGINT",
+                account_id="VARCHAR",
+                active="BOOLEAN",
+                raw="HUGEINT",
+                nano="BIGINT",
+                score="BIGINT",
+                level="VARCHAR",
+            )
+            for entity in ENTITIES
+        }
+        self._score_range([], list(days), kept)
+        return kept
 
     def used_benchmarks(self, day: int) -> dict[str, Values]:
         """The benchmarks that the scores of a day were measured against, by entity and part."""
@@ -94,39 +120,56 @@ class DailyScores:
         """The bounds of learned levels in force on a day that was scored; None where levels are not learned."""
         return self.histories[entity].level_bounds.get(churn_levels.estimate_days(day)[-1])
 
-    def compare(self, entity: str, day: int, block: Sequence[int]) -> None:
-        """`{entity}_level` (key, level: by name), `{entity}_month` and `{entity}_earlier` (key, score: 30 days and one
-        window ago), and `{entity}_changes` (key as text, day, level_before, level: every move that is kept)."""
-        con = self.session.connection
+    @property
+    def counts(self) -> event_queries.Counts:
+        return event_queries.Counts(self.session.counts, self.plan, self.name, self.totals.by_properties)
+
+    def passing(self, entity: str) -> Relation | None:
+        """key of the entities that pass the filter on the last day; None without a filter."""
+        return self.filter.passing.get(entity)
+
+    def existing(self, entity: str, day: int) -> Relation:
+        """`{entity}_existing`: key of the entities that exist on a day."""
+        query = f"SELECT key FROM {self.entities[entity].born} WHERE day <= {day}"
+        return create_view(self.session.connection, f"{entity}_existing", ("key",), query)
+
+    def compare(self, entity: str, day: int, block: Sequence[int]) -> snapshot_rows.Compared:
+        """What a day is compared with; `block` are the days that were scored together with it."""
+        con, long = self.session.connection, self.levels[entity].long
         default = "NULL" if self.default.level is None else str(self.default.level)
-        con.execute(
+        level = create_table(
+            con,
+            f"{entity}_level",
+            ("key", "level"),
             f"""
-            CREATE OR REPLACE TEMP TABLE {entity}_level AS
             SELECT b.key, CASE CASE WHEN l.key IS NULL THEN {default} ELSE l.level END {self._level_names()} END AS level
-            FROM {entity}_base b LEFT JOIN {entity}_long l ON l.key = b.key AND l.day = {day}
-            """
+            FROM {self.entities[entity].base} b LEFT JOIN {long} l ON l.key = b.key AND l.day = {day}
+            """,
         )
-        for name, back in (("month", snapshot_rows.TREND), ("earlier", self.plan.profile.window)):
-            self._earlier_scores(entity, f"{entity}_{name}", day - back, block)
+        month = self._earlier_scores(entity, f"{entity}_month", day - snapshot_rows.TREND, block)
+        earlier = self._earlier_scores(entity, f"{entity}_earlier", day - self.plan.profile.window, block)
         workspace = self.session.workspace
         back = kept(workspace.history_days, self.plan.profile, workspace.audiences.get(self.name, ()))
         moves = self.histories[entity].moves_query(day - back, day, block)
-        con.execute(
-            f"CREATE OR REPLACE TEMP TABLE {entity}_changes AS"
-            f" SELECT id AS key, day, level_before, level FROM {entity}_moves JOIN {entity}_ids ON no = key"
-            f" UNION ALL SELECT id AS key, day, level_before, level FROM ({moves})"
+        changes = create_table(
+            con,
+            changes_table(entity),
+            ("key", "day", "level_before", "level"),
+            f"SELECT id AS key, day, level_before, level FROM {self.levels[entity].moves} JOIN {IDS[entity]} ON no = key"
+            f" UNION ALL SELECT id AS key, day, level_before, level FROM ({moves})",
         )
+        return snapshot_rows.Compared(level, month, earlier, changes)
 
-    def _earlier_scores(self, entity: str, table: str, then: int, block: Sequence[int]) -> None:
-        """Create `table` (key, score) of an earlier day: from the days at hand, or from the history."""
+    def _earlier_scores(self, entity: str, table: str, then: int, block: Sequence[int]) -> Relation:
+        """`table` (key, score) of an earlier day: from the days at hand, or from the history."""
         if then in block:
-            found = f"SELECT key, score FROM {entity}_long WHERE day = {then}"
+            found = f"SELECT key, score FROM {self.levels[entity].long} WHERE day = {then}"
         else:
             query = self.histories[entity].score_query(then)
             found = (
                 "SELECT NULL::INTEGER AS key, NULL::BIGINT AS score WHERE false"
                 if query is None
-                else f"SELECT no AS key, score FROM ({query}) JOIN {entity}_ids USING (id)"
+                else f"SELECT no AS key, score FROM ({query}) JOIN {IDS[entity]} USING (id)"
             )
         score = (
             "f.score"
@@ -134,9 +177,12 @@ class DailyScores:
             else f"coalesce(f.score, {self.default.score})"
         )
         existed = f"b.day <= {then}" if self.default.known else "true"
-        self.session.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT b.key, {score}::BIGINT AS score"
-            f" FROM {entity}_born b LEFT JOIN ({found}) f ON f.key = b.key WHERE {existed}"
+        return create_table(
+            self.session.connection,
+            table,
+            ("key", "score"),
+            f"SELECT b.key, {score}::BIGINT AS score FROM {self.entities[entity].born} b"
+            f" LEFT JOIN ({found}) f ON f.key = b.key WHERE {existed}",
         )
 
     def _level_names(self) -> str:
@@ -148,24 +194,23 @@ class DailyScores:
 
     def _prepare(self, day: int) -> None:
         """The entities that exist on the last day, and everything that is the same on all days."""
-        con, zone = self.session.connection, self.session.workspace.time_zone
+        con, zone, traits = self.session.connection, self.session.workspace.time_zone, self.session.traits
         self.totals.prepare(day)
-        take(
-            con,
-            "local_days",
-            calendar.bounds(calendar.day_of(self._first_day(day)), calendar.day_of(day), zone),
-        )
+        bounds = calendar.bounds(calendar.day_of(self._first_day(day)), calendar.day_of(day), zone)
+        self.local_days = take(con, "local_days", bounds)
         try:
-            entities.listed(con, self.plan, self.session.traits)
+            listed = entities.listed(con, self.plan, traits, IDS)
         except ValueError as error:
             raise ConfigurationError(f"{self.where}: `activation`: {error}") from error
         try:
-            self.signals = signal_values(con, self.plan.profile, self.session.traits.columns)
+            self.signals = signal_values(con, self.plan.profile, traits, IDS)
         except ValueError as error:
             raise ConfigurationError(f"{self.where}: `signals`: {error}") from error
         self.totals.place_users([day])
-        event_queries.accumulate(self.session.counts, self.plan, self.name, day, "life")
-        entities.lay_out(con, self.plan, calendar.start(calendar.day_of(day + 1), zone))
+        self.life = event_queries.accumulate(self.counts, day, "life")
+        lives = entities.Lives(self.life, listed, self.totals.placed, self.local_days)
+        end = calendar.start(calendar.day_of(day + 1), zone)
+        self.entities = entities.lay_out(con, self.plan, end, lives)
 
     def _first_day(self, day: int) -> int:
         """The first local day that anything happened on, up to `day`."""
@@ -177,21 +222,21 @@ class DailyScores:
             starts.append(self.session.counts.first_day)
         return min(starts)
 
-    def _score_range(self, block: list[int], alone: list[int]) -> None:
+    def _score_range(self, block: list[int], alone: list[int], kept: Mapping[str, Relation]) -> None:
         """Score days from the first that anything needs to the last: those of `block` follow each other and enter the
-        history, those of `alone` are kept by themselves."""
-        con, profile = self.session.connection, self.plan.profile
+        history, those of `alone` are added to `kept`."""
+        con, profile, last = self.session.connection, self.plan.profile, max([*block, *alone])
         wanted = sorted({*block, *alone})
         for entity in ENTITIES:
-            level_history.begin(con, entity)
+            self.levels[entity] = level_history.begin(con, entity)
             if block and self._is_stored(entity, block[0] - 1):
                 self._restore(entity, block[0] - 1)
         needed = self.benchmarks.days_to_measure(wanted)
         training = ChurnTraining(self.totals, self.histories) if profile.levels.churn else None
         observed = [] if training is None else training.days(wanted)
-        self.filter.prepare(self.plan, min([*needed, *wanted, *observed]), wanted[-1], self.totals.users_move)
+        self.totals.prepare_filter(min([*needed, *wanted, *observed]), last, self.entities)
         if needed:
-            needed = sorted({*needed, *self.benchmarks.earlier_days(needed, wanted[-1])})
+            needed = sorted({*needed, *self.benchmarks.earlier_days(needed, last, self.entities)})
         self.default = level_history.rest(profile, self.filter.varies_by_day)
         if training is not None:
             training.learn(wanted)
@@ -199,73 +244,89 @@ class DailyScores:
         if frozen is not None and frozen in needed:
             # The days before it are measured against it too.
             for chunk in self.totals.chunks([day for day in needed if day <= frozen]):
-                self.totals.add_up(chunk)
-                self.benchmarks.measure(chunk)
+                self.benchmarks.measure(chunk, self.totals.add_up(chunk))
             needed = [day for day in needed if day > frozen]
         for chunk in self.totals.chunks(sorted({*needed, *wanted})):
-            self.totals.add_up(chunk)
-            self.benchmarks.measure(chunk)
+            totals = self.totals.add_up(chunk)
+            self.benchmarks.measure(chunk, totals)
             scored = [day for day in chunk if day in wanted]
             if scored:
-                self._score(scored, block)
-                self._keep_scores([day for day in scored if day in alone])
-        self._keep_only(wanted[-1])
+                self._score(scored, block, totals)
+                for entity, table in kept.items():
+                    self._keep_scores(entity, [day for day in scored if day in alone], table)
+        self._keep_only(last)
 
     def _keep_only(self, day: int) -> None:
         """Leave only the last day in the tables, and the entities that pass the filter on it."""
         con = self.session.connection
         self.filter.keep_day(day)
         for entity in ENTITIES:
-            con.execute(f"DELETE FROM {entity}_scored WHERE day <> {day}")
-            if self.plan.model == "kpi":
-                con.execute(f"DELETE FROM {entity}_normal WHERE day <> {day}")
-            if self.plan.profile.filter is not None:
-                for table in ("base", "born"):
-                    con.execute(
-                        f"DELETE FROM {entity}_{table} WHERE key NOT IN (SELECT key FROM {entity}_passing)"
-                    )
-            con.execute(
-                f"CREATE OR REPLACE TEMP VIEW {entity}_existing AS SELECT key FROM {entity}_born WHERE day <= {day}"
-            )
+            con.execute(f"DELETE FROM {self.scored[entity].scores} WHERE day <> {day}")
+            if self.scored[entity].normal is not None:
+                con.execute(f"DELETE FROM {self.scored[entity].normal} WHERE day <> {day}")
+            passing = self.passing(entity)
+            if passing is not None:
+                for table in (self.entities[entity].base, self.entities[entity].born):
+                    con.execute(f"DELETE FROM {table} WHERE key NOT IN (SELECT key FROM {passing})")
 
-    def _score(self, days: Sequence[int], block: Sequence[int]) -> None:
-        con, plan = self.session.connection, self.plan
+    def _score(self, days: Sequence[int], block: Sequence[int], totals: Mapping[str, Totals]) -> None:
+        con, plan, placed = self.session.connection, self.plan, self.totals.placed
         for entity in ENTITIES:
-            passing = self.filter.semi_join(entity)
+            passing, born = self.filter.semi_join(entity), self.entities[entity].born
             history = self.histories[entity]
-            used = self.benchmarks.used(entity, days)
+            used = self.benchmarks.used(entity, days, totals[entity])
             history.used.update(used)
-            scores.score(con, plan, entity, used, self.signals[entity], passing)
+            scoring = Scoring(
+                plan,
+                entity,
+                totals[entity],
+                Existing(born, placed.placement),
+                self.signals[entity],
+                passing,
+                self.scored["user"] if entity == "account" else None,
+            )
+            self.scored[entity] = scores.score(con, scoring, used)
             bounds: dict[int, Bounds] = {}
+            seen: Relation | None = None
             if plan.profile.levels.churn:
                 bounds = {day: history.level_bounds[churn_levels.estimate_days(day)[-1]] for day in days}
-                level_history.see(con, entity, days, plan.profile.passive, passing)
+                seen = level_history.see(con, entity, placed, days, plan.profile.passive, passing)
             follows = [
                 day for day in days if day in block and (day - 1 in block or self._is_stored(entity, day - 1))
             ]
-            existing = scores.existing(entity, days, passing)
-            of = level_history.Remembered(plan, entity, days, existing, follows, self.default, bounds)
+            of = level_history.Remembered(
+                plan=plan,
+                days=days,
+                levels=self.levels[entity],
+                scored=self.scored[entity].scores,
+                seen=seen,
+                born=born,
+                existing=scores.existing(born, days, passing),
+                follows=follows,
+                rested=self.default,
+                bounds=bounds,
+            )
             level_history.remember(con, of)
             level_history.move(con, of)
 
-    def _keep_scores(self, days: Sequence[int]) -> None:
-        """Add days to `user_scores` and `account_scores`."""
+    def _keep_scores(self, entity: str, days: Sequence[int], table: Relation) -> None:
+        """Add the scores of days to a table of `score_days`."""
         if not days:
             return
-        for entity in ENTITIES:
-            account = "h.id" if entity == "user" else "NULL"
+        account, home = "NULL", ""
+        if entity == "user":
+            account = "h.id"
             home = (
-                "LEFT JOIN placement p ON p.user_no = l.key LEFT JOIN account_ids h ON h.no = p.account_no"
-                if entity == "user"
-                else ""
+                f"LEFT JOIN {self.totals.placed.placement} p ON p.user_no = l.key"
+                f" LEFT JOIN {IDS['account']} h ON h.no = p.account_no"
             )
-            self.session.connection.execute(
-                f"INSERT INTO {entity}_scores SELECT i.id, l.day, {account}, coalesce(s.active, false), s.raw,"
-                f" coalesce(s.nano, 0), l.score, CASE l.level {self._level_names()} END"
-                f" FROM {entity}_long l JOIN {entity}_ids i ON i.no = l.key"
-                f" LEFT JOIN {entity}_scored s ON s.key = l.key AND s.day = l.day {home}"
-                f" WHERE l.day IN ({', '.join(map(str, days))})"
-            )
+        self.session.connection.execute(
+            f"INSERT INTO {table} SELECT i.id, l.day, {account}, coalesce(s.active, false), s.raw,"
+            f" coalesce(s.nano, 0), l.score, CASE l.level {self._level_names()} END"
+            f" FROM {self.levels[entity].long} l JOIN {IDS[entity]} i ON i.no = l.key"
+            f" LEFT JOIN {self.scored[entity].scores} s ON s.key = l.key AND s.day = l.day {home}"
+            f" WHERE l.day IN ({', '.join(map(str, days))})"
+        )
 
     def _is_stored(self, entity: str, day: int) -> bool:
         return self.histories[entity].file_of(day) is not None
@@ -275,7 +336,6 @@ class DailyScores:
         con, stored = self.session.connection, self.histories[entity].score_query(day)
         fitting = ", fitting" if self.plan.profile.levels.hysteresis else ""
         con.execute(
-            f"CREATE OR REPLACE TEMP TABLE recalled AS SELECT no AS key, {day} AS day, h.* EXCLUDE (id)"
-            f" FROM ({stored}) h JOIN {entity}_ids USING (id)"
+            f"INSERT INTO {self.levels[entity].long} BY NAME SELECT no AS key, {day} AS day, score, level{fitting}"
+            f" FROM ({stored}) h JOIN {IDS[entity]} USING (id)"
         )
-        con.execute(f"INSERT INTO {entity}_long BY NAME SELECT key, day, score, level{fitting} FROM recalled")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from connectors.errors import ConfigurationError
 from heatsync.scoring.compute import benchmarks, calendar, scores
 from heatsync.scoring.compute.compiled_profile import NANO, Plan
+from heatsync.scoring.compute.entities import Entities
+from heatsync.scoring.compute.scores import Totals
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.snapshots.history_files import History, Values
 from heatsync.snapshots.window_totals import WindowTotals
@@ -61,7 +63,7 @@ class DayBenchmarks:
             if first is not None and day >= first and any(day not in each for each in known)
         )
 
-    def earlier_days(self, needed: Sequence[int], last: int) -> list[int]:
+    def earlier_days(self, needed: Sequence[int], last: int, entities: Mapping[str, Entities]) -> list[int]:
         """The days before the needed ones that must be measured too: a day with few entities takes the benchmark of the
         last day before it that has one. More of the past is counted where this needs it."""
         session, totals = self.totals.session, self.totals
@@ -69,8 +71,8 @@ class DayBenchmarks:
         assert first is not None
         if any(day < begin and any(values.values()) for day, values in self.histories["user"].daily.items()):
             return []
-        totals.add_up([begin])
-        found = [self._quantiles(entity, [begin])[begin] for entity in self._entities]
+        added = totals.add_up([begin])
+        found = [self._quantiles(added[entity], [begin])[begin] for entity in self._entities]
         few = any(each is None or each.count < benchmarks.FEW for parts in found for each in parts.values())
         if not few and all(found):
             return []
@@ -89,25 +91,25 @@ class DayBenchmarks:
                 {start, *([account_start] if account_start is not None and account_start < begin else [])}
             )
         if totals.filter.varies_by_day:
-            totals.filter.prepare(plan, start, last, totals.users_move)
+            totals.prepare_filter(start, last, entities)
         return list(range(start, begin))
 
-    def measure(self, days: Sequence[int]) -> None:
-        """Measure the benchmarks of days that are added up, unless they are stored or the profile uses none."""
+    def measure(self, days: Sequence[int], totals: Mapping[str, Totals]) -> None:
+        """Measure the benchmarks of days on their totals, unless they are stored or the profile uses none."""
         if not self._measures:
             return
         for entity in self._entities:
             daily = self.histories[entity].daily
             missing = [day for day in days if day not in daily]
             if missing:
-                self._add(entity, missing, self._quantiles(entity, days))
+                self._add(entity, missing, self._quantiles(totals[entity], days))
 
-    def used(self, entity: str, days: Sequence[int]) -> dict[int, Values]:
+    def used(self, entity: str, days: Sequence[int], totals: Totals) -> dict[int, Values]:
         """What the scores of days are measured against: by day and part."""
         kept = self.histories[entity]
         if entity not in self._entities and self._measures:
             return {day: self.histories["user"].used[day] for day in days}
-        parts = scores.parts(self.totals.session.connection, self.plan, entity, days)
+        parts = scores.parts(self.totals.session.connection, self.plan, totals, days)
         return {day: self._used_on(kept, day, some) for day, some in parts.items()}
 
     @property
@@ -122,13 +124,13 @@ class DayBenchmarks:
         return ["user"] if averaged else list(ENTITIES)
 
     def _quantiles(
-        self, entity: str, days: Sequence[int]
+        self, totals: Totals, days: Sequence[int]
     ) -> dict[int, dict[int, benchmarks.Quantile | None]]:
         """By day and part; None where no raw score is above 0."""
         con, plan = self.totals.session.connection, self.plan
-        parts = scores.parts(con, plan, entity, days)
+        parts = scores.parts(con, plan, totals, days)
         found = {
-            part: benchmarks.quantiles(con, scores.measured(plan, entity, part), PERCENTILE, days)
+            part: benchmarks.quantiles(con, scores.measured(totals, part), PERCENTILE, days)
             for part in sorted({part for some in parts.values() for part in some})
         }
         return {day: {part: found[part].get(day) for part in some} for day, some in parts.items()}

@@ -5,6 +5,7 @@ among the events themselves.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -12,41 +13,51 @@ from heatsync.scoring.compute import calendar, source_counts, weighting
 from heatsync.scoring.compute.arrow import take
 from heatsync.scoring.compute.compiled_profile import Plan
 from heatsync.scoring.compute.event_counts import Measure
+from heatsync.scoring.compute.relations import Relation, create_empty, create_table
 from heatsync.scoring.compute.scores import quoted
-from heatsync.snapshots.daily_counts import FORMAT, DailyCounts, digest
+from heatsync.snapshots.daily_counts import DAILY, FORMAT, IDS, DailyCounts, PropertyCounts, digest
 
 KEPT_LIVES = 14
 """Days for which what had accumulated is kept."""
 
 
-def accumulate(
-    counts: DailyCounts, plan: Plan, profile: str, day: int, table: str, base: int | None = None
-) -> None:
-    """Create `table` with what had accumulated by the end of a day: user_no, account_no, first, last, last_active,
-    ever_N (bits of things), count_N (events of each counted set). `base` asks for a day, before this one, that other
-    days will be counted from. Raises ConfigurationError."""
-    counted = counts.counted
-    folder = counts.folder / "lives" / f"{profile}-{digest([FORMAT, plan.life, counted.source])}"
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The daily counts as a profile looks at them; `by_properties` are what its touchpoints count that select events by
+    properties."""
+
+    days: DailyCounts
+    plan: Plan
+    profile: str
+    by_properties: Relation
+
+
+def accumulate(counts: Counts, day: int, table: str, base: int | None = None) -> Relation:
+    """`table`: what had accumulated by the end of a day: user_no, account_no, first, last, last_active, ever_N (bits of
+    things), count_N (events of each counted set). `base` asks for a day, before this one, that other days will be
+    counted from. Raises ConfigurationError."""
+    days, counted = counts.days, counts.days.counted
+    folder = days.folder / "lives" / f"{counts.profile}-{digest([FORMAT, counts.plan.life, counted.source])}"
     kept = {int(path.stem): path for path in folder.glob("*.parquet")}
     usable = [
         each
         for each in kept
         if each <= (day if base is None else base) and counted.since <= each + 1 and day <= counted.until
     ]
-    look_back = counts.workspace.source.look_back
     if usable:
         start = max(usable)
     else:
-        start = _start(counts, day, base)
-        _read_past(counts, plan, start, folder / f"{start}.parquet")
-    _accumulate_days(counts, plan, folder / f"{start}.parquet", (start, day), table)
-    until = min(day, counted.until) - look_back + 1
+        start = _start(days, day, base)
+        _read_past(days, counts.plan, start, folder / f"{start}.parquet")
+    life = _accumulate_days(counts, folder / f"{start}.parquet", (start, day), table)
+    until = min(day, counted.until) - days.workspace.source.look_back + 1
     if start < until <= day and base is None:
-        _accumulate_days(counts, plan, folder / f"{start}.parquet", (start, until), "settled")
-        counts.write("FROM settled", folder / f"{until}.parquet")
+        settled = _accumulate_days(counts, folder / f"{start}.parquet", (start, until), "settled")
+        days.write(f"FROM {settled}", folder / f"{until}.parquet")
         for each, path in kept.items():
             if each < until - KEPT_LIVES:
                 path.unlink(missing_ok=True)
+    return life
 
 
 def _start(counts: DailyCounts, day: int, base: int | None) -> int:
@@ -71,15 +82,15 @@ def _read_past(counts: DailyCounts, plan: Plan, day: int, path: Path) -> None:
         )
         return
     events, _ = counts.events(None, day)
-    counts.fetch("read_lives", source_counts.lives(plan, events, counts.source.embedded))
-    counts.number_rows("read_lives", ["first", "last", "last_active", *plan.ever, *plan.counts])
-    counts.write("FROM read_lives", path)
+    columns = ["first", "last", "last_active", *plan.ever, *plan.counts]
+    read = counts.fetch("read_lives", source_counts.lives(plan, events, counts.source.embedded))
+    counts.write(f"FROM {counts.number_rows(read, columns)}", path)
 
 
-def _accumulate_days(counts: DailyCounts, plan: Plan, path: Path, days: tuple[int, int], table: str) -> None:
-    """Create `table` from what had accumulated by the end of the first day, and the days after it up to the last."""
-    start, day = days
-    take(counts.connection, "masks", plan.masks())
+def _accumulate_days(counts: Counts, path: Path, days: tuple[int, int], table: str) -> Relation:
+    """`table` from what had accumulated by the end of the first day, and the days after it up to the last."""
+    (start, day), plan, con = days, counts.plan, counts.days.connection
+    masks = take(con, "masks", plan.masks())
     bits = {
         word: f"coalesce(k.mask_{word}, 0)"
         if plan.model != "kpi"
@@ -114,58 +125,71 @@ def _accumulate_days(counts: DailyCounts, plan: Plan, path: Path, days: tuple[in
     parts = " UNION ALL BY NAME ".join(
         [
             f"SELECT * FROM read_parquet('{quoted(str(path))}')",
-            f"SELECT {news} FROM daily d JOIN event_ids e ON e.no = d.event_no LEFT JOIN masks k ON k.event = e.id"
+            f"SELECT {news} FROM {DAILY} d JOIN {IDS['event']} e ON e.no = d.event_no LEFT JOIN {masks} k ON k.event = e.id"
             f" WHERE d.day > {start} AND d.day <= {day} GROUP BY d.user_no, d.account_no",
             "SELECT user_no, account_no, NULL::TIMESTAMP AS first, NULL::TIMESTAMP AS last,"
             f" NULL::TIMESTAMP AS last_active, {by_properties}{zeros}"
-            f" FROM special_daily WHERE day > {start} AND day <= {day} GROUP BY ALL",
+            f" FROM {counts.by_properties} WHERE day > {start} AND day <= {day} GROUP BY ALL",
         ]
     )
-    counts.connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT user_no, account_no, {columns} FROM ({parts})"
-        " WHERE user_no IS NOT NULL OR account_no IS NOT NULL GROUP BY user_no, account_no"
+    return create_table(
+        con,
+        table,
+        ("user_no", "account_no", "first", "last", "last_active", *plan.ever, *plan.counts),
+        f"SELECT user_no, account_no, {columns} FROM ({parts})"
+        " WHERE user_no IS NOT NULL OR account_no IS NOT NULL GROUP BY user_no, account_no",
     )
 
 
-def count_by_properties(counts: DailyCounts, plan: Plan, first: int, last: int) -> None:
+def count_by_properties(counts: DailyCounts, plan: Plan, first: int, last: int) -> Relation:
     """`special_daily` (user_no, account_no, thing, day, n, total): what the things that select events by properties
     counted from the day `first` to `last`, and maybe on later days. Raises ConfigurationError."""
     con = counts.connection
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE special_daily (user_no INTEGER, account_no INTEGER, thing BIGINT, day BIGINT,"
-        " n BIGINT, total DECIMAL(38, 0))"
+    found = create_empty(
+        con,
+        "special_daily",
+        user_no="INTEGER",
+        account_no="INTEGER",
+        thing="BIGINT",
+        day="BIGINT",
+        n="BIGINT",
+        total="DECIMAL(38, 0)",
     )
     things = tuple(thing for thing in plan.things if thing.where)
     if not things:
-        return
-    con.execute("CREATE TEMP TABLE IF NOT EXISTS specials AS FROM special_daily WITH NO DATA")
+        return found
     known = counts.by_properties
-    if known is not None and known[:2] == (things, first) and last <= known[2]:
-        con.execute("INSERT INTO special_daily FROM specials")
-        return
+    if known is not None and (known.things, known.first) == (things, first) and last <= known.last:
+        con.execute(f"INSERT INTO {found} FROM {known.table}")
+        return found
     last = max(last, counts.counted.until)
-    counts.by_properties = (things, first, last)
     events, _ = counts.events(calendar.day_of(first), last)
     bounds = calendar.bounds(calendar.day_of(first), calendar.day_of(last), counts.workspace.time_zone)
     for thing in things:
-        counts.fetch("read_special", source_counts.special(thing, events, bounds, counts.source.embedded))
-        counts.number_rows("read_special", ["day", "n", "total"])
+        query = source_counts.special(thing, events, bounds, counts.source.embedded)
+        read = counts.number_rows(counts.fetch("read_special", query), ["day", "n", "total"])
         con.execute(
-            f"INSERT INTO special_daily SELECT user_no, account_no, {thing.place}, day, n, total FROM read_special"
+            f"INSERT INTO {found} SELECT user_no, account_no, {thing.place}, day, n, total FROM {read}"
         )
-    con.execute("CREATE OR REPLACE TEMP TABLE specials AS FROM special_daily")
+    kept = create_table(con, "specials", found.columns, f"FROM {found}")
+    counts.by_properties = PropertyCounts(things, first, last, kept)
+    return found
 
 
 def list_occurrences(
-    counts: DailyCounts, asked: Mapping[Measure, tuple[datetime | None, datetime]], table: str
-) -> None:
-    """Create `table` with the events that measures count in an interval (from None: ever): measure, user_no,
-    account_no, happened, n. A measure of whole days has them at the beginning of their day. Raises
-    ConfigurationError."""
+    counts: DailyCounts, asked: Mapping[Measure, tuple[datetime | None, datetime]]
+) -> Relation:
+    """`occurred`: the events that measures count in an interval (from None: ever): measure, user_no, account_no,
+    happened, n. A measure of whole days has them at the beginning of their day. Raises ConfigurationError."""
     con, zone = counts.connection, counts.workspace.time_zone
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {table}"
-        " (measure VARCHAR, user_no INTEGER, account_no INTEGER, happened TIMESTAMP, n BIGINT)"
+    found = create_empty(
+        con,
+        "occurred",
+        measure="VARCHAR",
+        user_no="INTEGER",
+        account_no="INTEGER",
+        happened="TIMESTAMP",
+        n="BIGINT",
     )
     for measure, (since, until) in asked.items():
         events, first = counts.source.events(since, until)
@@ -175,91 +199,106 @@ def list_occurrences(
         bounds = None
         if whole:
             bounds = calendar.bounds(counts.local_date(first), calendar.local_day(until, zone), zone)
-        counts.fetch("read_occurred", source_counts.occurred(measure, events, bounds, counts.source.embedded))
-        counts.number_rows("read_occurred", ["happened", "n"])
+        query = source_counts.occurred(measure, events, bounds, counts.source.embedded)
+        read = counts.number_rows(counts.fetch("read_occurred", query), ["happened", "n"])
         when, days = "happened", ""
         if bounds is not None:
-            take(con, "occurred_days", bounds.select(["day", "starts"]))
-            when, days = (
-                "starts",
-                " JOIN (SELECT DISTINCT day, starts FROM occurred_days) ON day = happened",
-            )
+            starts = take(con, "occurred_days", bounds.select(["day", "starts"]))
+            when, days = "starts", f" JOIN (SELECT DISTINCT day, starts FROM {starts}) ON day = happened"
         con.execute(
-            f"INSERT INTO {table} SELECT '{measure.column}', user_no, account_no, {when}, n FROM read_occurred{days}"
+            f"INSERT INTO {found} SELECT '{measure.column}', user_no, account_no, {when}, n FROM {read}{days}"
         )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """What measures are counted of: `life` (accumulate) and the `bases` of the entities by the end of the day, and where
+    users are placed."""
+
+    life: Relation
+    bases: Mapping[str, Relation]
+    placement: Relation
 
 
 def count_measures(
-    counts: DailyCounts,
-    plan: Plan,
+    counts: Counts,
     day: int,
     measures: Mapping[str, Sequence[Measure] | frozenset[Measure]],
-) -> None:
-    """`user_counts` and `account_counts`: key, and a column per measure of the entity with the events it counts by the
-    end of a day, of every entity in the base. Raises ConfigurationError."""
-    con, zone = counts.connection, counts.workspace.time_zone
+    of: Subjects,
+) -> dict[str, Relation]:
+    """By entity, `{entity}_counts`: key, and a column per measure of the entity with the events it counts by the end of
+    a day, of every entity in the base. Raises ConfigurationError."""
+    con = counts.days.connection
     asked = sorted({each for some in measures.values() for each in some}, key=lambda each: each.column)
+    parts = _measured_parts(counts, day, asked, of.life)
+    counted: Relation | None = None
+    if parts:
+        columns = ("user_no", "account_no", *(each.column for each in asked))
+        counted = create_table(con, "counted", columns, " UNION ALL BY NAME ".join(parts))
+    found: dict[str, Relation] = {}
+    for entity, some in measures.items():
+        base, own = of.bases[entity], sorted(each.column for each in some)
+        query = f"SELECT key FROM {base} WHERE false"
+        if own:
+            assert counted is not None
+            listed = ", ".join(f"x.{each}" for each in own)
+            rows = (
+                f"SELECT user_no AS key, {listed} FROM {counted} x WHERE user_no IS NOT NULL"
+                if entity == "user"
+                else weighting.own(counted, listed, of.placement)
+            )
+            sums = "".join(f", coalesce(sum({each}), 0)::BIGINT AS {each}" for each in own)
+            query = f"SELECT b.key{sums} FROM {base} b LEFT JOIN ({rows}) f ON f.key = b.key GROUP BY b.key"
+        found[entity] = create_table(con, f"{entity}_counts", ("key", *own), query)
+    return found
+
+
+def _measured_parts(counts: Counts, day: int, asked: Sequence[Measure], life: Relation) -> list[str]:
+    """SQL: user_no, account_no and the columns of some of the measures, each."""
+    zone, events = counts.days.workspace.time_zone, IDS["event"]
     from_days = [each for each in asked if not each.from_events and each.old is not None]
     from_lives = [each for each in asked if not each.from_events and each.old is None]
     from_events = [(each, *each.interval(day, zone)) for each in asked if each.from_events]
     parts: list[str] = []
     if from_days:
         columns = ", ".join(
-            f"{counted_by(each, 'day', str(day))}::BIGINT AS {each.column}" for each in from_days
+            f"{counted_by(each, events, 'day', str(day))}::BIGINT AS {each.column}" for each in from_days
         )
         reach = max(each.old.days or 0 for each in from_days if each.old is not None)
         parts.append(
-            f"SELECT user_no, account_no, {columns} FROM daily WHERE day > {day - reach} AND day <= {day}"
+            f"SELECT user_no, account_no, {columns} FROM {DAILY} WHERE day > {day - reach} AND day <= {day}"
             " GROUP BY user_no, account_no"
         )
     if from_lives:
         columns = ", ".join(
-            f"count_{plan.counted.index(each.events)} AS {each.column}" for each in from_lives
+            f"count_{counts.plan.counted.index(each.events)} AS {each.column}" for each in from_lives
         )
-        parts.append(f"SELECT user_no, account_no, {columns} FROM life")
+        parts.append(f"SELECT user_no, account_no, {columns} FROM {life}")
     if from_events:
-        _read_measures(counts, from_events, "measured_events")
-        parts.append("FROM measured_events")
-    if parts:
-        con.execute(f"CREATE OR REPLACE TEMP TABLE counted AS {' UNION ALL BY NAME '.join(parts)}")
-    for entity, some in measures.items():
-        own = sorted(each.column for each in some)
-        if not own:
-            con.execute(
-                f"CREATE OR REPLACE TEMP TABLE {entity}_counts AS SELECT key FROM {entity}_base WHERE false"
-            )
-            continue
-        columns = ", ".join(f"x.{each}" for each in own)
-        found = (
-            f"SELECT user_no AS key, {columns} FROM counted x WHERE user_no IS NOT NULL"
-            if entity == "user"
-            else weighting.own("counted", columns)
-        )
-        sums = "".join(f", coalesce(sum({each}), 0)::BIGINT AS {each}" for each in own)
-        con.execute(
-            f"CREATE OR REPLACE TEMP TABLE {entity}_counts AS SELECT b.key{sums} FROM {entity}_base b"
-            f" LEFT JOIN ({found}) f ON f.key = b.key GROUP BY b.key"
-        )
+        parts.append(f"FROM {_read_measures(counts.days, from_events)}")
+    return parts
 
 
 def _read_measures(
-    counts: DailyCounts, asked: Sequence[tuple[Measure, datetime | None, datetime]], table: str
-) -> None:
-    """Create `table` with the measures that need the events themselves: user_no, account_no, a column each."""
+    counts: DailyCounts, asked: Sequence[tuple[Measure, datetime | None, datetime]]
+) -> Relation:
+    """`measured_events`: the measures that need the events themselves: user_no, account_no, a column each."""
     starts = [since for _, since, _ in asked]
     since = None if None in starts else min(each for each in starts if each is not None)
     events, _ = counts.source.events(since, max(until for _, _, until in asked))
-    counts.fetch(table, source_counts.measured(list(asked), events, counts.source.embedded))
-    counts.number_rows(table, [each.column for each, _, _ in asked])
+    query = source_counts.measured(list(asked), events, counts.source.embedded)
+    return counts.number_rows(counts.fetch("measured_events", query), [each.column for each, _, _ in asked])
 
 
-def matches(measure: Measure) -> str:
+def matches(measure: Measure, event_ids: Relation) -> str:
     """SQL: whether a row of the daily counts is of an event that a measure counts."""
-    return "true" if measure.events is None else weighting.named(measure.events)
+    return "true" if measure.events is None else weighting.named(event_ids, measure.events)
 
 
-def counted_by(measure: Measure, day: str, target: str) -> str:
+def counted_by(measure: Measure, event_ids: Relation, day: str, target: str) -> str:
     """SQL: what a measure of whole days counts by the end of the day `target`; `day` is the column of the daily
     counts."""
     old, new = ((each.days or 0) if each else 0 for each in (measure.old, measure.new))
-    return f"sum(n) FILTER ({day} > {target} - {old} AND {day} <= {target} - {new} AND {matches(measure)})"
+    among = matches(measure, event_ids)
+    return f"sum(n) FILTER ({day} > {target} - {old} AND {day} <= {target} - {new} AND {among})"

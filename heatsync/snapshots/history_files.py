@@ -21,6 +21,8 @@ import duckdb
 from heatsync.scoring.compute import calendar
 from heatsync.scoring.compute.benchmarks import REACH
 from heatsync.scoring.compute.churn_levels import Bounds
+from heatsync.scoring.compute.level_history import Levels
+from heatsync.scoring.compute.relations import Relation
 from heatsync.scoring.compute.snapshot_rows import TREND
 from heatsync.scoring.definition import condition_types
 from heatsync.scoring.definition.builtin_audiences import Audience
@@ -137,16 +139,24 @@ class History:
         nothing = "SELECT NULL::VARCHAR AS id, NULL::BIGINT AS day, NULL::VARCHAR AS level_before, NULL::VARCHAR AS level WHERE false"
         return " UNION ALL ".join([nothing, *parts])
 
-    def add(self, con: duckdb.DuckDBPyConnection, entity: str, days: Sequence[int], hysteresis: bool) -> None:
-        """Store `{entity}_long` and `{entity}_moves` of days that follow each other."""
+    def add(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        levels: Levels,
+        ids: Relation,
+        days: Sequence[int],
+        hysteresis: bool,
+    ) -> None:
+        """Store the scores, levels and moves of days that follow each other, with the texts of `ids` (no, id). With
+        `hysteresis` also the fitting levels are stored."""
         name = f"{calendar.day_of(days[0]).isoformat()}_{calendar.day_of(days[-1]).isoformat()}"
         file = File(self.folder / f"{name}.parquet", days[0], days[-1])
         among = f"l.day BETWEEN {days[0]} AND {days[-1]}"
         queries = {
-            file.moves: f"SELECT id, day, level_before, level FROM {entity}_moves l JOIN {entity}_ids ON no = key"
+            file.moves: f"SELECT id, day, level_before, level FROM {levels.moves} l JOIN {ids} ON no = key"
             f" WHERE {among} ORDER BY day, id",
-            file.path: f"SELECT id, l.day, score, level{', fitting' if hysteresis else ''} FROM {entity}_long l"
-            f" JOIN {entity}_ids ON no = l.key WHERE {among}",
+            file.path: f"SELECT id, l.day, score, level{', fitting' if hysteresis else ''} FROM {levels.long} l"
+            f" JOIN {ids} ON no = l.key WHERE {among}",
         }
         for path, query in queries.items():
             write_parquet(con, query, path, {"version": self.version})

@@ -1,14 +1,13 @@
-"""Who passes the filter of a profile: judged on each day by itself, with what had happened by the end of it.
+"""The filter of a profile: which entities pass it, judged on each day by what had happened by the end of that day."""
 
-Leaves `user_passing` and `account_passing` at home: key, and where it takes the day into account also day.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from heatsync.scoring.compute import condition_sql, snapshot_rows, weighting
 from heatsync.scoring.compute.compiled_profile import Plan
+from heatsync.scoring.compute.entities import Entities
 from heatsync.scoring.compute.event_counts import Measure
+from heatsync.scoring.compute.relations import PlacedCounts, Relation, create_table
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.scoring.definition import condition_types
 from heatsync.scoring.definition.profile import Profile
@@ -16,134 +15,168 @@ from heatsync.snapshots import event_queries
 from heatsync.snapshots.session import Session
 
 
+@dataclass(frozen=True, slots=True)
+class Population:
+    """The entities that may pass, on the last of the days; the counts with users placed; what touchpoints count that
+    select events by properties; and whether users come into other accounts between the days."""
+
+    entities: Mapping[str, Entities]
+    placed: PlacedCounts
+    by_properties: Relation
+    users_move: bool
+
+
 @dataclass(slots=True)
 class ProfileFilter:
-    """`varies_by_day`: whether the same entity may pass on one day and not on another."""
+    """Which entities pass the filter of a profile; all of them where it has none."""
 
     session: Session
     profile: Profile
     name: str
     varies_by_day: bool = False
-    measures: frozenset[Measure] = field(default_factory=frozenset)
-    base: int = 0
-    """The day by the end of which `life_before` had accumulated."""
+    """Whether the same entity may pass on one day and not on another."""
+    passing: dict[str, Relation] = field(default_factory=dict)
+    """By entity: key of the entities that pass, and where this varies by day also day."""
+    _measures: tuple[Measure, ...] = ()
+    _base: int = 0
+    """The day by the end of which `_before` had accumulated."""
+    _population: Population | None = None
+    _before: Relation = field(init=False)
+    """user_no, account_no, first, last, last_active, and a column per measure of the whole past."""
+    _occurred: Relation = field(init=False)
+    """event_queries.list_occurrences."""
 
-    def prepare(self, plan: Plan, first: int, last: int, roams: bool) -> None:
-        """Get ready for the days from `first` to `last`; what there is on the last of them is laid out."""
-        condition = self.profile.filter
+    def prepare(self, plan: Plan, first: int, last: int, population: Population) -> None:
+        """Get ready for the days from `first` to `last`. Raises ConfigurationError."""
+        condition, self._population = self.profile.filter, population
         if condition is None:
             return
         parts = [part for _, part in condition_types.walk(condition)]
-        moving = roams and any(
+        moving = population.users_move and any(
             isinstance(each, condition_types.Trait) and each.name.startswith("account.") for each in parts
         )
         self.varies_by_day = moving or any(
             isinstance(each, condition_types.Events | condition_types.Time) for each in parts
         )
+        con = self.session.connection
         if not self.varies_by_day:
             for entity in ENTITIES:
-                self.session.connection.execute(
-                    f"CREATE OR REPLACE TEMP TABLE {entity}_passing AS {self._judged(entity, last)}"
+                self.passing[entity] = create_table(
+                    con, f"{entity}_passing", ("key",), self._passing_now(entity, last)
                 )
             return
-        self.measures = frozenset().union(*(self._scoped(entity, last).measures for entity in ENTITIES))
-        self.base = first - 1
-        event_queries.accumulate(self.session.counts, plan, self.name, self.base, "base_life", base=self.base)
-        ever = "".join(
-            f", count_{plan.counted.index(each.events)} AS {each.column}"
-            for each in self._asked
-            if each.old is None and not each.from_events
-        )
-        self.session.connection.execute(
-            "CREATE OR REPLACE TEMP TABLE life_before AS"
-            f" SELECT user_no, account_no, first, last, last_active{ever} FROM base_life"
+        measures = frozenset().union(*(self._judged(entity, last).measures for entity in ENTITIES))
+        self._measures = tuple(sorted(measures, key=lambda each: each.column))
+        self._base = first - 1
+        counts = event_queries.Counts(self.session.counts, plan, self.name, population.by_properties)
+        life = event_queries.accumulate(counts, self._base, "base_life", base=self._base)
+        ever = [each for each in self._measures if each.old is None and not each.from_events]
+        columns = "".join(f", count_{plan.counted.index(each.events)} AS {each.column}" for each in ever)
+        self._before = create_table(
+            con,
+            "life_before",
+            ("user_no", "account_no", "first", "last", "last_active", *(each.column for each in ever)),
+            f"SELECT user_no, account_no, first, last, last_active{columns} FROM {life}",
         )
         zone = self.session.workspace.time_zone
-        event_queries.list_occurrences(
+        self._occurred = event_queries.list_occurrences(
             self.session.counts,
             {
                 each: (each.interval(first, zone)[0], each.interval(last, zone)[1])
-                for each in self._asked
+                for each in self._measures
                 if each.from_events
             },
-            "occurred",
         )
 
     def semi_join(self, entity: str) -> str:
-        """What picks those who pass, behind a relation with day and key."""
+        """SQL that picks the entities that pass, behind a relation with day and key."""
         if self.profile.filter is None:
             return ""
-        return f" SEMI JOIN {entity}_passing USING ({'day, ' if self.varies_by_day else ''}key)"
+        return f" SEMI JOIN {self.passing[entity]} USING ({'day, ' if self.varies_by_day else ''}key)"
 
-    def evaluate(self, days: Sequence[int]) -> None:
-        """Of days on which everybody is in the same place."""
+    def evaluate(self, days: Sequence[int], placed: PlacedCounts) -> None:
+        """Find the entities that pass on each of the days, on all of which users are placed alike."""
         if not self.varies_by_day:
             return
-        home = self.session.connection
-        self._grow(days)
+        con, growth = self.session.connection, self._grow(days)
         for entity in ENTITIES:
-            home.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_frame AS {self._frame(entity, days)}")
-            each = " UNION ALL ".join(self._judged(entity, day) for day in days)
-            home.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_passing AS {each}")
+            frame = self._frame(entity, days, growth, placed)
+            each = " UNION ALL ".join(self._passing_on(entity, day, frame) for day in days)
+            self.passing[entity] = create_table(con, f"{entity}_passing", ("day", "key"), each)
 
     def keep_day(self, day: int) -> None:
-        """Keep those of a day only."""
+        """Keep the entities that pass on one of the evaluated days."""
         if self.varies_by_day:
-            for entity in ENTITIES:
-                self.session.connection.execute(
-                    f"CREATE OR REPLACE TEMP TABLE {entity}_passing AS SELECT key FROM {entity}_passing WHERE day = {day}"
+            for entity, passing in self.passing.items():
+                self.passing[entity] = create_table(
+                    self.session.connection,
+                    passing.name,
+                    ("key",),
+                    f"SELECT key FROM {passing} WHERE day = {day}",
                 )
             self.varies_by_day = False
 
     @property
-    def _asked(self) -> list[Measure]:
-        return sorted(self.measures, key=lambda each: each.column)
+    def _known(self) -> Population:
+        assert self._population is not None
+        return self._population
 
-    def _scoped(self, entity: str, day: int) -> condition_sql.Judged:
+    def _judged(self, entity: str, day: int) -> condition_sql.Judged:
         workspace, columns = self.session.workspace, self.session.traits.columns
         assert self.profile.filter is not None
         scope = condition_sql.Scope(self.profile, entity, day, workspace.time_zone, columns, {}, {}, None)
         return condition_sql.judge(self.profile.filter, scope)
 
-    def _judged(self, entity: str, day: int) -> str:
-        """Who passes on a day."""
-        found = self._scoped(entity, day)
-        known = frozenset(self.session.traits.columns)
-        if self.varies_by_day:
-            rows_of = f"(FROM {entity}_frame WHERE day = {day})"
-            joins = snapshot_rows.join_tables(entity, found.tables, known, (rows_of, "no"))
-            return f"SELECT {day}::BIGINT AS day, r.no AS key FROM {rows_of} r {joins} WHERE {found.sql}"
+    def _passing_on(self, entity: str, day: int, frame: Relation) -> str:
+        """SQL: day, key of the entities that pass on a day."""
+        found = self._judged(entity, day)
+        rows = f"(FROM {frame} WHERE day = {day})"
+        joins = snapshot_rows.join_tables(entity, found.tables, self.session.traits.tables, (rows, "no"))
+        return f"SELECT {day}::BIGINT AS day, r.no AS key FROM {rows} r {joins} WHERE {found.sql}"
+
+    def _passing_now(self, entity: str, day: int) -> str:
+        """SQL: key of the entities that pass by what does not depend on the day."""
+        found = self._judged(entity, day)
+        ids = self._known.placed.counts.ids
         account = "h.id" if entity == "user" else "b.id"
-        homes = "LEFT JOIN account_ids h ON h.no = b.account_no" if entity == "user" else ""
-        base = f"(SELECT b.key AS no, b.id AS user_id, {account} AS account_id FROM {entity}_base b {homes})"
-        joins = snapshot_rows.join_tables(entity, found.tables, known, None)
+        homes = f"LEFT JOIN {ids['account']} h ON h.no = b.account_no" if entity == "user" else ""
+        base = (
+            f"(SELECT b.key AS no, b.id AS user_id, {account} AS account_id"
+            f" FROM {self._known.entities[entity].base} b {homes})"
+        )
+        joins = snapshot_rows.join_tables(entity, found.tables, self.session.traits.tables, None)
         return f"SELECT r.no AS key FROM {base} r {joins} WHERE {found.sql}"
 
-    def _grow(self, days: Sequence[int]) -> None:
-        """`growth`: per day, user and account, what had happened by the end of the day, and what each measure counts."""
-        zone = self.session.workspace.time_zone
+    def _grow(self, days: Sequence[int]) -> Relation:
+        """`growth`: target (day), user_no, account_no, first, last, last_active by the end of the day, and a column per
+        measure with what it counts."""
+        counts, zone = self._known.placed.counts, self.session.workspace.time_zone
+        events = counts.ids["event"]
         targets = f"(VALUES {', '.join(f'({day}::BIGINT)' for day in days)}) t(day)"
-        ever = [each for each in self._asked if each.old is None and not each.from_events]
-        recent = [each for each in self._asked if each.old is not None and not each.from_events]
-        active = f"NOT {weighting.named(self.profile.passive)}"
-        news = "".join(f", sum(n) FILTER ({event_queries.matches(each)}) AS {each.column}" for each in ever)
+        ever = [each for each in self._measures if each.old is None and not each.from_events]
+        recent = [each for each in self._measures if each.old is not None and not each.from_events]
+        active = f"NOT {weighting.named(events, self.profile.passive)}"
+        news = "".join(
+            f", sum(n) FILTER ({event_queries.matches(each, events)}) AS {each.column}" for each in ever
+        )
         parts = [
-            "SELECT t.day AS target, l.* FROM life_before l CROSS JOIN " + targets,
+            f"SELECT t.day AS target, l.* FROM {self._before} l CROSS JOIN {targets}",
             f"SELECT t.day AS target, user_no, account_no, min(first) AS first, max(last) AS last,"
-            f" max(last) FILTER ({active}) AS last_active{news} FROM daily d JOIN {targets} ON d.day <= t.day"
-            f" WHERE d.day BETWEEN {self.base + 1} AND {max(days)} GROUP BY t.day, user_no, account_no",
+            f" max(last) FILTER ({active}) AS last_active{news} FROM {counts.daily} d JOIN {targets} ON d.day <= t.day"
+            f" WHERE d.day BETWEEN {self._base + 1} AND {max(days)} GROUP BY t.day, user_no, account_no",
         ]
         if recent:
             shown = "".join(
-                f", {event_queries.counted_by(each, 'd.day', 't.day')} AS {each.column}" for each in recent
+                f", {event_queries.counted_by(each, events, 'd.day', 't.day')} AS {each.column}"
+                for each in recent
             )
             reach = max(each.old.days or 0 for each in recent if each.old is not None)
             parts.append(
-                f"SELECT t.day AS target, user_no, account_no{shown} FROM daily d"
+                f"SELECT t.day AS target, user_no, account_no{shown} FROM {counts.daily} d"
                 f" JOIN {targets} ON d.day > t.day - {reach} AND d.day <= t.day"
                 f" WHERE d.day BETWEEN {min(days) - reach + 1} AND {max(days)} GROUP BY t.day, user_no, account_no"
             )
-        for each in self._asked:
+        for each in self._measures:
             if each.from_events:
                 bounds = []
                 for day in days:
@@ -151,34 +184,44 @@ class ProfileFilter:
                     shown = "NULL" if since is None else f"'{since}'"
                     bounds.append(f"({day}::BIGINT, {shown}::TIMESTAMP, '{until}'::TIMESTAMP)")
                 parts.append(
-                    f"SELECT t.day AS target, user_no, account_no, sum(n) AS {each.column} FROM occurred o"
+                    f"SELECT t.day AS target, user_no, account_no, sum(n) AS {each.column} FROM {self._occurred} o"
                     f" JOIN (VALUES {', '.join(bounds)}) t(day, since, until)"
                     f" ON o.happened < t.until AND (t.since IS NULL OR o.happened >= t.since)"
                     f" WHERE o.measure = '{each.column}' GROUP BY t.day, user_no, account_no"
                 )
-        self.session.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE growth AS {' UNION ALL BY NAME '.join(parts)}"
+        columns = ("target", "user_no", "account_no", "first", "last", "last_active")
+        return create_table(
+            self.session.connection,
+            "growth",
+            (*columns, *(each.column for each in self._measures)),
+            " UNION ALL BY NAME ".join(parts),
         )
 
-    def _frame(self, entity: str, days: Sequence[int]) -> str:
-        """Everybody who is there on the days, with what a condition may look at."""
-        counts = [each.column for each in self._asked]
-        columns = ", ".join(f"x.{each}" for each in ("target", "first", "last", "last_active", *counts))
+    def _frame(self, entity: str, days: Sequence[int], growth: Relation, placed: PlacedCounts) -> Relation:
+        """`{entity}_frame`: the entities that exist on each of the days, with everything that a condition may look at."""
+        measures, ids = [each.column for each in self._measures], placed.counts.ids
+        columns = ", ".join(f"x.{each}" for each in ("target", "first", "last", "last_active", *measures))
         source = (
-            f"SELECT user_no AS key, {columns} FROM growth x WHERE user_no IS NOT NULL"
+            f"SELECT user_no AS key, {columns} FROM {growth} x WHERE user_no IS NOT NULL"
             if entity == "user"
-            else weighting.own("growth", columns)
+            else weighting.own(growth, columns, placed.placement)
         )
-        summed = "".join(f", sum({each})::BIGINT AS {each}" for each in counts)
-        shown = "".join(f", coalesce(f.{each}, 0) AS {each}" for each in counts)
+        summed = "".join(f", sum({each})::BIGINT AS {each}" for each in measures)
+        shown = "".join(f", coalesce(f.{each}, 0) AS {each}" for each in measures)
         account = "h.id" if entity == "user" else "i.id"
         homes = (
-            "LEFT JOIN placement p ON p.user_no = n.key LEFT JOIN account_ids h ON h.no = p.account_no"
+            f"LEFT JOIN {placed.placement} p ON p.user_no = n.key LEFT JOIN {ids['account']} h ON h.no = p.account_no"
             if entity == "user"
             else ""
         )
         targets = ", ".join(f"({day}::BIGINT)" for day in days)
-        return f"""
+        found = self._known.entities[entity]
+        seen = ("first_seen", "last_seen", "last_active", "signed_up", "created_at")
+        return create_table(
+            self.session.connection,
+            f"{entity}_frame",
+            ("day", "no", "key", "user_id", "account_id", *seen, *measures),
+            f"""
             WITH f AS (
                 SELECT target AS day, key, min(first) AS first_seen, max(last) AS last_seen,
                        max(last_active) AS last_active{summed}
@@ -186,8 +229,9 @@ class ProfileFilter:
             )
             SELECT t.day, n.key AS no, i.id AS key, i.id AS user_id, {account} AS account_id, f.first_seen, f.last_seen,
                    f.last_active, least(l.created_at, f.first_seen) AS signed_up, l.created_at{shown}
-            FROM {entity}_born n JOIN (VALUES {targets}) t(day) ON n.day <= t.day
-            JOIN {entity}_ids i ON i.no = n.key
-            LEFT JOIN {entity}_listed l ON l.key = n.key
+            FROM {found.born} n JOIN (VALUES {targets}) t(day) ON n.day <= t.day
+            JOIN {ids[entity]} i ON i.no = n.key
+            LEFT JOIN {found.listed} l ON l.key = n.key
             LEFT JOIN f ON f.key = n.key AND f.day = t.day {homes}
-        """
+        """,
+        )

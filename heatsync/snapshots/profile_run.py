@@ -13,12 +13,14 @@ from heatsync.scoring.compute import calendar, churn_levels, condition_sql, scor
 from heatsync.scoring.compute.benchmarks import REACH
 from heatsync.scoring.compute.compiled_profile import Plan
 from heatsync.scoring.compute.event_counts import Measure
+from heatsync.scoring.compute.relations import Relation
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.scoring.definition import audiences as groups
 from heatsync.scoring.definition import condition_types
 from heatsync.scoring.definition.builtin_audiences import Audience
 from heatsync.scoring.definition.profile import Profile
 from heatsync.snapshots import event_queries
+from heatsync.snapshots.daily_counts import IDS
 from heatsync.snapshots.daily_scores import DailyScores
 from heatsync.snapshots.history_files import History
 from heatsync.snapshots.parquet_files import write_parquet
@@ -80,9 +82,8 @@ class ProfileRun:
                 continue
             # What is worth a mention is so of the last day: every day of a range would say it again.
             self.notes.clear()
-            self.build_snapshot(day)
-            for entity in ENTITIES:
-                yield self._write(entity, day)
+            for entity, rows in self.build_snapshot(day).items():
+                yield self._write(entity, day, rows)
             filled.append(day)
             if unchanged is not None:
                 unchanged.save([day])
@@ -91,48 +92,75 @@ class ProfileRun:
             unchanged.save(filled)
         progress(label, len(days), len(days))
 
-    def score_days(self, days: Sequence[int]) -> None:
-        """Leave `user_scores` and `account_scores` at home: key (text), day, account_id (of users), active, raw, nano,
-        score, level; of who had something to say on each of the days."""
+    def score_days(self, days: Sequence[int]) -> dict[str, Relation]:
+        """By entity, the scores of the entities that have something to say on each of the days: key (text), day,
+        account_id (of users), active, raw, nano, score, level. Nothing is stored. Raises ConfigurationError."""
         plan, _ = self._prepare(max(days), min(days))
-        self._scores(plan).score_days(sorted(set(days)))
+        return self._scores(plan).score_days(sorted(set(days)))
 
-    def build_snapshot(self, day: int) -> None:
-        """Leave `user_snapshot` and `account_snapshot` of a day at home. Raises ConfigurationError."""
+    def build_snapshot(self, day: int) -> dict[str, Relation]:
+        """By entity, the rows of the snapshot of a day (snapshot_rows.gather). Raises ConfigurationError."""
         plan, judged = self._prepare(day, day)
         daily = self._scores(plan)
-        home = self.session.connection
-        compared = max(TREND, self.profile.window)
-        block = daily.score_up_to(day, compared)
+        block = daily.score_up_to(day, max(TREND, self.profile.window))
         used = daily.used_benchmarks(day)
-        found = snapshot_rows.Day(
+        of = snapshot_rows.Day(
             plan,
             day,
             {entity: used[entity].get(0) if plan.model != "kpi" else None for entity in ENTITIES},
             {entity: scores.shares(plan, used[entity]) if plan.model == "kpi" else {} for entity in ENTITIES},
             calendar.start(calendar.day_of(day + 1 - 90), self.session.workspace.time_zone),
-            frozenset(self.session.traits.columns),
+            self.session.traits.tables,
+            daily.totals.placed,
+            daily.local_days,
         )
-        inner: dict[str, condition_sql.Judged] = {}
+        measures = {entity: self._measures(judged, entity) for entity in ENTITIES}
+        bases = {entity: found.base for entity, found in daily.entities.items()}
+        subjects = event_queries.Subjects(daily.life, bases, daily.totals.placed.placement)
+        counts = event_queries.count_measures(daily.counts, day, measures, subjects)
+        snapshots: dict[str, Relation] = {}
+        inputs: snapshot_rows.Inputs | None = None
+        users: tuple[snapshot_rows.Rows, dict[str, condition_sql.Judged]] | None = None
         for entity in ENTITIES:
-            members = judged[entity]
-            if entity == "account":
-                inner = members.counting
-        event_queries.count_measures(
-            self.session.counts, plan, day, {entity: self._measures(judged, entity) for entity in ENTITIES}
+            inputs = self._inputs(daily, of, entity, block, counts[entity], inputs)
+            con = self.session.connection
+            parts = snapshot_rows.contributions(con, of, inputs)
+            rows = snapshot_rows.Rows(
+                snapshot_rows.full(con, of, inputs, parts, daily.default), counts[entity]
+            )
+            snapshots[entity] = snapshot_rows.gather(con, of, rows, judged[entity], users)
+            self._note_doubts(entity, judged[entity], of, rows)
+            self._note_fallback(entity, daily.bounds_on(entity, day))
+            users = rows, judged["account"].counting
+        return snapshots
+
+    def _inputs(
+        self,
+        daily: DailyScores,
+        of: snapshot_rows.Day,
+        entity: str,
+        block: Sequence[int],
+        counts: Relation,
+        users: snapshot_rows.Inputs | None,
+    ) -> snapshot_rows.Inputs:
+        """What the rows of an entity are made of."""
+        con, placement = self.session.connection, of.placed.placement
+        points, days = weighting.points(con, of.plan, entity, daily.totals.done, placement, of.day)
+        passing = daily.passing(entity)
+        if passing is not None:
+            con.execute(f"DELETE FROM {points} WHERE key NOT IN (SELECT key FROM {passing})")
+        return snapshot_rows.Inputs(
+            entity=entity,
+            entities=daily.entities[entity],
+            scored=daily.scored[entity],
+            signals=daily.signals[entity],
+            existing=daily.existing(entity, of.day),
+            points=points,
+            days=days,
+            compared=daily.compare(entity, of.day, block),
+            counts=counts,
+            users=users,
         )
-        for entity in ENTITIES:
-            weighting.points(home, plan, entity, day)
-            if self.profile.filter is not None:
-                home.execute(
-                    f"DELETE FROM {entity}_points WHERE key NOT IN (SELECT key FROM {entity}_passing)"
-                )
-            snapshot_rows.contributions(home, found, entity, daily.signals[entity])
-            daily.compare(entity, day, block)
-            snapshot_rows.full(home, found, entity, daily.default)
-            snapshot_rows.gather(home, found, entity, judged[entity], inner)
-            self._doubts(entity, judged[entity], found)
-            self._fallback(entity, daily.bounds_on(entity, day))
 
     def _prepare(self, last: int, first: int) -> tuple[Plan, dict[str, snapshot_rows.Members]]:
         """Count what is needed for the days, and judge the audiences of the last of them."""
@@ -200,7 +228,7 @@ class ProfileRun:
 
     def _scope(self, entity: str, day: int) -> condition_sql.Scope:
         home = self.session.connection
-        events = frozenset(name for (name,) in home.execute("SELECT id FROM event_ids").fetchall())
+        events = frozenset(name for (name,) in home.execute(f"SELECT id FROM {IDS['event']}").fetchall())
         return condition_sql.Scope(
             profile=self.profile,
             entity=entity,
@@ -221,20 +249,22 @@ class ProfileRun:
                 own |= each.measures
         return frozenset(own)
 
-    def _doubts(self, entity: str, members: snapshot_rows.Members, day: snapshot_rows.Day) -> None:
+    def _note_doubts(
+        self, entity: str, members: snapshot_rows.Members, day: snapshot_rows.Day, rows: snapshot_rows.Rows
+    ) -> None:
         """Say of how many the missing value of a trait may not decide as it was meant to."""
         for audience, found in members.audiences:
             for missing, sentence in found.doubts if audience.own else ():
-                beside = snapshot_rows.beside(day, entity, found.tables)
+                beside = snapshot_rows.beside(day, entity, found.tables, rows.counts)
                 row = self.session.connection.execute(
-                    f"SELECT count(*) FROM {entity}_full r {beside} WHERE {missing}"
+                    f"SELECT count(*) FROM {rows.full} r {beside} WHERE {missing}"
                 ).fetchone()
                 if row is not None and row[0]:
                     self.notes.append(
                         f"{audience.place}: `{audience.key}`: {sentence.replace('{count}', str(row[0]))}"
                     )
 
-    def _fallback(self, entity: str, bounds: churn_levels.Bounds | None) -> None:
+    def _note_fallback(self, entity: str, bounds: churn_levels.Bounds | None) -> None:
         """Say so where levels could not be learnt."""
         if bounds is not None and bounds.fallback:
             self.notes.append(
@@ -268,7 +298,7 @@ class ProfileRun:
     def _file(self) -> str:
         return f"mappings/profiles/{self.name}.yml"
 
-    def _write(self, entity: str, day: int) -> Snapshot:
+    def _write(self, entity: str, day: int, rows: Relation) -> Snapshot:
         when = calendar.day_of(day)
         path = self.session.workspace.snapshot_path(self.name, entity, when)
         words = {"version": self.version}
@@ -279,7 +309,7 @@ class ProfileRun:
         }
         if own:
             words["audiences"] = json.dumps(own, sort_keys=True)
-        query = f"SELECT * FROM {entity}_snapshot ORDER BY {entity}_id"
+        query = f"SELECT * FROM {rows} ORDER BY {entity}_id"
         count = write_parquet(self.session.connection, query, path, words)
         return Snapshot(self.name, entity, when, count, path, self.profile.version)
 

@@ -1,4 +1,4 @@
-"""What a scoring needs open: the source, the daily counts, and a DuckDB at home."""
+"""What scoring needs open: the source, the daily counts, and the DuckDB that everything is computed in."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,8 +9,9 @@ import duckdb
 
 from heatsync.scoring.compute import calendar
 from heatsync.scoring.compute.entities import Traits
+from heatsync.scoring.compute.relations import DayCounts, Relation, create_table
 from heatsync.snapshots import daily_counts
-from heatsync.snapshots.daily_counts import DailyCounts
+from heatsync.snapshots.daily_counts import DAILY, IDS, DailyCounts
 from heatsync.source import duckdb_session, reader
 from heatsync.source.reader import Source
 from heatsync.source.tables import reading
@@ -19,60 +20,82 @@ from heatsync.workspace.config import Workspace
 
 @dataclass(slots=True)
 class Session:
-    """`connection` has `users` and `accounts`, `member_homes`, `local_days`, and what sync.aggregates makes."""
+    """An open source and the DuckDB that its days are scored in. `traits` are the users and accounts tables, `homes` is
+    the account of each user by them, `created_first` the earliest of their `created_at`, and `last` the last day that
+    may be scored."""
 
     workspace: Workspace
     source: Source
     connection: duckdb.DuckDBPyConnection
     counts: DailyCounts
     traits: Traits
+    homes: Relation
     created_first: datetime | None
     last: int
 
     @property
     def ignored(self) -> Mapping[str, int]:
+        """How many rows of the source never count, by reason."""
         return dict(sorted(self.source.ignored.items()))
+
+    @property
+    def day_counts(self) -> DayCounts:
+        return DayCounts(DAILY, IDS, self.homes)
 
 
 @contextmanager
 def open_session(workspace: Workspace, last: date) -> Iterator[Session]:
-    """Everything that scoring days up to `last` needs. Raises ConfigurationError."""
+    """Everything that scoring days up to `last` needs; one process at a time. Raises ConfigurationError."""
     with (
         daily_counts.locked(workspace.state),
-        reader.opened(workspace) as opened,
-        duckdb_session.workbench(workspace) as home,
+        reader.opened(workspace) as source,
+        duckdb_session.workbench(workspace) as con,
     ):
-        counts = DailyCounts(workspace, opened, home)
+        counts = DailyCounts(workspace, source, con)
         counts.load()
-        traits, created_first = _tables(workspace, opened, home, counts)
-        yield Session(workspace, opened, home, counts, traits, created_first, calendar.number(last))
+        traits = _fetch_traits(workspace, source, con, counts)
+        homes = _find_homes(con, counts, traits)
+        first = _first_created(con, traits)
+        yield Session(workspace, source, con, counts, traits, homes, first, calendar.number(last))
 
 
-def _tables(
-    workspace: Workspace, opened: Source, home: duckdb.DuckDBPyConnection, counts: DailyCounts
-) -> tuple[Traits, datetime | None]:
-    """Users and accounts, who is whose, and when the first of them was created."""
+def _fetch_traits(
+    workspace: Workspace, source: Source, con: duckdb.DuckDBPyConnection, counts: DailyCounts
+) -> Traits:
+    """`users` and `accounts`, whose ids get numbers."""
     columns: dict[str, dict[str, str]] = {}
-    first: datetime | None = None
+    tables: dict[str, Relation] = {}
     for entity, table, written in (
-        ("user", opened.users, workspace.source.users),
-        ("account", opened.accounts, workspace.source.accounts),
+        ("user", source.users, workspace.source.users),
+        ("account", source.accounts, workspace.source.accounts),
     ):
         if table is None or written is None:
             continue
         with reading(workspace.folder, written):
-            duckdb_session.fetch(home, f"{entity}s", table)
-        columns[entity] = {name: kind for name, kind, *_ in home.execute(f"DESCRIBE {entity}s").fetchall()}
-        counts.number_ids(entity, f"(SELECT {entity}_id AS id FROM {entity}s)")
-        if "created_at" in columns[entity]:
-            row = home.execute(f"SELECT min(created_at) FROM {entity}s").fetchone()
-            first = min(filter(None, (first, row[0] if row else None)), default=None)
+            tables[entity] = duckdb_session.fetch(con, f"{entity}s", table)
+        described = con.execute(f"DESCRIBE {tables[entity]}").fetchall()
+        columns[entity] = {name: kind for name, kind, *_ in described}
+        counts.number_ids(entity, f"(SELECT {entity}_id AS id FROM {tables[entity]})")
+    return Traits(columns, tables)
+
+
+def _find_homes(con: duckdb.DuckDBPyConnection, counts: DailyCounts, traits: Traits) -> Relation:
+    """`member_homes`: user_no, account_no of the users table."""
     homes = "SELECT NULL::INTEGER AS user_no, NULL::INTEGER AS account_no WHERE false"
-    if "account_id" in columns.get("user", {}):
-        counts.number_ids("account", "(SELECT account_id AS id FROM users)")
+    if "account_id" in traits.columns.get("user", {}):
+        users = traits.tables["user"]
+        counts.number_ids("account", f"(SELECT account_id AS id FROM {users})")
         homes = (
-            "SELECT u.no AS user_no, a.no AS account_no FROM users JOIN user_ids u ON u.id = user_id"
-            " JOIN account_ids a ON a.id = account_id"
+            f"SELECT u.no AS user_no, a.no AS account_no FROM {users} JOIN {IDS['user']} u ON u.id = user_id"
+            f" JOIN {IDS['account']} a ON a.id = account_id"
         )
-    home.execute(f"CREATE OR REPLACE TEMP TABLE member_homes AS {homes}")
-    return Traits(columns), first
+    return create_table(con, "member_homes", ("user_no", "account_no"), homes)
+
+
+def _first_created(con: duckdb.DuckDBPyConnection, traits: Traits) -> datetime | None:
+    found: list[datetime] = []
+    for entity, table in traits.tables.items():
+        if "created_at" in traits.columns[entity]:
+            row = con.execute(f"SELECT min(created_at) FROM {table}").fetchone()
+            found += [row[0]] if row and row[0] else []
+    return min(found, default=None)

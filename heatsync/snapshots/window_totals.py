@@ -3,15 +3,17 @@
 Several days are added up together as long as no user comes into another account between them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from heatsync.scoring.compute import benchmarks, churn_levels, entities, scores, weighting
-from heatsync.scoring.compute.arrow import take
 from heatsync.scoring.compute.compiled_profile import Plan
+from heatsync.scoring.compute.entities import Entities
+from heatsync.scoring.compute.relations import PlacedCounts, Relation, create_empty, create_table
+from heatsync.scoring.compute.scores import Totals
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.snapshots import event_queries
-from heatsync.snapshots.profile_filter import ProfileFilter
+from heatsync.snapshots.profile_filter import Population, ProfileFilter
 from heatsync.snapshots.session import Session
 
 CAP = 19
@@ -30,35 +32,45 @@ class WindowTotals:
     days_together: int = 1
     move_days: frozenset[int] | None = None
     """The days on which a user comes into another account; None where no user ever does."""
-    _weighted: set[str] = field(default_factory=set)
-    """The entities whose worth of every day is computed."""
+    by_properties: Relation = field(init=False)
+    """What touchpoints count that select events by properties (event_queries.count_by_properties)."""
+    done: Relation = field(init=False)
+    _roaming: Relation = field(init=False)
+    """user_no, account_no, day, last: the accounts on the events of users without one in the users table."""
+    _placed: PlacedCounts | None = None
     _placed_on: int | None = None
-    """The last of the days that `placement` is computed for."""
+    """The last of the days that users are placed for."""
+    _worth: dict[str, Relation] = field(default_factory=dict)
+    """By entity: the worth of every day."""
 
     def prepare(self, last: int) -> None:
-        """Find the events of the profile up to the day `last`, and the accounts that users move between."""
-        con, counts = self.session.connection, self.session.counts
+        """Find the events of the profile up to the day `last`, and the accounts that users move between. Raises
+        ConfigurationError."""
+        con, counts, base = self.session.connection, self.session.counts, self.session.day_counts
         self.count_properties(last)
-        take(con, "named_things", self.plan.named())
-        con.execute(
-            "CREATE OR REPLACE TEMP TABLE thing_events AS SELECT no AS event_no, thing, weight, per_day"
-            " FROM named_things JOIN event_ids ON id = event"
-        )
-        weighting.prepare(con)
-        con.execute(
+        self.done = weighting.scored_events(con, self.plan, base, self.by_properties)
+        self._roaming = create_table(
+            con,
+            "roaming",
+            ("user_no", "account_no", "day", "last"),
             f"""
-            CREATE OR REPLACE TEMP TABLE roaming AS
             SELECT user_no, account_no, {entities.ALWAYS} AS day, last
-            FROM read_parquet('{scores.quoted(str(counts.carried))}') ANTI JOIN member_homes USING (user_no)
+            FROM read_parquet('{scores.quoted(str(counts.carried))}') ANTI JOIN {base.homes} USING (user_no)
             UNION ALL
-            SELECT user_no, account_no, day, max(last) FROM daily ANTI JOIN member_homes USING (user_no)
+            SELECT user_no, account_no, day, max(last) FROM {base.daily} ANTI JOIN {base.homes} USING (user_no)
             WHERE user_no IS NOT NULL AND account_no IS NOT NULL GROUP BY user_no, account_no, day
-            """
+            """,
         )
         self.days_together = self._fitting_days()
         self.move_days = self._find_moves()
         self._placed_on = None
-        self._weighted.clear()
+        self._worth.clear()
+
+    @property
+    def placed(self) -> PlacedCounts:
+        """The counts, with users placed by the last `place_users` or `add_up`."""
+        assert self._placed is not None
+        return self._placed
 
     @property
     def users_move(self) -> bool:
@@ -68,8 +80,8 @@ class WindowTotals:
         """Count again what touchpoints select by properties, up to the day `last`."""
         counted = self.session.counts.counted
         first = counted.since if self.plan.model == "kpi" else last
-        event_queries.count_by_properties(self.session.counts, self.plan, first, last)
-        self._weighted.clear()
+        self.by_properties = event_queries.count_by_properties(self.session.counts, self.plan, first, last)
+        self._worth.clear()
 
     def chunks(self, days: Sequence[int]) -> Iterator[list[int]]:
         """Days that can be taken together: no user comes into another account between them."""
@@ -90,38 +102,53 @@ class WindowTotals:
             or (self.users_move and self.days_together == 1)
             or self._moves_between(min(before, day), max(before, day))
         ):
-            weighting.place(self.session.connection, day)
-            self._weighted.discard("account")
+            con = self.session.connection
+            self._placed = weighting.place(con, self.session.day_counts, self._roaming, day)
+            self._worth.pop("account", None)
         self._placed_on = day
 
-    def add_up(self, days: Sequence[int]) -> None:
-        """`user_raw` and `account_raw` of the windows that end with each of the days; for `kpi` also `user_x` and
-        `account_x`, the touchpoints."""
+    def prepare_filter(self, first: int, last: int, found: Mapping[str, Entities]) -> None:
+        """Get the filter ready for the days from `first` to `last`, of the entities that were found."""
+        population = Population(found, self.placed, self.by_properties, self.users_move)
+        self.filter.prepare(self.plan, first, last, population)
+
+    def add_up(self, days: Sequence[int]) -> dict[str, Totals]:
+        """By entity, the totals of the windows that end with each of the days."""
         con, plan = self.session.connection, self.plan
         self.place_users(days)
-        self.filter.evaluate(days)
+        self.filter.evaluate(days, self.placed)
         passing = {entity: self.filter.semi_join(entity) for entity in ENTITIES}
-        self._weigh("user", days)
-        weighting.add_up(con, plan, "user", days, passing["user"])
-        if plan.model == "weighted":
-            if plan.profile.rollup != "average":
-                caps: dict[int, int] = {}
-                if plan.profile.rollup == "pooled":
-                    capped = benchmarks.quantiles(con, "user_raw", CAP, days)
-                    caps = {day: int(each.value) for day, each in capped.items()}
-                weighting.roll_up(con, caps, passing["account"])
+        raw = {"user": weighting.add_up(con, plan, "user", self._weigh("user", days), days, passing["user"])}
+        if plan.model != "weighted":
+            worth = self._weigh("account", days)
+            raw["account"] = weighting.add_up(con, plan, "account", worth, days, passing["account"])
+        elif plan.profile.rollup == "average":
+            raw["account"] = create_empty(
+                con, "account_raw", day="BIGINT", key="INTEGER", part="INTEGER", raw="HUGEINT"
+            )
         else:
-            self._weigh("account", days)
-            weighting.add_up(con, plan, "account", days, passing["account"])
-        if plan.model == "kpi":
-            for entity in ENTITIES:
-                weighting.attend(con, f"{entity}_present", entity, plan.profile.window, days, passing[entity])
-                scores.tabulate(con, plan, entity)
+            caps: dict[int, int] = {}
+            if plan.profile.rollup == "pooled":
+                capped = benchmarks.quantiles(con, str(raw["user"]), CAP, days)
+                caps = {day: int(each.value) for day, each in capped.items()}
+            raw["account"] = weighting.roll_up(
+                con, raw["user"], self.placed.placement, caps, passing["account"]
+            )
+        if plan.model != "kpi":
+            return {entity: Totals(raw[entity]) for entity in ENTITIES}
+        found: dict[str, Totals] = {}
+        for entity in ENTITIES:
+            windows = weighting.Windows(plan.profile.window, days)
+            present = weighting.attend(
+                con, f"{entity}_present", entity, self.placed, windows, passing[entity]
+            )
+            found[entity] = Totals(raw[entity], scores.tabulate(con, plan, entity, present, raw[entity]))
+        return found
 
     def first_events(self, day: int) -> tuple[int, int | None]:
         """How many users and accounts have an event of the profile up to a day, and the day of the first one."""
         row = self.session.connection.execute(
-            f"SELECT count(DISTINCT coalesce(user_no, -1 - account_no)), min(day) FROM done WHERE day <= {day}"
+            f"SELECT count(DISTINCT coalesce(user_no, -1 - account_no)), min(day) FROM {self.done} WHERE day <= {day}"
         ).fetchone()
         assert row is not None
         return int(row[0]), row[1]
@@ -129,7 +156,7 @@ class WindowTotals:
     def first_account_event(self, day: int) -> int | None:
         """The day of the first event, up to a day, of a user in an account."""
         row = self.session.connection.execute(
-            f"SELECT min(day) FROM done SEMI JOIN placement USING (user_no) WHERE day <= {day}"
+            f"SELECT min(day) FROM {self.done} SEMI JOIN {self.placed.placement} USING (user_no) WHERE day <= {day}"
         ).fetchone()
         assert row is not None
         return None if row[0] is None else int(row[0])
@@ -138,23 +165,27 @@ class WindowTotals:
         """Whether a user comes into another account after the day `first`, up to `last`."""
         return self.move_days is not None and any(first < each <= last for each in self.move_days)
 
-    def _weigh(self, entity: str, days: Sequence[int]) -> None:
+    def _weigh(self, entity: str, days: Sequence[int]) -> Relation:
         """Weigh every day once; for accounts whose users move, the days of the windows each time."""
-        if entity in self._weighted:
-            return
-        counted = self.session.counts.counted
+        if entity in self._worth:
+            return self._worth[entity]
+        con, counted = self.session.connection, self.session.counts.counted
+        moving = entity == "account" and self.users_move
         first, last = counted.since, counted.until
-        if entity == "account" and self.users_move:
+        if moving:
             first, last = days[0] - self.plan.profile.window + 1, days[-1]
-        else:
-            self._weighted.add(entity)
-        weighting.weigh(self.session.connection, self.plan, entity, first, last)
+        worth = weighting.weigh(con, self.plan, entity, self.done, self.placed.placement, (first, last))
+        if not moving:
+            self._worth[entity] = worth
+        return worth
 
     def _fitting_days(self) -> int:
         """How many days may be taken together, by how many rows one of them has."""
         counted = self.session.counts.counted
+        base = self.session.day_counts
         row = self.session.connection.execute(
-            "SELECT (SELECT count(*) FROM daily), (SELECT count(*) FROM user_ids) + (SELECT count(*) FROM account_ids)"
+            f"SELECT (SELECT count(*) FROM {base.daily}), (SELECT count(*) FROM {base.ids['user']})"
+            f" + (SELECT count(*) FROM {base.ids['account']})"
         ).fetchone()
         assert row is not None
         daily = row[0] / max(1, counted.until - counted.since + 1)
@@ -163,16 +194,16 @@ class WindowTotals:
     def _find_moves(self) -> frozenset[int] | None:
         """The days on which a user without an account in the users table comes into another account."""
         con = self.session.connection
-        row = con.execute("SELECT count(*) FROM roaming").fetchone()
+        row = con.execute(f"SELECT count(*) FROM {self._roaming}").fetchone()
         if row is None or not row[0]:
             return None
         if self.days_together == 1:
             return frozenset()
         found = con.execute(
-            """
+            f"""
             WITH last AS (
                 SELECT user_no, day, arg_min(account_no, ROW(-epoch_us(last), id)) AS account_no
-                FROM roaming JOIN account_ids ON no = account_no GROUP BY user_no, day
+                FROM {self._roaming} JOIN {self.session.day_counts.ids["account"]} ON no = account_no GROUP BY user_no, day
             )
             SELECT DISTINCT day FROM (
                 SELECT day, account_no, lag(account_no) OVER (PARTITION BY user_no ORDER BY day) AS before FROM last

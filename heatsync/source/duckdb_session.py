@@ -1,4 +1,4 @@
-"""A DuckDB for stage 2 of scoring, and what comes home from the source into it."""
+"""The DuckDB that scores are computed in, and what is fetched into it from the source."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,15 +7,17 @@ import duckdb
 import ibis
 
 from heatsync.scoring.compute.arrow import take
+from heatsync.scoring.compute.relations import Relation
 from heatsync.source.tables import engine_settings
 from heatsync.workspace.config import Workspace
 
 ROWS = 50_000
-"""Rows of another engine that come home at a time."""
+"""Rows of another engine that are fetched at a time."""
 
 
 @contextmanager
 def workbench(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB in memory, in UTC, that spills to the state folder. Raises ConfigurationError."""
     con = duckdb.connect(":memory:", config=engine_settings(workspace.state))
     try:
         con.execute("SET TimeZone = 'UTC'")
@@ -24,9 +26,9 @@ def workbench(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
         con.close()
 
 
-def fetch(home: duckdb.DuckDBPyConnection, name: str, expression: ibis.Table) -> None:
-    """Run an expression at the source; its rows stream into a table at home."""
+def fetch(con: duckdb.DuckDBPyConnection, name: str, expression: ibis.Table) -> Relation:
+    """Run an expression at the source; its rows stream into a temporary table of ours."""
     # PostgreSQL's rows become Python's first: a million of them at once is more than everything else needs.
     size = {} if expression.get_backend().name == "duckdb" else {"chunk_size": ROWS}
     with expression.to_pyarrow_batches(**size) as reader:
-        take(home, name, reader)
+        return take(con, name, reader)

@@ -4,11 +4,15 @@ from typing import Any
 
 import duckdb
 
+from heatsync.scoring.compute.relations import Relation
 
-def take(con: duckdb.DuckDBPyConnection, name: str, data: Any) -> None:
-    """Make, or make anew, a temporary table of Arrow data."""
+
+def take(con: duckdb.DuckDBPyConnection, name: str, data: Any) -> Relation:
+    """Create or replace a temporary table of Arrow data: a table, or a reader of record batches."""
+    columns = tuple(data.schema.names)
     con.register("incoming", data)
     try:
         con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM incoming")
     finally:
         con.unregister("incoming")
+    return Relation(name, columns)

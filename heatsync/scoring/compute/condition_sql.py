@@ -112,6 +112,11 @@ class Refused(ValueError):
         self.route = route
 
 
+def changes_table(entity: str) -> str:
+    """The name of the table of level changes that conditions read: key (text), day, level_before, level."""
+    return f"{entity}_changes"
+
+
 def judge(condition: Condition, scope: Scope) -> Judged:
     """Raises Refused, with the nearest right name."""
     judging = _Judging(scope)
@@ -369,7 +374,7 @@ class _Judging:
             else ""
         )
         return (
-            f"(r.key IN (SELECT key FROM {self.scope.entity}_changes"
+            f"(r.key IN (SELECT key FROM {changes_table(self.scope.entity)}"
             f" WHERE day > {self.scope.day - days} AND day <= {self.scope.day}{among}{both}))"
         )
 

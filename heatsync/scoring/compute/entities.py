@@ -1,34 +1,28 @@
-"""Stage 2, at home: who there is at the end of a day, and everything that was counted of each.
+"""The entities that exist at the end of a day, and everything that was counted of each."""
 
-Reads `life` (user_no, account_no, first, last, last_active, ever_N, count_N: until the end of the day), the source's
-tables `users` and `accounts` as they are today, `member_homes`, `placement`, `user_ids`, `account_ids` (no, id),
-`local_days` (scoring.calendar.bounds) and leaves
-
-    user_base, account_base    key, id, listed, created_at, signed_up, first_seen, last_seen, last_active, ever_N,
-                               steps, and of users account_no, and `account_steps`: those of the
-                               account that a user's own traits meet
-    user_born, account_born    key, day
-"""
-
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import duckdb
 
 from heatsync.scoring.compute.compiled_profile import Plan
+from heatsync.scoring.compute.relations import PlacedCounts, Relation, create_table
 from heatsync.scoring.compute.weighting import ENTITIES, own
 from heatsync.scoring.definition.activation import Step
 from heatsync.scoring.definition.value_types import suggest
 
 ALWAYS = -(10**6)
-"""The day on which somebody signed up of whom nothing is known: always existed."""
+"""The day on which an entity signed up that nothing is known of: it always existed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """The columns of the users and accounts tables, by table and name, with their DuckDB types."""
+    """The users and accounts tables, by `user` and `account`, as far as the source has them: as relations, and their
+    columns by name, with their DuckDB types."""
 
     columns: dict[str, dict[str, str]]
+    tables: Mapping[str, Relation]
 
     def comparison(self, step: Step, entity: str) -> tuple[str, str]:
         """The table that a trait step of an entity looks at, and its comparison as SQL over that table.
@@ -46,42 +40,101 @@ class Traits:
         return table, step.sql(f'"{column.replace(chr(34), chr(34) * 2)}"', known[column])
 
 
-def listed(con: duckdb.DuckDBPyConnection, plan: Plan, traits: Traits) -> None:
-    """`user_listed`, `account_listed`: the source's tables by number, and which trait steps each meets today.
+@dataclass(frozen=True, slots=True)
+class Entities:
+    """The entities of a kind.
+
+    listed    key, created_at, listed, and a flag for each trait step of activation: the source's table by number
+    base      key, id, listed, created_at, signed_up, known_from, first_seen, last_seen, last_active, ever_N, count_N,
+              steps (bits of the activation steps met), and of users account_no, and account_steps: the steps of the
+              account that a user's own traits meet
+    born      key, day: since when it exists
+    """
+
+    listed: Relation
+    base: Relation
+    born: Relation
+
+
+def listed(
+    con: duckdb.DuckDBPyConnection, plan: Plan, traits: Traits, ids: Mapping[str, Relation]
+) -> dict[str, Relation]:
+    """`user_listed`, `account_listed`: the source's tables by number, and which trait steps each row meets today.
 
     Raises ValueError for a step that does not fit the tables.
     """
     flags: dict[str, list[str]] = {"user": [], "account": []}
+    names: dict[str, list[str]] = {"user": [], "account": []}
     for entity in ENTITIES:
         for position, step in enumerate(getattr(plan.profile.activation, entity)):
             if step.trait is not None:
                 table, comparison = traits.comparison(step, entity)
                 flags[table].append(f"{comparison} AS {entity}_step_{position}")
+                names[table].append(f"{entity}_step_{position}")
+    found: dict[str, Relation] = {}
     for table in ENTITIES:
         known = traits.columns.get(table, {})
         created = "created_at" if "created_at" in known else "NULL::TIMESTAMP AS created_at"
         source = (
-            f"FROM {table}s JOIN {table}_ids ON id = {table}_id" if known else f"FROM {table}_ids WHERE false"
+            f"FROM {traits.tables[table]} JOIN {ids[table]} ON id = {table}_id"
+            if known
+            else f"FROM {ids[table]} WHERE false"
         )
         columns = ", ".join(["no AS key", created, "true AS listed", *flags[table]])
-        con.execute(f"CREATE OR REPLACE TEMP TABLE {table}_listed AS SELECT {columns} {source}")
-
-
-def lay_out(con: duckdb.DuckDBPyConnection, plan: Plan, t: datetime) -> None:
-    """Who existed at the instant `t`."""
-    until = f"TIMESTAMP '{t}'"
-    con.execute(_users(plan, until))
-    con.execute(_accounts(plan, until))
-    for entity in ENTITIES:
-        # Who is listed without a date had always existed, as far as was known before the first event.
-        con.execute(
-            f"""
-            CREATE OR REPLACE TEMP TABLE {entity}_born AS
-            SELECT key, CASE WHEN listed AND created_at IS NULL THEN {ALWAYS} ELSE coalesce(d.day, {ALWAYS}) END AS day
-            FROM {entity}_base b
-            LEFT JOIN local_days d ON d.utc_date = b.known_from::DATE AND b.known_from >= d.starts AND b.known_from < d.ends
-            """
+        found[table] = create_table(
+            con,
+            f"{table}_listed",
+            ("key", "created_at", "listed", *names[table]),
+            f"SELECT {columns} {source}",
         )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Lives:
+    """What entities are made of: `life` (user_no, account_no, first, last, last_active, ever_N, count_N: until the end
+    of the day), the tables of `listed` by entity, the counts with their users placed, and `local_days`
+    (calendar.bounds)."""
+
+    life: Relation
+    listed: Mapping[str, Relation]
+    placed: PlacedCounts
+    local_days: Relation
+
+
+def lay_out(con: duckdb.DuckDBPyConnection, plan: Plan, t: datetime, of: Lives) -> dict[str, Entities]:
+    """The users and accounts that existed at the instant `t` (naive, UTC)."""
+    until = f"TIMESTAMP '{t}'"
+    queries = {"user": _users(plan, until, of), "account": _accounts(plan, until, of)}
+    seen = ("created_at", "first_seen", "last_seen", "last_active", "signed_up", "known_from")
+    own = {"user": ("account_no", "account_steps"), "account": ()}
+    found: dict[str, Entities] = {}
+    for entity in ENTITIES:
+        columns = (
+            "key",
+            "id",
+            "listed",
+            *own[entity][:1],
+            *seen,
+            *plan.ever,
+            *plan.counts,
+            "steps",
+            *own[entity][1:],
+        )
+        base = create_table(con, f"{entity}_base", columns, queries[entity])
+        # An entity that is listed without a date had always existed, as far as was known before the first event.
+        born = create_table(
+            con,
+            f"{entity}_born",
+            ("key", "day"),
+            f"""
+            SELECT key, CASE WHEN listed AND created_at IS NULL THEN {ALWAYS} ELSE coalesce(d.day, {ALWAYS}) END AS day
+            FROM {base} b LEFT JOIN {of.local_days} d
+            ON d.utc_date = b.known_from::DATE AND b.known_from >= d.starts AND b.known_from < d.ends
+            """,
+        )
+        found[entity] = Entities(of.listed[entity], base, born)
+    return found
 
 
 def _lived(plan: Plan) -> list[str]:
@@ -99,7 +152,7 @@ def _met(plan: Plan, entity: str, position: int, step: Step, counts: str, flags:
     if step.event is not None:
         column = plan.counted.index(tuple(sorted(set(step.event))))
         return f"coalesce({counts}.count_{column}, 0) >= {step.count}"
-    # Somebody who is in no table has no trait, which only `exists: false` asks for.
+    # An entity that is in no table has no trait, which only `exists: false` asks for.
     absent = step.operator == "exists" and step.value == "false"
     return f"coalesce({flags}.{entity}_step_{position}, {str(absent).lower()})"
 
@@ -110,7 +163,7 @@ def _bits(conditions: dict[int, str]) -> str:
     return " | ".join(bits) if bits else "0::BIGINT"
 
 
-def _users(plan: Plan, until: str) -> str:
+def _users(plan: Plan, until: str, of: Lives) -> str:
     tables = {"user": "b", "account": "f"}
     own_steps = {
         position: _met(
@@ -128,24 +181,23 @@ def _users(plan: Plan, until: str) -> str:
     ever = ", ".join(f"coalesce(s.{each}, 0) AS {each}" for each in plan.ever)
     counts = "".join(f", coalesce(s.{each}, 0) AS {each}" for each in plan.counts)
     return f"""
-        CREATE OR REPLACE TEMP TABLE user_base AS
-        WITH s AS (SELECT user_no AS key, {lived} FROM life WHERE user_no IS NOT NULL GROUP BY user_no),
+        WITH s AS (SELECT user_no AS key, {lived} FROM {of.life} WHERE user_no IS NOT NULL GROUP BY user_no),
         b AS (
-            SELECT * FROM user_listed UNION ALL BY NAME
-            SELECT key, false AS listed FROM s ANTI JOIN user_listed USING (key)
+            SELECT * FROM {of.listed["user"]} UNION ALL BY NAME
+            SELECT key, false AS listed FROM s ANTI JOIN {of.listed["user"]} USING (key)
         )
         SELECT b.key, i.id, b.listed, p.account_no, b.created_at, s.first_seen, s.last_seen, s.last_active,
                least(b.created_at, s.first_seen) AS signed_up, least(b.created_at, s.first_seen) AS known_from, {ever}{counts},
                {_bits(own_steps)} AS steps, {_bits(shared)} AS account_steps
-        FROM b JOIN user_ids i ON i.no = b.key
+        FROM b JOIN {of.placed.counts.ids["user"]} i ON i.no = b.key
         LEFT JOIN s ON s.key = b.key
-        LEFT JOIN placement p ON p.user_no = b.key
-        LEFT JOIN account_listed f ON f.key = p.account_no
+        LEFT JOIN {of.placed.placement} p ON p.user_no = b.key
+        LEFT JOIN {of.listed["account"]} f ON f.key = p.account_no
         WHERE (b.listed OR s.first_seen IS NOT NULL) AND coalesce(least(b.created_at, s.first_seen) < {until}, true)
     """
 
 
-def _accounts(plan: Plan, until: str) -> str:
+def _accounts(plan: Plan, until: str, of: Lives) -> str:
     table_steps = {
         position: _met(plan, "account", position, step, "", "b")
         for position, step in enumerate(plan.profile.activation.account)
@@ -161,9 +213,8 @@ def _accounts(plan: Plan, until: str) -> str:
     ever = ", ".join(f"coalesce(s.{each}, 0) AS {each}" for each in plan.ever)
     counts = "".join(f", coalesce(s.{each}, 0) AS {each}" for each in plan.counts)
     return f"""
-        CREATE OR REPLACE TEMP TABLE account_base AS
         WITH o AS (
-            SELECT key, user_no, {lived} FROM ({own("life", ", ".join(f"x.{each}" for each in columns))})
+            SELECT key, user_no, {lived} FROM ({own(of.life, ", ".join(f"x.{each}" for each in columns), of.placed.placement)})
             GROUP BY key, user_no
         ),
         s AS (
@@ -173,23 +224,23 @@ def _accounts(plan: Plan, until: str) -> str:
                    bit_or({_bits(event_steps)}) AS met
             FROM o GROUP BY key
         ),
-        named AS (SELECT DISTINCT account_no AS key FROM member_homes),
-        -- What a user did before an event placed him here did not make the account exist back then.
+        named AS (SELECT DISTINCT account_no AS key FROM {of.placed.counts.homes}),
+        -- What a user did before an event placed it here did not make the account exist back then.
         k AS (
             SELECT account_no AS key, min(first) AS first FROM (
-                SELECT h.account_no, l.first FROM life l JOIN member_homes h USING (user_no)
-                UNION ALL SELECT account_no, first FROM life WHERE account_no IS NOT NULL
+                SELECT h.account_no, l.first FROM {of.life} l JOIN {of.placed.counts.homes} h USING (user_no)
+                UNION ALL SELECT account_no, first FROM {of.life} WHERE account_no IS NOT NULL
             ) GROUP BY account_no
         ),
         b AS (
-            SELECT * FROM account_listed UNION ALL BY NAME
-            SELECT key, true AS listed FROM named ANTI JOIN account_listed USING (key) UNION ALL BY NAME
-            SELECT key, false AS listed FROM s ANTI JOIN account_listed USING (key) ANTI JOIN named USING (key)
+            SELECT * FROM {of.listed["account"]} UNION ALL BY NAME
+            SELECT key, true AS listed FROM named ANTI JOIN {of.listed["account"]} USING (key) UNION ALL BY NAME
+            SELECT key, false AS listed FROM s ANTI JOIN {of.listed["account"]} USING (key) ANTI JOIN named USING (key)
         )
         SELECT b.key, i.id, b.listed, b.created_at, s.first_seen, s.last_seen, s.last_active,
                least(b.created_at, s.first_seen) AS signed_up, least(b.created_at, k.first) AS known_from, {ever}{counts},
                coalesce(s.met, 0) | {_bits(table_steps)} AS steps
-        FROM b JOIN account_ids i ON i.no = b.key
+        FROM b JOIN {of.placed.counts.ids["account"]} i ON i.no = b.key
         LEFT JOIN s ON s.key = b.key LEFT JOIN k ON k.key = b.key
         WHERE (b.listed OR s.first_seen IS NOT NULL) AND coalesce(least(b.created_at, s.first_seen) < {until}, true)
     """

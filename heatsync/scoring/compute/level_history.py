@@ -1,12 +1,7 @@
-"""Stage 2, at home: the scores and levels of many days side by side, and the moves from one level to another.
+"""The scores and levels of many days side by side, and the moves from one level to another.
 
-Most people do nothing on most days. A day therefore keeps only who has something to say; whoever is absent from it,
-but existed, had the resting score and level of the model.
-
-    {entity}_long    key, day, score, level, fitting: the days that are being computed; a level is its place among the
-                     profile's, and `fitting` the one that it would be without hysteresis
-    {entity}_born    key, day: the local day on which it signed up
-    {entity}_moves   key, day, level_before, level: by name
+Most entities do nothing on most days. A day therefore keeps only those that have something to say; an entity that
+existed and has no row on a day had the default score and level of the model.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,8 +13,9 @@ import duckdb
 
 from heatsync.scoring.compute.churn_levels import AWAY, Bounds
 from heatsync.scoring.compute.compiled_profile import Plan
+from heatsync.scoring.compute.relations import PlacedCounts, Relation, create_empty
 from heatsync.scoring.compute.scores import HYSTERESIS, quoted
-from heatsync.scoring.compute.weighting import attend, named
+from heatsync.scoring.compute.weighting import Windows, attend, named
 from heatsync.scoring.definition.profile import Profile
 
 
@@ -42,32 +38,64 @@ def rest(profile: Profile, dynamic_filter: bool) -> Rest:
     return Rest(0, max(low, default=None))
 
 
-def begin(con: duckdb.DuckDBPyConnection, entity: str) -> None:
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {entity}_long"
-        " (key INTEGER, day BIGINT, score SMALLINT, level TINYINT, fitting TINYINT)"
-    )
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {entity}_moves (key INTEGER, day BIGINT, level_before VARCHAR, level VARCHAR)"
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """The days that are being computed, of an entity.
+
+    long     key, day, score, level, fitting: a level is its place among the profile's, and `fitting` the one that it
+             would be without hysteresis
+    moves    key, day, level_before, level: by name
+    """
+
+    long: Relation
+    moves: Relation
+
+
+def begin(con: duckdb.DuckDBPyConnection, entity: str) -> Levels:
+    """`{entity}_long` and `{entity}_moves`, without rows."""
+    return Levels(
+        create_empty(
+            con,
+            f"{entity}_long",
+            key="INTEGER",
+            day="BIGINT",
+            score="SMALLINT",
+            level="TINYINT",
+            fitting="TINYINT",
+        ),
+        create_empty(
+            con, f"{entity}_moves", key="INTEGER", day="BIGINT", level_before="VARCHAR", level="VARCHAR"
+        ),
     )
 
 
 def see(
-    con: duckdb.DuckDBPyConnection, entity: str, days: Sequence[int], passive: Sequence[str], among: str = ""
-) -> None:
-    """`{entity}_seen` (day, key): who has an event that is not passive in the thirty days that end with each of some."""
-    only = f" AND NOT {named(passive)}" if passive else ""
-    attend(con, f"{entity}_seen", entity, AWAY, days, among, only)
+    con: duckdb.DuckDBPyConnection,
+    entity: str,
+    placed: PlacedCounts,
+    days: Sequence[int],
+    passive: Sequence[str],
+    among: str = "",
+) -> Relation:
+    """`{entity}_seen` (day, key): the entities with an event that is not passive in the thirty days that end with each
+    of the days."""
+    only = f" AND NOT {named(placed.counts.ids['event'], passive)}" if passive else ""
+    return attend(con, f"{entity}_seen", entity, placed, Windows(AWAY, days), among, only)
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """Days that are scored. `existing` is everybody who is there on them, as (day, key); `follows` are those of them
-    whose day before is known; `bounds` are those of learnt levels, by day."""
+    """Days that are scored, of an entity. `levels` are the tables that they are added to; `scored` and `seen` (for
+    learned levels) are theirs; `born` (key, day) says since when an entity exists, and `existing` is the SQL of those
+    that exist on the days, as (day, key); `follows` are those of the days whose day before is known; `bounds` are those
+    of learned levels, by day."""
 
     plan: Plan
-    entity: str
     days: Sequence[int]
+    levels: Levels
+    scored: Relation
+    seen: Relation | None
+    born: Relation
     existing: str
     follows: Collection[int]
     rested: Rest
@@ -75,16 +103,14 @@ class Remembered:
 
 
 def remember(con: duckdb.DuckDBPyConnection, of: Remembered) -> None:
-    """Add `{entity}_scored` to the long table, with the levels. For learnt levels `{entity}_seen` is read, for
-    hysteresis the day before in the long table."""
-    entity, profile = of.entity, of.plan.profile
-    levels = profile.levels
+    """Add the scores to the long table, with the levels. Hysteresis looks at the day before in it."""
+    profile, levels = of.plan.profile, of.plan.profile.levels
     resting = "NULL" if of.plan.model == "kpi" else "0"
-    rows = f"SELECT day, key, score, raw, false AS seen FROM {entity}_scored"
-    if levels.churn:
+    rows = f"SELECT day, key, score, raw, false AS seen FROM {of.scored}"
+    if of.seen is not None:
         rows = (
             "SELECT day, key, coalesce(s.score, 0) AS score, coalesce(s.raw, 0) AS raw, n.key IS NOT NULL AS seen"
-            f" FROM {entity}_scored s FULL JOIN {entity}_seen n USING (day, key)"
+            f" FROM {of.scored} s FULL JOIN {of.seen} n USING (day, key)"
         )
     if not of.rested.known:
         rows = (
@@ -97,7 +123,7 @@ def remember(con: duckdb.DuckDBPyConnection, of: Remembered) -> None:
         rows = f"SELECT x.*, b.low, b.high FROM ({rows}) x JOIN {_tabled(of.bounds)} ON b.day = x.day"
     source = f"SELECT *, ({fitting})::TINYINT AS fitting FROM ({rows})"
     if not levels.hysteresis:
-        con.execute(f"INSERT INTO {entity}_long SELECT key, day, score, fitting, fitting FROM ({source})")
+        con.execute(f"INSERT INTO {of.levels.long} SELECT key, day, score, fitting, fitting FROM ({source})")
         return
     for day in of.days:
         _hold(con, of, day, f"SELECT * FROM ({source}) WHERE day = {day}")
@@ -105,9 +131,9 @@ def remember(con: duckdb.DuckDBPyConnection, of: Remembered) -> None:
 
 def _hold(con: duckdb.DuckDBPyConnection, of: Remembered, day: int, source: str) -> None:
     """With hysteresis: a level is left only for good reason."""
-    entity, rest_level = of.entity, "NULL" if of.rested.level is None else str(of.rested.level)
+    rest_level = "NULL" if of.rested.level is None else str(of.rested.level)
     if day not in of.follows:
-        con.execute(f"INSERT INTO {entity}_long SELECT key, day, score, fitting, fitting FROM ({source})")
+        con.execute(f"INSERT INTO {of.levels.long} SELECT key, day, score, fitting, fitting FROM ({source})")
         return
     compared = "b.key IS NOT NULL"
     if of.rested.known:
@@ -115,14 +141,14 @@ def _hold(con: duckdb.DuckDBPyConnection, of: Remembered, day: int, source: str)
     stays = _beyond(of.plan.profile, of.bounds.get(day))
     con.execute(
         f"""
-        INSERT INTO {entity}_long
+        INSERT INTO {of.levels.long}
         WITH beside AS (
             SELECT f.*, {compared} AS compared,
                    CASE WHEN b.key IS NULL THEN {rest_level} ELSE b.level END AS held,
                    CASE WHEN b.key IS NULL THEN {rest_level} ELSE b.fitting END AS fitted
             FROM ({source}) f
-            LEFT JOIN (FROM {entity}_long WHERE day = {day - 1}) b ON b.key = f.key
-            LEFT JOIN {entity}_born o ON o.key = f.key
+            LEFT JOIN (FROM {of.levels.long} WHERE day = {day - 1}) b ON b.key = f.key
+            LEFT JOIN {of.born} o ON o.key = f.key
         )
         SELECT key, {day}, score,
                CASE WHEN NOT compared OR fitting IS NULL OR held IS NULL OR fitting = held
@@ -134,11 +160,11 @@ def _hold(con: duckdb.DuckDBPyConnection, of: Remembered, day: int, source: str)
 
 
 def move(con: duckdb.DuckDBPyConnection, of: Remembered) -> None:
-    """Add the moves of the days to `{entity}_moves`: what changed since the day before, where that is known."""
+    """Add the moves of the days: what changed since the day before, where that is known."""
     days = [day for day in of.days if day in of.follows]
     if not days:
         return
-    entity, names = of.entity, of.plan.profile.levels.names
+    names = of.plan.profile.levels.names
     rest_level = "NULL" if of.rested.level is None else str(of.rested.level)
 
     def name(place: str) -> str:
@@ -147,20 +173,20 @@ def move(con: duckdb.DuckDBPyConnection, of: Remembered) -> None:
 
     among = ", ".join(map(str, days))
     alive = (
-        f"JOIN {entity}_born b ON b.key = changed.key AND b.day < changed.day"
+        f"JOIN {of.born} b ON b.key = changed.key AND b.day < changed.day"
         if of.rested.known
         else "WHERE was AND is_now"
     )
     con.execute(
         f"""
-        INSERT INTO {entity}_moves
+        INSERT INTO {of.levels.moves}
         WITH beside AS (
             SELECT coalesce(x.key, y.key) AS key, coalesce(x.day, y.day) AS day,
                    x.key IS NOT NULL AS was, y.key IS NOT NULL AS is_now,
                    CASE WHEN x.key IS NULL THEN {rest_level} ELSE x.level END AS before,
                    CASE WHEN y.key IS NULL THEN {rest_level} ELSE y.level END AS now
-            FROM (SELECT key, day + 1 AS day, level FROM {entity}_long WHERE day + 1 IN ({among})) x
-            FULL JOIN (SELECT key, day, level FROM {entity}_long WHERE day IN ({among})) y
+            FROM (SELECT key, day + 1 AS day, level FROM {of.levels.long} WHERE day + 1 IN ({among})) x
+            FULL JOIN (SELECT key, day, level FROM {of.levels.long} WHERE day IN ({among})) y
             ON x.key = y.key AND x.day = y.day
         ),
         changed AS (FROM beside WHERE before IS DISTINCT FROM now)

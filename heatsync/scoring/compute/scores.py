@@ -1,12 +1,4 @@
-"""Stage 2, at home: from what a window comes to, to the scores of some days.
-
-Reads `{entity}_raw` (scoring.worth), `placement`, `{entity}_born` (key, day: since when it is there), for kpi
-`{entity}_present` (day, key: who has an event in the window), and leaves
-
-    {entity}_scored   day, key, raw, nano (unrounded, in billionths), base (the same before signals), points, score
-
-of everybody who has something to say: who was active, and with signals everybody who has one.
-"""
+"""From what a window comes to, to the scores of some days."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +9,7 @@ import duckdb
 
 from heatsync.scoring.compute.calendar import FULL
 from heatsync.scoring.compute.compiled_profile import NANO, VALUE, Plan, thing_of
+from heatsync.scoring.compute.relations import Relation, create_table
 from heatsync.scoring.definition.profile import Profile
 from heatsync.scoring.definition.signals import Signal
 from heatsync.scoring.definition.touchpoints import Touchpoint
@@ -26,16 +19,52 @@ SHRINK = 50
 HYSTERESIS = Fraction(5, 100)
 """Share of a bound by which a score must lie beyond it, for the level to be left at once."""
 
+SCORED = ("day", "key", "raw", "base", "nano", "points", "active", "score")
+"""The columns of scores."""
+
 Benchmarks = Mapping[int, Mapping[int, float]]
 """By day and part, in points; of the parts that have data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Having:
-    """A signal that an entity can have, and the SQL of its value in billionths of a point, over `k` (key)."""
+    """A signal that an entity can have, and the SQL of its value in billionths of a point, over `k` (key) and `p`, the
+    placement of users."""
 
     signal: Signal
     sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the windows of some days come to, of an entity.
+
+    raw            day, key, part, raw (weighting.add_up); without rows for accounts whose score is an average of users'
+    touchpoints    of `kpi`: day, key, x_N: what each touchpoint comes to
+    """
+
+    raw: Relation
+    touchpoints: Relation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """Who there is: `born` (key, day: since when an entity exists) and `placement` (user_no, account_no)."""
+
+    born: Relation
+    placement: Relation
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The scores of some days, of an entity that has something to say: it was active, or has a signal.
+
+    scores    day, key, raw, base (before signals), nano (unrounded, in billionths), points, active, score
+    normal    of `kpi`: day, key, x_N, b_N, w_N and s_N, the score of each touchpoint in billionths
+    """
+
+    scores: Relation
+    normal: Relation | None = None
 
 
 def touchpoints(plan: Plan) -> tuple[Touchpoint, ...]:
@@ -43,9 +72,11 @@ def touchpoints(plan: Plan) -> tuple[Touchpoint, ...]:
     return tuple(each for each in plan.profile.touchpoints if each.weight > 0)
 
 
-def tabulate(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str) -> None:
+def tabulate(
+    con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, present: Relation, raw: Relation
+) -> Relation:
     """`{entity}_x` of `kpi`: day, key, and what each touchpoint comes to, `x_N`: decayed counts, or a shrunken rate
-    (nothing where nobody has what it is a rate of)."""
+    (NULL where no entity has what it is a rate of). `present`: day, key of the entities with an event in the window."""
     sums = ", ".join(
         f"coalesce(max(raw) FILTER (part = {thing.place}), 0)::DOUBLE / {FULL * VALUE}.0 AS sum_{thing.place}"
         for thing in plan.things
@@ -65,89 +96,90 @@ def tabulate(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str) -> None:
             f" (sum_{above} + {SHRINK} * (all_{above} / all_{below})) / (sum_{below} + {SHRINK}) ELSE 0 END END"
             f" AS x_{place}"
         )
-    con.execute(
+    columns = ["day", "key", *(f"x_{place}" for place in range(len(shown)))]
+    return create_table(
+        con,
+        f"{entity}_x",
+        columns,
         f"""
-        CREATE OR REPLACE TEMP TABLE {entity}_x AS
         WITH sums AS (
-            SELECT p.day, p.key, {sums} FROM {entity}_present p
-            LEFT JOIN {entity}_raw r ON r.key = p.key AND r.day = p.day GROUP BY p.day, p.key
+            SELECT p.day, p.key, {sums} FROM {present} p
+            LEFT JOIN {raw} r ON r.key = p.key AND r.day = p.day GROUP BY p.day, p.key
         ),
         pooled AS (SELECT day, {together} FROM sums GROUP BY day)
         SELECT day, key, {", ".join(shown)} FROM sums JOIN pooled USING (day)
-        """
+        """,
     )
 
 
 def parts(
-    con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, days: Sequence[int]
+    con: duckdb.DuckDBPyConnection, plan: Plan, totals: Totals, days: Sequence[int]
 ) -> dict[int, tuple[int, ...]]:
-    """By day, what has data: one part, but for `kpi`, where each touchpoint is one."""
-    if plan.model != "kpi":
+    """By day, the parts that have data: one part, but for `kpi`, where each touchpoint is one."""
+    if totals.touchpoints is None:
         return dict.fromkeys(days, (0,))
     there = ", ".join(
         f"count(*) FILTER ({f'x_{place} > 0' if touchpoint.to is None else f'x_{place} IS NOT NULL'})"
         for place, touchpoint in enumerate(touchpoints(plan))
     )
     found: dict[int, tuple[int, ...]] = dict.fromkeys(days, ())
-    for day, *counts in con.execute(f"SELECT day, {there} FROM {entity}_x GROUP BY day").fetchall():
+    for day, *counts in con.execute(f"SELECT day, {there} FROM {totals.touchpoints} GROUP BY day").fetchall():
         found[day] = tuple(place for place, count in enumerate(counts) if count)
     return found
 
 
-def measured(plan: Plan, entity: str, part: int) -> str:
-    """The relation (day, raw) that the benchmark of a part is measured on."""
-    return f"{entity}_raw" if plan.model != "kpi" else f"(SELECT day, x_{part} AS raw FROM {entity}_x)"
+def measured(totals: Totals, part: int) -> str:
+    """SQL: the relation (day, raw) that the benchmark of a part is measured on."""
+    if totals.touchpoints is None:
+        return str(totals.raw)
+    return f"(SELECT day, x_{part} AS raw FROM {totals.touchpoints})"
 
 
-def score(
-    con: duckdb.DuckDBPyConnection,
-    plan: Plan,
-    entity: str,
-    benchmarks: Benchmarks,
-    signals: Sequence[Having],
-    among: str = "",
-) -> None:
-    """`{entity}_scored` of the days of the benchmarks; `among` is what picks those that count, over (day, key)."""
-    bench = _tabled(plan, benchmarks)
-    if plan.model == "kpi":
-        base = _touched(con, plan, entity, bench)
-    elif plan.model == "weighted" and entity == "account" and plan.profile.rollup == "average":
-        base = f"""
-            SELECT u.day, p.account_no AS key, sum(u.raw)::HUGEINT AS raw, sum(u.raw)::HUGEINT AS points,
-                   ((sum(u.base) + count(*) // 2) // count(*))::BIGINT AS base,
-                   coalesce(any_value(b.b_0), 1.0) <> 0 AS something
-            FROM user_scored u JOIN placement p ON p.user_no = u.key JOIN {bench} ON b.day = u.day
-            WHERE u.active GROUP BY u.day, p.account_no
-        """
-    else:
-        something = "true" if plan.profile.normalize.kind == "percentile" else "b.b_0 <> 0"
-        base = (
-            f"SELECT r.day, key, raw, raw AS points, {normalized(plan.profile, 'raw', f'{NANO}.0', 'b.b_0')} AS base,"
-            f" {something} AS something FROM {entity}_raw r JOIN {bench} ON b.day = r.day"
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What the scores of an entity are made of. `users` are the scores of the users of the same days, for accounts;
+    `among` is the SQL that picks the entities that count, behind a relation with day and key."""
+
+    plan: Plan
+    entity: str
+    totals: Totals
+    existing: Existing
+    signals: Sequence[Having]
+    among: str = ""
+    users: Scored | None = None
+
+
+def score(con: duckdb.DuckDBPyConnection, of: Scoring, benchmarks: Benchmarks) -> Scored:
+    """`{entity}_scored` of the days of the benchmarks; for `kpi` also `{entity}_normal`."""
+    base, normal = _base(con, of, benchmarks)
+    name = f"{of.entity}_scored"
+    if not of.signals:
+        scored = create_table(
+            con,
+            name,
+            SCORED,
+            f"SELECT day, key, raw, base, base AS nano, points, true AS active,"
+            f" {_shown('base', 'points > 0 AND something')} AS score FROM ({base}){of.among}",
         )
-    if not signals:
-        con.execute(
-            f"CREATE OR REPLACE TEMP TABLE {entity}_scored AS"
-            f" SELECT day, key, raw, base, base AS nano, points, true AS active,"
-            f" {_shown('base', 'points > 0 AND something')} AS score FROM ({base}){among}"
-        )
-        return
-    given = ", ".join(f"{having.sql} AS signal_{place}" for place, having in enumerate(signals))
-    weights = [float(having.signal.weight / Decimal(100)) for having in signals]
-    present = [f"(signal_{place} IS NOT NULL)" for place in range(len(signals))]
+        return Scored(scored, normal)
+    given = ", ".join(f"{having.sql} AS signal_{place}" for place, having in enumerate(of.signals))
+    weights = [float(having.signal.weight / Decimal(100)) for having in of.signals]
+    present = [f"(signal_{place} IS NOT NULL)" for place in range(len(of.signals))]
     share = " + ".join(
         f"{present[place]}::INTEGER * {weight!r}::DOUBLE" for place, weight in enumerate(weights)
     )
     added = " + ".join(
         f"coalesce(signal_{place}, 0) * {weight!r}::DOUBLE" for place, weight in enumerate(weights)
     )
-    anybody = "JOIN" if plan.model == "kpi" else "LEFT JOIN"
-    con.execute(
+    anybody = "JOIN" if of.plan.model == "kpi" else "LEFT JOIN"
+    scored = create_table(
+        con,
+        name,
+        SCORED,
         f"""
-        CREATE OR REPLACE TEMP TABLE {entity}_scored AS
         WITH having_it AS (
-            SELECT k.day, k.key, {given} FROM ({existing(entity, list(benchmarks), among)}) k
-            LEFT JOIN placement p ON p.user_no = k.key
+            SELECT k.day, k.key, {given} FROM ({existing(of.existing.born, list(benchmarks), of.among)}) k
+            LEFT JOIN {of.existing.placement} p ON p.user_no = k.key
         ),
         beside AS (
             SELECT h.*, b.raw, b.points, b.something, coalesce(b.base, 0) AS base, b.key IS NOT NULL AS active,
@@ -160,14 +192,45 @@ def score(
         SELECT day, key, raw, base, nano, points, active,
                {_shown("nano", "NOT judged AND points > 0 AND something")} AS score
         FROM mixed WHERE active OR judged
-        """
+        """,
     )
+    return Scored(scored, normal)
 
 
-def existing(entity: str, days: Sequence[int], among: str = "") -> str:
-    """Everybody who is there on some days, as (day, key)."""
+def _base(con: duckdb.DuckDBPyConnection, of: Scoring, benchmarks: Benchmarks) -> tuple[str, Relation | None]:
+    """SQL: day, key, raw, points, base (the score before signals, in billionths), something; and of `kpi` the scores of
+    the touchpoints."""
+    plan, bench = of.plan, _tabled(of.plan, benchmarks)
+    if of.totals.touchpoints is not None:
+        normal = _touched(con, of, bench)
+        mean = " + ".join(f"s_{part} * coalesce(w_{part}, 0.0)" for part in range(len(touchpoints(plan))))
+        return (
+            f"SELECT day, key, NULL::HUGEINT AS raw, base, base AS points, true AS something FROM"
+            f" (SELECT *, round({mean or '0.0'})::BIGINT AS base FROM {normal})"
+        ), normal
+    if plan.model == "weighted" and of.entity == "account" and plan.profile.rollup == "average":
+        assert of.users is not None
+        return (
+            f"""
+            SELECT u.day, p.account_no AS key, sum(u.raw)::HUGEINT AS raw, sum(u.raw)::HUGEINT AS points,
+                   ((sum(u.base) + count(*) // 2) // count(*))::BIGINT AS base,
+                   coalesce(any_value(b.b_0), 1.0) <> 0 AS something
+            FROM {of.users.scores} u JOIN {of.existing.placement} p ON p.user_no = u.key JOIN {bench} ON b.day = u.day
+            WHERE u.active GROUP BY u.day, p.account_no
+        """,
+            None,
+        )
+    something = "true" if plan.profile.normalize.kind == "percentile" else "b.b_0 <> 0"
+    return (
+        f"SELECT r.day, key, raw, raw AS points, {normalized(plan.profile, 'raw', f'{NANO}.0', 'b.b_0')} AS base,"
+        f" {something} AS something FROM {of.totals.raw} r JOIN {bench} ON b.day = r.day"
+    ), None
+
+
+def existing(born: Relation, days: Sequence[int], among: str = "") -> str:
+    """SQL: the entities that exist on each of the days, as (day, key)."""
     rows = ", ".join(f"({day}::BIGINT)" for day in days)
-    return f"FROM (SELECT t.day, n.key FROM {entity}_born n JOIN (VALUES {rows}) t(day) ON n.day <= t.day){among}"
+    return f"FROM (SELECT t.day, n.key FROM {born} n JOIN (VALUES {rows}) t(day) ON n.day <= t.day){among}"
 
 
 def normalized(profile: Profile, raw: str, unit: str, benchmark: str) -> str:
@@ -208,20 +271,18 @@ def _tabled(plan: Plan, benchmarks: Benchmarks) -> str:
     return f"(VALUES {', '.join(rows)}) b(day, {', '.join(names)})"
 
 
-def _touched(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, bench: str) -> str:
-    """The weighted mean of the touchpoints that have data; leaves `{entity}_normal` with each as `s_N`."""
-    known = range(len(touchpoints(plan)))
+def _touched(con: duckdb.DuckDBPyConnection, of: Scoring, bench: str) -> Relation:
+    """`{entity}_normal`: the touchpoints with their benchmarks and shares, and the score of each, `s_N`."""
+    known = range(len(touchpoints(of.plan)))
     normal = "".join(
-        f", {normalized(plan.profile, f'x_{part}', '1.0', f'b_{part}')} AS s_{part}" for part in known
+        f", {normalized(of.plan.profile, f'x_{part}', '1.0', f'b_{part}')} AS s_{part}" for part in known
     )
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {entity}_normal AS"
-        f" SELECT r.*, b.* EXCLUDE (day){normal} FROM {entity}_x r JOIN {bench} ON b.day = r.day"
-    )
-    mean = " + ".join(f"s_{part} * coalesce(w_{part}, 0.0)" for part in known)
-    return (
-        f"SELECT day, key, NULL::HUGEINT AS raw, base, base AS points, true AS something FROM"
-        f" (SELECT *, round({mean or '0.0'})::BIGINT AS base FROM {entity}_normal)"
+    columns = ["day", "key", *(f"{each}_{part}" for each in "xbws" for part in known)]
+    return create_table(
+        con,
+        f"{of.entity}_normal",
+        columns,
+        f"SELECT r.*, b.* EXCLUDE (day){normal} FROM {of.totals.touchpoints} r JOIN {bench} ON b.day = r.day",
     )
 
 

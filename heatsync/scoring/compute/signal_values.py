@@ -4,18 +4,17 @@ from collections.abc import Mapping
 
 import duckdb
 
+from heatsync.scoring.compute.entities import Traits
+from heatsync.scoring.compute.relations import Relation, create_table
 from heatsync.scoring.compute.scores import Having
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.scoring.definition.profile import Profile
 from heatsync.scoring.definition.signals import Signal
 from heatsync.scoring.definition.value_types import suggest
 
-Columns = Mapping[str, Mapping[str, str]]
-"""The columns of the users and accounts tables, by `user` or `account` and name, with their DuckDB types."""
-
 
 def signal_values(
-    con: duckdb.DuckDBPyConnection, profile: Profile, columns: Columns
+    con: duckdb.DuckDBPyConnection, profile: Profile, traits: Traits, ids: Mapping[str, Relation]
 ) -> dict[str, list[Having]]:
     """Create `user_values` and `account_values` (key, value_N in billionths of a point, N the signal's place), and
     return by entity the signals it can have.
@@ -24,29 +23,30 @@ def signal_values(
     """
     found: dict[str, list[Having]] = {entity: [] for entity in ENTITIES}
     for table in ENTITIES:
-        values: list[str] = []
+        values: dict[str, str] = {}
         for place, signal in enumerate(profile.signals):
             for entity in ENTITIES:
                 column = signal.column_of(entity)
                 if column is None or column[0] != table:
                     continue
-                value = f"{_points(signal, table, column[1], columns)} AS value_{place}"
-                if value not in values:
-                    values.append(value)
+                values[f"value_{place}"] = _points(signal, table, column[1], traits)
                 key = "k.key" if entity == table else "p.account_no"
                 having = f"(SELECT any_value(v.value_{place}) FROM {table}_values v WHERE v.key = {key})"
                 found[entity].append(Having(signal, having))
         if values:
-            con.execute(
-                f"CREATE OR REPLACE TEMP TABLE {table}_values AS SELECT no AS key, {', '.join(values)}"
-                f" FROM {table}s t JOIN {table}_ids ON id = t.{table}_id"
+            shown = ", ".join(f"{sql} AS {name}" for name, sql in values.items())
+            create_table(
+                con,
+                f"{table}_values",
+                ("key", *values),
+                f"SELECT no AS key, {shown} FROM {traits.tables[table]} t JOIN {ids[table]} ON id = t.{table}_id",
             )
     return found
 
 
-def _points(signal: Signal, table: str, column: str, columns: Columns) -> str:
+def _points(signal: Signal, table: str, column: str, traits: Traits) -> str:
     """SQL: the value of a column between the signal's bounds, in billionths of a point."""
-    known = columns.get(table)
+    known = traits.columns.get(table)
     if not known:
         raise ValueError(f"`{signal.trait}` needs a table of {table}s, and the source names none")
     if column not in known:

@@ -1,14 +1,4 @@
-"""Stage 2, at home: the snapshot of a day, one row per entity that is in it.
-
-Reads what scoring.rows, scoring.worth and scoring.scores left of the day, and
-
-    {entity}_level      key, level: the name of the level of the day
-    {entity}_month      key, score: 30 days ago, and {entity}_earlier: one window ago; where the day is known
-    {entity}_changes    key (text), day, level_before, level: every move that is kept, this day's included
-    {entity}_counts     key, a column per measure of conditions
-
-and leaves `{entity}_snapshot`. Users come first: accounts count among them.
-"""
+"""The snapshot of a day: one row per entity that is in it. Users come first, because accounts count among them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +9,75 @@ import duckdb
 from heatsync.scoring.compute import condition_sql, scores
 from heatsync.scoring.compute.compiled_profile import NANO, Plan, thing_of
 from heatsync.scoring.compute.condition_sql import Judged, Scope
+from heatsync.scoring.compute.entities import Entities
 from heatsync.scoring.compute.level_history import Rest
+from heatsync.scoring.compute.relations import PlacedCounts, Relation, create_table, create_view
 from heatsync.scoring.compute.scores import quoted
 from heatsync.scoring.definition.builtin_audiences import Audience
 
 DRIVERS = 3
 TREND = 30
 """Days that a trend looks back."""
+KEYS = {
+    "user": ("user_id", "account_id"),
+    "account": ("account_id", "active_users", "total_users", "percent_active", "member"),
+}
+"""The first columns of a snapshot."""
+SNAPSHOT = [
+    "score",
+    "segments",
+    "activation",
+    "adoption_recent",
+    "adoption_ever",
+    "last_active",
+    "frequency",
+    "level",
+    "level_previous",
+    "level_changed_on",
+    "trend",
+    "score_change",
+    "score_change_window",
+    "tenure_days",
+    "benchmark",
+    "drivers",
+    "first_seen",
+    "last_seen",
+    "signed_up",
+    "audiences",
+    "raw",
+    "score_exact",
+    "contributions",
+]
+"""The columns of a snapshot that follow them."""
+_FULL = [
+    "score",
+    "level",
+    "benchmark",
+    "raw",
+    "score_exact",
+    "first_seen",
+    "last_seen",
+    "last_active",
+    "signed_up",
+    "created_at",
+    "activation",
+    "adoption_recent",
+    "adoption_ever",
+    "frequency",
+    "level_previous",
+    "level_changed_on",
+    "drivers",
+    "contributions",
+    "score_change",
+    "score_change_window",
+    "trend",
+    "tenure_days",
+]
+FULL_COLUMNS = {
+    "user": ("key", "no", "user_id", "account_no", "account_id", *_FULL),
+    "account": ("key", "no", "id", *KEYS["account"], *_FULL),
+}
+"""The columns of a snapshot's rows before audiences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +91,49 @@ class Day:
     """Of `kpi`, by entity: the share of each touchpoint that has data, by part."""
     ago_90: datetime
     """The instant 90 days before the end of the day."""
-    tables: frozenset[str]
-    """Which of `user` and `account` the source has a table of."""
+    tables: Mapping[str, Relation]
+    """The users and accounts tables, by `user` and `account`, as far as the source has them."""
+    placed: PlacedCounts
+    local_days: Relation
+    """calendar.bounds: utc_date, day, starts, ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What the day of a snapshot is compared with, of an entity.
+
+    level      key, level: the name of the level of the day
+    month      key, score: 30 days ago, where that day is known
+    earlier    key, score: one window ago, where that day is known
+    changes    key (text), day, level_before, level: every move that is kept, this day's included
+    """
+
+    level: Relation
+    month: Relation
+    earlier: Relation
+    changes: Relation
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What the rows of an entity are made of, on the day of a snapshot.
+
+    existing        key: the entities that exist on the day
+    points, days    of the window that ends with the day (weighting.points)
+    counts          key, a column per measure of conditions
+    users           for accounts: the inputs of the users
+    """
+
+    entity: str
+    entities: Entities
+    scored: scores.Scored
+    signals: Sequence[scores.Having]
+    existing: Relation
+    points: Relation
+    days: Relation
+    compared: Compared
+    counts: Relation
+    users: "Inputs | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,47 +171,24 @@ class Unfit(ValueError):
         self.audience, self.fault = audience, fault
 
 
-def contributions(
-    con: duckdb.DuckDBPyConnection, day: Day, entity: str, signals: Sequence[scores.Having]
-) -> None:
-    """`{entity}_parts`: key, contributions (largest first) and drivers. Contributions add up to the unrounded score."""
-    plan = day.plan
-    weighted_account = plan.model == "weighted" and entity == "account"
-    if plan.model == "kpi":
-        rows = [
-            f"SELECT x.key, '{quoted(touchpoint.name)}' AS name,"
-            f" coalesce(p.n, 0) AS n, x.s_{place} * {day.weights[entity][place]!r} / {NANO}.0 AS share, x.s_{place} * {day.weights[entity][place]!r} AS rank"
-            f" FROM {entity}_normal x LEFT JOIN {entity}_points p ON p.key = x.key"
-            f" AND p.thing = {thing_of(plan, touchpoint.of).place} WHERE x.s_{place} > 0"
-            for place, touchpoint in enumerate(scores.touchpoints(plan))
-            if place in day.weights[entity]
-        ]
-        shares = (
-            " UNION ALL ".join(rows)
-            or "SELECT NULL::INTEGER AS key, '' AS name, 0 AS n, 0.0 AS share, 0.0 AS rank WHERE false"
-        )
-    else:
-        points = (
-            "(SELECT l.account_no AS key, thing, sum(n)::BIGINT AS n, sum(points) AS points FROM user_points p"
-            " JOIN placement l ON l.user_no = p.key SEMI JOIN user_scored u ON u.key = p.key GROUP BY ALL)"
-            if weighted_account
-            else f"{entity}_points"
-        )
-        names = " ".join(f"WHEN {thing.place} THEN '{quoted(thing.name)}'" for thing in plan.things)
-        shares = (
-            f"SELECT p.key, CASE p.thing {names} END AS name, p.n, s.base / {NANO}.0 * p.points::DOUBLE"
-            f" / (sum(p.points) OVER (PARTITION BY p.key))::DOUBLE AS share, p.points AS rank"
-            f" FROM {points} p JOIN {entity}_scored s ON s.key = p.key WHERE p.points > 0"
-        )
+def contributions(con: duckdb.DuckDBPyConnection, day: Day, of: Inputs) -> Relation:
+    """`{entity}_parts`: key, contributions (largest first: name, n events, points) and drivers (a text). Contributions
+    add up to the unrounded score."""
+    entity = of.entity
+    shares, scored = _shares(day, of), of.scored.scores
     left = "1.0"
     judged_rows = ""
-    if signals:
-        weights = [float(having.signal.weight) / 100 for having in signals]
-        given = ", ".join(f"{having.sql} AS signal_{place}" for place, having in enumerate(signals))
-        con.execute(
-            f"CREATE OR REPLACE TEMP TABLE {entity}_judgements AS SELECT k.key, {given}"
-            f" FROM {entity}_existing k LEFT JOIN placement p ON p.user_no = k.key"
+    joined = ""
+    if of.signals:
+        weights = [float(having.signal.weight) / 100 for having in of.signals]
+        given = ", ".join(f"{having.sql} AS signal_{place}" for place, having in enumerate(of.signals))
+        judgements = create_table(
+            con,
+            f"{entity}_judgements",
+            ("key", *(f"signal_{place}" for place in range(len(of.signals)))),
+            f"SELECT k.key, {given} FROM {of.existing} k LEFT JOIN {day.placed.placement} p ON p.user_no = k.key",
         )
+        joined = f" LEFT JOIN {judgements} g ON g.key = s.key"
         present = " + ".join(
             f"(g.signal_{place} IS NOT NULL)::INTEGER * {weight!r}::DOUBLE"
             for place, weight in enumerate(weights)
@@ -126,18 +196,19 @@ def contributions(
         left = f"(1 - ({present}))"
         judged_rows = "".join(
             f" UNION ALL SELECT g.key, '{quoted(having.signal.trait)}', NULL,"
-            f" g.signal_{place} / {NANO}.0 * {weights[place]!r}, 0, true FROM {entity}_judgements g"
+            f" g.signal_{place} / {NANO}.0 * {weights[place]!r}, 0, true FROM {judgements} g"
             f" WHERE g.signal_{place} IS NOT NULL"
-            + (f" AND g.key IN (SELECT key FROM {entity}_scored)" if plan.model == "kpi" else "")
-            for place, having in enumerate(signals)
+            + (f" AND g.key IN (SELECT key FROM {scored})" if day.plan.model == "kpi" else "")
+            for place, having in enumerate(of.signals)
         )
-    beside = f" LEFT JOIN {entity}_judgements g ON g.key = s.key" if signals else ""
-    con.execute(
+    return create_table(
+        con,
+        f"{entity}_parts",
+        ("key", "contributions", "drivers"),
         f"""
-        CREATE OR REPLACE TEMP TABLE {entity}_parts AS
         WITH shares AS ({shares}),
         entries AS (
-            SELECT s.key, s.name, s.n, s.share * {left} AS points, s.rank, false AS signal FROM shares s{beside}
+            SELECT s.key, s.name, s.n, s.share * {left} AS points, s.rank, false AS signal FROM shares s{joined}
             {judged_rows}
         )
         SELECT key,
@@ -149,25 +220,55 @@ def contributions(
                    list({{'by': -round(rank, 9), 'name': name}}) FILTER (NOT signal))[1:{DRIVERS}],
                    lambda each: each.name), ', ') AS drivers
         FROM entries GROUP BY key
-        """
+        """,
     )
 
 
-def full(con: duckdb.DuckDBPyConnection, day: Day, entity: str, rested: Rest) -> None:
-    """`{entity}_full`: everything but the audiences."""
-    plan = day.plan
+def _shares(day: Day, of: Inputs) -> str:
+    """SQL: key, name, n events, share (in points of the score before signals) and rank of everything that is scored."""
+    plan, weights = day.plan, day.weights[of.entity]
+    if of.scored.normal is not None:
+        rows = [
+            f"SELECT x.key, '{quoted(touchpoint.name)}' AS name, coalesce(p.n, 0) AS n,"
+            f" x.s_{place} * {weights[place]!r} / {NANO}.0 AS share, x.s_{place} * {weights[place]!r} AS rank"
+            f" FROM {of.scored.normal} x LEFT JOIN {of.points} p ON p.key = x.key"
+            f" AND p.thing = {thing_of(plan, touchpoint.of).place} WHERE x.s_{place} > 0"
+            for place, touchpoint in enumerate(scores.touchpoints(plan))
+            if place in weights
+        ]
+        return (
+            " UNION ALL ".join(rows)
+            or "SELECT NULL::INTEGER AS key, '' AS name, 0 AS n, 0.0 AS share, 0.0 AS rank WHERE false"
+        )
+    points = str(of.points)
+    if plan.model == "weighted" and of.users is not None:
+        points = (
+            f"(SELECT l.account_no AS key, thing, sum(n)::BIGINT AS n, sum(points) AS points FROM {of.users.points} p"
+            f" JOIN {day.placed.placement} l ON l.user_no = p.key"
+            f" SEMI JOIN {of.users.scored.scores} u ON u.key = p.key GROUP BY ALL)"
+        )
+    names = " ".join(f"WHEN {thing.place} THEN '{quoted(thing.name)}'" for thing in plan.things)
+    return (
+        f"SELECT p.key, CASE p.thing {names} END AS name, p.n, s.base / {NANO}.0 * p.points::DOUBLE"
+        f" / (sum(p.points) OVER (PARTITION BY p.key))::DOUBLE AS share, p.points AS rank"
+        f" FROM {points} p JOIN {of.scored.scores} s ON s.key = p.key WHERE p.points > 0"
+    )
+
+
+def full(con: duckdb.DuckDBPyConnection, day: Day, of: Inputs, parts: Relation, rested: Rest) -> Relation:
+    """`{entity}_full`: the columns of the snapshot but for the audiences, and the numbers of the entity (`no`) and, for
+    users, of its account (`account_no`). `parts`: key, contributions, drivers."""
+    plan, entity = day.plan, of.entity
+    ids, compared = day.placed.counts.ids, of.compared
     own = {
         "user": "b.account_no, home.id AS account_id",
         "account": """b.id AS account_id, coalesce(m.active_users, 0) AS active_users, coalesce(m.total_users, 0) AS total_users,
             CASE WHEN m.total_users > 0 THEN least(100.0::DOUBLE, 100.0::DOUBLE * m.active_users / m.total_users) END
                 AS percent_active, m.member""",
     }[entity]
-    joins = {
-        "user": "LEFT JOIN account_ids home ON home.no = b.account_no",
-        "account": "LEFT JOIN account_members m ON m.key = b.key",
-    }[entity]
-    if entity == "account":
-        _members(con, day)
+    joins = f"LEFT JOIN {ids['account']} home ON home.no = b.account_no"
+    if of.users is not None:
+        joins = f"LEFT JOIN {_members(con, day, of.users)} m ON m.key = b.key"
     steps = len(getattr(plan.profile.activation, entity))
     met = "b.steps" if entity == "user" else "b.steps | coalesce(m.met, 0)"
     rest_score = "NULL::BIGINT" if rested.score is None else f"{rested.score}::BIGINT"
@@ -180,13 +281,15 @@ def full(con: duckdb.DuckDBPyConnection, day: Day, entity: str, rested: Rest) ->
         raw = "NULL::DOUBLE"
     benchmark = day.benchmark.get(entity)
     shown = f"coalesce(s.score, {rest_score})"
-    con.execute(
+    return create_table(
+        con,
+        f"{entity}_full",
+        FULL_COLUMNS[entity],
         f"""
-        CREATE OR REPLACE TEMP TABLE {entity}_full AS
         WITH changed AS (
             SELECT key, arg_max_null(level_before, day) AS level_previous,
                    DATE '1970-01-01' + max(day)::INTEGER AS level_changed_on
-            FROM {entity}_changes WHERE day <= {day.day} GROUP BY key
+            FROM {compared.changes} WHERE day <= {day.day} GROUP BY key
         )
         SELECT b.id AS key, b.key AS no, b.id AS {"user_id" if entity == "user" else "id"}, {own},
                {shown} AS score, l.level, {_number(benchmark)} AS benchmark, {raw} AS raw, {exact} AS score_exact,
@@ -199,27 +302,40 @@ def full(con: duckdb.DuckDBPyConnection, day: Day, entity: str, rested: Rest) ->
                {scores.trend(shown, "month.score")} AS trend,
                CASE WHEN b.signed_up IS NOT NULL THEN ({day.day} - local.day + (b.signed_up = local.starts)::BIGINT)::BIGINT END
                    AS tenure_days
-        FROM {entity}_base b
-        LEFT JOIN {entity}_scored s ON s.key = b.key
-        LEFT JOIN {entity}_level l ON l.key = b.key
-        LEFT JOIN {entity}_days d ON d.key = b.key
-        LEFT JOIN {entity}_parts p ON p.key = b.key
+        FROM {of.entities.base} b
+        LEFT JOIN {of.scored.scores} s ON s.key = b.key
+        LEFT JOIN {compared.level} l ON l.key = b.key
+        LEFT JOIN {of.days} d ON d.key = b.key
+        LEFT JOIN {parts} p ON p.key = b.key
         LEFT JOIN changed c ON c.key = b.id
-        LEFT JOIN {entity}_month month ON month.key = b.key
-        LEFT JOIN {entity}_earlier earlier ON earlier.key = b.key
-        LEFT JOIN local_days local ON local.utc_date = b.signed_up::DATE
+        LEFT JOIN {compared.month} month ON month.key = b.key
+        LEFT JOIN {compared.earlier} earlier ON earlier.key = b.key
+        LEFT JOIN {day.local_days} local ON local.utc_date = b.signed_up::DATE
             AND b.signed_up >= local.starts AND b.signed_up < local.ends
         {joins}
-        """
+        """,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of an entity (`full`), and `counts` (key, a column per measure of conditions)."""
+
+    full: Relation
+    counts: Relation
+
+
 def gather(
-    con: duckdb.DuckDBPyConnection, day: Day, entity: str, members: Members, inner: Mapping[str, Judged]
-) -> None:
-    """`{entity}_snapshot`: the rows with their audiences. For accounts `inner` are the counted conditions on users."""
-    if entity == "account" and inner:
-        _count_users(con, day, inner)
+    con: duckdb.DuckDBPyConnection,
+    day: Day,
+    rows: Rows,
+    members: Members,
+    users: tuple[Rows, Mapping[str, Judged]] | None = None,
+) -> Relation:
+    """`{entity}_snapshot`: the columns of a snapshot, with the audiences that the rows are in. For accounts, `users` are
+    the rows of the users, and by column the conditions that users are counted by."""
+    entity = "user" if users is None else "account"
+    counted = _count_users(con, day, *users) if users is not None and users[1] else None
     by_name: dict[str, list[str]] = {}
     for audience, found in members.audiences:
         if audience.shipped:
@@ -229,64 +345,73 @@ def gather(
         f"CASE WHEN {' OR '.join(by_name[name])} THEN '{quoted(name)}' END" for name in sorted(by_name)
     )
     present = "list_filter([{}]::VARCHAR[], lambda each: each IS NOT NULL)"
-    shown = {
-        "user": "r.user_id, r.account_id",
-        "account": "r.account_id, r.active_users, r.total_users, r.percent_active, r.member",
-    }[entity]
-    con.execute(
+    shown = ", ".join(f"r.{column}" for column in KEYS[entity])
+    return create_view(
+        con,
+        f"{entity}_snapshot",
+        (*KEYS[entity], *SNAPSHOT),
         f"""
-        CREATE OR REPLACE TEMP VIEW {entity}_snapshot AS
         SELECT {shown}, r.score, {present.format(names)} AS segments, r.activation, r.adoption_recent, r.adoption_ever,
                r.last_active, r.frequency, r.level, r.level_previous, r.level_changed_on, r.trend, r.score_change,
                r.score_change_window, r.tenure_days, r.benchmark, r.drivers, r.first_seen, r.last_seen, r.signed_up,
                {present.format(keys)} AS audiences, r.raw, r.score_exact, r.contributions
-        FROM {entity}_full r {beside(day, entity, members.tables)}
-        {"LEFT JOIN account_users m ON m.key = r.no" if entity == "account" and inner else ""}
-        """
+        FROM {rows.full} r {beside(day, entity, members.tables, rows.counts)}
+        {"" if counted is None else f"LEFT JOIN {counted} m ON m.key = r.no"}
+        """,
     )
 
 
-def beside(day: Day, entity: str, tables: frozenset[str]) -> str:
-    """The joins that put u, a and c beside r."""
-    return join_tables(entity, tables, day.tables, (f"{entity}_counts", "key"))
+def beside(day: Day, entity: str, tables: frozenset[str], counts: Relation) -> str:
+    """SQL: the joins that put u (users), a (accounts) and c (`counts`) beside r."""
+    return join_tables(entity, tables, day.tables, (str(counts), "key"))
 
 
 def join_tables(
-    entity: str, tables: frozenset[str], known: frozenset[str], counts: tuple[str, str] | None
+    entity: str, tables: frozenset[str], known: Mapping[str, Relation], counts: tuple[str, str] | None
 ) -> str:
-    """`counts` are the relation and the column of its key."""
+    """SQL: the joins of those of the `known` tables that conditions ask for. `counts` are a relation and the column of
+    its key."""
     joins = [] if counts is None else [f"LEFT JOIN {counts[0]} c ON c.{counts[1]} = r.no"]
     if "user" in tables and entity == "user" and "user" in known:
-        joins.append("LEFT JOIN users u ON u.user_id = r.user_id")
+        joins.append(f"LEFT JOIN {known['user']} u ON u.user_id = r.user_id")
     if "account" in tables and "account" in known:
-        joins.append("LEFT JOIN accounts a ON a.account_id = r.account_id")
+        joins.append(f"LEFT JOIN {known['account']} a ON a.account_id = r.account_id")
     return " ".join(joins)
 
 
-def _count_users(con: duckdb.DuckDBPyConnection, day: Day, inner: Mapping[str, Judged]) -> None:
+def _count_users(
+    con: duckdb.DuckDBPyConnection, day: Day, users: Rows, inner: Mapping[str, Judged]
+) -> Relation:
+    """`account_users`: key, users_all, and per condition how many users of an account meet it."""
     tables = frozenset(table for each in inner.values() for table in each.tables)
     counts = ", ".join(f"count(*) FILTER ({each.sql}) AS {column}" for column, each in inner.items())
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE account_users AS SELECT r.account_no AS key, count(*) AS users_all, {counts}"
-        f" FROM user_full r {beside(day, 'user', tables)} WHERE r.account_no IS NOT NULL GROUP BY r.account_no"
+    return create_table(
+        con,
+        "account_users",
+        ("key", "users_all", *inner),
+        f"SELECT r.account_no AS key, count(*) AS users_all, {counts} FROM {users.full} r"
+        f" {beside(day, 'user', tables, users.counts)} WHERE r.account_no IS NOT NULL GROUP BY r.account_no",
     )
 
 
-def _members(con: duckdb.DuckDBPyConnection, day: Day) -> None:
+def _members(con: duckdb.DuckDBPyConnection, day: Day, users: Inputs) -> Relation:
     """`account_members`: what an account has of the users that are in the snapshot."""
     plan = day.plan
     active = " OR ".join(f"coalesce(d.recent_{word}, 0) <> 0" for word in plan.thing_words)
     if plan.model == "kpi":
         active = " OR ".join(f"coalesce(d.days_{word}, 0) <> 0" for word in plan.day_words)
-    con.execute(
+    return create_table(
+        con,
+        "account_members",
+        ("key", "active_users", "total_users", "member", "met"),
         f"""
-        CREATE OR REPLACE TEMP TABLE account_members AS
         SELECT b.account_no AS key, count(*) FILTER ({active}) AS active_users,
                count(*) FILTER (b.last_seen >= TIMESTAMP '{day.ago_90}') AS total_users,
                arg_min(b.id, ROW(-epoch_us(b.last_seen), b.id)) FILTER (b.last_seen IS NOT NULL) AS member,
                bit_or(b.account_steps) AS met
-        FROM user_base b LEFT JOIN user_days d ON d.key = b.key WHERE b.account_no IS NOT NULL GROUP BY b.account_no
-        """
+        FROM {users.entities.base} b LEFT JOIN {users.days} d ON d.key = b.key
+        WHERE b.account_no IS NOT NULL GROUP BY b.account_no
+        """,
     )
 
 

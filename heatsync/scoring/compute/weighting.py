@@ -1,21 +1,11 @@
-"""Stage 2, at home: what each day was worth to an entity, and what the days of a window come to.
+"""What each day is worth to an entity, and what the days of a window come to.
 
 Entities, accounts and events are numbers here (`user_no`, `account_no`, `event_no`); their texts come back at the
-end. Reads these tables of the connection:
-
-    daily            user_no, account_no, event_no, day, n, total, first, last   (scoring.counting.daily)
-    special_daily    user_no, account_no, thing, day, n, total                   (scoring.counting.special)
-    thing_events     event_no, thing, weight, per_day                            (scoring.plan.Plan.named)
-    member_homes     user_no, account_no: whose user is whose, by the users table
-    roaming          user_no, account_no, day, last: the accounts on the events of users without a home
-
-and leaves `placement` (user_no, account_no: the account that each user is in on a day), `user_worth`,
-`account_worth` (key, part, day, w), `user_raw`, `account_raw` (day, key, part, raw).
-
-What is summed up is so for several days at once, as long as nobody changes places between them.
+end. Days are added up together as long as no user changes accounts between them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import duckdb
 
@@ -23,62 +13,97 @@ from heatsync.scoring.compute import calendar
 from heatsync.scoring.compute.arrow import take
 from heatsync.scoring.compute.calendar import FULL
 from heatsync.scoring.compute.compiled_profile import LOGARITHM, MOST, NANO, WEIGHT, Plan, Thing
+from heatsync.scoring.compute.relations import DayCounts, PlacedCounts, Relation, create_table, create_view
 from heatsync.scoring.compute.scores import quoted
 
 ENTITIES = ("user", "account")
+RAW = ("day", "key", "part", "raw")
+"""The columns of raw scores."""
 WHOLE = -1
 """The part of what is summed up together; a thing that is kept by itself is a part of its own."""
 
 
-def named(events: Iterable[str]) -> str:
-    """Whether a row of the daily counts is of one of some events, as SQL."""
+def named(event_ids: Relation, events: Iterable[str]) -> str:
+    """SQL: whether a row of the daily counts is of one of some events."""
     names = ", ".join(f"'{quoted(name)}'" for name in events) or "NULL"
-    return f"event_no IN (SELECT no FROM event_ids WHERE id IN ({names}))"
+    return f"event_no IN (SELECT no FROM {event_ids} WHERE id IN ({names}))"
 
 
-def own(relation: str, columns: str) -> str:
-    """What is an account's own, as `key`: what its users did, and what carries its id, each once."""
+def own(relation: object, columns: str, placement: Relation) -> str:
+    """SQL: the rows of `relation` (user_no, account_no, `x.` columns) that are an account's own, as `key`: those of its
+    users, and those that carry its id, each once."""
     return (
-        f"SELECT p.account_no AS key, x.user_no, {columns} FROM {relation} x JOIN placement p USING (user_no)"
+        f"SELECT p.account_no AS key, x.user_no, {columns} FROM {relation} x JOIN {placement} p USING (user_no)"
         f" UNION ALL SELECT x.account_no AS key, x.user_no, {columns} FROM {relation} x"
-        " LEFT JOIN placement p USING (user_no)"
+        f" LEFT JOIN {placement} p USING (user_no)"
         " WHERE x.account_no IS NOT NULL AND x.account_no IS DISTINCT FROM p.account_no"
     )
 
 
-def prepare(con: duckdb.DuckDBPyConnection) -> None:
-    """`done`: what was done of the things of the profile, per user, account on the event, and day."""
-    con.execute(
-        """
-        CREATE OR REPLACE TEMP VIEW done AS
-        SELECT user_no, account_no, thing, weight, per_day, day, n, total FROM daily JOIN thing_events USING (event_no)
+def scored_events(
+    con: duckdb.DuckDBPyConnection, plan: Plan, counts: DayCounts, by_properties: Relation
+) -> Relation:
+    """`done`: user_no, account_no (on the event), thing, weight, per_day, day, n, total of the things of a profile.
+
+    `by_properties` (user_no, account_no, thing, day, n, total) are those that select events by properties.
+    """
+    named_things = take(con, "named_things", plan.named())
+    things = create_table(
+        con,
+        "thing_events",
+        ("event_no", "thing", "weight", "per_day"),
+        f"SELECT no AS event_no, thing, weight, per_day FROM {named_things} JOIN {counts.ids['event']} ON id = event",
+    )
+    return create_view(
+        con,
+        "done",
+        ("user_no", "account_no", "thing", "weight", "per_day", "day", "n", "total"),
+        f"""
+        SELECT user_no, account_no, thing, weight, per_day, day, n, total FROM {counts.daily} JOIN {things} USING (event_no)
         UNION ALL
-        SELECT user_no, account_no, thing, 1000 AS weight, NULL AS per_day, day, n, total FROM special_daily
-        """
+        SELECT user_no, account_no, thing, 1000 AS weight, NULL AS per_day, day, n, total FROM {by_properties}
+        """,
     )
 
 
-def place(con: duckdb.DuckDBPyConnection, day: int) -> None:
-    """`placement` on a day: the account in the users table, else the one on the last event that carried one."""
-    con.execute(
+def place(con: duckdb.DuckDBPyConnection, counts: DayCounts, roaming: Relation, day: int) -> PlacedCounts:
+    """The counts, with the users placed as of a day: into the account of the users table, else into the one on the last
+    event that carried one. `roaming`: user_no, account_no, day, last of users without an account in the table."""
+    placement = create_table(
+        con,
+        "placement",
+        ("user_no", "account_no"),
         f"""
-        CREATE OR REPLACE TEMP TABLE placement AS
-        SELECT user_no, account_no FROM member_homes
+        SELECT user_no, account_no FROM {counts.homes}
         UNION ALL
         SELECT user_no, arg_min(account_no, ROW(-epoch_us(last), id)) AS account_no
-        FROM roaming JOIN account_ids ON no = account_no WHERE day <= {day} GROUP BY user_no
-        """
+        FROM {roaming} JOIN {counts.ids["account"]} ON no = account_no WHERE day <= {day} GROUP BY user_no
+        """,
     )
+    return PlacedCounts(counts, placement)
 
 
-def weigh(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, first: int, last: int) -> None:
-    """`{entity}_worth` of some days; for accounts as the users are placed now."""
-    days = f"day BETWEEN {first} AND {last}"
+def weigh(
+    con: duckdb.DuckDBPyConnection,
+    plan: Plan,
+    entity: str,
+    done: Relation,
+    placement: Relation,
+    days: tuple[int, int],
+) -> Relation:
+    """`{entity}_worth`: key, part, day, w of the days from the first to the last; for accounts as users are placed."""
+    rows = _done_by(entity, done, placement, f"day BETWEEN {days[0]} AND {days[1]}")
+    return create_table(con, f"{entity}_worth", ("key", "part", "day", "w"), _worth(plan, rows))
+
+
+def _done_by(entity: str, done: Relation, placement: Relation, days: str) -> str:
+    """SQL: key, thing, weight, per_day, day, n, total of an entity."""
     if entity == "user":
-        rows = f"SELECT user_no AS key, thing, weight, per_day, day, n, total FROM done WHERE user_no IS NOT NULL AND {days}"
-    else:
-        rows = own(f"(FROM done WHERE {days})", "x.thing, x.weight, x.per_day, x.day, x.n, x.total")
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_worth AS {_worth(plan, rows)}")
+        return (
+            f"SELECT user_no AS key, thing, weight, per_day, day, n, total FROM {done}"
+            f" WHERE user_no IS NOT NULL AND {days}"
+        )
+    return own(f"(FROM {done} WHERE {days})", "x.thing, x.weight, x.per_day, x.day, x.n, x.total", placement)
 
 
 def _worth(plan: Plan, rows: str) -> str:
@@ -109,19 +134,25 @@ def _worth(plan: Plan, rows: str) -> str:
 
 
 def add_up(
-    con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, days: Sequence[int], among: str = ""
-) -> None:
-    """`{entity}_raw` of the windows that end with some days; `among` is what picks those that count, over (day, key).
+    con: duckdb.DuckDBPyConnection,
+    plan: Plan,
+    entity: str,
+    worth: Relation,
+    days: Sequence[int],
+    among: str = "",
+) -> Relation:
+    """`{entity}_raw`: day, key, part, raw of the windows that end with each of the days. `among` is the SQL that picks
+    the entities that count, behind a relation with day and key.
 
     In `kpi` one row per part, in millionths of an event and 1/FULL; else one row per entity (part WHOLE), in
     billionths of a point: what is equal by the definition is equal here, and ties stay ties.
     """
     window, decay = plan.profile.window, plan.profile.decay
     alone, plain = len(days) == 1, decay.kind == "none"
-    source = f"{entity}_worth"
+    source = str(worth)
     if not (alone and plain):
-        take(con, "windows", calendar.spans(days, window, decay))
-        source = f"{source} JOIN windows USING (day)"
+        windows = take(con, "windows", calendar.spans(days, window, decay))
+        source = f"{source} JOIN {windows} USING (day)"
     source = f"{source} WHERE day BETWEEN {min(days) - window + 1} AND {max(days)}"
     total = f"(sum(w) * {FULL})" if plain else "sum(w::HUGEINT * factor)"
     several = plan.model == "kpi" or any(thing.per_window is not None for thing in plan.things)
@@ -137,19 +168,28 @@ def add_up(
     if plan.model != "kpi":
         unit = FULL * (LOGARITHM if plan.model == "engagement" else WEIGHT) // NANO
         summed = f"SELECT day, key, part, ((raw + {unit // 2}) // {unit})::BIGINT AS raw FROM ({summed})"
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {entity}_raw AS FROM ({summed}){among}")
+    return create_table(con, f"{entity}_raw", RAW, f"FROM ({summed}){among}")
 
 
-def roll_up(con: duckdb.DuckDBPyConnection, most: Mapping[int, int], among: str = "") -> None:
-    """`account_raw`: what the users in it have together, each on a day at most so much."""
+def roll_up(
+    con: duckdb.DuckDBPyConnection,
+    user_raw: Relation,
+    placement: Relation,
+    most: Mapping[int, int],
+    among: str = "",
+) -> Relation:
+    """`account_raw`: day, key, part, raw of what the users of an account have together, each at most `most` of a day."""
     raw, caps = "u.raw", ""
     if most:
         rows = ", ".join(f"({day}, {cap}::HUGEINT)" for day, cap in most.items())
         raw, caps = "least(u.raw, c.cap)", f" LEFT JOIN (VALUES {rows}) c(day, cap) ON c.day = u.day"
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE account_raw AS FROM (SELECT u.day, p.account_no AS key, {WHOLE} AS part,"
-        f" sum({raw})::HUGEINT AS raw FROM user_raw u JOIN placement p ON p.user_no = u.key{caps}"
-        f" GROUP BY u.day, p.account_no){among}"
+    return create_table(
+        con,
+        "account_raw",
+        RAW,
+        f"FROM (SELECT u.day, p.account_no AS key, {WHOLE} AS part,"
+        f" sum({raw})::HUGEINT AS raw FROM {user_raw} u JOIN {placement} p ON p.user_no = u.key{caps}"
+        f" GROUP BY u.day, p.account_no){among}",
     )
 
 
@@ -161,45 +201,61 @@ def _capped(things: tuple[Thing, ...]) -> str:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """The windows of `length` days that end with each of `days`."""
+
+    length: int
+    days: Sequence[int]
+
+
 def attend(
     con: duckdb.DuckDBPyConnection,
-    table: str,
+    name: str,
     entity: str,
-    length: int,
-    days: Sequence[int],
+    placed: PlacedCounts,
+    windows: Windows,
     among: str = "",
     only: str = "",
-) -> None:
-    """`table` (day, key): who has an event in so many days that end with each of some; `only` says of which kind."""
-    source, target = "daily", f"{days[0]}::BIGINT"
+) -> Relation:
+    """The table `name` (day, key): the entities with an event in each of the windows. `only` is SQL that picks rows of
+    the daily counts (` AND ...`), `among` SQL that picks entities."""
+    days, length = windows.days, windows.length
+    source, target = str(placed.counts.daily), f"{days[0]}::BIGINT"
     if len(days) > 1:
-        take(con, "windows", calendar.spans(days, length))
-        source, target = "daily JOIN windows USING (day)", "target"
+        spans = take(con, "windows", calendar.spans(days, length))
+        source, target = f"{source} JOIN {spans} USING (day)", "target"
     rows = (
         f"(SELECT DISTINCT {target} AS target, user_no, account_no FROM {source}"
         f" WHERE day BETWEEN {min(days) - length + 1} AND {max(days)}{only})"
     )
     found = f"SELECT DISTINCT target AS day, user_no AS key FROM {rows} WHERE user_no IS NOT NULL"
     if entity == "account":
-        found = f"SELECT DISTINCT target AS day, key FROM ({own(rows, 'x.target')})"
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS FROM ({found}){among}")
+        found = f"SELECT DISTINCT target AS day, key FROM ({own(rows, 'x.target', placed.placement)})"
+    return create_table(con, name, ("day", "key"), f"FROM ({found}){among}")
 
 
-def points(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, day: int) -> None:
-    """`{entity}_points`: per entity and thing, n events in the window and the points that they make, in billionths
-    (in `kpi` nothing is made of them); `{entity}_days`: the bits of what was done, and of the days on which something
-    was (`today` with bit 0)."""
+def points(
+    con: duckdb.DuckDBPyConnection,
+    plan: Plan,
+    entity: str,
+    done: Relation,
+    placement: Relation,
+    day: int,
+) -> tuple[Relation, Relation]:
+    """Of the window that ends with a day: `{entity}_points` (key, thing, n: events, points: in billionths; `kpi` has no
+    use for them), and `{entity}_days` (key, recent_N: bits of the things that were done, days_N: bits of the days on
+    which something was, bit 0 for the last)."""
     window, decay = plan.profile.window, plan.profile.decay
-    days = f"day BETWEEN {day - window + 1} AND {day}"
-    if entity == "user":
-        rows = f"SELECT user_no AS key, thing, weight, per_day, day, n, total FROM done WHERE user_no IS NOT NULL AND {days}"
-    else:
-        rows = own(f"(FROM done WHERE {days})", "x.thing, x.weight, x.per_day, x.day, x.n, x.total")
-    take(con, "windows", calendar.spans([day], window, decay))
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {entity}_done AS"
-        f" SELECT key, thing, weight, day, sum(n)::BIGINT AS n, least(sum(n)::BIGINT, coalesce(per_day, sum(n)::BIGINT)) AS counted,"
-        f" sum(total)::DOUBLE AS total FROM ({rows}) GROUP BY key, thing, weight, per_day, day"
+    rows = _done_by(entity, done, placement, f"day BETWEEN {day - window + 1} AND {day}")
+    windows = take(con, "windows", calendar.spans([day], window, decay))
+    counted = create_table(
+        con,
+        f"{entity}_done",
+        ("key", "thing", "weight", "day", "n", "counted", "total"),
+        "SELECT key, thing, weight, day, sum(n)::BIGINT AS n,"
+        " least(sum(n)::BIGINT, coalesce(per_day, sum(n)::BIGINT)) AS counted,"
+        f" sum(total)::DOUBLE AS total FROM ({rows}) GROUP BY key, thing, weight, per_day, day",
     )
     if plan.model == "engagement":
         worth = (
@@ -208,13 +264,15 @@ def points(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, day: int) ->
         )
     else:
         worth = "counted"
-    con.execute(
+    found = create_table(
+        con,
+        f"{entity}_points",
+        ("key", "thing", "n", "points"),
         f"""
-        CREATE OR REPLACE TEMP TABLE {entity}_points AS
         SELECT key, thing, sum(n)::BIGINT AS n, {_weighted(plan)} AS points
-        FROM (SELECT key, thing, weight, n, {worth} AS worth, factor FROM {entity}_done JOIN windows USING (day))
+        FROM (SELECT key, thing, weight, n, {worth} AS worth, factor FROM {counted} JOIN {windows} USING (day))
         GROUP BY key, thing, weight
-        """
+        """,
     )
     doing = ", ".join(str(thing.place) for thing in plan.things if thing.done) or "NULL"
     happened = "total > 0" if plan.model == "kpi" else "n > 0"
@@ -230,9 +288,14 @@ def points(con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, day: int) ->
             for word in plan.day_words
         ),
     ]
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {entity}_days AS SELECT key, {', '.join(words)} FROM {entity}_done GROUP BY key"
+    names = [f"recent_{word}" for word in plan.thing_words] + [f"days_{word}" for word in plan.day_words]
+    days = create_table(
+        con,
+        f"{entity}_days",
+        ("key", *names),
+        f"SELECT key, {', '.join(words)} FROM {counted} GROUP BY key",
     )
+    return found, days
 
 
 def _weighted(plan: Plan) -> str:
