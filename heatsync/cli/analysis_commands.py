@@ -8,12 +8,12 @@ import typer
 
 from connectors.errors import ConfigurationError
 from heatsync.analysis import backtest as backtesting
-from heatsync.analysis import backtest_verdicts
+from heatsync.analysis import backtest_charts, backtest_verdicts
 from heatsync.analysis import explain as explaining
 from heatsync.analysis import suggest_weights as suggesting
 from heatsync.analysis import what_if as changing
 from heatsync.analysis.backtest import Question
-from heatsync.cli import analysis_json, analysis_tables, charts, options, terminal
+from heatsync.cli import analysis_json, analysis_tables, options, terminal
 from heatsync.cli.options import AsJson, Config, Folder
 from heatsync.workspace import config as workspace_files
 from heatsync.workspace.config import Workspace
@@ -93,7 +93,7 @@ def backtest(
 ) -> None:
     """Compare a profile with what happened: did entities with low scores churn?"""
     if plot is not None:
-        charts.drawable(plot)
+        backtest_charts.drawable(plot)
     workspace = _open(folder, config)
     question = Question(profile, _until(workspace, day), _days(horizon), _entity(entity), audience)
     with terminal.progress(as_json) as on_progress:
@@ -108,7 +108,7 @@ def backtest(
     if found.figures is None:
         terminal.say("There are no figures: no chart was written.")
         return
-    charts.draw(found, plot)
+    backtest_charts.draw(found, plot)
     terminal.say(f"Chart: {plot}")
 
 

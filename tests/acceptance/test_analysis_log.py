@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from heatsync.analysis import backtest
+from heatsync.analysis import backtest, backtest_charts
 from heatsync.analysis.backtest import Question
 from heatsync.analysis.backtest_metrics import Backtest, Figures
-from heatsync.cli import charts
 from heatsync.sandbox.demo_data import collegemsg
 from heatsync.workspace import config
 from heatsync.workspace.config import Workspace
@@ -61,10 +60,10 @@ def test_a_half_life_of_a_week_tells_more(log: Workspace, tmp_path: Path) -> Non
     rates = [each.rate for each in figures.deciles]
     assert rates == sorted(rates, reverse=True)
     for ending in (".png", ".svg"):
-        charts.draw(found, tmp_path / f"plot{ending}")
+        backtest_charts.draw(found, tmp_path / f"plot{ending}")
         assert (tmp_path / f"plot{ending}").stat().st_size > 10_000
     again = tmp_path / "again.svg"
-    charts.draw(found, again)
+    backtest_charts.draw(found, again)
     assert again.read_bytes() == (tmp_path / "plot.svg").read_bytes()
 
 
