@@ -1,4 +1,4 @@
-"""The files under mappings/audiences: audiences of one's own."""
+"""The files under mappings/audiences: custom audiences."""
 
 import re
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def _entity(value: object) -> str:
 
 
 class AudienceFile(Section):
-    """One audience as it is written."""
+    """One audience of a file."""
 
     name: value_types.Word | None = None
     entity: Annotated[str, BeforeValidator(_entity)]
@@ -41,8 +41,10 @@ class AudienceFile(Section):
 
 @dataclass(frozen=True, slots=True)
 class LoadedAudiences:
-    """One's own audiences by profile, in the order of their keys, and the keys of those that could not be read; None
-    for these when there may be any."""
+    """Custom audiences by profile, in the order of their keys, and the keys of invalid ones.
+
+    `broken` is None if a whole file is unreadable, so that any key may be in it.
+    """
 
     audiences: Mapping[str, tuple[Audience, ...]] = field(default_factory=dict)
     broken: frozenset[str] | None = frozenset()
@@ -59,7 +61,7 @@ class _Read:
 
 
 def load(folder: Path, known: profile_files.LoadedProfiles, problems: Problems) -> LoadedAudiences:
-    """The audiences of a workspace, by profile; what is wrong goes to `problems`."""
+    """The custom audiences of a workspace. Problems are added to `problems`."""
     collected: list[_Read] = []
     broken: set[str] = set()
     unread = False
@@ -72,12 +74,12 @@ def load(folder: Path, known: profile_files.LoadedProfiles, problems: Problems) 
         broken |= document.tree.keys() - written.keys() - {"version"}
         for key, audience in written.items():
             before = len(problems.found)
-            made = _audience(document, key, audience, known, problems)
-            if made is None or len(problems.found) > before:
+            checked = _audience(document, key, audience, known, problems)
+            if checked is None or len(problems.found) > before:
                 broken.add(key)
-            if made is not None:
-                collected.append(made)
-    kept = _apart(collected, broken, problems)
+            if checked is not None:
+                collected.append(checked)
+    kept = _without_duplicates(collected, broken, problems)
     for name, profile in known.profiles.items():
         _check(profile, [each for each in kept if each.profile == name], broken, problems)
     whole = [each for each in kept if each.audience.key not in broken]
@@ -96,16 +98,16 @@ def load(folder: Path, known: profile_files.LoadedProfiles, problems: Problems) 
 
 
 def _file(document: Document, problems: Problems) -> dict[str, AudienceFile]:
-    """The audiences of a file that could be read, by key."""
+    """The valid audiences of a file by key."""
     keys = [key for key in document.tree if key != "version"]
-    # What is wrong with one of them is no reason to leave out the others.
+    # A field per key: an invalid audience does not hide the others.
     fields: dict[str, Any] = {
         f"audience_{place}": (AudienceFile | None, Field(default=None, alias=key))
         for place, key in enumerate(keys)
     }
     model = create_model("Audiences", __base__=Section, version=(Version, ""), **fields)
     if "version" not in document.tree:
-        problems.add(document.problem((), "`version` is missing: the first line is `version: 1`"))
+        problems.add(document.problem((), "`version` is missing: begin the file with `version: 1`"))
     found = validate(document, model, problems)
     read = {key: getattr(found, f"audience_{place}", None) for place, key in enumerate(keys)}
     return {key: audience for key, audience in read.items() if audience is not None}
@@ -118,15 +120,15 @@ def _audience(
     known: profile_files.LoadedProfiles,
     problems: Problems,
 ) -> _Read | None:
-    """One audience by itself. None when its profile is not known: nothing else can be said then."""
+    """One audience, checked by itself; None if its key is invalid or its profile unknown."""
     if re.fullmatch(r"[a-z][a-z0-9_]*", key) is None:
         better = re.sub(r"^[^a-z]+", "", value_types.snake(key))
         hint = f", as in `{better}`" if better else ""
         problems.add(
             document.problem(
                 (key,),
-                f"`{key}` is not a key: mappings write it as `audience.KEY`, so it is made of small letters, digits"
-                f" and _ with a letter first{hint}; `name:` is what is shown",
+                f"`{key}` cannot be a key: expected lower-case letters, digits and _, beginning with a letter{hint}."
+                " Mappings use it as `audience.KEY`; `name:` is what people see",
                 key=True,
             )
         )
@@ -161,8 +163,8 @@ def _audience(
     )
 
 
-def _apart(collected: list[_Read], broken: set[str], problems: Problems) -> list[_Read]:
-    """One audience per profile, entity and key."""
+def _without_duplicates(collected: list[_Read], broken: set[str], problems: Problems) -> list[_Read]:
+    """The audiences without those whose key is already used by another one of the same profile and entity."""
     first: dict[tuple[str, str, str], _Read] = {}
     for each in collected:
         audience = each.audience
@@ -181,11 +183,11 @@ def _apart(collected: list[_Read], broken: set[str], problems: Problems) -> list
 
 
 def _check(profile: Profile, own: list[_Read], broken: set[str], problems: Problems) -> None:
-    """The names in the conditions, as far as files can tell: columns and events are only known with the data."""
+    """Check the names in the conditions. Columns and events are not checked: they need the data."""
     conditions: dict[str, dict[str, Condition]] = {}
     for entity in ("user", "account"):
         conditions[entity] = {each.key: each.condition for each in builtin_audiences.builtin(profile, entity)}
-        # What an audience that could not be read means is not known; that it is there is.
+        # The condition of an invalid audience is unknown, but other conditions may name it.
         conditions[entity] |= {key: All(()) for key in broken if key not in conditions[entity]}
         conditions[entity] |= {
             each.audience.key: each.audience.condition for each in own if each.audience.entity == entity
@@ -222,7 +224,7 @@ def _scopes(profile: Profile, conditions: Mapping[str, Mapping[str, Condition]])
 def _break_circles(
     own: list[_Read], conditions: dict[str, dict[str, Condition]], broken: set[str], problems: Problems
 ) -> None:
-    """Audiences that need each other in a circle are told once, and then taken for empty ones."""
+    """Report audiences that depend on each other in a circle, once per circle, and break the circle."""
     while circle := audiences.circle(conditions["user"], conditions["account"]):
         entity, key, onward = circle[0][0], circle[0][1], circle[1][1]
         each = next(one for one in own if (one.audience.entity, one.audience.key) == (entity, key))
@@ -235,7 +237,7 @@ def _break_circles(
         problems.add(
             each.problem(
                 ("where", *place, "audience"),
-                f"audiences cannot need each other in a circle: {shown}. Write out what is meant in one of them",
+                f"audiences cannot depend on each other in a circle: {shown}. Write the condition out in one of them",
             )
         )
         broken |= {name for _, name in circle}

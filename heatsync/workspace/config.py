@@ -1,7 +1,7 @@
-"""A workspace: where the data is, when to run, which destinations exist, which profiles there are.
+"""A workspace: where the data is, when heatsync runs, and which destinations, profiles and audiences there are.
 
-`load` reads heatsync.yml and the profiles. What only some commands need (the secrets of a destination, the address
-of the ledger or the broker) is resolved when it is asked for.
+`load` reads heatsync.yml, the profiles and the audiences. Values that only some commands need (secrets of a
+destination, the addresses of the ledger and the broker) are resolved when they are used.
 """
 
 import os
@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from connectors.destination import Vendor
 from connectors.errors import ConfigurationError
+from connectors.registry import VENDORS
 from heatsync.scoring.definition.builtin_audiences import Audience
 from heatsync.scoring.definition.place import Place
 from heatsync.scoring.definition.profile import Profile
@@ -32,8 +33,10 @@ from heatsync.workspace.validation import validate
 
 @dataclass(frozen=True, slots=True)
 class SourceTable:
-    """A Parquet or CSV file, a table or a view. `columns` says what ours are called there. Timestamps without a
-    zone are in `time_zone`; None is UTC, and worth a mention."""
+    """A Parquet or CSV file, a table or a view.
+
+    `columns` has the names of our columns in it. Timestamps without a zone are in `time_zone`; None is UTC, with a note.
+    """
 
     template: Template
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -41,7 +44,7 @@ class SourceTable:
 
     @property
     def table(self) -> str:
-        """Raises ConfigurationError when its variable is not set."""
+        """The name of the file or table. Raises ConfigurationError if an environment variable is missing."""
         return self.template.resolve()
 
     @property
@@ -59,17 +62,17 @@ class Source:
     users: SourceTable | None
     accounts: SourceTable | None
     look_back: int = 3
-    """Days that are read again every morning, for events that come late."""
+    """Days that are read again every morning, because events may arrive late."""
 
     @property
     def engine(self) -> str:
-        """An Ibis backend URL. Raises ConfigurationError when its variable is not set."""
+        """An Ibis backend URL. Raises ConfigurationError if an environment variable is missing."""
         return self.engine_template.resolve()
 
 
 @dataclass(frozen=True, slots=True)
 class DestinationConfig:
-    """A destination as it stands in the file; its secrets are still in the environment."""
+    """A destination of heatsync.yml. Its settings are not resolved yet."""
 
     name: str
     vendor: Vendor
@@ -78,7 +81,7 @@ class DestinationConfig:
 
     @property
     def credential_sources(self) -> str:
-        """Where the credentials are read from, as a sentence."""
+        """A sentence that says where the credentials are read from."""
         settings = self.vendor.settings
         secrets = [
             written.origin
@@ -101,13 +104,13 @@ class DestinationConfig:
         }
 
     def settings(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Every setting, resolved. Raises ConfigurationError that names file, line and variable."""
+        """All resolved settings. Raises ConfigurationError with the place and the variable of each error."""
         return destination_settings(self.name, self.vendor, self.templates, self.place, environ)
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Everything heatsync.yml says, the profiles, and one's own audiences by profile. Paths are absolute."""
+    """Everything in heatsync.yml, the profiles, and the custom audiences by profile. Paths are absolute."""
 
     folder: Path
     config_file: str
@@ -125,11 +128,11 @@ class Workspace:
     warnings: tuple[str, ...] = ()
     audiences: Mapping[str, tuple[Audience, ...]] = field(default_factory=dict)
     history_days: int = 400
-    """Days for which history is kept."""
+    """Days for which history is kept (`keep` in heatsync.yml)."""
 
     @property
     def ledger_url(self) -> str:
-        """An SQLAlchemy URL; a relative SQLite path is one inside the workspace."""
+        """An SQLAlchemy URL. A relative SQLite path is relative to the workspace. Raises ConfigurationError."""
         url = self.ledger.resolve()
         scheme, _, rest = url.partition("://")
         if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
@@ -138,25 +141,25 @@ class Workspace:
         if scheme in ("postgresql", "postgres", "postgresql+psycopg") and rest:
             return f"postgresql+psycopg://{rest}"
         raise ConfigurationError(
-            f"{self.ledger.place}: `ledger` is expected as sqlite:///FILE or"
-            f" postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, found one that starts with `{scheme[:20]}`"
+            f"{self.ledger.place}: expected `ledger` as sqlite:///FILE or"
+            f" postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, found an address that starts with `{scheme[:20]}`"
         )
 
     @property
     def broker(self) -> str | None:
-        """The Redis URL that workers share; None without one."""
+        """The Redis URL of the workers; None without a broker. Raises ConfigurationError."""
         url = self.broker_address.resolve()
         if url in ("", "none"):
             return None
         if url.partition("://")[0] not in ("redis", "rediss", "unix"):
             raise ConfigurationError(
-                f"{self.broker_address.place}: `broker` is expected as redis://HOST:PORT/0 or none"
+                f"{self.broker_address.place}: expected `broker` as redis://HOST:PORT/0 or none"
             )
         return url
 
     @property
     def alerts_webhook(self) -> str | None:
-        """Where alerts are posted; None when nobody wants any."""
+        """The address that alerts are posted to; None without alerts. Raises ConfigurationError."""
         url = self.alerts.resolve()
         if not url:
             return None
@@ -165,8 +168,8 @@ class Workspace:
         return url
 
     def late_errors(self) -> list[str]:
-        """What is wrong with the addresses that only some commands need, where their variables are set."""
-        faults: list[str] = []
+        """The errors of addresses that only some commands need, if their environment variables are set."""
+        errors: list[str] = []
         addresses: list[tuple[Template, Callable[[], object]]] = [
             (self.ledger, lambda: self.ledger_url),
             (self.broker_address, lambda: self.broker),
@@ -178,22 +181,25 @@ class Workspace:
             try:
                 resolve()
             except ConfigurationError as error:
-                faults.append(str(error))
-        return faults
+                errors.append(str(error))
+        return errors
 
     def snapshot_path(self, profile: str, entity: str, day: date) -> Path:
-        """Where the snapshot of a day lies, or would lie."""
+        """The path of a snapshot, whether or not it exists. `entity` is user or account."""
         return self.state / "snapshots" / profile / entity / f"{day.isoformat()}.parquet"
 
     def traits_path(self, entity: str, day: date) -> Path:
-        """Where the copy of the users or accounts table made on scoring a day lies, or would lie."""
+        """The path of a day's copy of the users or accounts table, whether or not it exists."""
         return self.snapshot_path("traits", entity, day)
 
 
 @dataclass(frozen=True, slots=True)
 class PartialWorkspace:
-    """A workspace that may have problems. The broken ones exist, but could not be read; `broken_audiences` is None
-    when a whole file of them could not be."""
+    """A workspace that may have problems; `workspace` is None if heatsync.yml is too invalid.
+
+    The broken destinations, profiles and audiences exist, but are invalid. `broken_audiences` is None if a whole file
+    of audiences is unreadable.
+    """
 
     workspace: Workspace | None
     problems: Problems
@@ -203,7 +209,7 @@ class PartialWorkspace:
 
     @property
     def config_has_errors(self) -> bool:
-        """Whether heatsync.yml itself has problems, so that what it lacks may be there after all."""
+        """Whether heatsync.yml has problems, so that something that seems missing may be in its invalid parts."""
         return self.workspace is None or any(
             found.place.file == self.workspace.config_file for found in self.problems
         )
@@ -222,17 +228,14 @@ def load(
 def load_partial(
     folder: Path | str, config: str = "heatsync.yml", vendors: Mapping[str, Vendor] | None = None
 ) -> PartialWorkspace:
-    """The workspace as far as it can be read, with what is wrong. Raises ConfigurationError when there is none."""
-    if vendors is None:
-        from connectors.registry import VENDORS
-
-        vendors = VENDORS
+    """The valid parts of a workspace, and its problems. Raises ConfigurationError if there is no heatsync.yml."""
+    vendors = VENDORS if vendors is None else vendors
     folder = Path(folder).absolute()
     path = folder / config
     if not path.is_file():
         raise ConfigurationError(
             f"There is no {config} in {folder}. Go to a workspace, name one with --workspace,"
-            f" or make one with `heatsync init {folder}`."
+            f" or create one with `heatsync init {folder}`."
         )
     problems = Problems()
     found = profile_files.load(folder, problems)
@@ -252,7 +255,7 @@ def load_partial(
 
 
 def _later(route: Route) -> bool:
-    """Whether a value is only needed by some commands, which ask for it then."""
+    """Whether a value is needed by some commands only, which resolve it then."""
     if route[0] == "destinations":
         return route[-1] != "type"
     return (
@@ -273,7 +276,7 @@ def _workspace(
     def template(text: str, *route: str | int) -> Template:
         return Template(text, document.place(route), str(route[-1]))
 
-    # Without a source there is a problem already; the rest is looked at all the same.
+    # A missing source is a problem already; the rest is checked as well.
     written_source = file.source or SourceFile.model_construct(events=[])
 
     def table(written: TableFile, route: Route) -> SourceTable:
@@ -330,7 +333,8 @@ def _destinations(
             problems.add(
                 document.problem(
                     route,
-                    f"`{name}` and `{variables[variable]}` would both listen to {variable}: rename one of them",
+                    f"`{name}` and `{variables[variable]}` would share the environment variable {variable}:"
+                    " rename one of them",
                     key=True,
                 )
             )
@@ -344,7 +348,7 @@ def _destinations(
         for key, setting in vendor.settings.items():
             if setting.required and key not in templates and setting.default is None:
                 problems.add(
-                    document.problem(route, f"`{key}` is missing: {vendor.title} cannot do without", key=True)
+                    document.problem(route, f"`{key}` is missing: {vendor.title} requires it", key=True)
                 )
         if vendor.credential_groups and not any(
             set(group) <= set(templates) for group in vendor.credential_groups
@@ -376,7 +380,7 @@ def _vendor(
         return None
     if name in vendors:
         return vendors[name]
-    sentence = f"what is `{name}`? Add a `type:`{suggest(name, vendors)}"
+    sentence = f"`{name}` is not a type of destination: add `type:`{suggest(name, vendors)}"
     problems.add(document.problem(route, sentence, key=True))
     return None
 
@@ -384,7 +388,7 @@ def _vendor(
 def _warnings(
     document: Document, file: WorkspaceFile, destinations: Mapping[str, DestinationConfig]
 ) -> list[Problem]:
-    """Secrets that stand in the file for everybody to read."""
+    """A warning for each secret that is written into the file."""
     found: list[Problem] = []
 
     def warn(route: Route, variable: str) -> None:

@@ -1,4 +1,4 @@
-"""`${NAME}` and `${NAME:-default}`: what a file leaves to the environment, read when it is needed."""
+"""`${NAME}` and `${NAME:-default}`: values that a file takes from the environment."""
 
 import os
 import re
@@ -7,21 +7,24 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from connectors.destination import Vendor
+from connectors.destination import Setting, Vendor
 from connectors.errors import ConfigurationError
 from heatsync.scoring.definition.place import Place
 from heatsync.workspace.strict_yaml import Document, Problems, Route, Tree, suggest
 
-COMMON_SETTINGS = ("url", "requests_per_10s", "requests_per_day")
+COMMON_SETTINGS: Mapping[str, Setting] = {
+    "url": Setting(),
+    "requests_per_10s": Setting(whole_number=True),
+    "requests_per_day": Setting(whole_number=True),
+}
 """Settings that every destination has."""
-_NUMBERS = ("requests_per_10s", "requests_per_day")
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A text as it is written, and where. A value is never in an error: it may be a secret."""
+    """A text of a file that may refer to environment variables. Errors never show its value, which may be a secret."""
 
     text: str
     place: Place
@@ -29,7 +32,7 @@ class Template:
 
     @property
     def plain(self) -> str | None:
-        """The text when it needs nothing of the environment."""
+        """The text if it refers to no environment variable, otherwise None."""
         return None if "${" in self.text else self.text
 
     @property
@@ -39,7 +42,7 @@ class Template:
 
     @property
     def origin(self) -> str:
-        """Where the value comes from: the environment variables, and the place in the file."""
+        """The key, with its environment variables and its place: `token` from HUBSPOT_TOKEN (heatsync.yml:7:12)."""
         variables = " and ".join(self.variables)
         return (
             f"`{self.key}` from {variables} ({self.place})" if variables else f"`{self.key}` ({self.place})"
@@ -47,20 +50,23 @@ class Template:
 
     @property
     def syntax_error(self) -> str | None:
-        """Why the text cannot be resolved in any environment, if so."""
+        """Why the text cannot be resolved in any environment; None if it can."""
         if "${" in _REFERENCE.sub("", self.text):
             return f"`{self.key}` has a `${{` that is neither ${{NAME}} nor ${{NAME:-default}}"
         return None
 
     @property
     def exposes_value(self) -> bool:
-        """Whether something of the value stands in the file: all of it, or a default."""
+        """Whether the file shows the value: a plain text, or a default."""
         if self.plain is not None:
             return self.text != ""
         return any(default for _, default in _REFERENCE.findall(self.text))
 
     def missing(self, environ: Mapping[str, str] | None = None) -> str | None:
-        """Why there is no value: the first variable that has neither a value nor a default. An empty one has none."""
+        """An error for the first variable without a value and without a default; None if there is none.
+
+        An empty variable counts as one without a value.
+        """
         values = os.environ if environ is None else environ
         for found in _REFERENCE.finditer(self.text):
             name, default = found.groups()
@@ -85,7 +91,7 @@ def resolve_early(
     problems: Problems,
     environ: Mapping[str, str] | None = None,
 ) -> Document:
-    """The document with every reference resolved but those that are read `later`, when they are needed."""
+    """The document with its references resolved, except at routes that are resolved `later`, when they are needed."""
 
     def walk(node: Tree, route: Route) -> Tree:
         if isinstance(node, dict):
@@ -111,7 +117,7 @@ def resolve_early(
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the address is this machine's own."""
+    """Whether an address is on this machine."""
     host = urlsplit(url).hostname or ""
     if host == "localhost":
         return True
@@ -122,51 +128,51 @@ def is_loopback(url: str) -> bool:
 
 
 def contains_password(url: str) -> bool:
-    """Whether a password stands in the address as plain text."""
+    """Whether an address contains a password in plain text."""
     found = re.search(r"://[^:@/]*:([^@/]*)@", url)
     return found is not None and found.group(1) != "" and "${" not in found.group(1)
 
 
 def url_error(url: str) -> str | None:
-    """Why an address cannot be one of a destination, if so."""
+    """Why an address cannot be the `url` of a destination; None if it can."""
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        return "the address cannot be read: expected one such as https://api.example.com"
+        return "the address is invalid: expected one such as https://api.example.com"
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return "expected an address such as https://api.example.com"
     if parts.username or parts.password:
-        return "an address here has no user or password: these have their own settings"
+        return "remove the user and the password from the address: they have their own settings"
     if parts.scheme == "http" and not is_loopback(url):
-        return f"plain http is for this machine only: write https://{parts.hostname}"
+        return f"http is allowed for this machine only: write https://{parts.hostname}"
     return None
 
 
 def url_variable(destination: str) -> str:
-    """The environment variable that points a destination elsewhere."""
+    """The environment variable that overrides the `url` of a destination."""
     return f"HEATSYNC_{re.sub('[^A-Za-z0-9]', '_', destination).upper()}_URL"
 
 
 def setting_error(key: str, value: str, vendor: Vendor) -> str | None:
-    """Why a resolved setting cannot be used, if so."""
-    setting = vendor.settings.get(key)
+    """Why the value of a setting cannot be used; None if it can."""
+    setting = vendor.settings.get(key) or COMMON_SETTINGS.get(key)
     if setting is not None and setting.options and value not in ("", *setting.options):
         return f"`{value}` is not a {key} of {vendor.title}{suggest(value, setting.options)}"
     if key == "url":
         return url_error(value)
-    whole_number = key in _NUMBERS or (setting is not None and setting.whole_number)
-    if whole_number and (re.fullmatch(r"[0-9]{1,9}", value) is None or int(value) == 0):
+    is_number = re.fullmatch(r"[0-9]{1,9}", value) is not None and int(value) > 0
+    if setting is not None and setting.whole_number and not is_number:
         return f"expected a whole number from 1, such as 100, found `{value}`"
     return None
 
 
-def _either(vendor: Vendor, values: Mapping[str, str], written: Mapping[str, Template]) -> bool:
-    """Whether one of the groups of settings of which a vendor needs one is whole, and nothing of it empty."""
+def _has_credentials(vendor: Vendor, templates: Mapping[str, Template], environ: Mapping[str, str]) -> bool:
+    """Whether all settings of one of the vendor's credential groups have a value, or it has no such groups."""
 
     def has_value(key: str) -> bool:
-        template = written.get(key)
-        return template is not None and template.missing(values) is None and template.resolve(values) != ""
+        template = templates.get(key)
+        return template is not None and template.missing(environ) is None and template.resolve(environ) != ""
 
     return not vendor.credential_groups or any(
         all(map(has_value, group)) for group in vendor.credential_groups
@@ -176,41 +182,43 @@ def _either(vendor: Vendor, values: Mapping[str, str], written: Mapping[str, Tem
 def destination_settings(
     name: str,
     vendor: Vendor,
-    written: Mapping[str, Template],
+    templates: Mapping[str, Template],
     place: Place,
     environ: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The settings of a destination, resolved; HEATSYNC_<NAME>_URL wins over `url`. Raises ConfigurationError
-    with all that is missing or wrong."""
+    """The resolved settings of a destination. HEATSYNC_<NAME>_URL overrides `url`.
+
+    Raises ConfigurationError with everything that is missing or invalid.
+    """
     values = os.environ if environ is None else environ
     settings = {
         key: setting.default for key, setting in vendor.settings.items() if setting.default is not None
     }
     variable = url_variable(name)
-    whole = _either(vendor, values, written)
-    faults: list[str] = []
-    for key, template in written.items():
+    has_credentials = _has_credentials(vendor, templates, values)
+    errors: list[str] = []
+    for key, template in templates.items():
         if key == "url" and values.get(variable):
             continue
         if (missing := template.missing(values)) is not None:
-            faults.append(f"{template.place}: {missing}")
+            errors.append(f"{template.place}: {missing}")
             continue
         value = template.resolve(values)
-        fault = setting_error(key, value, vendor)
+        error = setting_error(key, value, vendor)
         setting = vendor.settings.get(key)
         if value == "":
-            wanted = not whole and any(key in group for group in vendor.credential_groups)
-            if wanted or (setting is not None and setting.required):
-                fault = f"`{key}` is empty, and {vendor.title} cannot do without"
+            needed = not has_credentials and any(key in group for group in vendor.credential_groups)
+            if needed or (setting is not None and setting.required):
+                error = f"`{key}` is empty: {vendor.title} requires it"
             else:
                 continue
-        if fault is not None:
-            faults.append(f"{template.place}: {fault}")
+        if error is not None:
+            errors.append(f"{template.place}: {error}")
         settings[key] = value
     if values.get(variable):
         settings["url"] = values[variable]
-        if (fault := url_error(settings["url"])) is not None:
-            faults.append(f"{place}: {variable}: {fault}")
-    if faults:
-        raise ConfigurationError("\n".join(faults))
+        if (error := url_error(settings["url"])) is not None:
+            errors.append(f"{place}: {variable}: {error}")
+    if errors:
+        raise ConfigurationError("\n".join(errors))
     return settings

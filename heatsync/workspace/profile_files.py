@@ -9,24 +9,26 @@ from heatsync.workspace.strict_yaml import Problem, Problems, read
 from heatsync.workspace.validation import validate
 
 RESERVED = ("user", "account", "audience", "traits")
-"""Names that mean something else where a profile's name could stand."""
+"""Names that a mapping uses for something else in the place of a profile's name."""
 
 
 def yaml_files(folder: Path, inside: str, problems: Problems) -> list[Path]:
-    """The *.yml of a folder of the workspace, by name; `.yaml` would be overlooked, so it is a problem."""
+    """The *.yml files of a folder of the workspace, by name. A *.yaml file is a problem: it would be ignored."""
     place = folder / inside
     if not place.is_dir():
         return []
     for path in sorted(place.glob("*.yaml")):
         problems.add(
-            Problem(Place(f"{inside}/{path.name}"), f"files here end in .yml: rename it to {path.stem}.yml")
+            Problem(
+                Place(f"{inside}/{path.name}"), f"file names here end in .yml: rename it to {path.stem}.yml"
+            )
         )
     return sorted(path for path in place.glob("*.yml") if not path.name.startswith("."))
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedProfiles:
-    """Profiles by the name of their file, the names of those that could not be read, and what is doubtful."""
+    """Profiles by the name of their file, the names of invalid ones, and warnings."""
 
     profiles: dict[str, Profile]
     broken: frozenset[str]
@@ -34,7 +36,7 @@ class LoadedProfiles:
 
 
 def load(folder: Path, problems: Problems) -> LoadedProfiles:
-    """The profiles of a workspace; what is wrong goes to `problems`."""
+    """The profiles of a workspace. Problems are added to `problems`."""
     profiles: dict[str, Profile] = {}
     broken: set[str] = set()
     warnings: list[Problem] = []
@@ -42,9 +44,11 @@ def load(folder: Path, problems: Problems) -> LoadedProfiles:
         file = f"mappings/profiles/{path.name}"
         before = len(problems.found)
         if path.stem in RESERVED or "." in path.stem:
-            why = "a name has no dots" if "." in path.stem else "that has a meaning of its own"
+            why = "it contains a dot" if "." in path.stem else "the name is reserved"
             problems.add(
-                Problem(Place(file), f"a profile cannot be called `{path.stem}`, {why}: rename the file")
+                Problem(
+                    Place(file), f"a profile cannot be called `{path.stem}`, because {why}: rename the file"
+                )
             )
         document = read(path, file, problems)
         profile = validate(document, Profile, problems) if document is not None else None

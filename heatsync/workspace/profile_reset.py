@@ -1,6 +1,8 @@
-"""`heatsync profile reset`: the default touchpoints again, in the file of a profile.
+"""`heatsync profile reset`: puts the default touchpoints back into the file of a profile.
 
-Only what differs is written anew; every other line, and every comment, stays as it is.
+Only touchpoints that differ are written; every other line and every comment stays as it is. The lines are edited one
+by one because a YAML library that rewrites the section does not keep that promise: ruamel.yaml 0.19 writes invalid
+YAML for a list with a comment after its key and after a `{...}` item that is followed by an item in lines.
 """
 
 import os
@@ -20,12 +22,12 @@ from heatsync.workspace.strict_yaml import Document, Problems, Tree, parse, sugg
 
 KEY = "touchpoints"
 MARK = "\ufeff"
-"""Some editors begin a file with it."""
+"""The byte order mark, with which some editors begin a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class TouchpointChange:
-    """A touchpoint before and after; None: it was not there, or is not there any more."""
+    """A touchpoint before and after the reset. `old` is None if it was missing, `new` if it was removed."""
 
     name: str
     old: str | None
@@ -34,7 +36,7 @@ class TouchpointChange:
 
 @dataclass(frozen=True, slots=True)
 class ResetResult:
-    """What became of a profile's file. `changes` are empty where the default touchpoints were in force already."""
+    """The result for a profile's file. `changes` is empty if the profile had the default touchpoints already."""
 
     profile: str
     file: str
@@ -44,7 +46,7 @@ class ResetResult:
 def reset(folder: Path, name: str) -> ResetResult:
     """Put the default touchpoints into the file of a profile. Raises ConfigurationError.
 
-    Whatever else is wrong with the file stays so: this is also the way out of weights that do not add up.
+    Other errors of the file stay: the reset also repairs weights that do not add up.
     """
     file = _find(folder, name)
     path = folder / file
@@ -52,7 +54,7 @@ def reset(folder: Path, name: str) -> ResetResult:
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigurationError(
-            f"{Place(file)}: this is not UTF-8: save the file as UTF-8, then reset"
+            f"{Place(file)}: the file is not UTF-8: save it as UTF-8, then reset it again"
         ) from error
     document = _read(text.removeprefix(MARK), file)
     _refuse_other_models(document, name)
@@ -61,7 +63,7 @@ def reset(folder: Path, name: str) -> ResetResult:
         return ResetResult(name, file, ())
     changes = tuple(_changes(tree))
     if changes or not _is_default(tree):
-        _replace(path, _mended(text, document))
+        _replace(path, _edited(text, document))
     return ResetResult(name, file, changes)
 
 
@@ -111,12 +113,12 @@ def _is_default(tree: object) -> bool:
 
 
 def _changes(tree: object) -> Iterator[TouchpointChange]:
-    """In the order of the defaults, what is not one of them last."""
+    """In the order of the defaults; touchpoints that are not among them come last."""
     items = tree if isinstance(tree, list) else []
-    found = [(_name(item), _told(item)) for item in items]
+    found = [(_name(item), _describe(item)) for item in items]
     before = dict(reversed(found))
     for name, touchpoint in _DEFAULT.items():
-        new = _tell(touchpoint)
+        new = _summary(touchpoint)
         if before.get(name) != new:
             yield TouchpointChange(name, before.get(name), new)
     seen: set[str] = set()
@@ -134,13 +136,13 @@ def _name(item: object) -> str:
     return name if isinstance(name, str) else "?"
 
 
-def _told(item: object) -> str:
+def _describe(item: object) -> str:
     touchpoint = _read_touchpoint(item)
-    return _tell(touchpoint) if touchpoint is not None else "cannot be read"
+    return _summary(touchpoint) if touchpoint is not None else "invalid"
 
 
-def _tell(touchpoint: Touchpoint) -> str:
-    """A touchpoint as a short text that is the same for the same meaning."""
+def _summary(touchpoint: Touchpoint) -> str:
+    """A touchpoint as a short text. Equal touchpoints have equal texts."""
 
     def side(counted: Counted) -> str:
         where = " and ".join(f"{name} {comparison}" for name, comparison in counted.where)
@@ -150,12 +152,12 @@ def _tell(touchpoint: Touchpoint) -> str:
     return f"{plain(touchpoint.weight)} % {side(touchpoint.of)}{ratio}"
 
 
-# -- the text of the file
+# The text of the file
 
 
 @dataclass(slots=True)
 class _Item:
-    """A `- ...` of the list: its lines, from the dash on, and what it holds."""
+    """An item of the list: its first and last line, its indentation, its value, and the lines to write for it."""
 
     first: int
     last: int
@@ -164,22 +166,22 @@ class _Item:
     lines: list[str] = field(default_factory=list)
 
 
-def _mended(text: str, document: Document) -> str:
-    """The text with the default touchpoints. What nobody thought of is refused rather than written."""
+def _edited(text: str, document: Document) -> str:
+    """The text with the default touchpoints. Raises ConfigurationError if the result would be wrong."""
     newline = "\r\n" if "\r\n" in text else "\n"
     lines = f"{text}{newline}"
-    for made in (_item_by_item(lines, newline, document), _as_a_whole(lines, newline)):
-        if made is not None and _is_right(made, document):
-            return made.removesuffix(newline)
+    for result in (_item_by_item(lines, newline, document), _as_a_whole(lines, newline)):
+        if result is not None and _is_right(result, document):
+            return result.removesuffix(newline)
     raise ConfigurationError(
-        f"{document.place((KEY,), key=True)}: the lines of `touchpoints` cannot be told from their surroundings:"
-        " take the key out by hand, and the default ones are in force"
+        f"{document.place((KEY,), key=True)}: the lines of `touchpoints` cannot be separated from the rest of the file:"
+        " remove the key by hand; the default touchpoints then apply"
     )
 
 
-def _is_right(made: str, before: Document) -> bool:
+def _is_right(result: str, before: Document) -> bool:
     problems = Problems()
-    document = parse(made.removeprefix(MARK), before.file, problems)
+    document = parse(result.removeprefix(MARK), before.file, problems)
     if document is None or problems:
         return False
     rest = {key: value for key, value in before.tree.items() if key != KEY}
@@ -197,7 +199,10 @@ def _node(text: str) -> tuple[yaml.Node, yaml.Node]:
 
 
 def _item_by_item(text: str, newline: str, document: Document) -> str | None:
-    """Each item of a list in lines is kept, written anew or taken out; what is missing follows the last one."""
+    """Keep, replace or remove each item of a block list; missing touchpoints follow the last item.
+
+    None if the value is not such a list.
+    """
     _, node = _node(text)
     if not isinstance(node, yaml.SequenceNode) or node.flow_style or not node.value:
         return None
@@ -217,41 +222,44 @@ def _item_by_item(text: str, newline: str, document: Document) -> str | None:
         own = range(item.first, item.last + 1)
         touchpoint = _read_touchpoint(item.tree)
         name = _name(item.tree)
-        remarks = [comments[line] for line in own if line in comments]
+        remaining = [comments[line] for line in own if line in comments]
         if name in missing and touchpoint == _DEFAULT[name]:
             item.lines = [lines[line] for line in own]
         elif name in missing:
-            behind = f"  {remarks.pop()}" if item.last in comments else ""
-            item.lines = [f"{item.indent}{remark}{newline}" for remark in remarks]
-            item.lines.append(f"{item.indent}- {_WRITTEN[name]}{behind}{newline}")
+            trailing = f"  {remaining.pop()}" if item.last in comments else ""
+            item.lines = [f"{item.indent}{comment}{newline}" for comment in remaining]
+            item.lines.append(f"{item.indent}- {_WRITTEN[name]}{trailing}{newline}")
         missing.pop(name, None)
     last = items[-1]
     last.lines += [f"{last.indent}- {line}{newline}" for line in missing.values()]
-    made: list[str] = []
+    result: list[str] = []
     done = 0
     for item in items:
-        made += [*lines[done : item.first], *item.lines]
+        result += [*lines[done : item.first], *item.lines]
         done = item.last + 1
-    return "".join([*made, *lines[done:]])
+    return "".join([*result, *lines[done:]])
 
 
 def _as_a_whole(text: str, newline: str) -> str | None:
-    """The value in one piece: a list in brackets, or nothing that could be read. Its comments come first."""
+    """Replace the whole value, such as a list in brackets. Its comments come first.
+
+    None if something else is on its last line.
+    """
     key, node = _node(text)
     first, (last, column) = key.start_mark.line, _end(node)
     lines = text.splitlines(keepends=True)
     comments = _comments(text, lines)
-    behind = lines[last][column:].strip()
-    if behind and not behind.startswith("#"):
+    trailing = lines[last][column:].strip()
+    if trailing and not trailing.startswith("#"):
         return None
-    own = [f"{lines[first][: key.end_mark.column]}:{'  ' + behind if behind else ''}{newline}"]
+    own = [f"{lines[first][: key.end_mark.column]}:{'  ' + trailing if trailing else ''}{newline}"]
     own += [f"  {comments[line]}{newline}" for line in range(first, last) if line in comments]
     own += [f"  - {line}{newline}" for line in _WRITTEN.values()]
     return "".join([*lines[:first], *own, *lines[last + 1 :]])
 
 
 def _end(node: yaml.Node) -> tuple[int, int]:
-    """Line and column behind the last character of a node, without what follows it."""
+    """The line and the column after the last character of a node."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end(last[1] if isinstance(last, tuple) else last)
@@ -259,7 +267,7 @@ def _end(node: yaml.Node) -> tuple[int, int]:
 
 
 def _comments(text: str, lines: Sequence[str]) -> dict[int, str]:
-    """The comment of each line that has one."""
+    """The comments by line."""
     ends: dict[int, int] = {}
     for token in yaml.scan(text, Loader=yaml.SafeLoader):
         for line in range(token.start_mark.line, token.end_mark.line + 1):
@@ -274,7 +282,7 @@ def _comments(text: str, lines: Sequence[str]) -> dict[int, str]:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Whole or not at all."""
+    """Replace a file in one step, so that it is never half written. A link stays a link."""
     target = path.resolve()
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:

@@ -1,4 +1,4 @@
-"""The keys of heatsync.yml and what they may hold; the meaning is in `heatsync.workspace.config_file`."""
+"""The keys of heatsync.yml and their types. `heatsync.workspace.config` turns them into a workspace."""
 
 import re
 from typing import Annotated, Any, ClassVar, Literal
@@ -15,26 +15,28 @@ from heatsync.workspace.yaml_types import Cron, Share, Text, Zone, zone
 
 def _version(value: str) -> str:
     if value != "1":
-        raise ValueError(f"this heatsync reads version 1, not `{value}`")
+        raise ValueError(f"expected version 1, found `{value}`: this heatsync reads no other version")
     return value
 
 
 Version = Annotated[Text, AfterValidator(_version)]
 
 
-def _later(_value: object) -> object:
+def _not_supported(_value: object) -> object:
     raise ValueError(
-        "this version does not wait for data yet: let `schedule: score` be an hour at which yesterday's is complete"
+        "heatsync does not wait for data yet: set `schedule: score` to an hour at which yesterday's data is complete"
     )
 
 
-def _word(value: str) -> str:
+def _name(value: str) -> str:
     if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", value) is None:
-        raise ValueError(f"expected letters, digits and _ with a letter first, as in Accoil, found `{value}`")
+        raise ValueError(
+            f"expected letters, digits and _, beginning with a letter, such as Accoil; found `{value}`"
+        )
     return value
 
 
-def _inside(value: str) -> str:
+def _folder(value: str) -> str:
     if value.strip() == "":
         raise ValueError("expected a folder such as .heatsync, found an empty text")
     return value
@@ -50,7 +52,7 @@ def _tables(value: object) -> object:
     return [value] if isinstance(value, dict) else value
 
 
-def _some(value: list[TableFile]) -> list[TableFile]:
+def _not_empty(value: list[TableFile]) -> list[TableFile]:
     if not value:
         raise ValueError("expected at least one table of events, found an empty list")
     return value
@@ -58,10 +60,10 @@ def _some(value: list[TableFile]) -> list[TableFile]:
 
 class SourceFile(Section):
     engine: Text = "duckdb://"
-    events: Annotated[list[TableFile], BeforeValidator(_tables), AfterValidator(_some)]
+    events: Annotated[list[TableFile], BeforeValidator(_tables), AfterValidator(_not_empty)]
     users: TableFile | None = None
     accounts: TableFile | None = None
-    fresh_by: Annotated[Text | None, AfterValidator(_later)] = None
+    fresh_by: Annotated[Text | None, AfterValidator(_not_supported)] = None
     time_zone: Zone | None = None
     look_back: Annotated[int, BeforeValidator(value_types.days)] = 3
 
@@ -74,29 +76,30 @@ class AlertsFile(Section):
     webhook: Text = ""
 
 
-Verdict = Literal["hold", "send"]
+Action = Literal["hold", "send"]
+"""What happens to a run: it waits for approval, or it is sent."""
 
 
 class Guards(Section):
-    """What a run waits for somebody's approval for. Shares are in percent.
+    """When a run of a mapping is held until someone approves it. Shares are in percent of the mapping's records.
 
-    `first_run` of a mapping to an account; `changed_meaning`: the first after the mapping was changed;
-    `max_clear_share` of its records cleared or dropped; `max_level_share` moved to another level;
-    `max_shrink_share` of its records gone since the last run; `empty_source`: no record at all; `health`: the events
-    of the day do not look whole.
+    `first_run`: the first run to an account. `changed_meaning`: the first run after the mapping's definition changed.
+    `empty_source`: the run has no records. `health`: the events of the day seem incomplete.
+    `max_clear_share`: more records are cleared or dropped. `max_level_share`: more records moved to another level.
+    `max_shrink_share`: more records are gone since the last run.
     """
 
-    first_run: Verdict = "hold"
-    changed_meaning: Verdict = "hold"
-    empty_source: Verdict = "hold"
-    health: Verdict = "hold"
+    first_run: Action = "hold"
+    changed_meaning: Action = "hold"
+    empty_source: Action = "hold"
+    health: Action = "hold"
     max_clear_share: Share = 20.0
     max_level_share: Share = 30.0
     max_shrink_share: Share = 50.0
 
 
 class DestinationFile(Section):
-    """The settings depend on the type and are checked when that is known."""
+    """A destination. Its settings depend on its type, and are checked when the type is known."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -105,10 +108,11 @@ class DestinationFile(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _nothing(cls, value: object) -> object:
+    def _empty(cls, value: object) -> object:
         return {} if value is None else value
 
     def templates(self, document: Document, route: Route) -> dict[str, Template]:
+        """The settings by key. `route` leads to the destination."""
         return {
             key: Template(value, document.place((*route, key)), key)
             for key, value in self.__pydantic_extra__.items()
@@ -118,7 +122,7 @@ class DestinationFile(Section):
     def problems(
         self, document: Document, route: Route, vendor: Vendor, key: str, template: Template
     ) -> list[Problem]:
-        """What is wrong with one setting as it is written."""
+        """The problems of one setting, as far as it needs no environment variable."""
         here = (*route, key)
         known = {*COMMON_SETTINGS, *vendor.settings, "type"}
         if key not in known:
@@ -127,8 +131,8 @@ class DestinationFile(Section):
                     here, f"`{key}` is not a setting of {vendor.title}{suggest(key, known)}", key=True
                 )
             ]
-        fault = setting_error(key, template.plain, vendor) if template.plain is not None else None
-        return [document.problem(here, fault)] if fault is not None else []
+        error = setting_error(key, template.plain, vendor) if template.plain is not None else None
+        return [document.problem(here, error)] if error is not None else []
 
 
 def _names(value: dict[str, DestinationFile]) -> dict[str, DestinationFile]:
@@ -145,9 +149,9 @@ class WorkspaceFile(Section):
 
     version: Version = ""
     time_zone: Zone = Field(default_factory=lambda: zone("UTC"))
-    prefix: Annotated[Text, AfterValidator(_word)] = "Accoil"
+    prefix: Annotated[Text, AfterValidator(_name)] = "Accoil"
     source: SourceFile | None = None
-    state: Annotated[Text, AfterValidator(_inside)] = ".heatsync"
+    state: Annotated[Text, AfterValidator(_folder)] = ".heatsync"
     keep: Annotated[int, BeforeValidator(value_types.days)] = 400
     ledger: Text = ""
     broker: Text = "none"

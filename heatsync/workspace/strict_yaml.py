@@ -1,8 +1,7 @@
-"""YAML without its surprises, and with a place for every complaint.
+"""A strict YAML reader that reports every problem of a file at once, each with its place.
 
-Every scalar is text: `on`, `no`, `12:30` and `2026-01-01` stay what was typed. Duplicate keys, anchors, aliases,
-tags, merge keys, several documents and text that runs on over lines are refused. A file answers all of its
-problems at once, each as `file:line:column: sentence`.
+Every scalar stays the text that was typed: `on`, `no`, `12:30` and `2026-01-01` too. Duplicate keys, anchors, aliases,
+tags, merge keys, several documents and unquoted text over several lines are refused.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,9 +16,9 @@ from heatsync.scoring.definition.place import Place
 from heatsync.workspace import yaml_errors
 
 Tree = str | None | dict[str, "Tree"] | list["Tree"]
-"""What a file holds. None is a key with nothing behind it."""
+"""The content of a file. None is a key without a value."""
 Route = tuple[str | int, ...]
-"""The way from the top of a file to a value: keys and positions."""
+"""The path from the top of a file to a value: keys, and indices of lists."""
 MAX_DEPTH = 40
 
 
@@ -44,21 +43,21 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file that could be read. `faulty` are the values that were already complained about."""
+    """A file that could be read. `faulty` are the values that already have a problem."""
 
     file: str
     tree: dict[str, Tree]
     positions: Mapping[Route, Position]
     faulty: frozenset[Route] = frozenset()
     commented: frozenset[Route] = frozenset()
-    """The keys without a value that have a `#` where the value would stand."""
+    """The keys without a value that are followed by a `#`."""
 
     def place(self, route: Route, key: bool = False) -> Place:
-        """Where a value begins (or its key), or the nearest value around it."""
+        """Where a value (or its key) begins; if it is missing, where the value around it is."""
         if route in self.positions:
             position = self.positions[route]
             return Place(self.file, *(position.key if key else position.value))
-        # What is missing is shown at the key of what it is missing from.
+        # A missing key is reported at the section that lacks it.
         while route and route not in self.positions:
             route = route[:-1]
         return Place(self.file, *self.positions[route].key) if route else Place(self.file)
@@ -68,13 +67,13 @@ class Document:
         return Problem(self.place(route, key), message)
 
     def reported(self, route: Route) -> bool:
-        """Whether the value there, or one around it, was already complained about."""
+        """Whether the value there, or one around it, already has a problem."""
         return any(route[:length] in self.faulty for length in range(len(route) + 1))
 
 
 @dataclass(slots=True)
 class Problems:
-    """Everything that was found wrong so far."""
+    """The problems found so far; each once, in the order of their places."""
 
     found: list[Problem] = field(default_factory=list)
 
@@ -99,14 +98,14 @@ class Problems:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant."""
+    """The known name that was probably meant; None if none is similar."""
     names = {known_name.casefold(): known_name for known_name in known}
     close = get_close_matches(name.casefold(), names, n=1, cutoff=0.6)
     return names[close[0]] if close else None
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean ...?` where a name is near, else which names there are; to follow a statement."""
+    """The end of a message: `; did you mean ...?` if a known name is similar, otherwise the known names."""
     names = sorted(set(known))
     close = nearest(name, names)
     if close is not None:
@@ -118,7 +117,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def read(path: Path, file: str, problems: Problems) -> Document | None:
-    """The file as a document, or None when it cannot be read at all; `file` is what the person knows it as."""
+    """The file as a document; None if it cannot be read at all. `file` is its name in messages."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -128,7 +127,7 @@ def read(path: Path, file: str, problems: Problems) -> Document | None:
         problems.add(
             Problem(
                 Place(file, line, column),
-                "this is not UTF-8: save the file as UTF-8 (without another encoding)",
+                "the file is not UTF-8: save it as UTF-8",
             )
         )
         return None
@@ -139,7 +138,7 @@ def read(path: Path, file: str, problems: Problems) -> Document | None:
 
 
 def parse(text: str, file: str, problems: Problems) -> Document | None:
-    """The text as a document, or None when there is nothing to go on; what is wrong goes to `problems`."""
+    """The text as a document; None if it holds no keys at all. Problems are added to `problems`."""
     builder = _Builder(file, text)
     try:
         tree = builder.build()
@@ -150,16 +149,18 @@ def parse(text: str, file: str, problems: Problems) -> Document | None:
     problems.extend(builder.problems)
     if tree is None:
         if not builder.problems:
-            problems.add(Problem(Place(file), "the file is empty: its first line is `version: 1`"))
+            problems.add(Problem(Place(file), "the file is empty: begin it with `version: 1`"))
         return None
     if not isinstance(tree, dict):
-        problems.add(Problem(Place(file), "expected keys with values (`key: value`), the first `version: 1`"))
+        problems.add(
+            Problem(Place(file), "expected keys with values (`key: value`), beginning with `version: 1`")
+        )
         return None
     return Document(file, tree, builder.positions, frozenset(builder.faulty), frozenset(builder.commented))
 
 
 class _Builder:
-    """Makes the tree from the parser's events: only there is an anchor, a tag or a second document visible."""
+    """Builds the tree from the parser's events, which still show anchors, tags and a second document."""
 
     def __init__(self, file: str, text: str) -> None:
         self.file = file
@@ -179,7 +180,7 @@ class _Builder:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self._refuse(event, (), "one file holds one document: take out this `---`")
+                    self._refuse(event, (), "a file holds one document: remove this `---`")
                     break
             elif isinstance(event, yaml.NodeEvent):
                 tree = self._node(event, (), None)
@@ -194,15 +195,15 @@ class _Builder:
         here = _position(event)
         self.positions[route] = Position(key or here, here)
         if len(route) > MAX_DEPTH:
-            self._refuse(event, route, f"more than {MAX_DEPTH} levels, one within the other")
+            self._refuse(event, route, f"the file has more than {MAX_DEPTH} levels of nesting: use fewer")
             self._skip(event)
             return None
         if isinstance(event, yaml.AliasEvent):
             self._refuse(
                 event,
                 route,
-                f"`*{event.anchor}` refers to another place, which is not supported;"
-                " text that starts with `*` wants quotes",
+                f"`*{event.anchor}` is an alias, which is not supported: write the value out;"
+                " quote text that starts with `*`",
             )
             return None
         self._check_decoration(event, route)
@@ -220,14 +221,14 @@ class _Builder:
             self._refuse(
                 event,
                 route,
-                f"`&{event.anchor}` names a place, which is not supported; text that starts with `&` wants quotes",
+                f"`&{event.anchor}` is an anchor, which is not supported: remove it; quote text that starts with `&`",
             )
         if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
             self._refuse(
                 event,
                 route,
-                f"`{tag}` is a tag, which is not supported; text that starts with `!` wants quotes",
+                f"`{tag}` is a tag, which is not supported: remove it; quote text that starts with `!`",
             )
 
     def _scalar(self, event: yaml.ScalarEvent, route: Route) -> Tree:
@@ -245,7 +246,7 @@ class _Builder:
             self._refuse(
                 event,
                 route,
-                f"the text{first} runs on over the next line: indent that line rightly, or put the text into quotes",
+                f"the text{first} continues on the next line: correct the indentation of that line, or quote the text",
             )
         return str(event.value)
 
@@ -258,7 +259,9 @@ class _Builder:
                 self._skip(next(self.events))
             elif name in tree:
                 first = self.positions[(*route, name)].key
-                self._refuse(event, (), f"`{name}` is here twice: the first is in line {first[0]}; keep one")
+                self._refuse(
+                    event, (), f"`{name}` is given twice, first in line {first[0]}: keep one of them"
+                )
                 self._skip(next(self.events))
             else:
                 tree[name] = None
@@ -268,14 +271,14 @@ class _Builder:
     def _key(self, event: yaml.Event, route: Route) -> str | None:
         if not isinstance(event, yaml.ScalarEvent):
             if isinstance(event, yaml.AliasEvent):
-                self._refuse(event, (), "a key that starts with `*` wants quotes")
+                self._refuse(event, (), "quote a key that starts with `*`")
             else:
-                self._refuse(event, (), "a key must be text; text that starts with `{` or `[` wants quotes")
+                self._refuse(event, (), "a key must be text: quote text that starts with `{` or `[`")
                 self._skip(event)
             self.faulty.add(route)
             return None
         if event.style is None and event.value == "<<":
-            self._refuse(event, (), "`<<` merges another place, which is not supported: write the keys out")
+            self._refuse(event, (), "`<<` is a merge key, which is not supported: write the keys out")
             return None
         if event.value == "":
             self._refuse(event, (), "a key is missing before this `:`")
@@ -284,7 +287,7 @@ class _Builder:
         return str(event.value)
 
     def _skip(self, event: yaml.Event) -> None:
-        """Leave out the value that begins with `event`."""
+        """Skip the value that begins with `event`."""
         depth = 0
         while True:
             if isinstance(event, yaml.CollectionStartEvent):

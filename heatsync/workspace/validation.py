@@ -1,4 +1,4 @@
-"""A tree of text against a pydantic model: every error of the model becomes `file:line:column: sentence`."""
+"""Validates a document with a pydantic model. Every error of the model becomes a problem with its place."""
 
 import types
 import typing
@@ -14,11 +14,11 @@ from heatsync.workspace.yaml_errors import may_be_secret
 
 M = TypeVar("M", bound=BaseModel)
 CONDITION_ERRORS = (WRONG_KEY, WRONG_VALUE)
-"""They say how deep `inside` a condition they are."""
+"""Errors whose context says how deep `inside` a condition they are."""
 
 
 class Section(BaseModel):
-    """A part of a file: unknown keys are errors. `may_be_empty` are keys that may stand there without a value."""
+    """A part of a file. Unknown keys are errors. The keys in `may_be_empty` need no value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -26,9 +26,11 @@ class Section(BaseModel):
 
 
 def validate(document: Document, model: type[M], problems: Problems) -> M | None:
-    """The file as a value of the model. What is wrong is added to `problems` and left out of the value, so that
-    whatever else is wrong can be found too; None when too little is left. Validators find the ways to what was left
-    out as `unread` in their context."""
+    """The file as a value of the model; None if too little of it is valid.
+
+    Invalid parts are added to `problems` and left out of the value, so that the other problems are found as well.
+    Validators find the routes of the parts that were left out as `unread` in their context.
+    """
     may_be_empty: frozenset[str] = getattr(model, "may_be_empty", frozenset())
     gone: set[Route] = set()
     tree = _without_empty(document, document.tree, (), may_be_empty, gone, problems)
@@ -39,16 +41,16 @@ def validate(document: Document, model: type[M], problems: Problems) -> M | None
             details = error.errors(include_url=False)
         located = [(detail, *_locate(tree, detail)) for detail in details]
         for detail, route, missing in located:
-            if document.reported(route) or (missing and _misspelt(detail, details)):
+            if document.reported(route) or (missing and _is_misspelled(detail, details)):
                 continue
             if route and any(left[: len(route)] == route for left in gone):
-                # It lacks what was taken out of it, and was complained about then.
+                # A part of it was left out, which has its own problem already.
                 continue
             problems.add(_problem(document, model, route, missing, detail))
         pruned = False
         for detail, route, missing in located:
             inside = detail["ctx"]["inside"] if detail["type"] in CONDITION_ERRORS else int(missing)
-            # Half a condition means something else: it is taken out whole.
+            # Half of a condition would mean something else: the whole condition is left out.
             pruned |= _prune(tree, route[: len(route) - inside], gone)
         if not pruned:
             break
@@ -72,11 +74,9 @@ def _without_empty(
                 continue
             gone.add(inner)
             if key not in may_be_empty and not document.reported(inner):
-                hint = "; text that starts with `#` wants quotes" if inner in document.commented else ""
+                hint = "; quote text that starts with `#`" if inner in document.commented else ""
                 problems.add(
-                    document.problem(
-                        inner, f"`{key}` has no value: give it one or take it out{hint}", key=True
-                    )
+                    document.problem(inner, f"`{key}` has no value: give it one or remove it{hint}", key=True)
                 )
         return kept
     if isinstance(node, list):
@@ -84,15 +84,17 @@ def _without_empty(
         for position, value in enumerate(node):
             inner = (*route, position)
             if value is None and not document.reported(inner):
-                problems.add(document.problem(inner, "nothing stands behind this `-`: give it a value"))
+                problems.add(document.problem(inner, "this `-` has no value: give it one"))
             items.append(_without_empty(document, value, inner, may_be_empty, gone, problems))
         return items
     return node
 
 
 def _locate(tree: Any, detail: ErrorDetails) -> tuple[Route, bool]:
-    """The way to the value that an error is about, and whether it is missing. Pydantic's own marks in between
-    (members of unions, `[key]`) are left out."""
+    """The route to the value that an error is about, and whether the value is missing.
+
+    Pydantic's own steps in between (members of unions, `[key]`) are left out.
+    """
     route: list[str | int] = []
     node = tree
     for step in detail["loc"]:
@@ -107,7 +109,7 @@ def _locate(tree: Any, detail: ErrorDetails) -> tuple[Route, bool]:
 
 
 def _prune(tree: Any, route: Route, gone: set[Route]) -> bool:
-    """Take out the value (or the list that it is in, so that the places of its other elements stay right)."""
+    """Remove the value, or the whole list that it is in, so that the indices of other elements stay correct."""
     for position, step in enumerate(route):
         if isinstance(step, int):
             route = route[:position]
@@ -124,8 +126,8 @@ def _prune(tree: Any, route: Route, gone: set[Route]) -> bool:
     return True
 
 
-def _misspelt(missing: ErrorDetails, details: list[ErrorDetails]) -> bool:
-    """Whether a missing key is there under a name that is complained about anyway."""
+def _is_misspelled(missing: ErrorDetails, details: list[ErrorDetails]) -> bool:
+    """Whether a missing key is present under a misspelled name, which has its own problem."""
     unknown = {
         str(detail["loc"][-1])
         for detail in details
@@ -190,16 +192,16 @@ def _near(found: object, expected: str) -> str:
 
 def _shown(route: Route, found: object) -> str:
     if isinstance(found, Mapping):
-        return "keys with values (text that starts with `{` wants quotes)"
+        return "keys with values (quote text that starts with `{`)"
     if isinstance(found, list | tuple):
-        return "a list (text that starts with `[` wants quotes)"
+        return "a list (quote text that starts with `[`)"
     if any(may_be_secret(step) for step in route):
         return "something else"
     return f"`{found}`"
 
 
 def _known(model: type[BaseModel], route: Route) -> set[str]:
-    """The keys that the model knows at the end of a route."""
+    """The keys that the model has at the end of a route."""
     places: list[Any] = [model]
     for step in route:
         places = [inner for place in places for inner in _inside(place, step)]
@@ -211,7 +213,7 @@ def _known(model: type[BaseModel], route: Route) -> set[str]:
 
 
 def _members(places: list[Any]) -> Iterator[Any]:
-    """The plain types behind unions, optional and annotated ones."""
+    """The plain types inside unions, optional and annotated types."""
     for place in places:
         origin = typing.get_origin(place)
         if origin in (typing.Union, types.UnionType):
@@ -223,7 +225,7 @@ def _members(places: list[Any]) -> Iterator[Any]:
 
 
 def _inside(place: Any, step: str | int) -> Iterator[Any]:
-    """The types of what lies one step further."""
+    """The types of the values one step further."""
     for member in _members([place]):
         if isinstance(member, type) and issubclass(member, BaseModel):
             for name, info in member.model_fields.items():

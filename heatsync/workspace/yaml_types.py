@@ -1,6 +1,6 @@
-"""What a text in a file may stand for: true or false, a number, a duration, a cron line, a zone.
+"""Types of values in the YAML files: true or false, a number, a duration, a cron line, a time zone.
 
-Each reader takes the text and answers the value, or raises ValueError with a sentence that says what was expected.
+Each function takes the text and returns the value. It raises ValueError that says what was expected.
 """
 
 import re
@@ -42,7 +42,7 @@ def text(value: object) -> str:
     if not isinstance(value, str):
         found = "a list" if isinstance(value, list) else "keys with values"
         opener = "[" if isinstance(value, list) else "{"
-        raise ValueError(f"expected text, found {found}; text that starts with `{opener}` wants quotes")
+        raise ValueError(f"expected text, found {found}; quote text that starts with `{opener}`")
     return value
 
 
@@ -81,7 +81,6 @@ def zone(value: object) -> ZoneInfo:
 
 
 def cron(value: object) -> str:
-    """The cron line with single spaces."""
     return check_cron_line(text(value))
 
 

@@ -37,12 +37,12 @@ WRITTEN_WRONG = {
         "  engine:",
         "\tengine:",
         ":13:1:",
-        "a tab stands where spaces belong",
+        "found a tab where spaces are needed",
         "indent with spaces",
     ),
     "no colon": (FIELDS, "profile: health", "profile health", ":2:1:", "expected `key: value`"),
     "open quote": (FIELDS, "profile: health", 'profile: "health', ":2:10:", "never closed", "wants quotes"),
-    "other version": (FIELDS, "version: 1", "version: 2", ":1:10:", "reads version 1, not `2`"),
+    "other version": (FIELDS, "version: 1", "version: 2", ":1:10:", "expected version 1, found `2`"),
     "unknown trait": (
         FIELDS,
         "user.role",
@@ -246,7 +246,7 @@ def test_without_its_secret_a_sync_says_where_it_is_asked_for_and_score_does_not
 
 @pytest.mark.parametrize(
     ("url", "sentence"),
-    [("http://example.com", "plain http is for this machine only"), ("nonsense", "expected an address")],
+    [("http://example.com", "http is allowed for this machine only"), ("nonsense", "expected an address")],
 )
 def test_an_address_that_cannot_be_names_the_variable(paper: Warmed, url: str, sentence: str) -> None:
     answer = paper.run("plan", "--date", DAY, HEATSYNC_HUBSPOT_URL=url)

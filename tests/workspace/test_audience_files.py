@@ -108,7 +108,7 @@ def test_a_mistake_around_a_condition_is_said_once(tmp_path: Path, text: str, pl
 
 def test_the_version_of_the_file_must_be_known(tmp_path: Path) -> None:
     assert problems(tmp_path, {FILE: AT_RISK.replace("version: 1", "version: 2")}) == [
-        f"{FILE}:1:10: this heatsync reads version 1, not `2`"
+        f"{FILE}:1:10: expected version 1, found `2`: this heatsync reads no other version"
     ]
     (found,) = problems(tmp_path, {FILE: AT_RISK.replace("version: 1\n", "")})
     assert "`version` is missing" in found
@@ -140,9 +140,9 @@ f2: {entity: user, profile: health, where: {audience: all_active}}
     found = problems(tmp_path, {FILE: text.replace("users: {audience: f}", "users: {audience: f2}")})
     assert len(found) == 2
     assert found[0].startswith(
-        f"{FILE}:2:93: audiences cannot need each other in a circle: a -> b -> c -> a."
+        f"{FILE}:2:93: audiences cannot depend on each other in a circle: a -> b -> c -> a."
     )
-    assert found[1].startswith(f"{FILE}:6:57: audiences cannot need each other in a circle: e -> e.")
+    assert found[1].startswith(f"{FILE}:6:57: audiences cannot depend on each other in a circle: e -> e.")
     found = problems(tmp_path / "users", {FILE: "version: 1\n" + text.splitlines(keepends=True)[6]})
     assert found == [f"{FILE}:2:65: `f` is not an audience of users{found[0].partition('of users')[2]}"]
     same = text.splitlines(keepends=True)[6] + text.splitlines(keepends=True)[7].replace("f2", "f", 1)

@@ -198,7 +198,7 @@ def test_a_credential_that_is_set_to_nothing_is_named_unless_another_is_whole(tm
     settings = of.destinations["hubspot"].settings
     assert "token" not in settings({"T": "", "S": "s", "R": "r"})
     said = refusal(lambda: settings({"T": "", "S": "s", "R": ""}))
-    assert "`token` is empty, and HubSpot cannot do without" in said
+    assert "`token` is empty: HubSpot requires it" in said
     assert said.startswith("heatsync.yml:8:20: ")
 
 
@@ -275,7 +275,7 @@ def test_no_error_of_the_file_shows_a_secret(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "where", "said"),
     [
-        ("version: 1", "version: 2", "1:10", "reads version 1, not `2`"),
+        ("version: 1", "version: 2", "1:10", "expected version 1, found `2`"),
         ("Europe/Berlin", "Europe/Berln", "2:12", "did you mean `Europe/Berlin`?"),
         ("Europe/Berlin", "Berlin", "2:12", "did you mean `Europe/Berlin`?"),
         ("time_zone:", "timezone:", "2:1", "`timezone` is not a key here; did you mean `time_zone`?"),
@@ -333,7 +333,7 @@ def test_what_is_wrong_is_said_at_its_place(
         ("broker: {a: b}", "expected text"),
         ("alerts: none", "expected keys with values"),
         ("sources: x", "did you mean `source`?"),
-        ("source: {}", "`source` is here twice"),
+        ("source: {}", "`source` is given twice"),
     ],
 )
 def test_a_value_that_cannot_be_says_what_was_expected(tmp_path: Path, line: str, said: str) -> None:

@@ -245,7 +245,7 @@ def test_a_file_that_cannot_be_read_is_left_alone(tmp_path: Path) -> None:
 def test_a_file_in_braces_is_refused_rather_than_guessed_at(tmp_path: Path) -> None:
     text = "{version: 1, name: X, model: kpi, touchpoints: [{event: A, weight: 100}], window: 30d}\n"
     path = make(tmp_path, text)
-    assert "take the key out by hand" in refusal(tmp_path, "reach")
+    assert "remove the key by hand" in refusal(tmp_path, "reach")
     assert path.read_text() == text
 
 

@@ -74,38 +74,38 @@ def test_another_encoding_is_refused_at_its_first_letter(tmp_path: Path) -> None
     problems = Problems()
     assert read(path, "f.yml", problems) is None
     assert [str(problem) for problem in problems] == [
-        "f.yml:2:9: this is not UTF-8: save the file as UTF-8 (without another encoding)"
+        "f.yml:2:9: the file is not UTF-8: save it as UTF-8"
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "place", "said"),
     [
-        ("a: 1\nb: 2\na: 3\n", "3:1", "`a` is here twice: the first is in line 1"),
-        ("a: {b: 1, b: 2}\n", "1:11", "`b` is here twice"),
-        ("a: &x 1\nb: 2\n", "1:4", "`&x` names a place"),
-        ("a: 1\nb: *x\n", "2:4", "`*x` refers to another place"),
+        ("a: 1\nb: 2\na: 3\n", "3:1", "`a` is given twice, first in line 1"),
+        ("a: {b: 1, b: 2}\n", "1:11", "`b` is given twice"),
+        ("a: &x 1\nb: 2\n", "1:4", "`&x` is an anchor"),
+        ("a: 1\nb: *x\n", "2:4", "`*x` is an alias"),
         ("a: !!int 3\n", "1:4", "`!!int` is a tag"),
         ("a: !secret x\n", "1:4", "`!secret` is a tag"),
-        ("<<: {a: 1}\n", "1:1", "`<<` merges another place"),
-        ("a: 1\n---\nb: 1\n", "2:1", "one file holds one document"),
-        ("a: one\n  two\n", "1:4", "runs on over the next line"),
+        ("<<: {a: 1}\n", "1:1", "`<<` is a merge key"),
+        ("a: 1\n---\nb: 1\n", "2:1", "a file holds one document"),
+        ("a: one\n  two\n", "1:4", "continues on the next line"),
         ("? [a]\n: b\n", "1:3", "a key must be text"),
         ("{a: b}: c\n", "1:1", "a key must be text"),
-        ("a: \x07\n", "1:4", "U+0007 may not stand in a file"),
+        ("a: \x07\n", "1:4", "U+0007 is not allowed in a file"),
         ("", "1:1", "the file is empty"),
         ("# nothing\n", "1:1", "the file is empty"),
         ("- a\n", "1:1", "expected keys with values"),
         ("just text\n", "1:1", "expected keys with values"),
-        ("a:\n  b: 1\n c: 2\n", "3:2", "does not fit the indentation"),
-        ("a: 1\n  b: 2\n", "2:4", "indented further"),
-        ("a:\n\tb: 1\n", "2:1", "a tab stands where spaces belong"),
-        ("a: 1\nb\nc: 2\n", "2:1", "behind `b` a `:` and a space are missing"),
+        ("a:\n  b: 1\n c: 2\n", "3:2", "the indentation of this line does not match"),
+        ("a: 1\n  b: 2\n", "2:4", "indented too far"),
+        ("a:\n\tb: 1\n", "2:1", "found a tab where spaces are needed"),
+        ("a: 1\nb\nc: 2\n", "2:1", "add a `:` and a space after `b`"),
         ("a: {b: 1\nc: 2\n", "1:4", "the `{` that opens here is not closed"),
         ("a: [1, 2\nb: 2\n", "1:4", "the `[` that opens here is not closed"),
-        ("a: {b: ${X:-none}}\n", "1:4", "inside { } and [ ] a `${NAME}` wants quotes"),
+        ("a: {b: ${X:-none}}\n", "1:4", "quote a `${NAME}` inside { } and [ ]"),
         ('a: "no end\n', "1:4", "never closed"),
-        ('a: "\\q"\n', "1:4", "a `\\` is written `\\\\`"),
+        ('a: "\\q"\n', "1:4", "write `\\\\` for `\\`"),
         ("[" * 60 + "\n", "1:42", "more than 40 levels"),
     ],
 )

@@ -56,7 +56,7 @@ def test_a_bad_text_says_what_was_expected(reader: Callable[[object], object], b
 
 
 def test_what_is_no_text_is_refused_with_the_reason() -> None:
-    with pytest.raises(ValueError, match=r"starts with `\{` wants quotes"):
+    with pytest.raises(ValueError, match=r"quote text that starts with `\{`"):
         yaml_types.text({"a": "b"})
-    with pytest.raises(ValueError, match=r"starts with `\[` wants quotes"):
+    with pytest.raises(ValueError, match=r"quote text that starts with `\[`"):
         yaml_types.number(["a"])
