@@ -26,12 +26,19 @@ WRITTEN_WRONG = {
         "profile: health",
         "profile: &p health",
         ":2:10:",
-        "`&p` names a place",
-        "wants quotes",
+        "`&p` is an anchor",
+        "quote ",
     ),
-    "alias": (FIELDS, "profile: health", "profile: *p", ":2:10:", "`*p` refers to", "wants quotes"),
-    "merge": (CONFIG, "prefix: Accoil", "<<: {prefix: Accoil}", ":9:1:", "`<<` merges", "write the keys out"),
-    "tag": (FIELDS, "profile: health", "profile: !!str health", ":2:10:", "`!!str` is a tag", "wants quotes"),
+    "alias": (FIELDS, "profile: health", "profile: *p", ":2:10:", "`*p` is an alias", "quote "),
+    "merge": (
+        CONFIG,
+        "prefix: Accoil",
+        "<<: {prefix: Accoil}",
+        ":9:1:",
+        "`<<` is a merge key",
+        "write the keys out",
+    ),
+    "tag": (FIELDS, "profile: health", "profile: !!str health", ":2:10:", "`!!str` is a tag", "quote "),
     "tab": (
         CONFIG,
         "  engine:",
@@ -41,7 +48,7 @@ WRITTEN_WRONG = {
         "indent with spaces",
     ),
     "no colon": (FIELDS, "profile: health", "profile health", ":2:1:", "expected `key: value`"),
-    "open quote": (FIELDS, "profile: health", 'profile: "health', ":2:10:", "never closed", "wants quotes"),
+    "open quote": (FIELDS, "profile: health", 'profile: "health', ":2:10:", "never closed", "quote "),
     "other version": (FIELDS, "version: 1", "version: 2", ":1:10:", "expected version 1, found `2`"),
     "unknown trait": (
         FIELDS,
@@ -103,7 +110,7 @@ FILES_WRONG: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "a list": (b"- version\n", ("heatsync.yml:1:1:", "expected keys with values")),
     "not UTF-8": (
         "version: 1".encode("utf-16"),
-        ("heatsync.yml:1:1:", "not UTF-8", "save the file as UTF-8"),
+        ("heatsync.yml:1:1:", "not UTF-8", "save it as UTF-8"),
     ),
     "binary": (b"version: 1\x00\n", ("heatsync.yml:1:11:", "U+0000", "delete it")),
 }

@@ -73,9 +73,7 @@ def test_another_encoding_is_refused_at_its_first_letter(tmp_path: Path) -> None
     path.write_bytes(b"version: 1\nname: Gr\xf6\xdfe\n")
     problems = Problems()
     assert read(path, "f.yml", problems) is None
-    assert [str(problem) for problem in problems] == [
-        "f.yml:2:9: the file is not UTF-8: save it as UTF-8"
-    ]
+    assert [str(problem) for problem in problems] == ["f.yml:2:9: the file is not UTF-8: save it as UTF-8"]
 
 
 @pytest.mark.parametrize(
