@@ -223,6 +223,12 @@ class Vendor:
     create_fields_setting: str = ""
     """The setting of a destination without which it makes no fields."""
 
+    @property
+    def needed_settings(self) -> tuple[str, ...]:
+        """The settings that a destination cannot do without, with the first of the ways to give a credential."""
+        required = tuple(key for key, setting in self.settings.items() if setting.required)
+        return required + (self.credential_groups[0] if self.credential_groups else ())
+
 
 METRICS = {
     "score": "Score",

@@ -1,10 +1,12 @@
 """The files of a new workspace: copies of this repository's own workspace."""
 
+import re
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from connectors.errors import ConfigurationError
+from connectors.registry import VENDORS
 
 FILE = "heatsync.yml"
 IGNORED = ".heatsync/\n.env\n"
@@ -24,7 +26,8 @@ def write(folder: Path) -> list[str]:
         ) from error
     written = [FILE]
     template = _template()
-    (folder / FILE).write_text((template / FILE).read_text("utf-8"), "utf-8")
+    text = (template / FILE).read_text("utf-8")
+    (folder / FILE).write_text(text + _other_destinations(text), "utf-8")
     for source in _files(template / "mappings", Path("mappings")):
         written.append(str(source[0]))
         target = folder / source[0]
@@ -41,6 +44,18 @@ def _template() -> Traversable:
     """The files to copy: they are packaged beside this module, and lie at the root of a checkout."""
     packaged = resources.files(__package__) / "template"
     return packaged if packaged.is_dir() else Path(__file__).parents[2]
+
+
+def _other_destinations(text: str) -> str:
+    """A comment with the settings of every destination that the text does not name; empty when it names them all."""
+    lines: list[str] = []
+    for vendor in VENDORS.values():
+        if re.search(rf"\b{re.escape(vendor.type)}\b", text) is None:
+            lines.append(f"#   {vendor.type}:")
+            lines += [f"#     {key}: ${{{f'{vendor.type}_{key}'.upper()}}}" for key in vendor.needed_settings]
+    if not lines:
+        return ""
+    return "\n".join(("", "# More destinations, to add to `destinations:` above:", *lines, ""))
 
 
 def _files(folder: Traversable, path: Path) -> list[tuple[Path, Traversable]]:

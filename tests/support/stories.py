@@ -16,9 +16,9 @@ from heatsync.sync.compare.types import Scope
 from heatsync.sync.context import Context
 from heatsync.sync.plan import Plan
 from heatsync.workspace import config
+from heatsync.workspace.env_vars import url_variable
 
 DAY = files.DAY
-PLACES = ("HUBSPOT", "HUB2", "INTERCOM", "SEGMENT", "SALESFORCE")
 
 HEATSYNC = """\
 version: 1
@@ -66,6 +66,14 @@ class Ended:
     def outcomes(self) -> dict[str, int]:
         """The outcomes of the only mapping that there were any of."""
         return {status: count for status, count in self.only["outcomes"].items() if count}
+
+
+def environment(workspace: config.Workspace, url: str, token: str) -> dict[str, str]:
+    """The environment variables that lead every destination of a workspace to a sandbox, with a credential."""
+    environ = {url_variable(name): url for name in workspace.destinations}
+    for destination in workspace.destinations.values():
+        environ |= dict.fromkeys(destination.credential_variables, token)
+    return environ
 
 
 @dataclass(slots=True)
@@ -116,17 +124,8 @@ class Stage:
         return config.load(files.write(self.folder, self.mappings, self.heatsync))
 
     def context(self, token: str | None = None) -> Context:
-        names = (
-            "HUBSPOT_TOKEN",
-            "INTERCOM_TOKEN",
-            "SEGMENT_WRITE_KEY",
-            "SF_CONSUMER_KEY",
-            "SF_CONSUMER_SECRET",
-        )
-        environ = dict.fromkeys(names, token or self.token)
-        return Context(
-            self.opened(), environ=environ | {f"HEATSYNC_{name}_URL": self.sandbox.url for name in PLACES}
-        )
+        workspace = self.opened()
+        return Context(workspace, environ=environment(workspace, self.sandbox.url, token or self.token))
 
     def sync(
         self,

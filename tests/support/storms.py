@@ -8,14 +8,14 @@ import io
 import json
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stories import DAY, HEATSYNC, PLACES, Stage
+from stories import DAY, HEATSYNC, Stage, environment
 
 from connectors.rate_limit import SlotRequest, Slots
 from heatsync.sandbox import server
@@ -27,8 +27,13 @@ from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
 from heatsync.sync.context import Context
 
-MappingResult = dict[tuple[str, str, str], dict[str, Any]]
-"""What a vendor said it had written, by (vendor, object, their id)."""
+Record = tuple[str, str, str]
+"""(vendor, object, their id)"""
+Written = Callable[[Route, Call, Reply, bool], Iterator[tuple[Record, dict[str, Any]]]]
+"""(route, call, reply, whether the reply was lost) -> the records that a call wrote, with their values; of a call whose
+reply was lost, the records alone."""
+Journaled = dict[Record, dict[str, Any]]
+"""What a vendor said it had written."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +216,9 @@ class Weather:
 class Journal:
     """Every write that a vendor said was done, to see that none is done once more."""
 
-    told: MappingResult = field(default_factory=dict)
+    written: Mapping[str, Written]
+    """By vendor."""
+    told: Journaled = field(default_factory=dict)
     repeated: list[str] = field(default_factory=list)
 
     def listen(self, sandbox: Any) -> None:
@@ -236,7 +243,7 @@ class Journal:
         lost = reply.fault in ("lost", "garbled")
         if (not lost and not 200 <= reply.status < 300) or reply.fault == "html":
             return
-        for record, values in _written(vendor, route, call, reply, lost):
+        for record, values in self.written[vendor](route, call, reply, lost):
             if lost:
                 self.told.pop(record, None)
                 continue
@@ -269,35 +276,63 @@ def _rows(text: str) -> Iterator[tuple[tuple[str, str, str], dict[str, Any]]]:
         yield ("salesforce", "Account", row.get("sf__Id") or row.get("Id") or row["Key__c"]), values
 
 
-def _written(
-    vendor: str, route: Route, call: Call, reply: Reply, lost: bool
-) -> Iterator[tuple[tuple[str, str, str], dict[str, Any]]]:
-    body = json.loads(call.body)
-    object = call.params.get("object", "")
-    if vendor == "hubspot":
-        inputs = {each.get("objectWriteTraceId"): each for each in body["inputs"]}
+def _hubspot(_route: Route, call: Call, reply: Reply, lost: bool) -> Iterator[tuple[Record, dict[str, Any]]]:
+    body, object = json.loads(call.body), call.params.get("object", "")
+    inputs = {each.get("objectWriteTraceId"): each for each in body["inputs"]}
+    if lost:
+        yield from ((("hubspot", object, str(each.get("id"))), {}) for each in body["inputs"])
+        return
+    for result in reply.body["results"]:
+        yield ("hubspot", object, result["id"]), inputs[result["objectWriteTraceId"]]["properties"]
+
+
+def _intercom(route: Route, call: Call, reply: Reply, lost: bool) -> Iterator[tuple[Record, dict[str, Any]]]:
+    body, object = json.loads(call.body), route.path.split("/")[1]
+    flat = {**body, **body.get("custom_attributes", {})}
+    flat.pop("custom_attributes", None)
+    yield ("intercom", object, call.params.get("id", "") if lost else reply.body["id"]), flat
+
+
+def _salesforce(
+    _route: Route, call: Call, reply: Reply, lost: bool
+) -> Iterator[tuple[Record, dict[str, Any]]]:
+    for i, each in enumerate(json.loads(call.body)["records"]):
+        values = {n: v for n, v in each.items() if n not in ("attributes", "id")}
+        known = each.get("id") or each.get("Key__c")
         if lost:
-            yield from (((vendor, object, str(each.get("id"))), {}) for each in body["inputs"])
-            return
-        for result in reply.body["results"]:
-            yield (vendor, object, result["id"]), inputs[result["objectWriteTraceId"]]["properties"]
-    elif vendor == "intercom":
-        object = route.path.split("/")[1]
-        flat = {**body, **body.get("custom_attributes", {})}
-        flat.pop("custom_attributes", None)
-        yield (vendor, object, call.params.get("id", "") if lost else reply.body["id"]), flat
-    elif vendor == "salesforce":
-        for i, each in enumerate(body["records"]):
-            values = {n: v for n, v in each.items() if n not in ("attributes", "id")}
-            known = each.get("id") or each.get("Key__c")
-            if lost:
-                yield (vendor, "Account", str(known)), {}
-            elif reply.body[i]["success"]:
-                yield (vendor, "Account", reply.body[i]["id"]), values
-    else:
-        for each in body["batch"]:
-            id = each.get("groupId") or each["userId"]
-            yield (vendor, each["type"], id), dict(each["traits"])
+            yield ("salesforce", "Account", str(known)), {}
+        elif reply.body[i]["success"]:
+            yield ("salesforce", "Account", reply.body[i]["id"]), values
+
+
+def _segment(
+    _route: Route, call: Call, _reply: Reply, _lost: bool
+) -> Iterator[tuple[Record, dict[str, Any]]]:
+    for each in json.loads(call.body)["batch"]:
+        id = each.get("groupId") or each["userId"]
+        yield ("segment", each["type"], id), dict(each["traits"])
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a storm begins with: heatsync.yml, the records and fields of the destinations, and by vendor what a call
+    writes."""
+
+    heatsync: str = HEATSYNC
+    present: Mapping[str, Any] = field(default_factory=lambda: PRESENT)
+    fields: Mapping[str, Any] = field(default_factory=lambda: FIELDS)
+    written: Mapping[str, Written] = field(
+        default_factory=lambda: {
+            "hubspot": _hubspot,
+            "intercom": _intercom,
+            "salesforce": _salesforce,
+            "segment": _segment,
+        }
+    )
+
+
+ALL_VENDORS = Scene()
+IN_FILES = Scene(FILES)
 
 
 @dataclass
@@ -305,15 +340,12 @@ class Storm(Stage):
     """A stage under faults, with a clock of its own."""
 
     weather: Weather = field(default_factory=Weather)
-    journal: Journal = field(default_factory=Journal)
+    journal: Journal = field(default_factory=lambda: Journal(Scene().written))
 
     def context(self, token: str | None = None) -> Context:
-        environ = dict.fromkeys(
-            ("HUBSPOT_TOKEN", "INTERCOM_TOKEN", "SEGMENT_WRITE_KEY", "SF_CONSUMER_KEY", "SF_CONSUMER_SECRET"),
-            "t",
-        )
-        urls = {f"HEATSYNC_{name}_URL": self.sandbox.url for name in PLACES}
-        return Context(self.opened(), book=Free(), environ=environ | urls)
+        workspace = self.opened()
+        environ = environment(workspace, self.sandbox.url, "t")
+        return Context(workspace, book=Free(), environ=environ)
 
     def until_nothing_is_due(self, most: int = 80) -> int:
         """Sync, resume and wait until a sync has nothing to say to anybody; answers how many it took."""
@@ -334,11 +366,11 @@ class Storm(Stage):
 
 
 @contextmanager
-def storm(folder: Path, faults: Faults, cases: list[Case], heatsync: str = HEATSYNC) -> Iterator[Storm]:
+def storm(folder: Path, faults: Faults, cases: list[Case], scene: Scene) -> Iterator[Storm]:
     """A stage with these mappings, an empty sandbox, and these faults."""
     with server.running(quotas=False, faults=faults, clock=lambda: time.time()) as running:
-        running.seed({**PRESENT, "fields": FIELDS})
-        stage = Storm(folder, running, heatsync)
+        running.seed({**scene.present, "fields": scene.fields})
+        stage = Storm(folder, running, scene.heatsync, journal=Journal(scene.written))
         stage.journal.listen(running.sandbox)
         for case in cases:
             stage.mapping(case.name, case.text)
@@ -353,11 +385,11 @@ def weathered(
     seed: int,
     days: int = 3,
     people: int = 12,
-    heatsync: str = HEATSYNC,
+    scene: Scene = ALL_VENDORS,
 ) -> None:
     """Generated days through a storm, and what is promised after each of them."""
     chance = random.Random(seed)
-    with storm(folder, faults, cases, heatsync) as stage:
+    with storm(folder, faults, cases, scene) as stage:
         roles: dict[str, str | None] = {}
         plans: dict[str, str | None] = {}
         for day in range(days):
@@ -412,7 +444,7 @@ def tagged(folder: Path, faults: Faults, object: str, seed: int, days: int, peop
     chance = random.Random(seed)
     case = TAGGED[object]
     letter, key = {"contacts": ("u", "external_id"), "companies": ("a", "company_id")}[object]
-    with storm(folder, faults, [case]) as stage:
+    with storm(folder, faults, [case], ALL_VENDORS) as stage:
         present = [{"id": f"x{n}", key: f"{letter}{n}", "tags": ["New"] * (n % 2)} for n in range(people)]
         stage.sandbox.seed({"intercom": {object: present}, "fields": FIELDS})
         values: dict[str, str | None] = {}

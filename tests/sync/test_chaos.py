@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from storms import CASES, FILES, TAGGED, tagged, weathered
+from storms import CASES, IN_FILES, TAGGED, tagged, weathered
 
 from heatsync.sandbox.faults import ALL, Faults, kinds
 
@@ -53,11 +53,11 @@ def test_under_all_faults_everybody_has_the_tags_of_their_audiences(
 def test_under_one_fault_what_goes_in_files_arrives(kind: str, tmp_path: Path) -> None:
     faults = Faults({kind: 0.3 if RUNS else 0.2}, seed=2, slow=0.01)
     accounts = [case for case in CASES if case.vendor == "salesforce"]
-    weathered(tmp_path / "w", faults, accounts, seed=2, days=3 if RUNS else 1, people=24, heatsync=FILES)
+    weathered(tmp_path / "w", faults, accounts, seed=2, days=3 if RUNS else 1, people=24, scene=IN_FILES)
 
 
 @pytest.mark.parametrize("seed", range(FEWER))
 def test_under_all_faults_what_goes_in_files_arrives(seed: int, tmp_path: Path) -> None:
     faults = Faults({ALL: 0.3, **OF_RECORDS}, seed=seed, slow=0.01)
     accounts = [case for case in CASES if case.vendor == "salesforce"]
-    weathered(tmp_path / "w", faults, accounts, seed=seed, days=3, people=24, heatsync=FILES)
+    weathered(tmp_path / "w", faults, accounts, seed=seed, days=3, people=24, scene=IN_FILES)
