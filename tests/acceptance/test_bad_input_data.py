@@ -117,7 +117,7 @@ TABLES: dict[str, Case] = {
     ),
     "no mapped column": (
         without(USERS, "role"),
-        (f"{FIELDS}:7:25:", "the users table has no column `role`", "email"),
+        (f"{FIELDS}:7:25:", "the users table had no column `role`", "email"),
     ),
     "no day": (
         value(USERS, "created_at", "soon"),

@@ -24,8 +24,8 @@ def _limits(_settings: Mapping[str, str]) -> Limits:
     return Limits(records_per_call=100, lookups_per_call=100, calls=100, seconds=10.0)
 
 
-def _connect(settings: Mapping[str, str], throttle: Throttle, made: Callable[[], None]) -> Destination:
-    raise AssertionError("files are read without calling anybody")
+def _connect(settings: Mapping[str, str], throttle: Throttle, on_request: Callable[[], None]) -> Destination:
+    raise AssertionError("no destination is called while files are read")
 
 
 def _name_trait(prefix: str, name: str, metric: str, entity: Entity) -> str:
@@ -112,13 +112,13 @@ profile: health
 
 def write(folder: Path, files: Mapping[str, str] | None = None, heatsync: str = HEATSYNC) -> Path:
     """A workspace with the profiles health and adoption, and the files given by their path in it."""
-    made = {
+    contents = {
         "heatsync.yml": heatsync,
         "mappings/profiles/health.yml": PROFILE.format(name="Health"),
         "mappings/profiles/adoption.yml": PROFILE.format(name="Adoption"),
         **(files or {}),
     }
-    for name, text in made.items():
+    for name, text in contents.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -130,7 +130,7 @@ def opened(folder: Path, files: Mapping[str, str] | None = None, heatsync: str =
 
 
 def problems(folder: Path, files: Mapping[str, str] | None = None, heatsync: str = HEATSYNC) -> list[str]:
-    """What `heatsync check` would print."""
+    """The problems that `heatsync check` prints."""
     return list(mapping_files.check(write(folder, files, heatsync), vendors=VENDORS).problems)
 
 
@@ -141,7 +141,7 @@ def mapped(folder: Path, text: str, heatsync: str = HEATSYNC) -> mapping_files.M
 
 
 def snapshot(of: Workspace, entity: str, rows: Sequence[Mapping[str, Any]], profile: str = "health") -> None:
-    """A snapshot with these rows; what they leave out has an unremarkable value."""
+    """A snapshot with these rows; other columns have ordinary values."""
     usual: dict[str, tuple[Any, pa.DataType]] = {
         f"{entity}_id": ("x", pa.string()),
         "score": (50, pa.int64()),
@@ -179,7 +179,7 @@ def snapshot(of: Workspace, entity: str, rows: Sequence[Mapping[str, Any]], prof
 
 
 def traits(of: Workspace, entity: str, table: pa.Table) -> None:
-    """The copy of the users or accounts table that scoring makes."""
+    """The copy of the users or accounts table of the day."""
     _store(of.traits_path(entity, DAY), table)
 
 
@@ -189,16 +189,16 @@ def _store(path: Path, table: pa.Table) -> None:
 
 
 def rendered(of: Workspace, name: str = "m") -> tuple[MappingQuery, dict[str, dict[str, Any]]]:
-    """The rendered mapping, and its rows by key with their fields under the destination's names."""
+    """The query of a mapping, and its rows by key, with the destination's names of their fields."""
     chosen = mapping_files.load(of)[name]
     with duckdb.connect() as connection:
-        made = mapping_files.build_query(chosen, of, connection, DAY)
-        relation = connection.execute(made.sql)
+        built = mapping_files.build_query(chosen, of, connection, DAY)
+        relation = connection.execute(built.sql)
         columns = [column[0] for column in relation.description or ()]
-        names = {f"f{position}": field.name for position, field in enumerate(made.fields)}
+        names = {f"f{position}": field.name for position, field in enumerate(built.fields)}
         assert columns == [
             "key",
-            *(f"m{position}" for position in range(len(made.match))),
+            *(f"m{position}" for position in range(len(built.match))),
             "via",
             "problem",
             "level",
@@ -209,13 +209,13 @@ def rendered(of: Workspace, name: str = "m") -> tuple[MappingQuery, dict[str, di
             for row in relation.fetchall()
         ]
     assert len({row["key"] for row in rows}) == len(rows)
-    return made, {row["key"]: row for row in rows}
+    return built, {row["key"]: row for row in rows}
 
 
 def refusal(act: Callable[[], object]) -> str:
-    """The sentence with which something is refused."""
+    """The message of the ConfigurationError that an action raises."""
     try:
         act()
     except ConfigurationError as error:
         return str(error)
-    raise AssertionError("nothing was refused")
+    raise AssertionError("no error was raised")

@@ -158,7 +158,7 @@ def test_an_expression_that_fails_on_some_records_is_told(stage: Stage) -> None:
     [
         ("{from: user.score, default: none}", "expected a whole number such as 5, found `none`"),
         ('{sql: "left(audiences, 10)"}', "DuckDB does not understand this `sql`"),
-        ("user.roel", "the users table has no column `roel`"),
+        ("user.roel", "the users table had no column `roel`"),
     ],
 )
 def test_a_mapping_that_no_sync_could_begin_with_is_a_problem_with_and_without_asking_over_there(

@@ -53,21 +53,27 @@ def wrong(folder: Path, text: str, **more: str) -> list[str]:
     return problems(folder, files)
 
 
-def test_every_key_of_the_file_arrives(tmp_path: Path) -> None:
-    made = mapping_files.load(opened(tmp_path, {"mappings/hubspot-contacts.yml": FULL}))["hubspot-contacts"]
-    assert (made.destination, made.object, made.entity, made.profile) == (
+def test_every_key_of_the_file_is_read(tmp_path: Path) -> None:
+    created = mapping_files.load(opened(tmp_path, {"mappings/hubspot-contacts.yml": FULL}))[
+        "hubspot-contacts"
+    ]
+    assert (created.destination, created.object, created.entity, created.profile) == (
         "hubspot",
         "contacts",
         "user",
         "health",
     )
-    assert (made.audience, made.on_exit, made.mode) == ("most_engaged", "clear", "update")
-    assert [(key.field, key.column.name) for key in made.match] == [
+    assert (created.audience, created.on_exit, created.mode) == ("most_engaged", "clear", "update")
+    assert [(key.field, key.column.name) for key in created.match] == [
         ("heatsync_user_id", "user_id"), ("email", "email"),
     ]  # fmt: skip
-    assert (made.create_fields, made.max_writes, made.max_creates) == (True, 50000, 500)
-    assert (made.schedule, made.recheck_after, made.anonymous) == ("30 5 * * *", timedelta(weeks=2), False)
-    fields = {field.name: field for field in made.fields}
+    assert (created.create_fields, created.max_writes, created.max_creates) == (True, 50000, 500)
+    assert (created.schedule, created.recheck_after, created.anonymous) == (
+        "30 5 * * *",
+        timedelta(weeks=2),
+        False,
+    )
+    fields = {field.name: field for field in created.fields}
     assert list(fields)[:7] == [
         f"accoil_health_{metric}"
         for metric in (
@@ -87,43 +93,43 @@ def test_every_key_of_the_file_arrives(tmp_path: Path) -> None:
     assert fields["health_score"].tolerance == 3
     assert fields["csm_note"].write == "if_empty"
     assert (fields["plan"].default, fields["plan"].when_null) == ("free", "clear")
-    assert {field.when_null for field in made.fields if field.name != "plan"} == {"keep"}
+    assert {field.when_null for field in created.fields if field.name != "plan"} == {"keep"}
 
 
-def test_short_and_long_form_mean_the_same(tmp_path: Path) -> None:
+def test_the_short_and_the_long_form_are_equal(tmp_path: Path) -> None:
     short = mapped(tmp_path / "a", "fields: {a: score}\n")
     long = mapped(tmp_path / "b", "fields: {a: {from: score}}\n")
     assert short.fields == long.fields
     assert short.definition_hash == long.definition_hash
 
 
-def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
-    made = mapped(
+def test_a_missing_key_has_a_default(tmp_path: Path) -> None:
+    created = mapped(
         tmp_path,
         "fields: {ours: score, theirs: user.plan, both: {sql: score + user.seats}, calc: {sql: score + 1}}\n",
     )
-    assert (made.mode, made.audience, made.on_exit, made.recheck_after) == (
+    assert (created.mode, created.audience, created.on_exit, created.recheck_after) == (
         "update",
         None,
         None,
         timedelta(days=7),
     )
-    assert [(key.field, key.column.name) for key in made.match] == [("email", "email")]
-    assert {field.name: field.when_null for field in made.fields} == {
+    assert [(key.field, key.column.name) for key in created.match] == [("email", "email")]
+    assert {field.name: field.when_null for field in created.fields} == {
         "ours": "clear", "theirs": "keep", "both": "keep", "calc": "clear",
     }  # fmt: skip
 
 
 def test_standard_traits_are_cleared_unless_the_file_says_keep(tmp_path: Path) -> None:
     for text, policy in (("", "clear"), ("when_null: keep\n", "keep")):
-        made = mapped(tmp_path, f"standard_traits: true\n{text}")
-        assert {field.when_null for field in made.fields} == {policy}
+        created = mapped(tmp_path, f"standard_traits: true\n{text}")
+        assert {field.when_null for field in created.fields} == {policy}
 
 
-def test_accounts_have_two_standard_traits_more(tmp_path: Path) -> None:
+def test_accounts_have_two_more_standard_traits(tmp_path: Path) -> None:
     text = MAPPING.replace("contacts", "companies") + "standard_traits: true\n"
-    made = mapping_files.load(opened(tmp_path, {"mappings/m.yml": text}))["m"]
-    assert [field.name for field in made.fields][7:] == [
+    created = mapping_files.load(opened(tmp_path, {"mappings/m.yml": text}))["m"]
+    assert [field.name for field in created.fields][7:] == [
         "accoil_health_active_users",
         "accoil_health_total_users",
     ]
@@ -131,9 +137,9 @@ def test_accounts_have_two_standard_traits_more(tmp_path: Path) -> None:
 
 def test_segment_has_its_own_mode_and_match(tmp_path: Path) -> None:
     text = "version: 1\ndestination: segment\nobject: accounts\nprofile: health\nstandard_traits: true\nanonymous: true\n"
-    made = mapping_files.load(opened(tmp_path, {"mappings/m.yml": text}))["m"]
-    assert (made.mode, made.anonymous, made.entity) == ("upsert", True, Entity.ACCOUNT)
-    assert [(key.field, key.column.name) for key in made.match] == [("groupId", "account_id")]
+    created = mapping_files.load(opened(tmp_path, {"mappings/m.yml": text}))["m"]
+    assert (created.mode, created.anonymous, created.entity) == ("upsert", True, Entity.ACCOUNT)
+    assert [(key.field, key.column.name) for key in created.match] == [("groupId", "account_id")]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +156,7 @@ def test_any_object_of_salesforce_can_be_mapped(tmp_path: Path, text: str, entit
     assert mapping_files.load(opened(tmp_path, {"mappings/m.yml": text}))["m"].entity is entity
 
 
-def test_an_object_nobody_knows_wants_its_entity_and_its_match(tmp_path: Path) -> None:
+def test_an_unknown_object_needs_its_entity_and_its_match(tmp_path: Path) -> None:
     head = "version: 1\ndestination: salesforce\nprofile: health\nfields: {Score__c: score}\nobject: X__c\n"
     assert any(
         "`entity: user` or `entity: account`" in p for p in problems(tmp_path, {"mappings/m.yml": head})
@@ -160,7 +166,7 @@ def test_an_object_nobody_knows_wants_its_entity_and_its_match(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("text", "where", "said"),
+    ("text", "where", "message"),
     [
         ("fields: {a: scroe}", "5:13", "`scroe` is not a trait; did you mean `score`?"),
         ("fields: {a: {from: scroe}}", "5:20", "did you mean `score`?"),
@@ -170,7 +176,7 @@ def test_an_object_nobody_knows_wants_its_entity_and_its_match(tmp_path: Path) -
         ("fields: {a: account.helth.score}", "5:13", "did you mean `health`?"),
         ("fields: {a: audience.most_engagd}", "5:13", "did you mean `most_engaged`?"),
         ("fields: {a: user.health.score}", "5:13", "`health.score`"),
-        ("fields: {a: user.}", "5:13", "a part of it is missing"),
+        ("fields: {a: user.}", "5:13", "a part is missing"),
         ("fields: {a: health}", "5:13", "`health` is a profile"),
         (
             "fields: {Heat: score}",
@@ -200,13 +206,13 @@ def test_an_object_nobody_knows_wants_its_entity_and_its_match(tmp_path: Path) -
         ("fields:", "1:1", "the mapping writes nothing"),
         ("standard_traits: yes", "5:18", "expected true or false, found `yes`"),
         ("audience: most_engaged", "5:1", "`on_exit` is missing"),
-        ("on_exit: clear", "5:1", "there is none here"),
+        ("on_exit: clear", "5:1", "needs an `audience`"),
         ("audience: at_risk\non_exit: clear", "5:11", "`at_risk` is not an audience of users"),
         ("match: {email: email, id: user_id}", "5:8", "write them as a list"),
         ("match: [{email: email}, {Email: user_id}]", "5:26", "in `match` twice"),
-        ("match: [{email: email, id: user_id}]", "5:9", "one pair behind each `-`"),
+        ("match: [{email: email, id: user_id}]", "5:9", "one pair after each `-`"),
         ("mode: create", "5:7", "no mode `create`; possible: update, upsert"),
-        ("entity: account", "5:9", "made of users: take this out"),
+        ("entity: account", "5:9", "are users: remove `entity`"),
         ("anonymous: true", "5:1", "`anonymous` does not apply to"),
         ("limits: {max_writes: lots}", "5:22", "expected a whole number"),
         ("limits: {max_write: 5}", "5:10", "did you mean `max_writes`?"),
@@ -215,13 +221,13 @@ def test_an_object_nobody_knows_wants_its_entity_and_its_match(tmp_path: Path) -
         ("standard_trait: true", "5:1", "did you mean `standard_traits`?"),
     ],
 )
-def test_what_is_wrong_is_said_at_its_place(tmp_path: Path, text: str, where: str, said: str) -> None:
+def test_every_error_is_reported_at_its_place(tmp_path: Path, text: str, where: str, message: str) -> None:
     found = wrong(tmp_path, text + "\n")
-    assert any(p.startswith(f"mappings/m.yml:{where}: ") and said in p for p in found), found
+    assert any(p.startswith(f"mappings/m.yml:{where}: ") and message in p for p in found), found
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "where", "said"),
+    ("old", "new", "where", "message"),
     [
         ("destination: hubspot", "destination: hubspott", "2:14", "did you mean `hubspot`?"),
         ("object: contacts", "object: contact", "3:9", "did you mean `contacts`?"),
@@ -230,27 +236,27 @@ def test_what_is_wrong_is_said_at_its_place(tmp_path: Path, text: str, where: st
         ("version: 1\n", "", "1:1", "`version` is missing"),
     ],
 )
-def test_an_unknown_whole_has_its_nearest_name(
-    tmp_path: Path, old: str, new: str, where: str, said: str
+def test_an_unknown_destination_or_profile_is_reported_with_a_similar_name(
+    tmp_path: Path, old: str, new: str, where: str, message: str
 ) -> None:
     found = problems(tmp_path, {"mappings/m.yml": (MAPPING + "fields: {a: score}\n").replace(old, new)})
-    assert any(p.startswith(f"mappings/m.yml:{where}: ") and said in p for p in found), found
+    assert any(p.startswith(f"mappings/m.yml:{where}: ") and message in p for p in found), found
 
 
-def test_a_mapping_of_accounts_has_no_single_user(tmp_path: Path) -> None:
+def test_a_mapping_of_accounts_cannot_use_columns_of_users(tmp_path: Path) -> None:
     text = MAPPING.replace("contacts", "companies") + "fields: {a: user.email}\n"
     assert any(
         "an account has many users" in problem for problem in problems(tmp_path, {"mappings/m.yml": text})
     )
 
 
-def test_a_column_of_a_table_that_is_not_there_is_a_problem_before_any_data_is(tmp_path: Path) -> None:
+def test_a_column_of_a_missing_table_is_a_problem_before_there_is_data(tmp_path: Path) -> None:
     heatsync = HEATSYNC.replace("  users: {table: data/users.csv}\n", "")
     found = problems(tmp_path, {"mappings/m.yml": MAPPING + "fields: {a: user.plan}\n"}, heatsync)
     assert any("heatsync.yml has no `source: users:`" in problem for problem in found)
 
 
-def test_a_vendor_that_cannot_be_read_fills_no_empty_fields(tmp_path: Path) -> None:
+def test_if_empty_needs_a_vendor_that_can_be_read(tmp_path: Path) -> None:
     text = "version: 1\ndestination: segment\nobject: users\nprofile: health\nfields: {a: {from: score, write: if_empty}}\n"
     assert any("cannot be read" in problem for problem in problems(tmp_path, {"mappings/m.yml": text}))
     found = problems(
@@ -260,7 +266,7 @@ def test_a_vendor_that_cannot_be_read_fills_no_empty_fields(tmp_path: Path) -> N
     assert any("no mode `update`; possible: upsert" in problem for problem in found)
 
 
-def test_a_key_field_must_be_one_that_can_be_looked_up(tmp_path: Path) -> None:
+def test_match_needs_a_field_that_the_vendor_can_look_up(tmp_path: Path) -> None:
     text = "version: 1\ndestination: segment\nobject: users\nprofile: health\nfields: {a: score}\nmatch: {userid: user_id}\n"
     found = problems(tmp_path, {"mappings/m.yml": text})
     assert any("did you mean `userId`?" in problem for problem in found)
@@ -271,10 +277,10 @@ def test_two_mappings_never_write_the_same_field(tmp_path: Path) -> None:
     found = wrong(tmp_path, "fields: {a: score}\n", other=other)
     assert len(found) == 1
     assert found[0].startswith("mappings/other.yml:7:") or found[0].startswith("mappings/m.yml:5:")
-    assert "one field has one owner" in found[0]
+    assert "a field belongs to one mapping" in found[0]
 
 
-def test_other_objects_and_other_destinations_have_fields_of_the_same_name(tmp_path: Path) -> None:
+def test_other_objects_and_other_destinations_may_have_fields_of_the_same_name(tmp_path: Path) -> None:
     heatsync = HEATSYNC + '  hubspot_emea: {type: hubspot, token: "${EMEA}"}\n'
     text = MAPPING + "fields: {a: score}\n"
     files = {
@@ -285,12 +291,14 @@ def test_other_objects_and_other_destinations_have_fields_of_the_same_name(tmp_p
     assert problems(tmp_path, files, heatsync) == []
 
 
-def test_names_that_end_up_alike_are_refused(tmp_path: Path) -> None:
+def test_names_that_differ_in_case_only_are_refused(tmp_path: Path) -> None:
     head = "version: 1\ndestination: salesforce\nobject: Account\nprofile: health\n"
     found = problems(tmp_path, {"mappings/m.yml": head + "fields: {Score__c: score, SCORE__C: trend}\n"})
-    assert any("`SCORE__C` and `Score__c` would be one field over there" in problem for problem in found)
+    assert any(
+        "`SCORE__C` and `Score__c` are the same field at the destination" in problem for problem in found
+    )
     found = wrong(tmp_path, "standard_traits: true\nfields: {accoil_health_score: score}\n")
-    assert any("among the standard traits already" in problem for problem in found)
+    assert any("already one of the standard traits" in problem for problem in found)
 
 
 def test_one_object_has_one_spelling_in_all_mappings_of_a_destination(tmp_path: Path) -> None:
@@ -300,10 +308,13 @@ def test_one_object_has_one_spelling_in_all_mappings_of_a_destination(tmp_path: 
         "mappings/b.yml": head.format("account") + "fields: {B__c: score}\n",
     }
     (found,) = problems(tmp_path, files)
-    assert found == "mappings/b.yml:3:9: mappings/a.yml calls it `Account`: spell it the same in both"
+    assert (
+        found
+        == "mappings/b.yml:3:9: mappings/a.yml writes it as `Account`: use the same spelling in both files"
+    )
 
 
-def test_the_meaning_is_what_is_sent_and_nothing_else(tmp_path: Path) -> None:
+def test_the_definition_hash_covers_what_is_sent_and_nothing_else(tmp_path: Path) -> None:
     text = "fields: {a: score, b: {sql: score + 1}}\n"
     definition_hash = mapped(tmp_path / "0", text).definition_hash
     same = [
@@ -325,7 +336,7 @@ def test_the_meaning_is_what_is_sent_and_nothing_else(tmp_path: Path) -> None:
     assert len({definition_hash, *different}) == len(others) + 1
 
 
-def test_a_broken_profile_or_destination_is_not_called_unknown_as_well(tmp_path: Path) -> None:
+def test_an_invalid_profile_or_destination_is_not_also_called_unknown(tmp_path: Path) -> None:
     files = {
         "mappings/m.yml": MAPPING + "fields: {a: adoption.score, b: scroe}\n",
         "mappings/profiles/adoption.yml": "version: 1\nname: a: b\n",
@@ -337,7 +348,7 @@ def test_a_broken_profile_or_destination_is_not_called_unknown_as_well(tmp_path:
     assert "`scroe`" in found[1]
 
 
-def test_a_profile_is_checked_at_file_line_and_column(tmp_path: Path) -> None:
+def test_an_error_of_a_profile_has_its_file_line_and_column(tmp_path: Path) -> None:
     profile = "version: 1\nname: Health\nevnts: []\nevents:\n  - {event: A, weight: 11}\nlevels: {bands: {Low: x}}\n"
     found = problems(tmp_path, {"mappings/profiles/health.yml": profile})
     assert [problem.split(": ")[0] for problem in found] == [
@@ -355,7 +366,7 @@ def test_loading_raises_what_check_prints(tmp_path: Path) -> None:
     assert str(raised.value).splitlines() == list(mapping_files.check(tmp_path, vendors=VENDORS).problems)
 
 
-def test_a_standard_name_that_the_vendor_cannot_have_is_said(tmp_path: Path) -> None:
+def test_a_standard_name_that_the_vendor_does_not_accept_is_reported(tmp_path: Path) -> None:
     def refuse(*_: object) -> str:
         raise ValueError("the name has more than 40 characters")
 
@@ -404,7 +415,7 @@ def test_sql_is_one_scalar_expression_and_nothing_else(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", sql_expressions.FUNCTIONS)
-def test_every_function_that_is_offered_can_be_called(name: str) -> None:
+def test_every_allowed_function_can_be_called(name: str) -> None:
     calls = {
         "chr": "chr(65)", "extract": "extract(year from last_active)", "if": "if(score > 1, 'a', 'b')",
         "position": "position('a' in level)", "date_part": "date_part('year', last_active)",
@@ -471,12 +482,12 @@ def test_every_function_that_is_offered_can_be_called(name: str) -> None:
             "user.health.trait.level", "user.health.trait.trend"}),
     ],
 )  # fmt: skip
-def test_sql_has_all_name_spaces(text: str, aliases: set[str]) -> None:
+def test_sql_can_use_every_kind_of_name(text: str, aliases: set[str]) -> None:
     _, references = sql_expressions.compile(text, SCOPE)
     assert {reference.alias for reference in references} == aliases
 
 
-def test_the_four_vendors_take_the_standard_traits_in_their_spelling(tmp_path: Path) -> None:
+def test_every_vendor_accepts_its_names_of_the_standard_traits(tmp_path: Path) -> None:
     heatsync = HEATSYNC + '  intercom: {token: "${INTERCOM_TOKEN}", region: eu}\n'
     objects = {
         "hubspot": ("contacts", "companies"),
@@ -492,7 +503,7 @@ def test_the_four_vendors_take_the_standard_traits_in_their_spelling(tmp_path: P
     }
     of = config.load(write(tmp_path, files, heatsync), vendors=VENDORS_FOR_REAL)
     mappings = mapping_files.load(of)
-    last = {name: made.fields[-1].name for name, made in mappings.items()}
+    last = {name: created.fields[-1].name for name, created in mappings.items()}
     assert last == {
         "hubspot-contacts": "accoil_health_frequency",
         "hubspot-companies": "accoil_health_totalusers",
@@ -503,11 +514,13 @@ def test_the_four_vendors_take_the_standard_traits_in_their_spelling(tmp_path: P
         "salesforce-contact": "Accoil_Health_Frequency__c",
         "salesforce-account": "Accoil_Health_TotalUsers__c",
     }
-    assert {made.mode for name, made in mappings.items() if not name.startswith("segment")} == {"update"}
+    assert {created.mode for name, created in mappings.items() if not name.startswith("segment")} == {
+        "update"
+    }
     assert of.destinations["intercom"].settings({"INTERCOM_TOKEN": "t"})["region"] == "eu"
 
 
-def test_nothing_in_the_repository_s_own_workspace_is_wrong() -> None:
+def test_the_workspace_of_the_repository_has_no_problems() -> None:
     checked = mapping_files.check(Path(__file__).parents[2])
     assert checked.problems == ()
     assert checked.warnings == ()

@@ -46,8 +46,8 @@ def users(
     )
     snapshot(of, "user", [{"user_id": key} for key in keys])
     traits(of, "user", pa.table({"user_id": pa.array(keys, pa.string()), **columns}))
-    made, rows = rendered(of)
-    types = {field.name: field.type for field in made.fields}
+    built, rows = rendered(of)
+    types = {field.name: field.type for field in built.fields}
     return (
         types,
         {name: [rows[key][name] for key in keys] for name in types},
@@ -90,7 +90,7 @@ def test_text_passes_through_unchanged(tmp_path: Path) -> None:
         st.text(st.characters(exclude_categories=("Cs",)), max_size=30) | st.none(), min_size=1, max_size=8
     )
 )
-def test_any_text_is_the_same_text_and_an_empty_one_is_nothing(
+def test_any_text_stays_the_same_and_an_empty_text_is_no_value(
     tmp_path: Path, texts: list[str | None]
 ) -> None:
     _, values, problems = one(tmp_path, "user.x", pa.array(texts, pa.string()))
@@ -100,7 +100,7 @@ def test_any_text_is_the_same_text_and_an_empty_one_is_nothing(
 
 @relaxed
 @given(st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20))
-def test_a_text_in_sql_is_that_text(tmp_path: Path, text: str) -> None:
+def test_a_text_in_sql_stays_the_same(tmp_path: Path, text: str) -> None:
     quoted = text.replace("'", "''")
     written = f"\n  f:\n    sql: |-\n      concat('{quoted}', user.x)\n"
     of = opened(tmp_path, {"mappings/m.yml": f"{MAPPING}fields:{written}".replace("email", "email")})
@@ -179,7 +179,9 @@ def test_a_column_keeps_its_type_and_its_digits(
         ("datetime", pa.array([date(2026, 7, 1), date(2026, 1, 1)]), ["2026-06-30T22:00:00Z", "2025-12-31T23:00:00Z"]),
     ],
 )  # fmt: skip
-def test_as_makes_another_type(tmp_path: Path, wanted: str, column: pa.Array, expected: list[Any]) -> None:
+def test_as_converts_to_another_type(
+    tmp_path: Path, wanted: str, column: pa.Array, expected: list[Any]
+) -> None:
     kind, values, problems = one(tmp_path, f"{{from: user.x, as: {wanted}}}", column)
     assert kind is FieldType(wanted)
     assert values == expected
@@ -216,7 +218,7 @@ def test_as_makes_another_type(tmp_path: Path, wanted: str, column: pa.Array, ex
         ("{sql: user.x * 2}", pa.array([2**62]), ("bad_value", "f", "")),
     ],
 )
-def test_what_cannot_be_sent_is_a_problem_of_its_row_alone(
+def test_a_value_that_cannot_be_sent_is_a_problem_of_its_own_row_only(
     tmp_path: Path, field: str, column: pa.Array, problem: Problem
 ) -> None:
     good = pa.array([None], column.type)
@@ -252,7 +254,7 @@ def test_the_first_of_several_problems_is_reported(tmp_path: Path) -> None:
     assert values == {"a": [1.0, None], "b": [None, None]}
 
 
-def test_an_sql_that_is_nothing_is_not_one_that_fails(tmp_path: Path) -> None:
+def test_an_sql_that_is_null_differs_from_an_sql_that_fails(tmp_path: Path) -> None:
     _, values, problems = one(tmp_path, "{sql: 'cast(user.x as integer) + 1'}", pa.array(["1", None, "x"]))
     assert values == [2, None, None]
     assert problems == [None, None, ("bad_value", "f", "")]
@@ -282,7 +284,7 @@ def test_an_sql_that_is_nothing_is_not_one_that_fails(tmp_path: Path) -> None:
             "few", "many", "few"]),
     ],
 )  # fmt: skip
-def test_map_as_join_and_default_come_in_this_order(
+def test_map_as_join_and_default_apply_in_this_order(
     tmp_path: Path, field: str, column: pa.Array, kind: FieldType, expected: list[Any]
 ) -> None:
     found, values, problems = one(tmp_path, field, column)
@@ -290,7 +292,7 @@ def test_map_as_join_and_default_come_in_this_order(
     assert set(problems) == {None}
 
 
-def test_a_vendor_that_takes_lists_gets_lists(tmp_path: Path) -> None:
+def test_a_vendor_that_accepts_lists_gets_lists(tmp_path: Path) -> None:
     column = pa.array([["b", None, "a"], [], None], pa.list_(pa.string()))
     kind, values, _ = one(tmp_path / "a", "user.x", column, head=SEGMENT_USERS)
     assert (kind, values) == (FieldType.LIST, [["b", "a"], [], None])
@@ -298,8 +300,8 @@ def test_a_vendor_that_takes_lists_gets_lists(tmp_path: Path) -> None:
     assert (kind, values) == (FieldType.TEXT, ["b|a", None, None])
 
 
-def test_what_a_column_must_not_be_is_said_with_its_place(tmp_path: Path) -> None:
-    for number, (field, column, said) in enumerate(
+def test_a_column_that_does_not_fit_is_reported_with_its_place(tmp_path: Path) -> None:
+    for number, (field, column, message) in enumerate(
         [
             ("user.x", pa.array([{"a": 1}]), "a column of type STRUCT(a BIGINT) cannot be sent"),
             ("user.x", pa.array([b"x"]), "a column of type BLOB cannot be sent"),
@@ -307,23 +309,23 @@ def test_what_a_column_must_not_be_is_said_with_its_place(tmp_path: Path) -> Non
             ("{from: user.x, join: ','}", pa.array(["a"]), "`join` is for lists"),
             ("{from: user.x, tolerance: 3}", pa.array(["a"]), "`tolerance` is for numbers"),
             ("{from: user.x, default: none}", pa.array([5]), "expected a whole number"),
-            ("{from: user.y}", pa.array([5]), "the users table has no column `y`"),
+            ("{from: user.y}", pa.array([5]), "the users table had no column `y`"),
             ("user.xx", pa.array([5]), "did you mean `x`?"),
             ("{sql: user.xx + 1}", pa.array([5]), "did you mean `x`?"),
             ("{sql: upper(user.x)}", pa.array([["a"]]), "DuckDB does not understand this `sql`"),
         ]
     ):
-        said_now = refusal(lambda f=field, c=column, n=number: one(tmp_path / str(n), f, c))  # type: ignore[misc]
-        assert said_now.startswith("mappings/m.yml:6:"), said_now
-        assert said in said_now
+        reported = refusal(lambda f=field, c=column, n=number: one(tmp_path / str(n), f, c))  # type: ignore[misc]
+        assert reported.startswith("mappings/m.yml:6:"), reported
+        assert message in reported
 
 
-def test_every_unknown_column_is_named_at_once(tmp_path: Path) -> None:
-    said = refusal(lambda: users(tmp_path, "a: user.aa, b: user.bb", {"x": pa.array([1])}))
-    assert len(said.splitlines()) == 2
+def test_all_unknown_columns_are_reported_at_once(tmp_path: Path) -> None:
+    message = refusal(lambda: users(tmp_path, "a: user.aa, b: user.bb", {"x": pa.array([1])}))
+    assert len(message.splitlines()) == 2
 
 
-def test_columns_are_found_in_any_case_as_duckdb_does(tmp_path: Path) -> None:
+def test_columns_are_found_in_upper_and_lower_case_as_duckdb_does(tmp_path: Path) -> None:
     _types, values, _ = users(tmp_path, 'a: user.FIRST name, b: {sql: \'user."First Name" || "user"."first name"\'}',
                              {"First Name": pa.array(["Ada"])})  # fmt: skip
     assert values == {"a": ["Ada"], "b": ["AdaAda"]}
@@ -339,7 +341,7 @@ def test_a_column_may_have_any_name(tmp_path: Path) -> None:
         assert values == {"a": ["v"]}
 
 
-def test_names_come_from_every_space(tmp_path: Path) -> None:
+def test_values_come_from_every_kind_of_name(tmp_path: Path) -> None:
     text = MAPPING + (
         "match: {email: user.mail}\nfields: {a: score, b: adoption.score, c: account.plan, d: account.health.score,"
         " e: audience.new, f: {sql: score + adoption.score + account.health.score}, g: account.adoption.score}\n"
@@ -363,7 +365,7 @@ def test_names_come_from_every_space(tmp_path: Path) -> None:
     assert {row["via"] for row in rows.values()} == {None}
 
 
-def test_only_who_is_in_the_audience_is_covered(tmp_path: Path) -> None:
+def test_only_members_of_the_audience_are_records(tmp_path: Path) -> None:
     of = opened(
         tmp_path,
         {
@@ -379,18 +381,18 @@ def test_only_who_is_in_the_audience_is_covered(tmp_path: Path) -> None:
     assert list(rendered(of)[1]) == ["u1"]
 
 
-def test_segment_groups_go_through_a_member(tmp_path: Path) -> None:
+def test_an_account_is_sent_through_a_member_if_the_vendor_cannot_be_read(tmp_path: Path) -> None:
     of = opened(tmp_path, {"mappings/m.yml": SEGMENT_ACCOUNTS + "standard_traits: true\n"})
     snapshot(
         of,
         "account",
         [{"account_id": "a1", "member": "u7", "segments": ["New", "Red Hot"]}, {"account_id": "a2"}],
     )
-    made, rows = rendered(of)
+    built, rows = rendered(of)
     assert {key: row["via"] for key, row in rows.items()} == {"a1": "u7", "a2": None}
     assert {key: row["m0"] for key, row in rows.items()} == {"a1": "a1", "a2": "a2"}
     assert rows["a1"]["accoil_health_segments"] == ["New", "Red Hot"]
-    assert made.match == ("groupId",)
+    assert built.match == ("groupId",)
 
 
 def test_the_standard_traits_have_their_types(tmp_path: Path) -> None:
@@ -405,8 +407,8 @@ def test_the_standard_traits_have_their_types(tmp_path: Path) -> None:
         {"account_id": "Acme.COM", "score": 74, "segments": ["Most Engaged", "New"], "activation": 66.67, "adoption_recent": 50.0,
          "adoption_ever": 100.0, "last_active": datetime(2026, 11, 21, 9, 8, 7, 6), "frequency": 5, "active_users": 2, "total_users": 3},
     ])  # fmt: skip
-    made, rows = rendered(of)
-    kinds = {field.name.removeprefix("accoil_health_"): field.type.value for field in made.fields}
+    built, rows = rendered(of)
+    kinds = {field.name.removeprefix("accoil_health_"): field.type.value for field in built.fields}
     assert kinds == {
         "score": "integer", "segments": "text", "activation": "number", "adoption_recent": "number",
         "adoption_ever": "number", "last_active": "datetime", "frequency": "integer", "active_users": "integer",
@@ -414,12 +416,12 @@ def test_the_standard_traits_have_their_types(tmp_path: Path) -> None:
     }  # fmt: skip
     row = rows["Acme.COM"]
     assert row["m0"] == "acme.com"
-    assert [row[field.name] for field in made.fields] == [
+    assert [row[field.name] for field in built.fields] == [
         74, "Most Engaged;New", 66.67, 50.0, 100.0, "2026-11-21T09:08:07Z", 5, 2, 3,
     ]  # fmt: skip
 
 
-def test_tolerance_is_guarded_by_the_level(tmp_path: Path) -> None:
+def test_a_changed_level_overrides_the_tolerance(tmp_path: Path) -> None:
     of = opened(
         tmp_path,
         {
@@ -428,12 +430,12 @@ def test_tolerance_is_guarded_by_the_level(tmp_path: Path) -> None:
         },
     )
     snapshot(of, "user", [{"user_id": "u1", "level": "Very High"}, {"user_id": "u2", "level": None}])
-    made, rows = rendered(of)
-    assert [(field.tolerance, field.guard) for field in made.fields] == [(2.5, "level"), (None, None)]
+    built, rows = rendered(of)
+    assert [(field.tolerance, field.guard) for field in built.fields] == [(2.5, "level"), (None, None)]
     assert [rows[key]["level"] for key in ("u1", "u2")] == ["Very High", None]
 
 
-def test_several_keys_are_given_in_order(tmp_path: Path) -> None:
+def test_several_match_keys_keep_their_order(tmp_path: Path) -> None:
     of = opened(
         tmp_path,
         {
@@ -443,12 +445,12 @@ def test_several_keys_are_given_in_order(tmp_path: Path) -> None:
     )
     snapshot(of, "user", [{"user_id": " U1 "}])
     traits(of, "user", pa.table({"user_id": [" U1 "], "email": ["A@B.c"], "number": [12.0]}))
-    made, rows = rendered(of)
-    assert made.match == ("uid", "email", "num")
+    built, rows = rendered(of)
+    assert built.match == ("uid", "email", "num")
     assert [rows[" U1 "][f"m{number}"] for number in range(3)] == ["U1", "a@b.c", "12"]
 
 
-def test_an_empty_snapshot_is_no_records(tmp_path: Path) -> None:
+def test_an_empty_snapshot_has_no_records(tmp_path: Path) -> None:
     of = opened(
         tmp_path,
         {
@@ -461,26 +463,26 @@ def test_an_empty_snapshot_is_no_records(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ("a: score", "no snapshot of profile `health` for users on 2026-11-21"),
         ("a: adoption.score", "no snapshot of profile `health`"),
         ("a: user.plan", "no snapshot of profile `health`"),
     ],
 )
-def test_a_missing_snapshot_says_how_to_make_it(tmp_path: Path, fields: str, said: str) -> None:
+def test_a_missing_snapshot_says_how_to_create_it(tmp_path: Path, fields: str, message: str) -> None:
     of = opened(tmp_path, {"mappings/m.yml": MAPPING + f"match: {{email: user_id}}\nfields: {{{fields}}}\n"})
-    assert said in refusal(lambda: rendered(of))
+    assert message in refusal(lambda: rendered(of))
     assert "heatsync score" in refusal(lambda: rendered(of))
 
 
-def test_a_missing_copy_of_a_table_says_how_to_make_it(tmp_path: Path) -> None:
+def test_a_missing_copy_of_a_table_says_how_to_create_it(tmp_path: Path) -> None:
     of = opened(tmp_path, {"mappings/m.yml": MAPPING + "fields: {a: score}\n"})
     snapshot(of, "user", [{"user_id": "u1"}])
     assert "no copy of the users table" in refusal(lambda: rendered(of))
 
 
-def test_moves_between_levels_are_counted_within_the_audience(tmp_path: Path) -> None:
+def test_changes_of_level_are_counted_within_the_audience(tmp_path: Path) -> None:
     text = MAPPING + "match: {email: user_id}\nfields: {a: score}\n"
     of = opened(
         tmp_path,
@@ -518,7 +520,7 @@ ZONES = [
     st.lists(st.datetimes(datetime(2015, 1, 1), datetime(2035, 1, 1)), min_size=1, max_size=20),
     st.sampled_from([*ZONES, "UTC"]),
 )
-def test_a_date_is_that_of_the_workspace_s_time_zone(
+def test_a_date_is_in_the_time_zone_of_the_workspace(
     tmp_path: Path, moments: list[datetime], zone: str
 ) -> None:
     column = pa.array(moments, pa.timestamp("us"))
@@ -528,7 +530,7 @@ def test_a_date_is_that_of_the_workspace_s_time_zone(
     assert values == [moment.replace(tzinfo=UTC).astimezone(local).date().isoformat() for moment in moments]
 
 
-def test_the_session_s_own_time_zone_changes_nothing(tmp_path: Path) -> None:
+def test_the_time_zone_of_the_session_changes_nothing(tmp_path: Path) -> None:
     text = MAPPING + (
         "match: {email: user_id}\nfields: {a: {from: user.x, as: date}, b: user.x, c: {from: user.y, as: datetime}}\n"
     )
@@ -555,17 +557,17 @@ def _days(zone: ZoneInfo, years: Iterable[int]) -> Iterable[tuple[datetime, date
 
 
 @pytest.mark.parametrize("zone", ZONES)
-def test_the_days_of_a_calendar_follow_each_other(zone: str) -> None:
+def test_the_days_of_the_calendar_have_no_gaps(zone: str) -> None:
     for starts, ends in _days(ZoneInfo(zone), (2024, 2026)):
         assert timedelta(hours=23) <= ends - starts <= timedelta(hours=25)
 
 
-def test_a_time_outside_the_calendar_is_a_day_of_utc(tmp_path: Path) -> None:
+def test_a_time_outside_the_calendar_counts_in_utc(tmp_path: Path) -> None:
     column = pa.array([datetime(1900, 1, 1, 23, 59), datetime(2150, 6, 1, 23, 59)], pa.timestamp("us"))
     assert one(tmp_path, "{from: user.x, as: date}", column)[1] == ["1900-01-01", "2150-06-01"]
 
 
-def test_no_row_is_lost_or_doubled(tmp_path: Path) -> None:
+def test_no_row_is_lost_or_duplicated(tmp_path: Path) -> None:
     of: Workspace = opened(
         tmp_path, {"mappings/m.yml": MAPPING + "fields: {a: user.plan, b: account.plan, c: adoption.score}\n"}
     )

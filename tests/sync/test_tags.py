@@ -91,7 +91,7 @@ def test_every_audience_that_is_shipped_is_a_tag_by_its_name(stage: Stage) -> No
         ("destination: hubspot\nobject: contacts\nfields: {a: score}\ntags: audiences\n", "6:1",
          "HubSpot has no tags that heatsync can set"),
         ("destination: segment\nobject: users\ntags: audiences\n", "5:1", "`their_field: audiences`"),
-        ("destination: intercom\nobject: contacts\nfields: {\"tag:VIP\": score}\n", "5:10", "stand for tags"),
+        ("destination: intercom\nobject: contacts\nfields: {\"tag:VIP\": score}\n", "5:10", "are tags"),
         ("destination: intercom\nobject: contacts\n", "1:1", "or `tags: audiences`"),
     ],
     ids=["value", "hubspot", "segment", "reserved", "nothing"],
@@ -108,14 +108,16 @@ def test_two_audiences_that_would_be_one_tag_are_refused(tmp_path: Path) -> None
     own = "version: 1\nfresh: {name: NEW, entity: user, profile: health, where: {trait: score, lt: 50}}\n"
     text = "destination: intercom\nobject: contacts\ntags: audiences\n"
     (found,) = problems(tmp_path, text, **{"audiences/own": own})
-    assert found.startswith("mappings/m.yml:5:1: the audiences `fresh` and `new` would both be the tag `New`")
+    assert found.startswith(
+        "mappings/m.yml:5:1: the audiences `fresh` and `new` would have the same tag `New`"
+    )
 
 
 def test_two_mappings_do_not_take_each_others_tags_away(tmp_path: Path) -> None:
     text = "destination: intercom\nobject: contacts\ntags: audiences\n"
     found = problems(tmp_path, text, other=HEAD.replace("health", "adoption") + text)
     assert len(found) == len(SHIPPED)
-    assert all("one field has one owner" in each for each in found)
+    assert all("a field belongs to one mapping" in each for each in found)
 
 
 def test_another_condition_or_another_audience_is_another_meaning(stage: Stage) -> None:

@@ -19,7 +19,7 @@ at_risk:
 """
 
 
-def test_the_example_of_the_manual_is_read(tmp_path: Path) -> None:
+def test_the_example_of_the_documentation_is_read(tmp_path: Path) -> None:
     (found,) = opened(tmp_path, {FILE: AT_RISK}).audiences["health"]
     assert (found.key, found.name, found.entity, found.shipped, found.own) == (
         "at_risk",
@@ -37,22 +37,24 @@ def test_the_example_of_the_manual_is_read(tmp_path: Path) -> None:
     assert str(found.place_of(("all", 1, "not there"))) == f"{FILE}:6:46"
 
 
-def test_without_a_name_the_key_is_shown_and_ship_decides_what_is_shipped(tmp_path: Path) -> None:
+def test_an_audience_without_a_name_shows_its_key_and_ship_decides_whether_it_is_shipped(
+    tmp_path: Path,
+) -> None:
     more = "quiet:\n  entity: user\n  profile: health\n  ship: false\n  where: {audience: passive}\n"
-    made = opened(tmp_path, {FILE: AT_RISK + more})
-    quiet = made.audiences["health"][1]
+    created = opened(tmp_path, {FILE: AT_RISK + more})
+    quiet = created.audiences["health"][1]
     assert (quiet.key, quiet.name, quiet.shipped) == ("quiet", "quiet", False)
-    users = of(made.profiles["health"], "user", made.audiences["health"])
+    users = of(created.profiles["health"], "user", created.audiences["health"])
     assert "quiet" in [each.key for each in users]
     assert "at_risk" not in [each.key for each in users]
     assert [each.key for each in users] == sorted(each.key for each in users)
 
 
-def test_a_profile_without_audiences_of_its_own_has_none(tmp_path: Path) -> None:
+def test_a_profile_without_custom_audiences_has_none(tmp_path: Path) -> None:
     assert opened(tmp_path, {FILE: "version: 1\n"}).audiences == {"adoption": (), "health": ()}
 
 
-def test_every_mistake_of_every_audience_is_said_with_its_place(tmp_path: Path) -> None:
+def test_every_error_of_every_audience_is_reported_with_its_place(tmp_path: Path) -> None:
     text = """\
 version: 1
 a:
@@ -78,8 +80,8 @@ c:
         f"{FILE}:9:3: `were` is not a key here; did you mean `where`?",
         f"{FILE}:16:41: expected hours, days or weeks such as 12h, 14d or 4w, found `14`",
     ]
-    mended = text.replace("acount", "account").replace("gtt", "gt").replace("were", "where")
-    assert problems(tmp_path, {FILE: mended.replace("14}", "14d}")}) == [
+    fixed = text.replace("acount", "account").replace("gtt", "gt").replace("were", "where")
+    assert problems(tmp_path, {FILE: fixed.replace("14}", "14d}")}) == [
         f"{FILE}:4:12: `helth` is not a profile; did you mean `health`?",
         f"{FILE}:15:17: `scor` is not a trait of users; did you mean `score`?",
         f"{FILE}:17:26: `pasive` is not an audience of users; did you mean `passive`?",
@@ -87,7 +89,7 @@ c:
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "said"),
+    ("text", "place", "message"),
     [
         ("one: {entity: user, profile: health}", "2:1", "`where` is missing"),
         ("one: {entity: user, where: {audience: all}}", "2:1", "`profile` is missing"),
@@ -100,10 +102,12 @@ c:
         ("one: {entity: user, profile: health, where: {trait: level, gt: }}", "2:60", "`gt` has no value"),
     ],
 )  # fmt: skip
-def test_a_mistake_around_a_condition_is_said_once(tmp_path: Path, text: str, place: str, said: str) -> None:
+def test_an_error_around_a_condition_is_reported_once(
+    tmp_path: Path, text: str, place: str, message: str
+) -> None:
     (found,) = problems(tmp_path, {FILE: f"version: 1\n{text}\n"})
     assert found.startswith(f"{FILE}:{place}: ")
-    assert said in found
+    assert message in found
 
 
 def test_the_version_of_the_file_must_be_known(tmp_path: Path) -> None:
@@ -121,12 +125,12 @@ def test_two_files_cannot_have_one_key_but_users_and_accounts_can(tmp_path: Path
     users = AT_RISK.replace("entity: account", "entity: user")
     other = AT_RISK.replace("profile: health", "profile: adoption")
     more = {"mappings/audiences/team.yml": users, "mappings/audiences/other.yml": other}
-    made = opened(tmp_path / "apart", {FILE: AT_RISK, **more})
-    assert [each.entity for each in made.audiences["health"]] == ["account", "user"]
-    assert len(made.audiences["adoption"]) == 1
+    created = opened(tmp_path / "apart", {FILE: AT_RISK, **more})
+    assert [each.entity for each in created.audiences["health"]] == ["account", "user"]
+    assert len(created.audiences["adoption"]) == 1
 
 
-def test_audiences_may_stand_on_others_but_not_in_a_circle(tmp_path: Path) -> None:
+def test_audiences_may_depend_on_others_but_not_in_a_circle(tmp_path: Path) -> None:
     text = """\
 version: 1
 a: {entity: account, profile: health, where: {any: [{trait: score, gt: 5}, {not: {audience: b}}]}}
@@ -155,7 +159,7 @@ f2: {entity: user, profile: health, where: {audience: all_active}}
 
 
 @pytest.mark.parametrize(
-    ("entity", "where", "said"),
+    ("entity", "where", "message"),
     [
         ("user", "{users: ^{trait: score, gt: 5}, gte: 1}", "only an audience of accounts"),
         ("account", "{trait: ^user.plan, eq: pro}", "an account has many users"),
@@ -172,16 +176,16 @@ f2: {entity: user, profile: health, where: {audience: all_active}}
         ("user", "{event: A, where: {page: {^eqq: pricing}}}", "did you mean `eq`?"),
     ],
 )
-def test_a_name_that_does_not_fit_is_told_where_it_stands(
-    tmp_path: Path, entity: str, where: str, said: str
+def test_a_name_that_does_not_fit_is_reported_at_its_place(
+    tmp_path: Path, entity: str, where: str, message: str
 ) -> None:
     line = f"one: {{entity: {entity}, profile: health, where: {where}}}"
     (found,) = problems(tmp_path, {FILE: f"version: 1\n{line.replace('^', '')}\n"})
     assert found.startswith(f"{FILE}:2:{line.index('^') + 1}: "), found
-    assert said in found
+    assert message in found
 
 
-def test_a_mapping_uses_audiences_of_ones_own(tmp_path: Path) -> None:
+def test_a_mapping_uses_custom_audiences(tmp_path: Path) -> None:
     text = AT_RISK.replace("entity: account", "entity: user")
     mapping = MAPPING + "audience: at_risk\non_exit: clear\nfields: {is_at_risk: {from: audience.at_risk}}\n"
     assert problems(tmp_path, {FILE: text, "mappings/m.yml": mapping}) == []
@@ -189,7 +193,7 @@ def test_a_mapping_uses_audiences_of_ones_own(tmp_path: Path) -> None:
     assert "`at_risk` is not an audience of users" in found + more
 
 
-def test_a_broken_audience_is_complained_about_once_and_not_where_it_is_used(tmp_path: Path) -> None:
+def test_an_invalid_audience_is_reported_once_and_not_where_it_is_used(tmp_path: Path) -> None:
     text = AT_RISK.replace("entity: account", "entity: user").replace("lt: 50", "lt: low")
     mapping = MAPPING + "audience: at_risk\non_exit: clear\nfields: {is_at_risk: {from: audience.at_risk}}\n"
     more = "more: {entity: user, profile: health, where: {not: {audience: at_risk}}}\n"
@@ -199,21 +203,21 @@ def test_a_broken_audience_is_complained_about_once_and_not_where_it_is_used(tmp
     assert found.startswith(FILE)
 
 
-def test_what_audiences_of_a_broken_profile_mean_is_not_asked(tmp_path: Path) -> None:
+def test_audiences_of_an_invalid_profile_are_not_checked(tmp_path: Path) -> None:
     found = problems(tmp_path, {FILE: AT_RISK, "mappings/profiles/health.yml": "version: 1\nname: Health\n"})
     assert len(found) == 1
     assert found[0].startswith("mappings/profiles/health.yml")
 
 
-def test_a_filter_is_read_with_the_profile_and_its_mistakes_have_a_place(tmp_path: Path) -> None:
+def test_a_filter_is_read_with_the_profile_and_its_errors_have_a_place(tmp_path: Path) -> None:
     profile = """\
 version: 1
 name: Health
 events: [{event: A, weight: 1}, {event: B, weight: 1}, {event: C, weight: 1}, {event: D, weight: 1}, {event: E, weight: 1}]
 filter: {not: {trait: account.plan, eq: internal}}
 """
-    made = opened(tmp_path, {"mappings/profiles/health.yml": profile})
-    condition = made.profiles["health"].filter
+    created = opened(tmp_path, {"mappings/profiles/health.yml": profile})
+    condition = created.profiles["health"].filter
     assert isinstance(condition, Not)
     assert len(list(walk(condition))) == 2
     broken = profile.replace("account.plan", "score")

@@ -52,7 +52,7 @@ guards:
 """
 
 
-def test_every_key_of_the_file_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_key_of_the_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     of = opened(tmp_path, heatsync=FULL)
     assert of.time_zone.key == "Europe/Berlin"
     assert of.prefix == "Warm"
@@ -78,7 +78,7 @@ def test_every_key_of_the_file_arrives(tmp_path: Path, monkeypatch: pytest.Monke
     assert of.broker == "redis://localhost:6379/0"
 
 
-def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
+def test_a_missing_key_has_a_default(tmp_path: Path) -> None:
     of = opened(tmp_path, heatsync="version: 1\nsource: {events: {table: e.csv}}\ndestinations:\n")
     assert of.time_zone.key == "UTC"
     assert of.prefix == "Accoil"
@@ -91,7 +91,7 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     assert of.guards.first_run == "hold"
 
 
-def test_paths_are_inside_the_workspace_wherever_one_stands(
+def test_paths_are_inside_the_workspace_from_any_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "w", heatsync=HEATSYNC + "ledger: sqlite:///deep/ledger.db\n")
@@ -106,19 +106,21 @@ def test_paths_are_inside_the_workspace_wherever_one_stands(
     )
 
 
-def test_another_file_beside_it_can_be_chosen(tmp_path: Path) -> None:
+def test_another_config_file_can_be_chosen(tmp_path: Path) -> None:
     write(tmp_path, {"heatsync.prod.yml": HEATSYNC + "prefix: Prod\n"})
     assert config.load(tmp_path, "heatsync.prod.yml", VENDORS).prefix == "Prod"
     assert config.load(tmp_path, vendors=VENDORS).prefix == "Accoil"
 
 
-def test_a_folder_without_a_workspace_says_how_to_make_one(tmp_path: Path) -> None:
-    said = refusal(lambda: config.load(tmp_path, vendors=VENDORS))
-    assert "There is no heatsync.yml" in said
-    assert "heatsync init" in said
+def test_a_folder_without_a_workspace_says_how_to_create_one(tmp_path: Path) -> None:
+    message = refusal(lambda: config.load(tmp_path, vendors=VENDORS))
+    assert "There is no heatsync.yml" in message
+    assert "heatsync init" in message
 
 
-def test_only_what_a_command_needs_must_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_variables_that_a_command_needs_must_be_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("HUBSPOT_TOKEN", "SEGMENT_WRITE_KEY", "SF_CONSUMER_SECRET"):
         monkeypatch.delenv(name, raising=False)
     of = opened(
@@ -137,12 +139,12 @@ def test_only_what_a_command_needs_must_be_set(tmp_path: Path, monkeypatch: pyte
 
 def test_a_missing_variable_is_named_with_file_and_line(tmp_path: Path) -> None:
     of = opened(tmp_path, heatsync=FULL)
-    said = refusal(lambda: of.destinations["hubspot_emea"].settings({"HUBSPOT_TOKEN": "x"}))
-    assert said.startswith("heatsync.yml:26:12: ")
-    assert "HUBSPOT_EMEA_TOKEN" in said
+    message = refusal(lambda: of.destinations["hubspot_emea"].settings({"HUBSPOT_TOKEN": "x"}))
+    assert message.startswith("heatsync.yml:26:12: ")
+    assert "HUBSPOT_EMEA_TOKEN" in message
 
 
-def test_a_variable_that_is_set_to_nothing_is_missing(tmp_path: Path) -> None:
+def test_an_empty_variable_counts_as_missing(tmp_path: Path) -> None:
     of = opened(tmp_path)
     assert "HUBSPOT_TOKEN" in refusal(lambda: of.destinations["hubspot"].settings({"HUBSPOT_TOKEN": ""}))
 
@@ -151,7 +153,7 @@ def oauth(heatsync: str, settings: str) -> str:
     return heatsync.replace('hubspot: {token: "${HUBSPOT_TOKEN}"}', f"hubspot: {{{settings}}}")
 
 
-def test_one_of_several_credentials_must_be_whole(tmp_path: Path) -> None:
+def test_one_of_several_credentials_must_be_complete(tmp_path: Path) -> None:
     def checked(settings: str) -> list[str]:
         return list(mapping_files.check(write(tmp_path, heatsync=oauth(HEATSYNC, settings))).problems)
 
@@ -164,7 +166,7 @@ def test_one_of_several_credentials_must_be_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("destination", "where", "said"),
+    ("destination", "where", "message"),
     [
         ("segment: {write_key: k, region: mars}", "4:35", "`mars` is not a region of Segment; known: eu, us"),
         ("intercom: {token: t, region: uss}", "4:32", "not a region of Intercom; did you mean `us`?"),
@@ -176,33 +178,33 @@ def test_one_of_several_credentials_must_be_whole(tmp_path: Path) -> None:
         ("salesforce: {domain: acme.my}", "4:3", "Salesforce needs `consumer_key`, `consumer_secret`; or"),
     ],
 )
-def test_a_destination_that_can_never_be_opened_is_told_by_the_check(
-    tmp_path: Path, destination: str, where: str, said: str
+def test_the_check_reports_a_destination_that_can_never_be_opened(
+    tmp_path: Path, destination: str, where: str, message: str
 ) -> None:
     source = "version: 1\nsource: {events: {table: e.csv}}\ndestinations:\n"
     path = write(tmp_path, heatsync=f"{source}  {destination}\n")
     found = [str(problem) for problem in config.load_partial(path).problems]
-    assert any(each.startswith(f"heatsync.yml:{where}: ") and said in each for each in found), found
+    assert any(each.startswith(f"heatsync.yml:{where}: ") and message in each for each in found), found
 
 
-def test_a_setting_from_the_environment_is_held_against_its_options_when_it_is_known(tmp_path: Path) -> None:
+def test_a_setting_from_the_environment_is_checked_when_it_is_resolved(tmp_path: Path) -> None:
     heatsync = HEATSYNC.replace("  hubspot:", '  intercom: {token: t, region: "${REGION:-us}"}\n  hubspot:')
     settings = config.load(write(tmp_path, heatsync=heatsync)).destinations["intercom"].settings
     assert settings({"REGION": "eu"})["region"] == "eu"
     assert "heatsync.yml:8:32: `mars` is not a region" in refusal(lambda: settings({"REGION": "mars"}))
 
 
-def test_a_credential_that_is_set_to_nothing_is_named_unless_another_is_whole(tmp_path: Path) -> None:
+def test_an_empty_credential_is_reported_unless_another_one_is_complete(tmp_path: Path) -> None:
     both = 'token: "${T:-}", client_id: a, client_secret: "${S}", refresh_token: "${R:-}"'
     of = config.load(write(tmp_path, heatsync=oauth(HEATSYNC, both)))
     settings = of.destinations["hubspot"].settings
     assert "token" not in settings({"T": "", "S": "s", "R": "r"})
-    said = refusal(lambda: settings({"T": "", "S": "s", "R": ""}))
-    assert "`token` is empty: HubSpot requires it" in said
-    assert said.startswith("heatsync.yml:8:20: ")
+    message = refusal(lambda: settings({"T": "", "S": "s", "R": ""}))
+    assert "`token` is empty: HubSpot requires it" in message
+    assert message.startswith("heatsync.yml:8:20: ")
 
 
-def test_the_environment_points_a_destination_elsewhere_and_wins(tmp_path: Path) -> None:
+def test_the_environment_overrides_the_url_of_a_destination(tmp_path: Path) -> None:
     heatsync = HEATSYNC.replace('"${HUBSPOT_TOKEN}"', '"${HUBSPOT_TOKEN}", url: "https://proxy.example.com"')
     of = opened(
         tmp_path, heatsync=heatsync.replace("hubspot:", "hub-eu: {type: hubspot, token: x}\n  hubspot:")
@@ -220,7 +222,7 @@ def test_the_environment_points_a_destination_elsewhere_and_wins(tmp_path: Path)
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:8100", "http://localhost", "http://[::1]:9/x", "https://a.example.com"]
 )
-def test_plain_http_is_for_this_machine_only(tmp_path: Path, url: str) -> None:
+def test_http_is_allowed_for_this_machine_only(tmp_path: Path, url: str) -> None:
     settings = opened(tmp_path).destinations["hubspot"].settings
     assert settings({"HUBSPOT_TOKEN": "x", "HEATSYNC_HUBSPOT_URL": url})["url"] == url
 
@@ -230,11 +232,11 @@ def test_plain_http_is_for_this_machine_only(tmp_path: Path, url: str) -> None:
     ["http://api.example.com", "http://127.0.0.1.example.com", "http://10.0.0.1", "ftp://x", "api.example.com",
      "https://", "https://user:pass@api.example.com", "https://api.example.com:port", "http://[bad"],
 )  # fmt: skip
-def test_an_address_that_cannot_be_is_refused_without_repeating_it(tmp_path: Path, url: str) -> None:
+def test_an_invalid_address_is_refused_without_repeating_it(tmp_path: Path, url: str) -> None:
     settings = opened(tmp_path).destinations["hubspot"].settings
-    said = refusal(lambda: settings({"HUBSPOT_TOKEN": "x", "HEATSYNC_HUBSPOT_URL": url}))
-    assert "HEATSYNC_HUBSPOT_URL" in said
-    assert "pass" not in said.replace("password", "")
+    message = refusal(lambda: settings({"HUBSPOT_TOKEN": "x", "HEATSYNC_HUBSPOT_URL": url}))
+    assert "HEATSYNC_HUBSPOT_URL" in message
+    assert "pass" not in message.replace("password", "")
     heatsync = HEATSYNC.replace('"${HUBSPOT_TOKEN}"', f'x, url: "{url}"')
     assert any(
         problem.startswith("heatsync.yml:8:") for problem in problems(tmp_path / "w", heatsync=heatsync)
@@ -256,7 +258,7 @@ def test_a_secret_in_plain_text_is_a_warning_that_does_not_show_it(tmp_path: Pat
     assert "${HUBSPOT_TOKEN}" in of.warnings[0]
 
 
-def test_a_token_for_the_sandbox_is_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_for_the_sandbox_is_not_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heatsync = HEATSYNC.replace('"${HUBSPOT_TOKEN}"', "demo, url: http://127.0.0.1:8100")
     assert opened(tmp_path, heatsync=heatsync).warnings == ()
     monkeypatch.setenv("HEATSYNC_SEGMENT_URL", "http://127.0.0.1:8100")
@@ -273,7 +275,7 @@ def test_no_error_of_the_file_shows_a_secret(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "where", "said"),
+    ("old", "new", "where", "message"),
     [
         ("version: 1", "version: 2", "1:10", "expected version 1, found `2`"),
         ("Europe/Berlin", "Europe/Berln", "2:12", "did you mean `Europe/Berlin`?"),
@@ -312,16 +314,16 @@ def test_no_error_of_the_file_shows_a_secret(tmp_path: Path) -> None:
         ('"${HUBSPOT_TOKEN}"', '"${HUBSPOT-TOKEN}"', "8:20", "neither ${NAME} nor ${NAME:-default}"),
     ],
 )
-def test_what_is_wrong_is_said_at_its_place(
-    tmp_path: Path, old: str, new: str, where: str, said: str
+def test_every_error_is_reported_at_its_place(
+    tmp_path: Path, old: str, new: str, where: str, message: str
 ) -> None:
     assert old in HEATSYNC
     found = problems(tmp_path, heatsync=HEATSYNC.replace(old, new, 1))
-    assert any(p.startswith(f"heatsync.yml:{where}: ") and said in p for p in found), found
+    assert any(p.startswith(f"heatsync.yml:{where}: ") and message in p for p in found), found
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("guards: {first_run: maybe}", "expected one of hold, send; found `maybe`"),
         ("guards: {max_clear_share: 120}", "a share in percent"),
@@ -336,24 +338,24 @@ def test_what_is_wrong_is_said_at_its_place(
         ("source: {}", "`source` is given twice"),
     ],
 )
-def test_a_value_that_cannot_be_says_what_was_expected(tmp_path: Path, line: str, said: str) -> None:
+def test_an_invalid_value_says_what_was_expected(tmp_path: Path, line: str, message: str) -> None:
     found = problems(tmp_path, heatsync=HEATSYNC + line + "\n")
-    assert any(p.startswith("heatsync.yml:11:") and said in p for p in found), found
+    assert any(p.startswith("heatsync.yml:11:") and message in p for p in found), found
 
 
-def test_waiting_for_data_is_refused_and_not_silently_left_out(tmp_path: Path) -> None:
+def test_fresh_by_is_refused_and_not_ignored(tmp_path: Path) -> None:
     heatsync = HEATSYNC.replace("  users:", '  fresh_by: "04:30"\n  users:')
     assert any("does not wait for data yet" in problem for problem in problems(tmp_path, heatsync=heatsync))
 
 
 def test_a_ledger_or_broker_of_another_kind_is_refused_when_it_is_needed(tmp_path: Path) -> None:
     of = opened(tmp_path, heatsync=HEATSYNC + "ledger: mysql://me:s3cret@db/x\nbroker: amqp://s3cret@mq\n")
-    for said in (refusal(lambda: of.ledger_url), refusal(lambda: of.broker)):
-        assert said.startswith("heatsync.yml:1")
-        assert "s3cret" not in said
+    for message in (refusal(lambda: of.ledger_url), refusal(lambda: of.broker)):
+        assert message.startswith("heatsync.yml:1")
+        assert "s3cret" not in message
 
 
-def test_two_destinations_never_listen_to_the_same_variable(tmp_path: Path) -> None:
+def test_two_destinations_never_share_an_environment_variable(tmp_path: Path) -> None:
     heatsync = (
         HEATSYNC
         + '  hubspot-eu: {type: hubspot, token: "${A}"}\n  hubspot_eu: {type: hubspot, token: "${B}"}\n'
@@ -361,7 +363,7 @@ def test_two_destinations_never_listen_to_the_same_variable(tmp_path: Path) -> N
     assert any("HEATSYNC_HUBSPOT_EU_URL" in problem for problem in problems(tmp_path, heatsync=heatsync))
 
 
-def test_everything_wrong_in_all_files_is_said_at_once(tmp_path: Path) -> None:
+def test_all_errors_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
     found = problems(
         tmp_path,
         {
@@ -385,7 +387,7 @@ def test_everything_wrong_in_all_files_is_said_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["user", "account", "audience", "traits"])
-def test_a_profile_cannot_have_a_name_that_means_something_else(tmp_path: Path, name: str) -> None:
+def test_a_profile_cannot_have_a_reserved_name(tmp_path: Path, name: str) -> None:
     found = problems(tmp_path, {f"mappings/profiles/{name}.yml": PROFILE.format(name="X")})
     assert any(p.startswith(f"mappings/profiles/{name}.yml:1:1: ") and "rename" in p for p in found)
 
@@ -404,7 +406,7 @@ _values = st.text(min_size=1, max_size=20)
     st.lists(st.tuples(st.text(alphabet="ab :/@-", max_size=5), _names, _values), max_size=4),
     st.text("xyz", max_size=3),
 )
-def test_references_are_replaced_and_the_rest_stays(parts: list[tuple[str, str, str]], end: str) -> None:
+def test_references_are_replaced_and_other_text_stays(parts: list[tuple[str, str, str]], end: str) -> None:
     environ = {name: value for _, name, value in parts}
     template = Template("".join(f"{head}${{{name}}}" for head, name, _ in parts) + end, Place("f"), "key")
     assert template.syntax_error is None
@@ -434,7 +436,7 @@ def test_every_value_of_the_file_may_come_from_the_environment(
     assert found[0].startswith("heatsync.yml:11:8: `state` needs the environment variable STATE")
 
 
-def test_a_default_is_for_what_is_not_set_or_empty() -> None:
+def test_a_default_replaces_a_variable_that_is_missing_or_empty() -> None:
     template = Template("${A:-x y}-${B:-}", Place("f"), "key")
     assert template.resolve({}) == "x y-"
     assert template.resolve({"A": "", "B": "b"}) == "x y-b"

@@ -1,4 +1,4 @@
-"""A mistake in a profile's file is told with its file, line and column."""
+"""An error in the file of a profile is reported with its file, line and column."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ WEIGHTED = HEAD + "events:\n" + "".join(f"  - {{event: Event {number}, weight: 5
 ENGAGEMENT = HEAD + "model: engagement\nevents: [{event: Report Created}]\n"
 
 
-def said(folder: Path, text: str) -> list[str]:
+def messages(folder: Path, text: str) -> list[str]:
     found = problems(folder, {FILE: text})
     assert all(each.startswith(f"{FILE}:") for each in found), found
     return [each.removeprefix(f"{FILE}:") for each in found]
@@ -20,7 +20,7 @@ def said(folder: Path, text: str) -> list[str]:
 
 @pytest.mark.parametrize("text", [KPI, WEIGHTED, ENGAGEMENT, ENGAGEMENT + "levels: churn\n"])
 def test_a_short_profile_of_each_model_has_no_problem(tmp_path: Path, text: str) -> None:
-    assert said(tmp_path, text) == []
+    assert messages(tmp_path, text) == []
 
 
 @pytest.mark.parametrize(
@@ -54,28 +54,30 @@ def test_a_short_profile_of_each_model_has_no_problem(tmp_path: Path, text: str)
         (HEAD + "model: engagement\n", "1:1: ", "`events` is missing"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_shown_where_it_stands(tmp_path: Path, text: str, place: str, sentence: str) -> None:
-    found = [each for each in said(tmp_path, text) if sentence in each]
+def test_an_error_is_reported_at_its_place(tmp_path: Path, text: str, place: str, sentence: str) -> None:
+    found = [each for each in messages(tmp_path, text) if sentence in each]
     assert found
     assert found[0].startswith(place), found
 
 
-def test_a_misspelt_model_is_not_taken_for_another_one(tmp_path: Path) -> None:
+def test_a_misspelled_model_is_not_taken_for_another_one(tmp_path: Path) -> None:
     """Neither the events without weights nor the levels are wrong: the model is."""
-    found = said(tmp_path, ENGAGEMENT.replace("model: engagement", "model: engagment") + "levels: churn\n")
+    found = messages(
+        tmp_path, ENGAGEMENT.replace("model: engagement", "model: engagment") + "levels: churn\n"
+    )
     assert len(found) == 1
     assert found[0].startswith("3:8: `engagment` is not a model; did you mean `engagement`?")
 
 
-def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path) -> None:
+def test_all_errors_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
     text = (
         KPI
         + "window: 12h\nrollup: total\nsignals: [{trait: nps, from: 0, to: 10, weight: 0}]\nlevels: churn\n"
     )
-    assert [each.split(" ")[0] for each in said(tmp_path, text)] == ["4:9:", "5:9:", "6:49:", "7:9:"]
+    assert [each.split(" ")[0] for each in messages(tmp_path, text)] == ["4:9:", "5:9:", "6:49:", "7:9:"]
 
 
-def test_levels_learnt_from_churn_arrive(tmp_path: Path) -> None:
+def test_levels_learned_from_churn_are_read(tmp_path: Path) -> None:
     profile = opened(tmp_path, {FILE: ENGAGEMENT + "levels: {churn: true, hysteresis: true}\n"}).profiles[
         "reach"
     ]

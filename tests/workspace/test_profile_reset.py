@@ -63,7 +63,7 @@ def test_a_changed_weight_is_put_back_and_nothing_else_is_touched(tmp_path: Path
     )
 
 
-def test_what_was_left_out_comes_back_and_what_was_added_goes(tmp_path: Path) -> None:
+def test_missing_touchpoints_come_back_and_added_ones_are_removed(tmp_path: Path) -> None:
     kept = [line for line in LINES if "Calls" not in line and "Emails" not in line]
     own = [
         "  # The webinar of the year.",
@@ -110,7 +110,7 @@ def test_any_other_value_is_replaced_by_the_list(tmp_path: Path, value: str, exp
     assert path.read_text() == listed([*(f"  {comment}" for comment in expected), *LINES])
 
 
-def test_weights_that_do_not_add_up_are_mended_by_it(tmp_path: Path) -> None:
+def test_a_reset_repairs_weights_that_do_not_add_up(tmp_path: Path) -> None:
     path = make(tmp_path, listed([LINES[0]]))
     profile_reset.reset(tmp_path, "reach")
     assert path.read_text() == listed(LINES)
@@ -119,7 +119,7 @@ def test_weights_that_do_not_add_up_are_mended_by_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", [HEAD + TAIL, listed(LINES), listed(LINES[::-1]), listed(LINES).replace("17", "17.0")]
 )
-def test_a_file_with_the_default_ones_is_left_alone(tmp_path: Path, text: str) -> None:
+def test_a_file_with_the_default_touchpoints_is_not_written(tmp_path: Path, text: str) -> None:
     path = make(tmp_path, text)
     before = path.stat()
     assert profile_reset.reset(tmp_path, "reach").changes == ()
@@ -127,7 +127,7 @@ def test_a_file_with_the_default_ones_is_left_alone(tmp_path: Path, text: str) -
     assert path.stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_line_ends_byte_order_mark_and_rights_stay_as_they_are(tmp_path: Path) -> None:
+def test_line_ends_byte_order_mark_and_permissions_stay_as_they_are(tmp_path: Path) -> None:
     text = ("\ufeff" + listed(LINES[:4])).rstrip("\n").replace("\n", "\r\n")
     path = make(tmp_path, text)
     path.chmod(0o640)
@@ -137,19 +137,19 @@ def test_line_ends_byte_order_mark_and_rights_stay_as_they_are(tmp_path: Path) -
     assert [each.name for each in path.parent.iterdir()] == ["reach.yml"]
 
 
-def test_a_list_at_the_end_of_a_file_without_a_last_line_end(tmp_path: Path) -> None:
+def test_a_list_at_the_end_of_a_file_without_a_final_line_break_is_reset(tmp_path: Path) -> None:
     path = make(tmp_path, HEAD + "touchpoints:\n" + "\n".join(LINES[:2]))
     profile_reset.reset(tmp_path, "reach")
     assert path.read_text() == HEAD + "touchpoints:\n" + "\n".join(LINES)
 
 
-def test_a_list_without_indentation_keeps_none(tmp_path: Path) -> None:
+def test_a_list_without_indentation_stays_without(tmp_path: Path) -> None:
     path = make(tmp_path, listed([line.strip() for line in LINES[:3]]))
     profile_reset.reset(tmp_path, "reach")
     assert path.read_text() == listed([line.strip() for line in LINES])
 
 
-def test_a_link_stays_one(tmp_path: Path) -> None:
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
     real = tmp_path / "elsewhere.yml"
     real.write_text(listed(LINES[:3]))
     path = make(tmp_path, "")
@@ -177,14 +177,14 @@ def files(draw: st.DrawFn) -> str:
     for each in items:
         item = {**each, "weight": draw(st.sampled_from([each["weight"], "1"]))}
         flow = draw(st.booleans())
-        made = (
+        written_text = (
             yaml.safe_dump(item, default_flow_style=flow, sort_keys=False, width=1000)
             .rstrip("\n")
             .split("\n")
         )
         remark = draw(_COMMENTS)
-        made[-1] += f" {remark.strip()}" if remark else ""
-        lines += [f"{indent}{'- ' if place == 0 else '  '}{line}" for place, line in enumerate(made)]
+        written_text[-1] += f" {remark.strip()}" if remark else ""
+        lines += [f"{indent}{'- ' if place == 0 else '  '}{line}" for place, line in enumerate(written_text)]
         lines.append(draw(_COMMENTS))
     newline = draw(st.sampled_from(["\n", "\r\n"]))
     return listed(lines if items else ["  []"]).replace("\n", newline)
@@ -192,11 +192,11 @@ def files(draw: st.DrawFn) -> str:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=files())
-def test_whatever_was_there_the_defaults_are_in_force_and_the_rest_stays(tmp_path: Path, text: str) -> None:
+def test_any_list_is_replaced_by_the_defaults_and_other_lines_stay(tmp_path: Path, text: str) -> None:
     path = make(tmp_path, text)
     profile_reset.reset(tmp_path, "reach")
-    made = path.read_bytes().decode()
-    tree = yaml.load(made, Loader=yaml.BaseLoader)
+    written_text = path.read_bytes().decode()
+    tree = yaml.load(written_text, Loader=yaml.BaseLoader)
     assert (
         Profile.model_validate(tree).version
         == Profile.model_validate({**tree, "touchpoints": list(DEFAULTS)}).version
@@ -204,9 +204,9 @@ def test_whatever_was_there_the_defaults_are_in_force_and_the_rest_stays(tmp_pat
     before = yaml.load(text, Loader=yaml.BaseLoader)
     assert {**tree, "touchpoints": None} == {**before, "touchpoints": None}
     own = [line for line in text.splitlines() if line.strip().startswith("#")]
-    assert [line for line in made.splitlines() if line.strip().startswith("#")] == own
+    assert [line for line in written_text.splitlines() if line.strip().startswith("#")] == own
     assert profile_reset.reset(tmp_path, "reach").changes == ()
-    assert path.read_bytes().decode() == made
+    assert path.read_bytes().decode() == written_text
 
 
 def refusal(folder: Path, name: str) -> str:
@@ -227,7 +227,7 @@ def test_other_models_have_nothing_to_reset(tmp_path: Path) -> None:
     assert "says no model, and is `model: weighted`" in refusal(tmp_path, "reach")
 
 
-def test_an_unknown_profile_is_refused_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_profile_is_refused_with_a_similar_name(tmp_path: Path) -> None:
     assert "There is no profile in" in refusal(tmp_path, "reach")
     make(tmp_path, HEAD)
     make(tmp_path, HEAD, "adoption")
@@ -235,14 +235,14 @@ def test_an_unknown_profile_is_refused_with_the_nearest(tmp_path: Path) -> None:
     assert refusal(tmp_path, "zzz") == "There is no profile `zzz`; known: adoption, reach"
 
 
-def test_a_file_that_cannot_be_read_is_left_alone(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_not_written(tmp_path: Path) -> None:
     path = make(tmp_path, HEAD + "touchpoints: [\n")
     assert refusal(tmp_path, "reach").startswith("mappings/profiles/reach.yml:")
     path.write_bytes(b"name: \xff\n")
     assert "not UTF-8" in refusal(tmp_path, "reach")
 
 
-def test_a_file_in_braces_is_refused_rather_than_guessed_at(tmp_path: Path) -> None:
+def test_a_file_in_braces_is_refused_and_not_written(tmp_path: Path) -> None:
     text = "{version: 1, name: X, model: kpi, touchpoints: [{event: A, weight: 100}], window: 30d}\n"
     path = make(tmp_path, text)
     assert "remove the key by hand" in refusal(tmp_path, "reach")
@@ -273,7 +273,7 @@ def test_the_command_shows_what_changed(tmp_path: Path) -> None:
     assert path.read_text() == listed(LINES)
     again = run(tmp_path, "reach")
     assert again.returncode == 0
-    assert "has the default touchpoints already" in again.stdout
+    assert "already has the default touchpoints" in again.stdout
     make(tmp_path, listed(LINES[1:]))
     shown = run(tmp_path, "reach")
     assert "LinkedIn impressions" in shown.stdout

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from heatsync.workspace.strict_yaml import Document, Problems, Route, Tree, nearest, parse, read
 
 
-def complaints(text: str) -> list[str]:
+def messages(text: str) -> list[str]:
     problems = Problems()
     parse(text, "f.yml", problems)
     return [str(problem) for problem in problems]
@@ -17,10 +17,10 @@ def complaints(text: str) -> list[str]:
 
 def document(text: str) -> Document:
     problems = Problems()
-    made = parse(text, "f.yml", problems)
-    assert made is not None
+    parsed = parse(text, "f.yml", problems)
+    assert parsed is not None
     assert not problems, [str(problem) for problem in problems]
-    return made
+    return parsed
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_scalar_stays_what_was_typed(typed: str) -> None:
     assert document(f"a: {typed}\nb: [{typed}]\n").tree == {"a": typed, "b": [typed]}
 
 
-def test_a_quoted_text_is_the_same_text_and_an_empty_one_is_a_text() -> None:
+def test_quotes_do_not_change_a_text_and_an_empty_text_is_a_text() -> None:
     assert document("a: \"x: 'y'\"\nb: ''\nc: |\n  one\n  two\n").tree == {
         "a": "x: 'y'",
         "b": "",
@@ -55,20 +55,20 @@ def test_a_quoted_text_is_the_same_text_and_an_empty_one_is_a_text() -> None:
     }
 
 
-def test_a_key_without_a_value_is_nothing_rather_than_text() -> None:
+def test_a_key_without_a_value_is_none_and_not_a_text() -> None:
     assert document("a:\nb: x\n").tree == {"a": None, "b": "x"}
 
 
-def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path: Path) -> None:
+def test_a_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path: Path) -> None:
     path = tmp_path / "f.yml"
     path.write_bytes("\ufeffversion: 1\r\nname: Größe\r\n".encode())
     problems = Problems()
-    made = read(path, "f.yml", problems)
-    assert made is not None
-    assert made.tree == {"version": "1", "name": "Größe"}
+    parsed = read(path, "f.yml", problems)
+    assert parsed is not None
+    assert parsed.tree == {"version": "1", "name": "Größe"}
 
 
-def test_another_encoding_is_refused_at_its_first_letter(tmp_path: Path) -> None:
+def test_another_encoding_is_refused_at_its_first_character(tmp_path: Path) -> None:
     path = tmp_path / "f.yml"
     path.write_bytes(b"version: 1\nname: Gr\xf6\xdfe\n")
     problems = Problems()
@@ -77,7 +77,7 @@ def test_another_encoding_is_refused_at_its_first_letter(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "said"),
+    ("text", "place", "expected"),
     [
         ("a: 1\nb: 2\na: 3\n", "3:1", "`a` is given twice, first in line 1"),
         ("a: {b: 1, b: 2}\n", "1:11", "`b` is given twice"),
@@ -107,47 +107,47 @@ def test_another_encoding_is_refused_at_its_first_letter(tmp_path: Path) -> None
         ("[" * 60 + "\n", "1:42", "more than 40 levels"),
     ],
 )
-def test_a_surprise_is_refused_at_its_place(text: str, place: str, said: str) -> None:
-    found = [complaint for complaint in complaints(text) if complaint.startswith(f"f.yml:{place}: ")]
-    assert found, complaints(text)
-    assert any(said in complaint for complaint in found), found
+def test_surprising_yaml_is_refused_at_its_place(text: str, place: str, expected: str) -> None:
+    found = [message for message in messages(text) if message.startswith(f"f.yml:{place}: ")]
+    assert found, messages(text)
+    assert any(expected in message for message in found), found
 
 
 @pytest.mark.parametrize(
     "text", [*(f"{mark}x" for mark in "{}[],&*!|>'\"%@`"), "Score: high", "& x", "a: b: c"]
 )
-def test_text_with_a_special_character_wants_quotes_and_the_error_says_so(text: str) -> None:
-    found = complaints(f"version: 1\nname: {text}\nlast: 1\n")
+def test_a_text_that_must_be_quoted_is_shown_in_quotes(text: str) -> None:
+    found = messages(f"version: 1\nname: {text}\nlast: 1\n")
     assert found
     assert found[0].startswith("f.yml:2:")
     assert "quote" in found[0] or "quoted" in found[0]
 
 
-def test_a_secret_that_wants_quotes_is_not_shown() -> None:
+def test_a_secret_that_must_be_quoted_is_not_shown() -> None:
     for text in (
         "token: %s3cret\n",
         "write_key: a: s3cret\n",
         "token: s3cret\n  s3cret\n",
         "a: 1\ntoken:s3cret\n",
     ):
-        assert all("s3cret" not in complaint for complaint in complaints(text)), text
-        assert complaints(text)
+        assert all("s3cret" not in message for message in messages(text)), text
+        assert messages(text)
 
 
-def test_everything_that_is_wrong_is_said_at_once() -> None:
-    assert len(complaints("a: &x 1\na: 2\nb: *x\nc: !t y\n")) == 4
+def test_all_problems_are_reported_at_once() -> None:
+    assert len(messages("a: &x 1\na: 2\nb: *x\nc: !t y\n")) == 4
 
 
-def test_the_nearest_name_is_found_in_any_case() -> None:
+def test_a_similar_name_is_found_in_upper_and_lower_case() -> None:
     assert nearest("Scroe", ["score", "trend"]) == "score"
     assert nearest("zebra", ["score", "trend"]) is None
 
 
-def test_what_is_missing_is_shown_where_it_is_missing_from() -> None:
-    made = document("a:\n  b: 1\n")
-    assert str(made.place(("a", "nope"))) == "f.yml:1:1"
-    assert str(made.place(("a", "b"))) == "f.yml:2:6"
-    assert str(made.place(("a", "b"), key=True)) == "f.yml:2:3"
+def test_a_missing_key_is_reported_at_the_section_that_lacks_it() -> None:
+    parsed = document("a:\n  b: 1\n")
+    assert str(parsed.place(("a", "nope"))) == "f.yml:1:1"
+    assert str(parsed.place(("a", "b"))) == "f.yml:2:6"
+    assert str(parsed.place(("a", "b"), key=True)) == "f.yml:2:3"
 
 
 _words = st.text(string.ascii_letters + string.digits + "äß€ 🔥_-.", min_size=1, max_size=12).filter(
@@ -186,10 +186,10 @@ def test_a_place_is_where_the_value_begins(tree: dict[str, Tree]) -> None:
     lines: list[str] = []
     leaves: dict[Route, str] = {}
     _dump(tree, 0, lines, leaves, ())
-    made = document("\n".join(lines) + "\n")
-    assert made.tree == tree
+    parsed = document("\n".join(lines) + "\n")
+    assert parsed.tree == tree
     for route, text in leaves.items():
-        place = made.place(route)
+        place = parsed.place(route)
         assert place.file == "f.yml"
         assert lines[place.line - 1][place.column - 1 :] == text
 
@@ -202,8 +202,8 @@ _yaml_like = st.text(
 @given(st.one_of(st.text(max_size=200), _yaml_like))
 def test_any_text_gives_a_document_or_a_problem_at_a_place_inside_the_text(text: str) -> None:
     problems = Problems()
-    made = parse(text, "f.yml", problems)
-    assert made is not None or problems
+    parsed = parse(text, "f.yml", problems)
+    assert parsed is not None or problems
     lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", text)
     for problem in problems:
         place = problem.place

@@ -29,7 +29,7 @@ def test_only_true_and_false_are_booleans(word: str) -> None:
         (yaml_types.cron, "0-30/10 * * * 0", "0-30/10 * * * 0"),
     ],
 )
-def test_a_good_text_is_its_value(reader: Callable[[object], object], good: str, value: object) -> None:
+def test_a_valid_text_gives_its_value(reader: Callable[[object], object], good: str, value: object) -> None:
     assert reader(good) == value
 
 
@@ -50,12 +50,12 @@ def test_a_good_text_is_its_value(reader: Callable[[object], object], good: str,
         ),
     ],
 )  # fmt: skip
-def test_a_bad_text_says_what_was_expected(reader: Callable[[object], object], bad: str) -> None:
+def test_an_invalid_text_says_what_was_expected(reader: Callable[[object], object], bad: str) -> None:
     with pytest.raises(ValueError, match=r"expected|is not a"):
         reader(bad)
 
 
-def test_what_is_no_text_is_refused_with_the_reason() -> None:
+def test_a_value_that_is_not_a_text_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match=r"quote text that starts with `\{`"):
         yaml_types.text({"a": "b"})
     with pytest.raises(ValueError, match=r"quote text that starts with `\[`"):

@@ -1,6 +1,6 @@
-"""From a column of some DuckDB type to a field's value and type, as SQL. Nothing here touches data.
+"""Converts a column of any DuckDB type to the value and type of a field, as SQL. Nothing here reads data.
 
-Order: what the source holds -> `map` -> `as` -> `join` -> `default`. An empty text is nothing. What cannot be
+Order: source -> `map` -> `as` -> `join` -> `default`. An empty text counts as no value. A value that cannot be
 sent becomes NULL together with a problem: see `heatsync.sync.value_problems`.
 """
 
@@ -25,12 +25,15 @@ SHOWN = 200
 """Characters of a value that a problem repeats."""
 
 Checks = list[tuple[str, str]]
-"""Conditions under which a value cannot be sent, and the code."""
+"""Pairs of an SQL condition under which a value cannot be sent, and the code of the problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """`step` is computed before the rest, under the name given for it; `day` is what the calendar is joined on."""
+    """A converted column: its type, its SQL, and the SQL of its problem.
+
+    `step` is an expression that is computed first, under its own name. `day` is what the calendar is joined on.
+    """
 
     type: FieldType
     sql: str
@@ -40,8 +43,8 @@ class Value:
 
 
 @dataclass(slots=True)
-class _Making:
-    """What comes together on the way to a value. `slot` names the step, `days` the calendar if there is one."""
+class _Conversion:
+    """The state of a conversion. `slot` is the name of the step, `days` the alias of the calendar, if it is used."""
 
     slot: str
     days: str | None
@@ -52,14 +55,14 @@ class _Making:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Something to be converted: an expression, DuckDB's name for its type, and ours."""
+    """An SQL expression and DuckDB's name of its type."""
 
     sql: str
     duck: str
 
     @property
     def kind(self) -> FieldType:
-        """Raises ValueError for what no destination takes."""
+        """Our type. Raises ValueError for types that no destination accepts."""
         duck = self.duck
         if duck.endswith("[]"):
             _ = Column("x", duck[:-2]).kind
@@ -80,10 +83,12 @@ class Column:
 
 
 def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
+    """A text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -99,10 +104,10 @@ _NAMES = {
 
 
 def mismatch(field: Field, kind: FieldType, vendor: Vendor) -> tuple[str, str] | None:
-    """What in a field does not go with its source's type: the key, and a sentence."""
+    """The key of a field that does not fit the type of its source, and a message; None if all fit."""
     is_list = kind is FieldType.LIST
     if field.join is not None and not is_list:
-        return "join", f"`join` is for lists, and this is {_NAMES[kind]}: take it out"
+        return "join", f"`join` is for lists, and this is {_NAMES[kind]}: remove it"
     if field.map and not is_list:
         kind = FieldType.TEXT
     wanted = field.as_ or kind
@@ -116,7 +121,7 @@ def mismatch(field: Field, kind: FieldType, vendor: Vendor) -> tuple[str, str] |
     if is_list and (field.join is not None or not vendor.accepts_lists):
         wanted = FieldType.TEXT
     if field.tolerance is not None and wanted not in (FieldType.INTEGER, FieldType.NUMBER):
-        return "tolerance", f"`tolerance` is for numbers, and this is {_NAMES[wanted]}: take it out"
+        return "tolerance", f"`tolerance` is for numbers, and this is {_NAMES[wanted]}: remove it"
     if field.default is not None:
         try:
             default(field.default, wanted)
@@ -126,7 +131,7 @@ def mismatch(field: Field, kind: FieldType, vendor: Vendor) -> tuple[str, str] |
 
 
 def default(text: str, kind: FieldType) -> str:
-    """A default as SQL. Raises ValueError when the text is not of the type."""
+    """A default value as SQL. Raises ValueError if the text is not of the type."""
     if kind is FieldType.INTEGER:
         return f"CAST({yaml_types.whole(text)} AS BIGINT)"
     if kind is FieldType.NUMBER:
@@ -151,38 +156,41 @@ def _instant(text: str) -> str:
     return aware.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def key(column: Column, folded: bool) -> str:
-    """A value to be found by: text without spaces around it, in lower case where the vendors do not tell."""
+def match_text(column: Column, ignores_case: bool) -> str:
+    """A value that finds a record: text without spaces around it, in lower case if case is ignored."""
     text = f"trim({_text(column)})"
-    return f"nullif({f'lower({text})' if folded else text}, '')"
+    return f"nullif({f'lower({text})' if ignores_case else text}, '')"
 
 
 def convert(
     column: Column, failed: str | None, field: Field, vendor: Vendor, slot: str, days: str | None
 ) -> Value:
-    """A source as the field's value. `failed` is true where the source could not be computed; `slot` is the name
-    for a step in between; `days` is the alias of the calendar, None when days are those of UTC. Raises ValueError
-    when source and field do not go together."""
-    wrong = mismatch(field, column.kind, vendor)
-    if wrong is not None:
-        raise ValueError(wrong[1])
+    """Convert a source to the value of a field.
+
+    `failed` is an SQL condition for rows on which the source could not be computed. `slot` is the name for a step in
+    between. `days` is the alias of the calendar; None if days are days in UTC. Raises ValueError if the type of the
+    source does not fit the field.
+    """
+    misfit = mismatch(field, column.kind, vendor)
+    if misfit is not None:
+        raise ValueError(misfit[1])
     raw = column.sql
-    making = _Making(slot, days, [(failed, "bad_value")] if failed is not None else [])
-    column = _sound(column, making.checks)
+    conversion = _Conversion(slot, days, [(failed, "bad_value")] if failed is not None else [])
+    column = _finite(column, conversion.checks)
     if field.map:
         column = _mapped(column, field.map)
     target = field.as_ or column.kind
     if column.kind is FieldType.LIST:
         target, sql = _list(column, field, vendor)
     elif target is FieldType.DATE:
-        sql = _date(column, making)
+        sql = _date(column, conversion)
     elif target is FieldType.DATETIME:
-        sql = _datetime(column, making)
+        sql = _datetime(column, conversion)
     else:
-        sql = _plain(column, target, making.checks)
+        sql = _plain(column, target, conversion.checks)
     if field.default is not None:
         sql = f"coalesce({sql}, {default(field.default, target)})"
-    return Value(target, sql, _problem(field.name, raw, making.checks), making.step, making.day)
+    return Value(target, sql, _problem(field.name, raw, conversion.checks), conversion.step, conversion.day)
 
 
 def _problem(name: str, raw: str, checks: Checks) -> str | None:
@@ -196,15 +204,15 @@ def _problem(name: str, raw: str, checks: Checks) -> str | None:
     return f"CASE {cases} END"
 
 
-def _sound(column: Column, checks: Checks) -> Column:
-    """The source without what no type of ours holds: NaN, infinity, years beyond 9999."""
+def _finite(column: Column, checks: Checks) -> Column:
+    """The source without values that no field can hold: NaN, infinity, years beyond 9999."""
     sql, duck = column.sql, column.duck
     if duck == _ZONED:
-        # A cast would go through the session's time zone; the instant itself is UTC.
+        # A cast would use the time zone of the session; the instant itself is in UTC.
         sql, duck = f"make_timestamp(epoch_us({sql}))", "TIMESTAMP"
     if duck in ("FLOAT", "DOUBLE"):
         checks.append((f"NOT isfinite({sql})", "not_a_number"))
-        # A float as text and back has the digits that it was written with.
+        # Through text, a float keeps the digits that it is written with.
         exact = f"CAST(CAST({sql} AS VARCHAR) AS DOUBLE)" if duck == "FLOAT" else sql
         return Column(f"CASE WHEN isfinite({sql}) THEN {exact} + 0.0 END", "DOUBLE")
     if duck in _DATETIMES or duck == "DATE":
@@ -215,7 +223,7 @@ def _sound(column: Column, checks: Checks) -> Column:
 
 
 def _mapped(column: Column, pairs: tuple[tuple[str, str], ...]) -> Column:
-    """What the map does not know stays what it is."""
+    """The column with `map` applied. Values that are not in the map stay as they are."""
 
     def cases(sql: str) -> str:
         known = " ".join(f"WHEN {literal(ours)} THEN {literal(theirs)}" for ours, theirs in pairs)
@@ -254,7 +262,7 @@ def _text(column: Column) -> str:
 
 
 def _plain(column: Column, target: FieldType, checks: Checks) -> str:
-    """To text, integer, number or boolean."""
+    """The column as text, integer, number or boolean."""
     sql, kind = column.sql, column.kind
     if target is FieldType.TEXT:
         return _text(column)
@@ -264,66 +272,66 @@ def _plain(column: Column, target: FieldType, checks: Checks) -> str:
         if kind is target:
             return sql
         word = f"lower({sql})" if kind is FieldType.TEXT else _text(column)
-        made = (
+        converted = (
             f"CASE WHEN {word} IN ('true', 't', 'yes', 'y', '1') THEN true"
             f" WHEN {word} IN ('false', 'f', 'no', 'n', '0') THEN false END"
         )
-        checks.append((f"{sql} IS NOT NULL AND {made} IS NULL", "bad_value"))
-        return made
+        checks.append((f"{sql} IS NOT NULL AND {converted} IS NULL", "bad_value"))
+        return converted
     if target is FieldType.INTEGER:
         if column.duck in _INTEGERS:
             return sql if column.duck == "BIGINT" else f"CAST({sql} AS BIGINT)"
-        made = f"TRY_CAST({f'floor({sql} + 0.5)' if kind is FieldType.NUMBER else sql} AS BIGINT)"
+        converted = f"TRY_CAST({f'floor({sql} + 0.5)' if kind is FieldType.NUMBER else sql} AS BIGINT)"
         code = "bad_value" if kind is FieldType.TEXT else "out_of_range"
-        checks.append((f"{sql} IS NOT NULL AND {made} IS NULL", code))
-        return made
+        checks.append((f"{sql} IS NOT NULL AND {converted} IS NULL", code))
+        return converted
     if kind is not FieldType.TEXT:
         return sql if column.duck == "DOUBLE" else f"CAST({sql} AS DOUBLE)"
-    made = f"TRY_CAST({sql} AS DOUBLE)"
-    checks.append((f"NOT isfinite({made})", "not_a_number"))
-    checks.append((f"{sql} IS NOT NULL AND {made} IS NULL", "bad_value"))
-    return f"CASE WHEN isfinite({made}) THEN {made} + 0.0 END"
+    converted = f"TRY_CAST({sql} AS DOUBLE)"
+    checks.append((f"NOT isfinite({converted})", "not_a_number"))
+    checks.append((f"{sql} IS NOT NULL AND {converted} IS NULL", "bad_value"))
+    return f"CASE WHEN isfinite({converted}) THEN {converted} + 0.0 END"
 
 
-def _moment(column: Column, making: _Making) -> str:
-    """A timestamp in UTC from a timestamp or a text; a text without a zone is UTC."""
-    slot = making.slot
+def _moment(column: Column, conversion: _Conversion) -> str:
+    """A timestamp in UTC from a timestamp or a text. A text without a time zone is in UTC."""
+    slot = conversion.slot
     if column.kind is not FieldType.TEXT:
-        making.step = f"CAST({column.sql} AS TIMESTAMP)"
+        conversion.step = f"CAST({column.sql} AS TIMESTAMP)"
         return slot
     text = f"trim({_text(column)})"
-    # A cast to a timestamp passes over the offset that the text ends with.
-    making.step = (
+    # A cast to a timestamp ignores the offset at the end of a text.
+    conversion.step = (
         f"CASE WHEN length({text}) > 10 AND regexp_matches({text}, '(Z|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$')"
         f" THEN make_timestamp(epoch_us(TRY_CAST({text} AS TIMESTAMPTZ))) ELSE TRY_CAST({text} AS TIMESTAMP) END"
     )
     fine = f"coalesce(isfinite({slot}) AND year({slot}) BETWEEN 1 AND 9999, false)"
-    making.checks.append((f"nullif({text}, '') IS NOT NULL AND NOT {fine}", "bad_value"))
+    conversion.checks.append((f"nullif({text}, '') IS NOT NULL AND NOT {fine}", "bad_value"))
     return f"CASE WHEN {fine} THEN {slot} END"
 
 
-def _date(column: Column, making: _Making) -> str:
+def _date(column: Column, conversion: _Conversion) -> str:
     if column.kind is FieldType.DATE:
         return f"strftime({column.sql}, {_DATE_FORMAT})"
-    moment = _moment(column, making)
+    moment = _moment(column, conversion)
     utc = f"CAST({moment} AS DATE)"
-    days = making.days
+    days = conversion.days
     if days is None:
         return f"strftime({utc}, {_DATE_FORMAT})"
-    making.day = f"CAST({making.slot} AS DATE)"
+    conversion.day = f"CAST({conversion.slot} AS DATE)"
     local = (
         f"CASE WHEN {moment} < {days}.starts THEN {days}.day - 1"
         f" WHEN {moment} >= {days}.ends THEN {days}.day + 1 ELSE {utc} END"
     )
     if column.kind is FieldType.TEXT:
-        # A text that is a date already is that date everywhere.
+        # A text that is a date already is the same date in every time zone.
         local = f"CASE WHEN length(trim({_text(column)})) = 10 THEN {utc} ELSE {local} END"
     return f"strftime({local}, {_DATE_FORMAT})"
 
 
-def _datetime(column: Column, making: _Making) -> str:
-    if column.kind is FieldType.DATE and making.days is not None:
-        making.step, making.day = column.sql, making.slot
-        begins = f"coalesce({making.days}.starts, CAST({making.slot} AS TIMESTAMP))"
-        return f"strftime(CASE WHEN {making.slot} IS NOT NULL THEN {begins} END, {_DATETIME_FORMAT})"
-    return f"strftime({_moment(column, making)}, {_DATETIME_FORMAT})"
+def _datetime(column: Column, conversion: _Conversion) -> str:
+    if column.kind is FieldType.DATE and conversion.days is not None:
+        conversion.step, conversion.day = column.sql, conversion.slot
+        begins = f"coalesce({conversion.days}.starts, CAST({conversion.slot} AS TIMESTAMP))"
+        return f"strftime(CASE WHEN {conversion.slot} IS NOT NULL THEN {begins} END, {_DATETIME_FORMAT})"
+    return f"strftime({_moment(column, conversion)}, {_DATETIME_FORMAT})"

@@ -1,7 +1,4 @@
-"""The files under mappings/: read, checked against the workspace, and against each other.
-
-`render` turns a mapping into one query over a snapshot.
-"""
+"""Reads the mappings of a workspace and checks them against the workspace and against each other."""
 
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass
@@ -36,7 +33,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """Everything that is wrong in a workspace's files, and everything that deserves a word."""
+    """The problems and the warnings of a workspace's files, each as `file:line:column: message`."""
 
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -53,8 +50,7 @@ def load(of: Workspace) -> dict[str, Mapping]:
 def check(
     folder: Path | str, config: str = "heatsync.yml", vendors: Dict[str, Vendor] | None = None
 ) -> CheckResult:
-    """Every problem in every file of a workspace at once, as `file:line:column: sentence`. Where a snapshot is there, the
-    mappings are held against the columns of its day, too."""
+    """All problems of all files of a workspace. If there is a snapshot, the mappings are also checked against its columns."""
     try:
         partial = workspace_config.load_partial(folder, config, vendors)
     except ConfigurationError as error:
@@ -84,25 +80,25 @@ def _read_all(partial: PartialWorkspace, folder: Path) -> dict[str, Mapping]:
             continue
         mapping = MappingResolver(document, written, path, partial, partial.workspace).resolve()
         if mapping is not None:
-            # What is known of an object over there, and who is at work on it, is kept under its name.
+            # The ledger keeps records and locks by the name of the object.
             other, object = spelled.setdefault(
                 (mapping.destination, mapping.object.casefold()), (file, mapping.object)
             )
             if object != mapping.object:
-                sentence = f"{other} calls it `{object}`: spell it the same in both"
-                partial.problems.add(document.problem(("object",), sentence))
+                message = f"{other} writes it as `{object}`: use the same spelling in both files"
+                partial.problems.add(document.problem(("object",), message))
             mappings[mapping.name] = mapping
-            _own(mapping, file, owners, partial.problems)
+            _check_owners(mapping, file, owners, partial.problems)
     return mappings
 
 
-def _own(
+def _check_owners(
     mapping: Mapping,
     file: str,
     owners: dict[tuple[str, str, str], tuple[str, Field]],
     problems: Problems,
 ) -> None:
-    """One owner per field: what two would write in turns is never right."""
+    """Add a problem for each field that another mapping, or this one, writes already."""
     for field in mapping.fields:
         # Most destinations, and the warehouses behind them, do not distinguish upper and lower case.
         place = (mapping.destination, mapping.object.casefold(), field.name.casefold())
@@ -110,14 +106,14 @@ def _own(
         if other is field:
             continue
         if other_file != file:
-            sentence = (
+            message = (
                 f"`{field.name}` of {mapping.destination} {mapping.object} is already written by {other.place}:"
-                " one field has one owner, take it out of one of them"
+                " a field belongs to one mapping, so remove it from one of them"
             )
         elif other.name == field.name:
-            sentence = (
-                f"`{field.name}` is among the standard traits already: take it out, or use another name"
-            )
+            message = f"`{field.name}` is already one of the standard traits: remove it or rename it"
         else:
-            sentence = f"`{field.name}` and `{other.name}` would be one field over there: rename one"
-        problems.add(Problem(field.place, sentence))
+            message = (
+                f"`{field.name}` and `{other.name}` are the same field at the destination: rename one of them"
+            )
+        problems.add(Problem(field.place, message))

@@ -1,6 +1,6 @@
-"""Days of a time zone as bounds in UTC, for engines that cannot be trusted with zones.
+"""The days of a time zone as bounds in UTC.
 
-DuckDB needs an extension for zoned timestamps, and it may not be there.
+DuckDB needs an extension for timestamps with a time zone, which may not be installed.
 """
 
 from datetime import date, timedelta
@@ -15,11 +15,11 @@ from heatsync.scoring.compute.calendar import start
 TABLE = "heatsync_calendar"
 FIRST = date(1950, 1, 1)
 LAST = date(2100, 1, 1)
-"""A day outside is taken as a day of UTC."""
+"""Days outside count as days in UTC."""
 
 
 def prepare(connection: duckdb.DuckDBPyConnection, zone: ZoneInfo) -> None:
-    """Make the calendar of a zone a temporary table: day, starts, ends; instants are timestamps of UTC."""
+    """Create the temporary table `heatsync_calendar`: day, starts, ends (timestamps in UTC)."""
     days = _days(zone)
     connection.register("heatsync_days", days)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {TABLE} AS SELECT * FROM heatsync_days")

@@ -1,4 +1,4 @@
-"""A mapping, read and checked: which of our traits go to which of their fields."""
+"""A resolved mapping: which of our values go to which fields of a destination."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from heatsync.sync.mapping.references import Origin, Reference
 
 @dataclass(frozen=True, slots=True)
 class MatchKey:
-    """Their key field and our column."""
+    """A field of the destination that finds a record, and our column with its value."""
 
     field: str
     column: Reference
@@ -22,10 +22,10 @@ class MatchKey:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One of their fields. `sql` is a DuckDB expression over the aliases of `references`.
+    """A field of the destination. `sql` is a DuckDB expression over the aliases of `references`.
 
-    `when_null` is keep or clear, `write` always or if_empty. A number that moved by less than `tolerance` is not
-    written unless the level moved. `standard` are the names of what `standard_traits: true` adds.
+    `when_null` is keep or clear, `write` is always or if_empty. A change of a number by less than `tolerance` is only
+    written if the level changed too. `standard` fields come from `standard_traits: true`.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Field:
     sql: str
     references: tuple[Reference, ...]
     is_reference: bool
-    """Whether it is a name alone, of which nothing can go wrong."""
+    """Whether `sql` is a single name, so that it cannot fail."""
     map: tuple[tuple[str, str], ...] = ()
     as_: FieldType | None = None
     join: str | None = None
@@ -43,21 +43,21 @@ class Field:
     tolerance: float | None = None
     standard: bool = False
     tag: bool = False
-    """Whether it is no field over there but a tag, for the members of an audience."""
+    """Whether it is a tag at the destination, for the members of an audience."""
     source: str = dataclasses.field(default="", compare=False)
-    """What it is taken from, as the file says it."""
+    """The `from` or `sql` of the file."""
     place: Place = dataclasses.field(kw_only=True, compare=False)
 
     @property
     def audience(self) -> str | None:
-        """The audience whose membership it tells, if it is that."""
+        """The key of the audience whose membership it holds; None if it holds something else."""
         first = self.references[0] if self.is_reference else None
         return first.name if first is not None and first.origin is Origin.AUDIENCE else None
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """One file under mappings/. `meaning` is a hash of everything that changes what is sent."""
+    """One file under mappings/. `definition_hash` is a hash of everything that decides what it sends."""
 
     name: str
     path: Path
@@ -83,14 +83,14 @@ class Mapping:
 
     @property
     def search_lag(self) -> float:
-        """Seconds within which a record that was just made may not be found."""
+        """Seconds during which a search may not find a record that was just created."""
         kind = self.vendor.objects.get(self.object)
         return kind.search_lag if kind is not None else self.vendor.search_lag
 
 
 @dataclass(frozen=True, slots=True)
 class QueryField:
-    """A column f0, f1, ... of the rendered relation. `guard` is the column that lets a small move through."""
+    """A column f0, f1, ... of a mapping's query. If the column `guard` changed, `tolerance` does not count."""
 
     name: str
     type: FieldType
@@ -104,7 +104,15 @@ class QueryField:
 
 @dataclass(frozen=True, slots=True)
 class MappingQuery:
-    """A SELECT with the columns key, m0.., via, problem, level, f0..; one row per record."""
+    """A SELECT with one row per record, ready to be compared with what was delivered.
+
+    key      our id of the entity
+    m0..     the values that find the record, in the order of `match`; NULL if there is none
+    via      for a destination that cannot be read, the user with whom an account is sent; otherwise NULL
+    problem  why a value cannot be sent, a struct as in `heatsync.sync.value_problems`; otherwise NULL
+    level    the entity's level
+    f0..     the values of `fields`
+    """
 
     sql: str
     fields: tuple[QueryField, ...]

@@ -1,8 +1,10 @@
-"""A mapping as one columnar query: snapshot columns become the destination's fields, in its types.
+"""Turns a mapping into one SQL query: columns of snapshots become fields of the destination, in its types.
 
-files      the snapshot, other snapshots and the tables' copies, joined by id; one column per name used
-sources    q0, q1, ..: what each field is taken from; an `sql` that fails on a row spoils only that row
-values     f0, f1, .. in their types, and what cannot be sent
+The query has three layers:
+
+files      the snapshot, other snapshots and the copies of tables, joined by id; one column per name
+sources    q0, q1, ..: the source of each field; an `sql` that fails on a row affects only that row
+values     f0, f1, .. in their types, and the problems of values that cannot be sent
 """
 
 from collections.abc import Iterable
@@ -25,15 +27,17 @@ from heatsync.workspace.strict_yaml import suggest
 
 
 class SnapshotMissing(ConfigurationError):
-    """Something is not among the files of the day that a scoring makes."""
+    """A file of the day is missing or too old: `heatsync score` creates it."""
 
 
 def build_query(
     mapping: Mapping, workspace: Workspace, connection: duckdb.DuckDBPyConnection, as_of: date
 ) -> MappingQuery:
-    """The query over the files of a day. Raises SnapshotMissing: a file is missing, or older than what is asked of it; and
-    ConfigurationError: a column does not exist (with the nearest name), a field's type and what the mapping wants of it
-    do not go together."""
+    """The query over the files of a day.
+
+    Raises SnapshotMissing if a file is missing or too old, and ConfigurationError if a column does not exist or its
+    type does not fit the field. Creates the calendar of `local_days` in the connection if the query needs it.
+    """
     files = _Files(mapping, workspace, connection, as_of)
     base = files.query()
     sources, types = _sources(mapping, connection, base)
@@ -53,7 +57,7 @@ def build_query(
     for position, match in enumerate(mapping.match):
         try:
             column = conversions.Column(f"m{position}", types[f"m{position}"])
-            matches.append(conversions.key(column, _folded(match)))
+            matches.append(conversions.match_text(column, _ignores_case(match)))
         except ValueError as error:
             problems.append(f"{match.place}: {error}")
     if problems:
@@ -79,8 +83,8 @@ def build_query(
     )
 
 
-def _folded(match: MatchKey) -> bool:
-    """E-mail addresses and domains are the same in any case."""
+def _ignores_case(match: MatchKey) -> bool:
+    """Whether upper and lower case are equal: in e-mail addresses and domains."""
     names = {match.field.lower(), match.column.name.lower()}
     return bool(names & {"email", "domain"})
 
@@ -88,8 +92,11 @@ def _folded(match: MatchKey) -> bool:
 def _sources(
     mapping: Mapping, connection: duckdb.DuckDBPyConnection, base: str
 ) -> tuple[str, dict[str, str]]:
-    """The query of the sources, and DuckDB's type of each. An `sql` is wrapped, so that a row on which it fails
-    can be told from one on which it is nothing: q.v. Raises ConfigurationError for one that makes no sense."""
+    """The query of the sources, and DuckDB's type of each.
+
+    An `sql` is wrapped in a struct with the field v, so that a row on which it fails differs from one on which it is
+    NULL. Raises ConfigurationError if DuckDB does not accept an `sql`.
+    """
 
     def describe(chosen: str) -> dict[str, str]:
         rows = connection.execute(f"DESCRIBE SELECT {chosen} FROM ({base})").fetchall()
@@ -107,8 +114,9 @@ def _sources(
         try:
             types |= describe(f"{field.sql} AS q{position}")
         except duckdb.Error as error:
-            said = str(error).splitlines()[0].partition(": ")[2] or str(error).splitlines()[0]
-            problems.append(f"{field.place}: DuckDB does not understand this `sql`: {said}")
+            first = str(error).splitlines()[0]
+            reason = first.partition(": ")[2] or first
+            problems.append(f"{field.place}: DuckDB does not understand this `sql`: {reason}")
     if problems:
         raise ConfigurationError("\n".join(problems))
     chosen = ["key", "level", "via", *matches]
@@ -145,13 +153,13 @@ def _compose(sources: str, columns: list[conversions.Value], matches: list[str])
 def level_moves(
     mapping: Mapping, workspace: Workspace, connection: duckdb.DuckDBPyConnection, as_of: date
 ) -> tuple[int, int]:
-    """How many of the mapping's records have a level, and how many came to another one on that day.
+    """How many of the mapping's records have a level, and how many changed it on that day.
 
-    Where the profile was changed since the day before, its history is that of the changed one: what the people had who
-    were told of the day before stands in that day's snapshot.
+    If the profile changed since the day before, its history was computed again. The levels that were sent the day
+    before are then those in the snapshot of that day.
     """
     files = _Files(mapping, workspace, connection, as_of)
-    changed = files.before_the_change()
+    changed = files.before_profile_change()
     if changed is not None:
         key = key_column(mapping.entity)
         counted = connection.execute(
@@ -173,15 +181,15 @@ def level_moves(
 
 @dataclass(slots=True)
 class _Files:
-    """What is joined: the mapping's snapshot first, then whatever its names need."""
+    """The files to join: the mapping's snapshot, and the files that its names need."""
 
     mapping: Mapping
     workspace: Workspace
     connection: duckdb.DuckDBPyConnection
     as_of: date
 
-    def before_the_change(self) -> Path | None:
-        """The snapshot of the day before, if there is one, and of another version of the profile."""
+    def before_profile_change(self) -> Path | None:
+        """The snapshot of the day before if it is of another version of the profile, otherwise None."""
         mapping = self.mapping
         now, before = (
             read_metadata(self.workspace.snapshot_path(mapping.profile, mapping.entity.value, day))
@@ -192,7 +200,7 @@ class _Files:
         return before.path
 
     def own(self) -> str:
-        """The mapping's snapshot as `s`, with its audience only."""
+        """The mapping's snapshot as `s`, only the members of its audience."""
         mapping = self.mapping
         path = self._snapshot(mapping.profile, mapping.entity)
         where = (
@@ -203,13 +211,13 @@ class _Files:
         return f"(SELECT * FROM {_scan(path)}{where}) s"
 
     def query(self) -> str:
-        """One row per record: key, level, via, m0.. and a column per name used, under its alias."""
+        """One row per record: key, level, via, m0.. and a column for each name, under its alias."""
         references: dict[str, Reference] = {}
         for field in self.mapping.fields:
             references |= {reference.alias: reference for reference in field.references}
         needed = [*references.values(), *(key.column for key in self.mapping.match)]
         joins, names = self._joins(needed)
-        self._complain(names)
+        self._check_columns(names)
         grouped = not self.mapping.vendor.readable and self.mapping.entity is Entity.ACCOUNT
         chosen = [
             f"s.{key_column(self.mapping.entity)} AS key",
@@ -226,8 +234,10 @@ class _Files:
     def _joins(
         self, needed: Iterable[Reference]
     ) -> tuple[str, dict[tuple[str, Entity], tuple[str, dict[str, str]]]]:
-        """The joins, and per (profile, entity) the alias and the columns by lower-case name; profile is empty
-        for a table."""
+        """The joins; and for each (profile, entity) the alias, and the columns by their names in lower case.
+
+        The profile is empty for a table.
+        """
         mapping = self.mapping
         own = (mapping.profile, mapping.entity)
         names = {own: ("s", self._columns(self._snapshot(*own)))}
@@ -243,11 +253,11 @@ class _Files:
             joins.append(f"LEFT JOIN {_scan(path)} {alias} ON {alias}.{key} = s.{key}")
         return " ".join(joins), names
 
-    def _complain(self, names: dict[tuple[str, Entity], tuple[str, dict[str, str]]]) -> None:
+    def _check_columns(self, names: dict[tuple[str, Entity], tuple[str, dict[str, str]]]) -> None:
         uses = [(reference, field.place) for field in self.mapping.fields for reference in field.references]
         uses += [(key.column, key.place) for key in self.mapping.match]
         stale: list[str] = []
-        faults: list[str] = []
+        missing: list[str] = []
         for reference, where in uses:
             columns = names[(reference.profile, reference.entity)][1]
             wanted = "audiences" if reference.origin is Origin.AUDIENCE else reference.name
@@ -255,15 +265,15 @@ class _Files:
                 continue
             if reference.computed:
                 stale.append(
-                    f"{where}: the snapshot of {self.as_of} has no `{wanted}`: make it anew with `heatsync score`"
+                    f"{where}: the snapshot of {self.as_of} has no `{wanted}`: create it again with `heatsync score`"
                 )
             else:
-                faults.append(
-                    f"{where}: the {reference.entity.value}s table has no column `{wanted}`, as copied for {self.as_of}"
-                    f" (`heatsync score` copies it anew){suggest(wanted, columns.values())}"
+                missing.append(
+                    f"{where}: the {reference.entity.value}s table had no column `{wanted}` when it was copied for"
+                    f" {self.as_of} (`heatsync score` copies it again){suggest(wanted, columns.values())}"
                 )
-        if faults:
-            raise ConfigurationError("\n".join(dict.fromkeys([*faults, *stale])))
+        if missing:
+            raise ConfigurationError("\n".join(dict.fromkeys([*missing, *stale])))
         if stale:
             raise SnapshotMissing("\n".join(dict.fromkeys(stale)))
 
@@ -272,7 +282,7 @@ class _Files:
         if not path.is_file():
             raise SnapshotMissing(
                 f"mappings/{self.mapping.path.name}: there is no snapshot of profile `{profile}` for"
-                f" {entity.value}s on {self.as_of}: make it with `heatsync score --date {self.as_of}`"
+                f" {entity.value}s on {self.as_of}: create it with `heatsync score --date {self.as_of}`"
             )
         return path
 
@@ -281,7 +291,7 @@ class _Files:
         if not path.is_file():
             raise SnapshotMissing(
                 f"mappings/{self.mapping.path.name}: there is no copy of the {entity.value}s table for {self.as_of}:"
-                f" make it with `heatsync score --date {self.as_of}`"
+                f" create it with `heatsync score --date {self.as_of}`"
             )
         return path
 

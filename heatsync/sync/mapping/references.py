@@ -1,4 +1,4 @@
-"""The names that a mapping may use, and what stands behind each.
+"""The names that a mapping may use, and what each refers to.
 
 score                  a trait of the mapping's profile and entity
 adoption.score         a trait of another profile
@@ -19,6 +19,8 @@ from heatsync.workspace.strict_yaml import nearest, suggest
 
 
 class Origin(StrEnum):
+    """What a name refers to."""
+
     TRAIT = "trait"
     COLUMN = "column"
     AUDIENCE = "audience"
@@ -54,7 +56,7 @@ TRAITS: Mapping[Entity, Mapping[str, FieldType]] = {
         "percent_active": FieldType.NUMBER,
     },
 }
-"""The columns of a snapshot that a mapping may name. `audiences` is another word for `segments`."""
+"""The columns of a snapshot that a mapping may name. `audiences` is another name of `segments`."""
 
 _STANDARD = (
     "score",
@@ -73,12 +75,13 @@ STANDARD: Mapping[Entity, tuple[str, ...]] = {
 
 
 def key_column(entity: Entity) -> str:
+    """The column with the id of an entity: user_id or account_id."""
     return f"{entity.value}_id"
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One name, understood. `profile` is empty for a column of a table."""
+    """A resolved name. `profile` is empty for a column of a table."""
 
     origin: Origin
     entity: Entity
@@ -87,19 +90,19 @@ class Reference:
 
     @property
     def alias(self) -> str:
-        """What it is called inside the query. DuckDB tells no upper from lower case, nor does this."""
+        """Its name inside the query, in lower case: DuckDB ignores case."""
         if self.origin is Origin.COLUMN:
             return f"{self.entity.value}.{self.name}".lower()
         return f"{self.entity.value}.{self.profile}.{self.origin.value}.{self.name}".lower()
 
     @property
     def computed(self) -> bool:
-        """Whether we computed it, rather than read it from a table."""
+        """Whether heatsync computes it; otherwise it is a column of a table."""
         return self.origin is not Origin.COLUMN
 
     @property
     def type(self) -> FieldType | None:
-        """Known beforehand for what is ours; a column's is found in the data."""
+        """The type of a computed value; None for a column, whose type is in the data."""
         if self.origin is Origin.AUDIENCE:
             return FieldType.BOOLEAN
         return TRAITS[self.entity].get(self.name) if self.origin is Origin.TRAIT else None
@@ -107,8 +110,11 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What names mean in one mapping. `broken` profiles and `broken_audiences` exist, but nothing is known of them;
-    None of these: there may be any."""
+    """Resolves the names of one mapping.
+
+    The `broken` profiles and `broken_audiences` exist, but are invalid. `broken_audiences` is None if any key may be
+    one of them.
+    """
 
     entity: Entity
     profile: str
@@ -119,9 +125,9 @@ class Scope:
     broken_audiences: frozenset[str] | None = frozenset()
 
     def resolve(self, parts: tuple[str, ...]) -> Reference:
-        """Raises ValueError with the nearest right name."""
+        """The reference of a name, by its parts between dots. Raises ValueError, with a similar name if there is one."""
         if any(part.strip() == "" for part in parts):
-            raise ValueError(f"`{'.'.join(parts)}` is not a name: a part of it is missing")
+            raise ValueError(f"`{'.'.join(parts)}` is not a name: a part is missing")
         first, *rest = parts
         if not rest:
             return self._trait(first, self.profile, self.entity, "")
@@ -137,7 +143,10 @@ class Scope:
         return self._trait(".".join(rest), first, self.entity, f"{first}.")
 
     def column(self, name: str) -> Reference:
-        """A column to be matched by: of the entity's own table unless it says `user.` or `account.`."""
+        """A column for `match`: of the entity's own table unless its name begins with `user.` or `account.`.
+
+        Raises ValueError.
+        """
         first, dot, rest = name.partition(".")
         if dot and first in ("user", "account"):
             return self._table(Entity(first), [rest])
@@ -152,7 +161,7 @@ class Scope:
         if close is not None:
             raise ValueError(f"`{prefix}{name}` is not a trait; did you mean `{prefix}{close}`?")
         if name in self.profiles:
-            raise ValueError(f"`{name}` is a profile: say which of its traits, as in `{name}.score`")
+            raise ValueError(f"`{name}` is a profile: name one of its traits, such as `{name}.score`")
         raise ValueError(
             f"`{prefix}{name}` is not a trait: if it is a column, write `{entity.value}.{name}`;"
             f" traits: {', '.join(sorted({*known, 'audiences'}))}"
@@ -160,7 +169,7 @@ class Scope:
 
     def _table(self, entity: Entity, rest: list[str]) -> Reference:
         if entity is Entity.USER and self.entity is Entity.ACCOUNT:
-            raise ValueError("an account has many users: a mapping of accounts cannot use `user.` names")
+            raise ValueError("a mapping of accounts cannot use `user.` names: an account has many users")
         if len(rest) == 1:
             if rest[0].lower() == key_column(entity) and entity is self.entity:
                 return Reference(Origin.TRAIT, entity, self.profile, key_column(entity))
@@ -174,7 +183,7 @@ class Scope:
         if profile not in self.profiles and profile not in self.broken:
             raise ValueError(f"`{profile}` is not a profile{suggest(profile, self.profiles)}")
         if entity is Entity.USER:
-            raise ValueError(f"a user's own traits are written without `user.`: `{profile}.{name}`")
+            raise ValueError(f"write a trait of the user without `user.`: `{profile}.{name}`")
         return self._trait(name, profile, entity, f"{entity.value}.{profile}.")
 
     def _audience(self, key: str) -> Reference:

@@ -1,7 +1,5 @@
-"""One mapping file against the workspace: names, types and policies, each complaint at its place."""
+"""Resolves one mapping file against the workspace: names, types and policies."""
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,15 +12,16 @@ from connectors.types import TAG, Entity
 from heatsync.scoring.definition import audiences
 from heatsync.sync.mapping import conversions, sql_expressions
 from heatsync.sync.mapping.conversions import quoted
+from heatsync.sync.mapping.definition_hash import definition_hash
 from heatsync.sync.mapping.model import Field, Mapping, MatchKey
-from heatsync.sync.mapping.references import STANDARD, Origin, Scope
+from heatsync.sync.mapping.references import STANDARD, Scope
 from heatsync.sync.mapping.schema import FieldFile, MappingFile
 from heatsync.workspace.config import PartialWorkspace, Workspace
 from heatsync.workspace.strict_yaml import Document, Route, suggest
 
 
 class MappingResolver:
-    """Checks one file against the workspace; what is wrong goes to the problems."""
+    """Turns one validated file into a mapping. Problems are added to those of the workspace."""
 
     def __init__(
         self, document: Document, written: MappingFile, path: Path, partial: PartialWorkspace, of: Workspace
@@ -34,7 +33,7 @@ class MappingResolver:
         self.workspace = of
 
     def resolve(self) -> Mapping | None:
-        """None when the destination, the object or the profile is not known: nothing else can be said then."""
+        """The mapping; None if its destination, object or profile is unknown, or if nothing of it is left."""
         before = len(self.partial.problems.found)
         vendor = self._vendor()
         known_profile = self._profile()
@@ -63,7 +62,7 @@ class MappingResolver:
         mode = self._mode()
         audience = self._audience()
         fields = (*self._standard(), *self._fields(), *self._tags())
-        self._sundry()
+        self._check_whole()
         mapping = Mapping(
             name=self.path.stem,
             path=self.path,
@@ -88,11 +87,11 @@ class MappingResolver:
         )
         if len(self.partial.problems.found) > before and not fields:
             return None
-        return replace(mapping, definition_hash=_definition_hash(mapping, self.workspace))
+        return replace(mapping, definition_hash=definition_hash(mapping, self.workspace))
 
-    def _wrong(self, route: Route, sentence: str, key: bool = False) -> None:
+    def _add_problem(self, route: Route, message: str, key: bool = False) -> None:
         if not self.document.reported(route):
-            self.partial.problems.add(self.document.problem(route, sentence, key))
+            self.partial.problems.add(self.document.problem(route, message, key))
 
     def _vendor(self) -> Vendor | None:
         name = self.written.destination
@@ -100,7 +99,7 @@ class MappingResolver:
             return self.workspace.destinations[name].vendor
         if name not in self.partial.broken_destinations:
             known = {*self.workspace.destinations, *self.partial.broken_destinations}
-            self._wrong(
+            self._add_problem(
                 ("destination",),
                 f"`{name}` is not a destination of {self.workspace.config_file}{suggest(name, known)}",
             )
@@ -111,49 +110,50 @@ class MappingResolver:
         known = {*self.workspace.profiles, *self.partial.broken_profiles}
         if name in known:
             return True
-        self._wrong(
+        self._add_problem(
             ("profile",), f"there is no profile `{name}` (mappings/profiles/{name}.yml){suggest(name, known)}"
         )
         return False
 
     def _entity(self) -> Entity | None:
         kind = self.vendor.objects.get(self.written.object)
-        said = self.written.entity
+        entity = self.written.entity
         if kind is not None:
-            if said is None or said == kind.entity or self.vendor.any_object:
-                return said or kind.entity
-            self._wrong(
+            if entity is None or entity == kind.entity or self.vendor.any_object:
+                return entity or kind.entity
+            self._add_problem(
                 ("entity",),
-                f"{self.vendor.title}'s {self.written.object} are made of {kind.entity.value}s: take this out",
+                f"{self.written.object} of {self.vendor.title} are {kind.entity.value}s: remove `entity`",
             )
             return kind.entity
         if not self.vendor.any_object:
-            self._wrong(
+            self._add_problem(
                 ("object",),
                 f"`{self.written.object}` is not an object of {self.vendor.title}"
                 f"{suggest(self.written.object, self.vendor.objects)}",
             )
             return None
-        if said is not None:
-            return said
+        if entity is not None:
+            return entity
         ours = {ours for pair in self.written.match for ours in pair.values()}
-        for entity, columns in (
+        for likely, columns in (
             (Entity.USER, {"user_id", "email"}),
             (Entity.ACCOUNT, {"account_id", "domain"}),
         ):
             if ours & columns:
-                return entity
-        self._wrong(
+                return likely
+        self._add_problem(
             ("object",),
-            f"are {self.written.object} records made of users or of accounts? Add `entity: user` or `entity: account`",
+            f"`{self.written.object}` records may be users or accounts: add `entity: user` or `entity: account`",
         )
         return None
 
     def _match(self) -> tuple[MatchKey, ...]:
         kind = self.vendor.objects.get(self.written.object, ObjectKind(self.entity, ()))
         if not self.written.match and (not kind.match or self.entity is not kind.entity):
-            self._wrong(
-                (), f"`match` is missing: which field of {self.written.object} holds which column of ours?"
+            self._add_problem(
+                (),
+                f"`match` is missing: name the field of {self.written.object} and our column that find a record",
             )
         default = kind.match if self.entity is kind.entity else ()
         pairs: list[tuple[str, str, Route]] = [
@@ -164,18 +164,18 @@ class MappingResolver:
         keys: list[MatchKey] = []
         for theirs, ours, route in pairs:
             if self.written.match and kind.keys is not None and theirs not in kind.keys:
-                self._wrong(
+                self._add_problem(
                     route,
                     f"{self.vendor.title} cannot look up {self.written.object} by `{theirs}`{suggest(theirs, kind.keys)}",
                     key=True,
                 )
             if any(theirs.casefold() == key.field.casefold() for key in keys):
-                self._wrong(route, f"`{theirs}` is in `match` twice: keep one", key=True)
+                self._add_problem(route, f"`{theirs}` is in `match` twice: keep one of them", key=True)
                 continue
             try:
                 keys.append(MatchKey(theirs, self.scope.column(ours), self.document.place(route)))
             except ValueError as error:
-                self._wrong(route, str(error))
+                self._add_problem(route, str(error))
         return tuple(keys)
 
     def _listed(self) -> bool:
@@ -185,25 +185,25 @@ class MappingResolver:
         mode = self.written.mode or self.vendor.modes[0]
         if mode not in self.vendor.modes:
             modes = ", ".join(self.vendor.modes)
-            self._wrong(("mode",), f"{self.vendor.title} has no mode `{mode}`; possible: {modes}")
+            self._add_problem(("mode",), f"{self.vendor.title} has no mode `{mode}`; possible: {modes}")
         return mode
 
     def _audience(self) -> str | None:
         key = self.written.audience
         if key is None:
             if self.written.on_exit is not None:
-                self._wrong(
-                    ("on_exit",), "`on_exit` is about leaving an `audience`, and there is none here", key=True
+                self._add_problem(
+                    ("on_exit",), "`on_exit` needs an `audience`: add one or remove `on_exit`", key=True
                 )
             return None
         try:
             self.scope.resolve(("audience", key))
         except ValueError as error:
-            self._wrong(("audience",), str(error))
+            self._add_problem(("audience",), str(error))
         if self.written.on_exit is None:
-            self._wrong(
+            self._add_problem(
                 ("audience",),
-                "`on_exit` is missing: `keep` or `clear` the mapped fields of who leaves the audience",
+                "`on_exit` is missing: choose `keep` or `clear` for the fields of records that leave the audience",
                 key=True,
             )
         return key
@@ -218,7 +218,7 @@ class MappingResolver:
             try:
                 name = self.vendor.name_trait(self.workspace.prefix, profile.score_name, metric, self.entity)
             except (ValueError, ConfigurationError) as error:
-                self._wrong(route, str(error))
+                self._add_problem(route, str(error))
                 continue
             reference = self.scope.resolve((metric,))
             field = Field(
@@ -243,14 +243,14 @@ class MappingResolver:
                 yield field
 
     def _tags(self) -> Iterable[Field]:
-        """A field for each audience that is shipped: whether the record has its tag."""
+        """A field for each shipped audience: whether the record has its tag."""
         if self.written.tags is None:
             return
         route: Route = ("tags",)
         if not self.vendor.tags:
-            self._wrong(
+            self._add_problem(
                 route,
-                f"{self.vendor.title} has no tags that heatsync can set: take this out, or map a list with"
+                f"{self.vendor.title} has no tags that heatsync can set: remove `tags`, or map a list with"
                 " `their_field: audiences`",
                 key=True,
             )
@@ -265,10 +265,10 @@ class MappingResolver:
                 continue
             other = known.setdefault(audience.name.casefold(), audience.key)
             if other != audience.key:
-                self._wrong(
+                self._add_problem(
                     route,
-                    f"the audiences `{other}` and `{audience.key}` would both be the tag `{audience.name}`: give one of"
-                    " them another `name`, or do not ship it",
+                    f"the audiences `{other}` and `{audience.key}` would have the same tag `{audience.name}`: give one of"
+                    " them another `name`, or set `ship: false`",
                     key=True,
                 )
                 continue
@@ -286,9 +286,9 @@ class MappingResolver:
 
     def _check_name(self, name: str, route: Route) -> None:
         if self.vendor.tags and name.casefold().startswith(TAG):
-            self._wrong(
+            self._add_problem(
                 route,
-                f"`{name}`: names that begin with `{TAG}` stand for tags. Give the field another name, or use"
+                f"`{name}` cannot be the name of a field: names that begin with `{TAG}` are tags. Rename the field, or use"
                 " `tags: audiences`",
                 key=True,
             )
@@ -296,7 +296,7 @@ class MappingResolver:
         if not self._can_be_named(name):
             wanted = f": expected {self.vendor.field_name_rule}" if self.vendor.field_name_rule else ""
             meant = f"; write `{name.lower()}`" if self._can_be_named(name.lower()) else ""
-            self._wrong(
+            self._add_problem(
                 route,
                 f"`{name}` cannot be the name of a field of {self.vendor.title}{wanted}{meant}",
                 key=True,
@@ -312,8 +312,10 @@ class MappingResolver:
     def _field(self, name: str, written: FieldFile, route: Route) -> Field | None:
         if (written.from_ is None) == (written.sql is None):
             if not self.document.reported((*route, "from")) and not self.document.reported((*route, "sql")):
-                self._wrong(
-                    route, f"`{name}` needs either `from` or `sql`: where does its value come from?", key=True
+                self._add_problem(
+                    route,
+                    f"`{name}` needs either `from` or `sql`, and not both: add the source of its value",
+                    key=True,
                 )
             return None
         source: Route = (*route, "sql" if written.sql is not None else "from")
@@ -326,7 +328,7 @@ class MappingResolver:
                 reference = self.scope.resolve(tuple((written.from_ or "").split(".")))
                 sql, references = quoted(reference.alias), (reference,)
         except ValueError as error:
-            self._wrong(source, str(error))
+            self._add_problem(source, str(error))
             return None
         own = bool(references) and all(reference.computed for reference in references)
         field = Field(
@@ -346,17 +348,18 @@ class MappingResolver:
             place=self.document.place(source),
         )
         if written.write == "if_empty" and not self.vendor.readable:
-            self._wrong(
-                (*route, "write"), f"{self.vendor.title} cannot be read, so what is empty there is not known"
+            self._add_problem(
+                (*route, "write"),
+                f"{self.vendor.title} cannot be read, so its empty fields are unknown: remove `write: if_empty`",
             )
         kind = references[0].type if field.is_reference else None
         if kind is not None:
             fault = conversions.mismatch(field, kind, self.vendor)
             if fault is not None:
-                self._wrong((*route, fault[0]), fault[1])
+                self._add_problem((*route, fault[0]), fault[1])
         return field
 
-    def _sundry(self) -> None:
+    def _check_whole(self) -> None:
         if (
             not self.written.fields
             and not self.written.standard_traits
@@ -364,67 +367,9 @@ class MappingResolver:
             and not self.document.reported(("fields",))
         ):
             tags = ", or `tags: audiences`" if self.vendor.tags else ""
-            self._wrong((), f"the mapping writes nothing: add `fields:` or `standard_traits: true`{tags}")
+            self._add_problem(
+                (), f"the mapping writes nothing: add `fields:` or `standard_traits: true`{tags}"
+            )
         if self.written.anonymous and not (self.vendor.anonymous_accounts and self.entity is Entity.ACCOUNT):
             sentence = f"`anonymous` does not apply to {self.vendor.title} {self.written.object}: remove it"
-            self._wrong(("anonymous",), sentence, key=True)
-
-
-def _definition_hash(mapping: Mapping, of: Workspace) -> str:
-    """A hash of what is sent where and when; not of the schedule, the limits or the comments."""
-    said: dict[str, object] = {
-        "destination": mapping.destination,
-        "vendor": mapping.vendor.type,
-        "object": mapping.object,
-        "entity": mapping.entity.value,
-        "profile": mapping.profile,
-        "audience": mapping.audience,
-        "on_exit": mapping.on_exit,
-        "match": [[key.field, key.column.alias] for key in mapping.match],
-        "mode": mapping.mode,
-        "anonymous": mapping.anonymous,
-        "time_zone": of.time_zone.key,
-        "fields": sorted(
-            [
-                field.name,
-                field.sql,
-                [list(pair) for pair in sorted(field.map)],
-                field.as_.value if field.as_ else None,
-                field.join,
-                field.default,
-                field.when_null,
-                field.write,
-                field.tolerance,
-            ]
-            for field in mapping.fields
-        ),
-    }
-    groups = _groups(mapping, of)
-    if groups:
-        said["audiences"] = groups
-    text = json.dumps(said, ensure_ascii=False, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _groups(mapping: Mapping, of: Workspace) -> list[list[str]]:
-    """One's own audiences that a mapping is limited to or sends, with what decides who is in them: by its key, or,
-    of those that are shipped in the segments, by the name that arrives over there."""
-    used = {(mapping.profile, mapping.entity.value, mapping.audience)} if mapping.audience else set()
-    shipped: set[tuple[str, str]] = set()
-    for reference in (reference for field in mapping.fields for reference in field.references):
-        if reference.origin is Origin.AUDIENCE:
-            used.add((reference.profile, reference.entity.value, reference.name))
-        elif reference.origin is Origin.TRAIT and reference.name == "segments":
-            shipped.add((reference.profile, reference.entity.value))
-    found: set[tuple[str, ...]] = set()
-    for profile, entity, key in used:
-        version = audiences.version(key, entity, of.audiences.get(profile, ()))
-        if version is not None:
-            found.add((profile, entity, "key", key, version))
-    for profile, entity in shipped:
-        own = of.audiences.get(profile, ())
-        for audience in own:
-            version = audiences.version(audience.key, entity, own)
-            if audience.shipped and audience.entity == entity and version is not None:
-                found.add((profile, entity, "name", audience.name, version))
-    return sorted(map(list, found))
+            self._add_problem(("anonymous",), sentence, key=True)

@@ -1,4 +1,4 @@
-"""What a mapping would send to a field, measured on the newest snapshot before anything is sent."""
+"""Measures on the newest snapshot what a mapping would send to a field, before anything is sent."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,15 +12,18 @@ from heatsync.sync.mapping import query
 from heatsync.sync.mapping.model import Field, Mapping
 from heatsync.workspace.config import Workspace
 
-STRANGERS = 20
-"""Values without an option that are looked at."""
+MAX_UNKNOWN = 20
+"""The most values without an option that are reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldSample:
-    """What goes to one field. `filled` of `records` have a value; `longest` is in characters, of text only. `unsendable`
-    records hold what the field's type has no room for, such as `example`; `unknown_options` are values, the first few, that
-    are none of the options asked about."""
+    """What would be sent to one field.
+
+    `filled` of `records` have a value. `longest` is the length of the longest text, in characters, otherwise 0.
+    `unsendable` records have a value that the field's type cannot hold, such as `example`. `unknown_options` are the
+    first values that are not among the options.
+    """
 
     type: FieldType
     records: int
@@ -32,7 +35,7 @@ class FieldSample:
 
 
 def newest_snapshot_day(workspace: Workspace, mapping: Mapping) -> date | None:
-    """The day of the newest snapshot that the mapping is made of."""
+    """The day of the newest snapshot of the mapping's profile and entity; None if there is none."""
     folder = workspace.snapshot_path(mapping.profile, mapping.entity.value, date.min).parent
     days = sorted(path.stem for path in folder.glob("????-??-??.parquet"))
     return date.fromisoformat(days[-1]) if days else None
@@ -44,12 +47,12 @@ def measure(
     field: Field,
     day: date,
     options: Sequence[str] = (),
-    several: bool = False,
+    multiple: bool = False,
 ) -> FieldSample:
-    """Look at every value of one field, which need not be one of the mapping's own. `several`: a text holds more than
-    one option, between semicolons.
+    """Measure all values of one field, which need not be a field of the mapping.
 
-    Raises ConfigurationError where the field cannot be made of its source at all, SnapshotMissing where that needs a scoring.
+    `multiple`: a text holds multiple options, separated by semicolons. Raises ConfigurationError if the field cannot be
+    computed from its source, and SnapshotMissing if that needs `heatsync score` first.
     """
     con = duckdb.connect(":memory:")
     try:
@@ -64,10 +67,10 @@ def measure(
         if not options or type is FieldType.LIST:
             return sent
         text = "CAST(f0 AS VARCHAR)"
-        each = f"unnest(string_split({text}, ';'))" if several else text
+        each = f"unnest(string_split({text}, ';'))" if multiple else text
         unknown_options = con.execute(
             f"SELECT DISTINCT v FROM (SELECT {each} AS v FROM ({rendered.sql}) WHERE f0 IS NOT NULL)"
-            f" WHERE NOT list_contains(?, v) ORDER BY v LIMIT {STRANGERS}",
+            f" WHERE NOT list_contains(?, v) ORDER BY v LIMIT {MAX_UNKNOWN}",
             [list(options)],
         )
         return replace(sent, unknown_options=tuple(str(value) for (value,) in unknown_options.fetchall()))
@@ -76,7 +79,7 @@ def measure(
 
 
 def errors(workspace: Workspace, mapping: Mapping) -> Iterator[str]:
-    """What would keep a sync of the newest snapshot from beginning, as `file:line:column: sentence`. Reads no values."""
+    """The errors that a sync of the newest snapshot would stop with, as `file:line:column: message`. Reads no values."""
     day = newest_snapshot_day(workspace, mapping)
     if day is None:
         return

@@ -1,4 +1,4 @@
-"""The keys of a mapping file and what they may hold; the meaning is in `heatsync.sync.mapping.files`."""
+"""The keys of a mapping file and their types. `heatsync.sync.mapping.resolver` checks their values."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -12,19 +12,19 @@ from heatsync.workspace.yaml_types import Cron, Duration, Flag, Number, Positive
 Policy = Literal["keep", "clear"]
 
 
-def _as(value: object) -> object:
+def _field_type(value: object) -> object:
     allowed = [kind.value for kind in FieldType if kind is not FieldType.LIST]
     if value not in allowed:
         raise ValueError(f"expected one of {', '.join(allowed)}; found `{value}`")
     return FieldType(str(value))
 
 
-def _long(value: object) -> object:
+def _expanded(value: object) -> object:
     """`their_field: our_trait` is short for `their_field: {from: our_trait}`."""
     return {"from": value} if isinstance(value, str) else value
 
 
-def _tolerated(value: float) -> float:
+def _above_zero(value: float) -> float:
     if value <= 0:
         raise ValueError(f"expected a number above 0, found `{value:g}`")
     return value
@@ -34,12 +34,12 @@ class FieldFile(Section):
     from_: Text | None = Field(default=None, alias="from")
     sql: Text | None = None
     map: dict[str, Text] = Field(default_factory=dict)
-    as_: Annotated[FieldType | None, BeforeValidator(_as)] = Field(default=None, alias="as")
+    as_: Annotated[FieldType | None, BeforeValidator(_field_type)] = Field(default=None, alias="as")
     join: Text | None = None
     default: Text | None = None
     when_null: Policy | None = None
     write: Literal["always", "if_empty"] = "always"
-    tolerance: Annotated[Number, AfterValidator(_tolerated)] | None = None
+    tolerance: Annotated[Number, AfterValidator(_above_zero)] | None = None
 
 
 class LimitsFile(Section):
@@ -48,11 +48,11 @@ class LimitsFile(Section):
 
 
 def _pairs(value: object) -> object:
-    """One pair alone is short for a list of one."""
+    """A single pair is short for a list of one."""
     if isinstance(value, dict):
         if len(value) > 1:
             raise ValueError(
-                "several keys are tried in order: write them as a list, `- their_key: our_column`"
+                "`match` has several keys, which are tried in order: write them as a list, `- their_key: our_column`"
             )
         return [value]
     return value
@@ -60,7 +60,7 @@ def _pairs(value: object) -> object:
 
 def _single(value: dict[str, str]) -> dict[str, str]:
     if len(value) != 1:
-        raise ValueError("expected `their_key: our_column`, one pair behind each `-`")
+        raise ValueError("expected `their_key: our_column`, one pair after each `-`")
     return value
 
 
@@ -80,7 +80,7 @@ class MappingFile(Section):
     mode: Text | None = None
     standard_traits: Flag = False
     tags: Literal["audiences"] | None = None
-    fields: dict[str, Annotated[FieldFile, BeforeValidator(_long)]] = Field(default_factory=dict)
+    fields: dict[str, Annotated[FieldFile, BeforeValidator(_expanded)]] = Field(default_factory=dict)
     when_null: Policy | None = None
     create_fields: Flag = False
     limits: LimitsFile = LimitsFile()

@@ -1,7 +1,7 @@
-"""`sql:` in a mapping: one scalar expression over the mapping's names, checked against a list of what is allowed.
+"""`sql:` in a mapping: one scalar expression over the names of the mapping, made of allowed functions only.
 
-What is run is generated from the checked tree, never the text itself. Nothing that reads a file, the environment,
-the clock or another row is on the list, and nothing that could make a short text enormous.
+DuckDB runs SQL that is generated from the checked tree, never the text itself. No allowed function reads a file, the
+environment, the clock or another row, and none turns a short text into a huge one.
 """
 
 import re
@@ -26,7 +26,7 @@ FUNCTIONS = (
     "split_part", "sqrt", "starts_with", "strftime", "strip_accents", "substring", "trim", "trunc", "upper", "week",
     "year",
 )  # fmt: skip
-"""What may be called, by the names in DuckDB's manual."""
+"""The allowed functions, by their names in DuckDB's manual."""
 
 _STRUCTURE: tuple[type[exp.Expression], ...] = (
     exp.Column, exp.Identifier, exp.Literal, exp.Boolean, exp.Null, exp.Paren, exp.Neg,
@@ -49,7 +49,7 @@ _FUNCTIONS: tuple[type[exp.Expression], ...] = (
 _BY_NAME = frozenset(
     {"date_part", "isodow", "isfinite", "isnan", "strip_accents", "list_position", "reverse"}
 )
-"""Allowed functions that the SQL library does not know by a class of their own."""
+"""Allowed functions for which sqlglot has no class."""
 
 _TYPES = frozenset(
     exp.DataType.Type[name]
@@ -71,7 +71,7 @@ _WHY: tuple[tuple[type[exp.Expression], str], ...] = (
     (exp.JSONExtract, "a lambda or a JSON path"),
     (exp.Placeholder, "a parameter"),
     (exp.Parameter, "a parameter"),
-    (exp.Alias, "a name behind `as`"),
+    (exp.Alias, "a name after `as`"),
     (exp.Bracket, "`[ ]`"),
     (exp.Dot, "an element of a struct"),
     (exp.Struct, "a struct"),
@@ -82,10 +82,10 @@ _WHY: tuple[tuple[type[exp.Expression], str], ...] = (
 
 
 def compile(text: str, scope: Scope) -> tuple[str, tuple[Reference, ...]]:
-    """The expression over the aliases of its names, and the names. Raises ValueError with what is not allowed."""
+    """The expression over the aliases of its names, and these names. Raises ValueError for anything not allowed."""
     tree = _parse(text)
     if any(node.comments for node in tree.walk()):
-        raise ValueError("`sql` is one expression without comments: take the comment out")
+        raise ValueError("`sql` is one expression without comments: remove the comment")
     for node in tree.walk():
         _check(node)
     references: dict[str, Reference] = {}
@@ -102,7 +102,7 @@ def compile(text: str, scope: Scope) -> tuple[str, tuple[Reference, ...]]:
     try:
         return checked.sql(dialect="duckdb", comments=False), tuple(references.values())
     except (SqlglotError, RecursionError):
-        raise ValueError("`sql` cannot be understood: simplify it") from None
+        raise ValueError("`sql` cannot be compiled: simplify it") from None
 
 
 def _parse(text: str) -> exp.Expression:
@@ -110,7 +110,7 @@ def _parse(text: str) -> exp.Expression:
         raise ValueError(f"`sql` has more than {MAX_LENGTH} characters: simplify it")
     try:
         if any(token.token_type.name == "SEMICOLON" for token in sqlglot.tokenize(text, read="duckdb")):
-            raise ValueError("`sql` is exactly one expression, without `;`")
+            raise ValueError("`sql` is exactly one expression: remove the `;`")
         statements = sqlglot.parse(text, read="duckdb")
     except RecursionError:
         raise ValueError("`sql` is nested too deeply: simplify it") from None
@@ -122,17 +122,17 @@ def _parse(text: str) -> exp.Expression:
             f"`sql` cannot be read as one expression{hint}: check brackets, commas and quotes"
         ) from None
     if len(statements) != 1 or statements[0] is None:
-        raise ValueError("`sql` is exactly one expression, and this is none")
+        raise ValueError("`sql` is exactly one expression, and this is not one")
     return statements[0]
 
 
 def _check(node: exp.Expression) -> None:
-    """Raises ValueError unless the node is on the list."""
+    """Raises ValueError unless the node is allowed."""
     if isinstance(node, exp.Anonymous):
         name = str(node.name)
         if name.lower() not in _BY_NAME:
             raise ValueError(
-                f"`{name.lower()}` is not a function for `sql` here{suggest(name.lower(), FUNCTIONS)}"
+                f"`{name.lower()}` is not an allowed function in `sql`{suggest(name.lower(), FUNCTIONS)}"
             )
         return
     if isinstance(node, exp.DataType):
@@ -143,7 +143,7 @@ def _check(node: exp.Expression) -> None:
         return
     if type(node) in _STRUCTURE:
         if isinstance(node, exp.Column) and any(isinstance(part, exp.Star) for part in node.parts):
-            raise ValueError("`sql` is one scalar expression: `*` is not possible in it")
+            raise ValueError("`sql` is one scalar expression: `*` is not allowed in it")
         if isinstance(node, exp.Literal) and not node.is_string and _NUMBER.fullmatch(str(node.this)) is None:
             raise ValueError(f"`{node.this}` is not a number")
         if isinstance(node, exp.Var) and not str(node.name).isalpha():
@@ -151,12 +151,14 @@ def _check(node: exp.Expression) -> None:
         if isinstance(node, exp.In) and (
             node.args.get("query") or node.args.get("unnest") or node.args.get("field")
         ):
-            raise ValueError("`sql` is one scalar expression: `in` wants a list in brackets")
+            raise ValueError("`sql` is one scalar expression: `in` needs a list in brackets")
         return
     for kind, what in _WHY:
         if isinstance(node, kind):
-            raise ValueError(f"`sql` is one scalar expression over one row: {what} is not possible in it")
+            raise ValueError(f"`sql` is one scalar expression over one row: {what} is not allowed in it")
     if isinstance(node, exp.Func):
         name = str(node.key).lower()
-        raise ValueError(f"`{name}` is not a function for `sql` here{suggest(name, FUNCTIONS)}")
-    raise ValueError(f"`{node.key}` is not possible in `sql`: it is one scalar expression of known functions")
+        raise ValueError(f"`{name}` is not an allowed function in `sql`{suggest(name, FUNCTIONS)}")
+    raise ValueError(
+        f"`{node.key}` is not allowed in `sql`, which is one scalar expression of known functions"
+    )
