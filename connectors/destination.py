@@ -20,9 +20,9 @@ from connectors.types import (
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """How a vendor takes many changes as one file: runs of more than `above`, up to `records` of them at once.
+    """How a vendor accepts many changes as one file: for runs of more than `above` changes, up to `records` in one file.
 
-    `calls` is what one file takes, as far as that can be foretold.
+    `calls` is the expected number of calls for one file.
     """
 
     above: int
@@ -32,9 +32,9 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one call may hold and how often one may call.
+    """What one call may hold, and how often calls are allowed: `calls` in `seconds`.
 
-    `changes_per_push` is how many changes are handed over at once where that is not one call's worth.
+    `changes_per_push` is how many changes one `push` gets, where that is not what one call holds.
     """
 
     records_per_call: int
@@ -49,21 +49,21 @@ class Limits:
 
     @property
     def push_size(self) -> int:
-        """Changes that one `push` is given."""
+        """How many changes one `push` gets."""
         return self.changes_per_push or self.records_per_call
 
     def uses_files(self, changes: int) -> bool:
-        """Whether a run of so many changes goes in files."""
+        """Whether a run of this many changes is sent in files."""
         return self.files is not None and changes > self.files.above
 
     def batch_size(self, changes: int) -> int:
-        """Changes that one `push` is given in a run of so many; those of a file are cut evenly."""
+        """How many changes one `push` gets in a run of this many; files are cut evenly."""
         if self.files is None or not self.uses_files(changes):
             return self.push_size
         return -(-changes // -(-changes // self.files.records))
 
     def estimated_calls(self, changes: int, in_file: bool) -> int:
-        """Calls that so many changes of one kind in one `push`, or their file, take where nothing goes wrong."""
+        """Calls for this many changes of one kind in one `push`, or in a file, if nothing goes wrong."""
         if in_file and self.files is not None and changes:
             return self.files.calls
         return -(-changes // self.records_per_call)
@@ -71,9 +71,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What a vendor says of its quota beside an answer: `calls` in `seconds`, and how long to `wait` if none is left.
+    """A vendor's quota as an answer shows it: `calls` in `seconds`, and how many seconds to `wait` if none is left.
 
-    `spent` says which one is used up and when there is room again, where that is not a matter of seconds.
+    `spent` is a sentence: which quota is used up and when it returns, where that takes longer than seconds.
     """
 
     calls: int | None = None
@@ -83,19 +83,19 @@ class Quota:
 
 
 class Throttle(Protocol):
-    """The quota of one destination and credential, shared by whoever uses it."""
+    """The quota of one destination and credential, shared by all its users."""
 
     def acquire(self) -> None:
-        """Wait for the right to make one call. Raises what is to end the work when nothing is to be begun any more."""
+        """Wait for permission to make one call. Raises an exception when no call may be made any more."""
 
     def pause(self, seconds: float) -> None:
-        """Nobody calls for so long."""
+        """Allow no calls for this long."""
 
     def on_quota(self, quota: Quota) -> None:
-        """What the vendor says of its quota: whoever shares this keeps to it."""
+        """Keep to the quota that the vendor reports."""
 
     def sub_quota(self, name: str, calls: int, seconds: float) -> "Throttle":
-        """A quota that the vendor counts by itself, shared by the same people."""
+        """A quota that the vendor counts separately, shared in the same way."""
 
 
 class Destination(Protocol):
@@ -155,7 +155,7 @@ class ReadableDestination(Destination, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A key of a destination in heatsync.yml; whoever has `options` takes these only."""
+    """A key of a destination in heatsync.yml; with `options` it accepts only these."""
 
     required: bool = False
     secret: bool = False
@@ -169,24 +169,24 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class ObjectKind:
-    """An object of a vendor: what we score for it, and how it is found when a mapping does not say.
+    """An object of a vendor: the entity that we score for it, and how its records are found by default.
 
-    `match` pairs their key field with our column, in order. `mode` is the default.
-    `keys` are the key fields that the vendor can look up by; None when any field may serve.
+    `match` pairs the vendor's key field with our column, in order. `keys` are the key fields that the vendor can look up by;
+    None where it can look up by any field.
     """
 
     entity: Entity
     match: tuple[tuple[str, str], ...]
     keys: frozenset[str] | None = None
     search_lag: float = 0.0
-    """Seconds within which a look-up may not find a record that was just made, and nothing else keeps it single."""
+    """Seconds for which a lookup may miss a new record, where nothing else prevents a second one."""
     name_field: str = ""
-    """The field by which people know a record, where one is made without it all the same."""
+    """The field that shows people which record it is, where the vendor does not require it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """What a destination's type is and can, as data; `connect` is where its SDK is imported."""
+    """A type of destination as data; only `connect` imports its SDK."""
 
     type: str
     title: str
@@ -197,7 +197,7 @@ class Vendor:
     connect: Callable[[Mapping[str, str], Throttle, Callable[[], None]], Destination]
     """resolved settings, throttle, `on_request` (called for every request) -> the opened destination."""
     name_trait: Callable[[str, str, str, Entity], str]
-    """(prefix, score name, metric, entity) -> their name for a standard trait."""
+    """(prefix, score name, metric, entity) -> the vendor's name of a standard trait."""
     readable: bool = True
     any_object: bool = False
     search_lag: float = 0.0
@@ -205,23 +205,23 @@ class Vendor:
     modes: tuple[str, ...] = ("update", "upsert")
     """The first is the default."""
     accepts_lists: bool = False
-    """Takes lists as values; elsewhere they are joined."""
+    """Whether it accepts lists as values; elsewhere they are joined."""
     field_name_pattern: str = r".+"
-    """What the whole name of a field must match."""
+    """The pattern that the whole name of a field must match."""
     field_name_rule: str = ""
-    """The same, in words."""
+    """The same rule in words."""
     credential_groups: tuple[tuple[str, ...], ...] = ()
-    """Groups of settings of which one must be whole; there is no more to say where this is empty."""
+    """Groups of settings; the settings of one group must all be given. Empty: `Setting.required` says it all."""
     account_settings: tuple[str, ...] = ()
-    """The settings that make up a credential and decide which account it is; their keyed hash remembers it."""
+    """The settings that decide which account a credential belongs to; the ledger remembers it under their keyed hash."""
     anonymous_accounts: bool = False
     """Accounts are sent through one of their members; `anonymous: true` sends those without one, too."""
     counts_profiles: bool = False
     """Bills by the profiles that are written: a plan says how many these are."""
     tags: bool = False
-    """Has tags for many records at a time; a field whose name begins with `TAG` is one of them."""
+    """Whether it has tags; a field whose name starts with `TAG` stands for one."""
     create_fields_setting: str = ""
-    """The setting of a destination without which it makes no fields."""
+    """The setting that a destination needs before it can create fields."""
 
     @property
     def needed_settings(self) -> tuple[str, ...]:
@@ -241,7 +241,7 @@ METRICS = {
     "active_users": "ActiveUsers",
     "total_users": "TotalUsers",
 }
-"""The metrics that are shipped under a standard name, and how that name ends."""
+"""The metrics of the standard traits, and how their names end."""
 
 
 def trait_name(prefix: str, score_name: str, metric: str) -> str:

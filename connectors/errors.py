@@ -1,8 +1,8 @@
-"""What can go wrong as a whole."""
+"""What can go wrong with a call, a file or a destination as a whole. An invalid record is an Outcome, not an error."""
 
 
 class HeatsyncError(Exception):
-    """A sentence for the person who must act: what, where, what was expected, what to do."""
+    """A sentence for the person who must act: what happened, where, what was expected, what to do."""
 
     @property
     def message(self) -> str:
@@ -11,12 +11,12 @@ class HeatsyncError(Exception):
 
     @property
     def delivery_message(self) -> str:
-        """The same for who was sending: besides, what becomes of what was to be sent."""
+        """The message, and what becomes of the changes that were being sent."""
         return self.message
 
 
 class ConfigurationError(HeatsyncError):
-    """Mend the file. `about` is a setting of the destination, or the mapping's `object`, where it is about one."""
+    """A file or a setting must be fixed. `about` names the setting of the destination, or `object`, that it is about."""
 
     def __init__(self, message: str, about: str = "") -> None:
         super().__init__(message)
@@ -24,7 +24,7 @@ class ConfigurationError(HeatsyncError):
 
 
 class Unavailable(HeatsyncError):
-    """Come back later: after `retry_after` seconds where the vendor said so."""
+    """Try again later: after `retry_after` seconds where the vendor said so."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -36,13 +36,13 @@ class Unavailable(HeatsyncError):
 
     @property
     def delivery_message(self) -> str:
-        return f"{self.message} What was not sent stays due: the next sync sends it."
+        return f"{self.message} Unsent changes go out with the next sync."
 
 
 class InProgress(Unavailable):
-    """The vendor is at work on a batch, which was noted: look again after `retry_after` seconds. No error.
+    """The vendor is still working on a batch that was noted: look again after `retry_after` seconds. Not an error.
 
-    `progressed`: it got on since the last look.
+    `progressed`: more of the batch is done than at the last look.
     """
 
     def __init__(self, message: str, retry_after: float, progressed: bool = False) -> None:
@@ -51,15 +51,15 @@ class InProgress(Unavailable):
 
 
 class Unauthorized(HeatsyncError):
-    """The credentials are refused, or do not suffice; a person must look."""
+    """The credentials are refused or do not suffice; a person must look."""
 
 
 class Aborted(Unauthorized):
-    """Somebody stopped it over there: with the credentials nothing is wrong."""
+    """Someone stopped the work at the destination. The credentials are fine."""
 
 
 class Misunderstood(HeatsyncError):
-    """The answer cannot be read: our bug or their change. `evidence` is what was answered, shortened."""
+    """The answer cannot be read: our bug or their change. `evidence` is the answer, shortened."""
 
     def __init__(self, message: str, evidence: str = "") -> None:
         super().__init__(message)
@@ -69,19 +69,18 @@ class Misunderstood(HeatsyncError):
     def message(self) -> str:
         """Without the evidence, which may hold personal data."""
         start = self.evidence[:500].lower()
-        page = "<html" in start or "<!doctype" in start
-        found = (
-            "It is a web page: is there a proxy or a login in between, or is `url` wrong?"
-            if page
-            else "Was it cut short on its way, or is there a newer version of heatsync?"
+        hint = (
+            "The answer is a web page: is there a proxy or a login in between, or is `url` wrong?"
+            if "<html" in start or "<!doctype" in start
+            else "Was the answer cut short on its way, or is there a newer version of heatsync?"
         )
-        return f"{as_sentence(str(self))} {found}"
+        return f"{as_sentence(str(self))} {hint}"
 
     @property
     def delivery_message(self) -> str:
-        return f"{self.message} Nothing of it counts as delivered: the next sync looks and sends again."
+        return f"{self.message} Nothing of it counts as delivered: the next sync reads and sends again."
 
 
-def as_sentence(sentence: str) -> str:
-    """A sentence with its full stop, which a vendor's words often lack."""
-    return sentence if sentence.endswith((".", "?")) else f"{sentence}."
+def as_sentence(text: str) -> str:
+    """The text with a full stop, which a vendor's words often lack."""
+    return text if text.endswith((".", "?")) else f"{text}."

@@ -1,7 +1,7 @@
 """Looking records up in rounds: by remote id where it is known, then key by key, in the mapping's order.
 
-Each round asks for everybody who is still looked for, so that a fallback key costs a call per hundred and not
-one per record.
+Each round asks for all records that are not found yet, so that a fallback key costs a call per hundred records and not one
+per record.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,39 +20,39 @@ class Hit:
 
 
 Ask = Callable[[str, Sequence[str]], Mapping[str, Sequence[Hit]]]
-"""(key field, values) -> the hits of each value, under the value as it was asked for."""
+"""(key field, values) -> the hits of each value, by the value as given."""
 Decode = Callable[[Any, FieldType], Value]
 
 
 def find(
     lookups: Sequence[Lookup], own_id: str, ask: Ask, decode: Decode, fields: Mapping[str, FieldType]
 ) -> Iterator[Found]:
-    """Exactly one `Found` per lookup; the first unique hit counts. `own_id` is the vendor's name of its id.
+    """Exactly one `Found` per lookup; the first unique hit counts. `own_id` is the field of the vendor's own id.
 
-    Without a unique hit the first key that had several tells which. A unique hit that is none of those contradicts them,
-    and does not count.
+    Without a unique hit, the first key with several hits decides. A unique hit that is not among them contradicts them, and
+    does not count.
     """
-    ways = [_ways(lookup, own_id) for lookup in lookups]
+    keys = [_keys(lookup, own_id) for lookup in lookups]
     several: dict[int, Found] = {}
     waiting = list(range(len(lookups)))
-    turn = 0
+    round = 0
     while waiting:
         wanted: dict[str, dict[str, None]] = {}
         for i in waiting:
-            if turn < len(ways[i]):
-                match = ways[i][turn]
+            if round < len(keys[i]):
+                match = keys[i][round]
                 wanted.setdefault(match.field, {})[match.value] = None
         answers = {field: ask(field, list(values)) for field, values in wanted.items()}
         left = []
         for i in waiting:
             key = lookups[i].key
-            if turn >= len(ways[i]):
+            if round >= len(keys[i]):
                 yield several.get(i) or Found(key, ())
                 continue
-            match = ways[i][turn]
+            match = keys[i][round]
             hits = answers[match.field].get(match.value, ())
-            meant = several.get(i)
-            if len(hits) == 1 and (meant is None or hits[0].remote_id in meant.remote_ids):
+            earlier = several.get(i)
+            if len(hits) == 1 and (earlier is None or hits[0].remote_id in earlier.remote_ids):
                 values = {name: decode(hits[0].values.get(name), type) for name, type in fields.items()}
                 yield Found(key, (hits[0].remote_id,), match.field, values)
                 continue
@@ -60,9 +60,9 @@ def find(
                 several.setdefault(i, Found(key, tuple(hit.remote_id for hit in hits), match.field))
             left.append(i)
         waiting = left
-        turn += 1
+        round += 1
 
 
-def _ways(lookup: Lookup, own_id: str) -> list[Match]:
+def _keys(lookup: Lookup, own_id: str) -> list[Match]:
     known = [Match(own_id, lookup.remote_id)] if lookup.remote_id else []
     return known + [match for match in lookup.match if match.value]

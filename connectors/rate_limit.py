@@ -1,7 +1,7 @@
 """One quota, shared: evenly spaced calls, wherever the slots are kept.
 
-Each call takes the next free slot (the "virtual scheduling" form of the generic cell rate algorithm, ITU-T I.371).
-Where the slots are kept is a `QuotaStore`'s business: in Redis, in the ledger, or in this process.
+Each call takes the next free slot (the "virtual scheduling" form of the generic cell rate algorithm, ITU-T I.371). A
+`QuotaStore` keeps the slots: in Redis, in the ledger, or in this process.
 """
 
 import math
@@ -16,20 +16,20 @@ from connectors.destination import Quota, Throttle
 from connectors.errors import Unavailable
 
 LONGEST_WAIT = 30.0
-"""Seconds that a call waits by itself; whatever takes longer goes back to the ledger as `not_before`."""
+"""Seconds that a call waits by itself; a longer wait goes back to the ledger as `not_before`."""
 MARGIN = 0.03
-"""By so much a window is taken for longer than it is. Calls are spaced when they leave, and counted when they arrive:
-one that was late and a hundred that were not would else meet in one window. Three parts in a hundred of ten seconds."""
+"""The share by which a window is taken to be longer than it is. Calls are spaced when they leave and counted when they
+arrive: otherwise one late call and a hundred punctual ones could meet in one window. Three percent of ten seconds."""
 CATCHING_UP = 0.01
-"""The share of a window that may be made up for when nobody took a slot in time; it lies inside the margin."""
+"""The share of a window by which a missed slot may be made up for; it lies inside the margin."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlotRequest:
-    """What is asked of a book: a slot, and those of the next `ahead` seconds; `gap` seconds apart, the first up to
-    `late` seconds ago.
+    """A request for a slot, and for those of the next `ahead` seconds; `gap` seconds apart, the first one up to `late`
+    seconds ago.
 
-    `most` is how many calls there may be on `day`; None when nobody counts.
+    `most` is how many calls there may be on `day`; None where calls a day are not limited.
     """
 
     name: str
@@ -42,7 +42,8 @@ class SlotRequest:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """`calls` slots from `wait` seconds from now on, `gap` apart. None when the wait is too long, or the day `spent`."""
+    """`calls` slots, `gap` seconds apart, the first one in `wait` seconds. No calls when the wait is too long, or when the
+    day's calls are `spent`."""
 
     wait: float
     calls: int
@@ -51,27 +52,27 @@ class Slots:
 
 
 class QuotaStore(Protocol):
-    """Where the slots of many quotas are kept, for everyone who looks into it. Times are seconds from now."""
+    """The slots of many quotas, for all who share the store. Times are seconds from now."""
 
     ahead: float
-    """Seconds for which slots are taken at once: 0 is one slot a call. What asking costs decides."""
+    """Seconds for which slots are taken at once; 0 takes one slot a call. The cost of a request decides."""
 
-    def take_slots(self, wish: SlotRequest) -> Slots:
+    def take_slots(self, request: SlotRequest) -> Slots:
         """The next free slots, within LONGEST_WAIT."""
 
     def pause_calls(self, name: str, seconds: float) -> None:
-        """Nobody gets a slot for so long; a shorter one does not shorten a longer one."""
+        """Give out no slot for this long; a shorter pause does not shorten a longer one."""
 
     def paused_for(self, name: str) -> float:
-        """How much longer nobody gets a slot."""
+        """Seconds until slots are given out again."""
 
     def set_gap(self, name: str, gap: float) -> None:
-        """From now on slots are at least so many seconds apart."""
+        """From now on, slots are at least this many seconds apart."""
 
 
 @dataclass(slots=True)
 class QuotaState:
-    """What a book keeps of one quota: the next free slot, the end of a pause, the vendor's own gap, and the day's calls."""
+    """What a store keeps of one quota: the next free slot, the end of a pause, the vendor's own gap, and the day's calls."""
 
     free: float = 0.0
     until: float = 0.0
@@ -79,20 +80,21 @@ class QuotaState:
     day: str = ""
     spent: int = 0
 
-    def take_slots(self, wish: SlotRequest, now: float) -> Slots:
-        gap = max(wish.gap, self.gap)
-        first = max(now - wish.late, self.free, self.until)
+    def take_slots(self, request: SlotRequest, now: float) -> Slots:
+        """The next free slots after `now`, which are then taken."""
+        gap = max(request.gap, self.gap)
+        first = max(now - request.late, self.free, self.until)
         wait = first - now
         if wait > LONGEST_WAIT:
             return Slots(wait, 0, gap)
-        calls = max(1, int(wish.ahead / gap))
-        if wish.most is not None:
-            if self.day != wish.day:
-                self.day, self.spent = wish.day, 0
-            left = wish.most - self.spent
+        calls = max(1, int(request.ahead / gap))
+        if request.most is not None:
+            if self.day != request.day:
+                self.day, self.spent = request.day, 0
+            left = request.most - self.spent
             if left <= 0:
                 return Slots(wait, 0, gap, spent=True)
-            # Slots that nobody uses in the end count as well: of a small budget they are taken singly.
+            # Slots that are never used count as well: from a small budget they are taken singly.
             calls = min(calls, max(1, left // 100))
             self.spent += calls
         self.free = first + calls * gap
@@ -100,101 +102,104 @@ class QuotaState:
 
 
 class MemoryStore:
-    """The book of one process."""
+    """The quotas of one process."""
 
     ahead = 0.0
 
     def __init__(self) -> None:
-        self._pages: dict[str, QuotaState] = {}
+        self._states: dict[str, QuotaState] = {}
         self._lock = threading.Lock()
 
-    def take_slots(self, wish: SlotRequest) -> Slots:
+    def take_slots(self, request: SlotRequest) -> Slots:
         with self._lock:
-            return self._pages.setdefault(wish.name, QuotaState()).take_slots(wish, time.monotonic())
+            return self._state(request.name).take_slots(request, time.monotonic())
 
     def pause_calls(self, name: str, seconds: float) -> None:
         with self._lock:
-            page = self._pages.setdefault(name, QuotaState())
-            page.until = max(page.until, time.monotonic() + seconds)
+            state = self._state(name)
+            state.until = max(state.until, time.monotonic() + seconds)
 
     def paused_for(self, name: str) -> float:
         with self._lock:
-            return self._pages.setdefault(name, QuotaState()).until - time.monotonic()
+            return self._state(name).until - time.monotonic()
 
     def set_gap(self, name: str, gap: float) -> None:
         with self._lock:
-            self._pages.setdefault(name, QuotaState()).gap = gap
+            self._state(name).gap = gap
+
+    def _state(self, name: str) -> QuotaState:
+        return self._states.setdefault(name, QuotaState())
 
 
-def unavailable_for(why: str, seconds: float) -> Unavailable:
-    """What to say when nobody may call for so long. `why` is a sentence."""
+def unavailable_for(reason: str, seconds: float) -> Unavailable:
+    """The error for calls that must wait for so long. `reason` is a sentence."""
     at = datetime.now(UTC) + timedelta(seconds=seconds)
-    return Unavailable(f"{why} It is asked again from {at:%Y-%m-%d %H:%M} UTC on.", seconds)
+    return Unavailable(f"{reason} Calls resume at {at:%Y-%m-%d %H:%M} UTC.", seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class DailyBudget:
-    """The most calls a day. `today` names the day and tells when it ends."""
+    """The most calls a day. `today` returns the day's name and its end."""
 
     calls: int
     today: Callable[[], tuple[str, datetime]]
 
 
 class RateLimiter:
-    """A throttle: never more than `calls` in any `seconds`, over all who share the book under this name.
+    """A throttle: never more than `calls` in any `seconds`, over all who share the store under this name.
 
-    Every call rests before it is made, if only for no time at all: whatever `rest` raises keeps it from being made.
+    `rest` waits before every call, if only for 0 seconds: an exception from it prevents the call.
     """
 
     def __init__(
         self,
         calls: int,
         seconds: float,
-        book: QuotaStore | None = None,
+        store: QuotaStore | None = None,
         name: str = "",
         budget: DailyBudget | None = None,
         rest: Callable[[float], object] = time.sleep,
     ) -> None:
         self._name = name
-        self._book: QuotaStore = book or MemoryStore()
+        self._store: QuotaStore = store or MemoryStore()
         self._budget = budget
         self._rest = rest
         self._seconds = seconds
         self._gap = seconds * (1 + MARGIN) / calls
-        self._told: Quota | None = None
+        self._quota: Quota | None = None
         self._spent = ""
         self._slots = Slots(0.0, 0, 0.0)
         self._lock = threading.Lock()
 
     def sub_quota(self, name: str, calls: int, seconds: float) -> Throttle:
-        return RateLimiter(calls, seconds, self._book, f"{self._name} {name}", rest=self._rest)
+        return RateLimiter(calls, seconds, self._store, f"{self._name} {name}", rest=self._rest)
 
     def acquire(self) -> None:
         while True:
             with self._lock:
                 wait = self._next()
             self._rest(max(0.0, wait))
-            # Whoever waited may have slept into a pause.
-            if wait <= 0 or self._book.paused_for(self._name) <= 0:
+            # A pause may have begun during the wait.
+            if wait <= 0 or self._store.paused_for(self._name) <= 0:
                 return
 
     def pause(self, seconds: float) -> None:
-        self._book.pause_calls(self._name, seconds)
+        self._store.pause_calls(self._name, seconds)
         with self._lock:
             self._slots = Slots(0.0, 0, 0.0)
 
     def on_quota(self, quota: Quota) -> None:
-        """Keep to a quota that is smaller than ours, and stop before one that is used up."""
-        if quota.calls is not None and (self._told is None or self._told.calls != quota.calls):
+        """Keep to a quota that is smaller than ours, and pause when one is used up."""
+        if quota.calls is not None and (self._quota is None or self._quota.calls != quota.calls):
             theirs = quota.seconds * (1 + MARGIN) / quota.calls
-            self._told = quota
-            self._book.set_gap(self._name, theirs if theirs > self._gap else 0.0)
+            self._quota = quota
+            self._store.set_gap(self._name, theirs if theirs > self._gap else 0.0)
         if quota.wait > 0:
             self._spent = quota.spent
             self.pause(quota.wait)
 
     def _next(self) -> float:
-        """Seconds until the slot that is ours; 0 or less when it is now."""
+        """Seconds until our slot; 0 or less when it is now."""
         now = time.monotonic()
         late = self._seconds * CATCHING_UP
         mine = self._slots
@@ -208,14 +213,14 @@ class RateLimiter:
         return first - time.monotonic()
 
     def _take(self, late: float) -> Slots:
-        """Slots whose `wait` is by this process's clock."""
+        """New slots; their `wait` is by this process's clock. Raises Unavailable where the wait is too long."""
         day, end = self._budget.today() if self._budget else ("", None)
         most = self._budget.calls if self._budget else None
-        slots = self._book.take_slots(SlotRequest(self._name, self._book.ahead, self._gap, late, day, most))
+        slots = self._store.take_slots(SlotRequest(self._name, self._store.ahead, self._gap, late, day, most))
         if slots.spent and end is not None:
             seconds = (end - datetime.now(end.tzinfo)).total_seconds()
             raise Unavailable(
-                f"The {most:,} calls of {day} are made (requests_per_day). It goes on at {end:%Y-%m-%d %H:%M %Z}.",
+                f"Daily limit reached: {most:,} calls on {day} (requests_per_day). Calls resume at {end:%Y-%m-%d %H:%M %Z}.",
                 max(1.0, seconds),
             )
         if not slots.calls:

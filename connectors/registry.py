@@ -1,4 +1,4 @@
-"""The vendors that a destination can be of, by the type that heatsync.yml names. A new vendor is one more line here."""
+"""The known vendors, by the type that heatsync.yml names. A new vendor is one more line here."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,28 +1,28 @@
-"""Segment: identify for users and group for accounts, over the Tracking API.
+"""Segment: identify calls for users and group calls for accounts, over the Tracking API.
 
-Segment cannot be read, and it answers 200 to nearly everything: bad ids, bad write keys and repeated messages
-are dropped later and in silence (Segment documentation, copy of 2025-11). "Delivered" therefore means "handed
-over". Each message has an id that only depends on what it says, so that a repeat is recognised: what is sent
-again after a crash is the same message, a changed value is another.
+Segment cannot be read, and it answers 200 to nearly everything: it drops invalid ids, invalid write keys and repeated
+messages later and silently (Segment documentation, copy of 2025-11). "Delivered" therefore means "handed over". A
+message's id depends only on what the message says, so that Segment recognises a repeat: what is sent again after a crash
+is the same message, a changed value is another one.
 
-Messages carry no `timestamp`: a past one makes them a historical import, and Segment takes the time of receipt
-where there is none. Traits hold what changed and nothing else; a trait that is left out keeps its value over
-there, and a null empties it.
+Messages carry no `timestamp`: a past one makes them a historical import, and without one Segment takes the time of
+receipt. Traits hold only what changed: a trait that is left out keeps its value at the destination, a null clears it.
 """
 
 import hashlib
 import json
 import logging
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date, datetime
 from functools import cache
 from typing import Any
 
+from connectors.answers import Answer, as_number, retry_after
 from connectors.destination import Limits, ObjectKind, Setting, Throttle, Vendor, trait_name
-from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, Unavailable
-from connectors.http import Answer, LostAnswer, VendorClient, redacted, retry_after
+from connectors.errors import ConfigurationError, Unauthorized, Unavailable
+from connectors.http import VendorClient, VendorRules
+from connectors.outcomes import invalid_value
+from connectors.sdk_transport import SdkTransport, answer_over_requests, capture_requests
 from connectors.types import (
     Account,
     Batch,
@@ -33,8 +33,8 @@ from connectors.types import (
     Lookup,
     Outcome,
     Status,
-    Value,
 )
+from connectors.values import encode_json
 
 HOSTS = {"us": "https://api.segment.io", "eu": "https://events.eu1.segmentapis.com"}
 TIMEOUT = (5.0, 30.0)
@@ -45,46 +45,40 @@ BATCH_BYTES = 500_000
 """Documented as 500 KB (copy of 2025-11); the SDK's own queue, which is not used, stops at 475,000."""
 MESSAGE_BYTES = 32 * 1024
 ENVELOPE_BYTES = 512
-"""Room for what stands around the messages: time of sending and write key."""
+"""Room for what surrounds the messages: time of sending and write key."""
 
 Message = dict[str, Any]
 
 
-def encode(value: Value) -> Any:
-    """The value as JSON. Raises ValueError for a number that JSON cannot hold."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value} is not a number that can be sent")
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="seconds").replace("+00:00", "Z")
-    if isinstance(value, date):
-        return value.isoformat()
-    return list(value) if isinstance(value, tuple) else value
-
-
 def wait(answer: Answer) -> float | None:
-    """Segment's X-RateLimit-Reset is, unlike others', in seconds to wait (documentation, copy of 2025-11)."""
-    said = retry_after(answer)
-    if said is None:
-        reset = answer.headers.get("x-ratelimit-reset", "")
-        said = float(reset) if reset.isdigit() else None
-    return None if said is None else max(said, 1.0)
+    """Seconds to wait. Segment's X-RateLimit-Reset, unlike others', is in seconds (documentation, copy of 2025-11)."""
+    seconds = retry_after(answer)
+    if seconds is None:
+        seconds = as_number(answer.headers.get("x-ratelimit-reset", ""))
+    return None if seconds is None else max(float(seconds), 1.0)
+
+
+RULES = VendorRules("Segment", wait=wait, credential="source's write key")
 
 
 class Segment:
     """One source. Its messages may be sent again at any time: their ids make that harmless."""
 
-    def __init__(self, settings: Mapping[str, str], throttle: Throttle, made: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: Mapping[str, str], throttle: Throttle, on_request: Callable[[], None]
+    ) -> None:
         region = settings.get("region") or "us"
         if region not in HOSTS:
             raise ConfigurationError(
-                f"Segment's region is {region!r}, but must be one of {', '.join(HOSTS)}. Take the one that the "
-                "workspace was made in: the other one answers 200 and forgets."
+                f"Segment's region is {region!r}, but must be one of {', '.join(HOSTS)}. Use the region in which the "
+                "workspace was created: the other one answers 200 and drops everything."
             )
-        self._host = settings.get("url") or HOSTS[region]
-        self.host = self._host.partition("://")[2]
+        self._url = settings.get("url") or HOSTS[region]
+        self.host = self._url.partition("://")[2]
         self._key = settings["write_key"]
         self._source = hashlib.sha256(self._key.encode()).hexdigest()[:12]
-        self._line = VendorClient("Segment", throttle, made, wait=wait, credential="source's write key")
+        client = VendorClient(RULES, throttle, on_request)
+        self._transport = SdkTransport(client, self._url, lambda: (self._key,))
 
     def close(self) -> None:
         """Close idle connections; the next call opens them again. The SDK keeps one set per process."""
@@ -92,7 +86,7 @@ class Segment:
             _sdk()._session.close()
 
     def account(self) -> Account:
-        """A source is known by its write key alone, and by a part of its hash: no call can tell more."""
+        """The source, named by a part of its write key's hash: no call can tell more."""
         return Account("source", self._source)
 
     def find(
@@ -101,7 +95,7 @@ class Segment:
         lookups: Sequence[Lookup],
         fields: Mapping[str, FieldType],  # noqa: ARG002
     ) -> Iterator[Found]:
-        """Nobody is found, and nothing is asked."""
+        """Nothing is found, and no call is made."""
         return (Found(lookup.key, ()) for lookup in lookups)
 
     def push(self, batch: Batch) -> Iterator[Outcome]:
@@ -134,30 +128,23 @@ class Segment:
         traits = {}
         for name, value in change.fields.items():
             try:
-                traits[name] = encode(value)
+                traits[name] = encode_json(value)
             except ValueError as error:
-                return Outcome(
-                    change.key, Status.REJECTED, code="bad_value", cause=f"{name}: {error}", field=name
-                )
-        said = [self._source, object, change.key, id, change.version, traits]
-        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+                return invalid_value(change.key, name, error)
+        content = [self._source, object, change.key, id, change.version, traits]
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         message: Message = {"messageId": f"heatsync-{digest[:40]}", "traits": traits}
         if kind.entity is Entity.USER:
             return {"type": "identify", "userId": id, **message}
-        # A group call without a user is refused; an id of its own makes it a profile of its own.
+        # A group call without a user is refused. An anonymous id creates a profile for the account.
         via = {"userId": change.via} if change.via else {"anonymousId": f"account:{id}"}
         return {"type": "group", "groupId": id, **via, **message}
 
     def _deliver(self, parcel: Sequence[tuple[str, Message]]) -> Iterator[Outcome]:
         messages = [message for _, message in parcel]
-        try:
-            answer = self._line.call(lambda: self._post(messages))
-        except LostAnswer as lost:
-            raise Unavailable(
-                f"Segment at {self._host} cannot be reached ({lost}): check the network"
-            ) from None
+        answer = self._transport.call(lambda: self._post(messages))
         if answer.status in (400, 413) and len(parcel) > 1:
-            # One answer for the whole batch: halves tell which message it was.
+            # One answer for the whole batch: halves show which message it was.
             half = len(parcel) // 2
             yield from self._deliver(parcel[:half])
             yield from self._deliver(parcel[half:])
@@ -167,46 +154,30 @@ class Segment:
             yield refusal(key) if refusal else Outcome(key, Status.DELIVERED)
 
     def _judge(self, answer: Answer) -> Callable[[str], Outcome] | None:
-        """None for a batch that was taken, else what to say of its only message."""
-        said = redacted(answer.body, self._key)
-        if 200 <= answer.status < 300:
-            if not isinstance(answer.body, dict) or answer.body.get("success") is False:
-                raise Misunderstood("Segment's answer does not say that the batch was taken", said)
-            return None
+        """None for a batch that was accepted, else the outcome of its only message, by key."""
         if answer.status in (400, 413):
             code = "too_large" if answer.status == 413 else "refused"
             cause = f"Segment refused the message ({answer.status})"
-            return lambda key: Outcome(key, Status.REJECTED, code=code, cause=cause, answer=said)
+            shown = self._transport.redacted(answer.body)
+            return lambda key: Outcome(key, Status.REJECTED, code=code, cause=cause, answer=shown)
         if answer.status == 403:
             raise Unauthorized("Segment refused the credentials (403). Check the source's write key.")
         if answer.status in (410, 460):
-            # The SDK counts these two among the passing ones (2.4.0).
+            # The SDK repeats after these two (2.4.0).
             raise Unavailable(f"Segment answered {answer.status}", retry_after(answer))
-        raise Misunderstood(f"Segment answered {answer.status} at {self._host}", said)
+        if not answer.ok or not isinstance(answer.body, dict) or answer.body.get("success") is False:
+            self._transport.misread(answer, f"a batch at {self._url}")
+        return None
 
     def _post(self, messages: list[Message]) -> Answer:
-        import requests
-        from segment.analytics.request import APIError
-
-        response: Any
-        try:
-            response = _sdk().post(self._key, self._host, gzip=True, timeout=TIMEOUT, batch=messages)
-        except (APIError, requests.TooManyRedirects) as error:
-            response = error.response
-        except requests.RequestException as error:
-            raise LostAnswer(
-                type(error).__name__, sent=not isinstance(error, requests.ConnectTimeout)
-            ) from None
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        try:
-            return Answer(response.status_code, headers, response.json())
-        except ValueError:
-            return Answer(response.status_code, headers, response.text)
+        return answer_over_requests(
+            lambda: _sdk().post(self._key, self._url, gzip=True, timeout=TIMEOUT, batch=messages)
+        )
 
 
 @cache
 def _sdk() -> Any:
-    """The SDK's sending end, tamed: it keeps one session for the whole process (2.4.0)."""
+    """The sending end of the SDK, which keeps one session for the whole process (2.4.0)."""
     from segment.analytics import request
 
     # It logs whole bodies, write key and traits included, and errors that we report ourselves.
@@ -221,8 +192,7 @@ def _renew(request: Any) -> None:
     import requests
 
     session = requests.Session()
-    # A redirected POST becomes a GET, which is answered with 200 and delivers nothing.
-    session.max_redirects = 0
+    session.hooks["response"].append(capture_requests)
     request._session = session
 
 
@@ -231,8 +201,8 @@ def name_trait(prefix: str, score_name: str, metric: str, entity: Entity) -> str
 
 
 REQUESTS_PER_10S = "9000"
-"""Segment recommends at most 1,000 requests per second and workspace (documentation, copy of 2025-11). In a window that
-short, calls that are late meet the next ones: a tenth stays free."""
+"""Segment recommends at most 1,000 requests per second and workspace (documentation, copy of 2025-11). In a window
+that short, late calls meet the next ones: a tenth stays free."""
 
 
 def limits(settings: Mapping[str, str]) -> Limits:

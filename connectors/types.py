@@ -1,4 +1,4 @@
-"""What comes in and what goes out of a connector: changes, batches, outcomes, look-ups, fields."""
+"""What goes into a connector and comes out of it: changes, batches, outcomes, lookups, fields."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from datetime import date, datetime
 from enum import StrEnum
 
 Value = str | int | float | bool | date | datetime | tuple[str, ...] | None
-"""What a field may hold on our side. A datetime is in UTC and in whole seconds."""
+"""A field's value on our side. A datetime is in UTC and in whole seconds."""
 
 
 class FieldType(StrEnum):
@@ -25,7 +25,7 @@ class Entity(StrEnum):
 
 
 class Kind(StrEnum):
-    """Why a record is sent: it came into the mapping's care, differs, or left its audience."""
+    """Why a record is sent: it is new to the mapping, has changed, or left its audience."""
 
     ENTERED = "entered"
     CHANGED = "changed"
@@ -42,7 +42,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One way to find a record: their key field and our value for it."""
+    """One way to find a record: the destination's key field and our value for it."""
 
     field: str
     value: str
@@ -50,13 +50,13 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one record over there should become.
+    """What a record at the destination should become.
 
-    `key` is our entity id. `match` is in the mapping's order, without empty values. `fields` holds only what
-    differs. `before` holds the values known to stand there now. Without `remote_id` the record is created
-    (the story only lets that through in `mode: upsert`, or where the vendor cannot be read).
-    `via` is the user through whom a group call is made. `version` counts the acknowledged writes of
-    this record, so that a message repeated after a crash is recognisable and a value that returns is not.
+    `key` is our entity id. `match` is in the mapping's order, without empty values. `fields` holds only what differs,
+    `before` the current values as far as they are known. A change without `remote_id` creates the record (planned only in
+    `mode: upsert`, or where the vendor cannot be read). `via` is the user through whom a group call is made.
+    `version` counts the acknowledged writes of this record: it makes a message repeated after a crash recognisable, and a
+    value that returns a new one.
     """
 
     kind: Kind
@@ -71,9 +71,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Changes that travel together. `id` is also the idempotency key. `note` is the last `Note` on it.
+    """Changes that are sent together. `id` is also the idempotency key. `note` is the last `JobState` on it.
 
-    `finish_only`: its run is over. What is at work on it is heard out, nothing else is begun.
+    `finish_only`: its run is over, so work in progress is completed and nothing new is started.
     """
 
     id: str
@@ -86,10 +86,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """What the connector wants to know of a batch when it is pushed again: what is at work on it over there.
+    """What the connector needs to know when the batch is pushed again: the work in progress at the destination.
 
-    It is remembered before anything else is done. An empty text: nothing is at work any more, and whatever has no
-    outcome by now was not done.
+    It is remembered before anything else happens. An empty text: no work is in progress any more, and a change without an
+    outcome was not written.
     """
 
     text: str
@@ -97,11 +97,11 @@ class JobState:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one change; `key` names it.
+    """The result of one change; `key` names it.
 
-    `code` is stable and machine-readable, `cause` a sentence, `answer` the vendor's own words (no secrets).
-    `until` is set for deferred ones. `remote_id` is set when the vendor named the record. One that is refused and `partly_written` has
-    some of it written: what stands there is read again before the next write.
+    `code` is stable and machine-readable, `cause` a sentence, `answer` the vendor's own words (no secrets). `until` is set
+    for deferred changes. `remote_id` is set when the vendor named the record. With `partly_written`, a rejected change was
+    written in part: the record is read again before the next write.
     """
 
     key: str
@@ -117,7 +117,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A record to be found: by its remote id where it is known, else by `match`, in order."""
+    """A record to find: by its remote id where it is known, else by `match`, in order."""
 
     key: str
     match: tuple[Match, ...]
@@ -126,9 +126,9 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The answer to a `Lookup`: no remote id is unmatched, one is matched, several are ambiguous.
+    """The answer to a `Lookup`: without a remote id it is unmatched, with one matched, with several ambiguous.
 
-    `values` holds the present value of every field asked for, None where it is empty; only when matched.
+    `values` holds the current value of every requested field, None where it is empty; only when matched.
     """
 
     key: str
@@ -139,7 +139,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whose records these are: `kind` is the vendor's word for it (portal, workspace, org, source)."""
+    """The account that records belong to; `kind` is the vendor's word for it (portal, workspace, org, source)."""
 
     kind: str
     id: str
@@ -152,10 +152,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class RemoteField:
-    """A field as it exists over there; `type` is the vendor's own word, `accepts` are ours that it has room for.
+    """A field at the destination: `type` is the vendor's own word, `accepts` lists our types that it can hold.
 
-    `length` is in characters. Whoever has `options` takes these values only; `multiple` of them at once, with semicolons
-    in between, where it says so. No record is made without a `required` one.
+    `length` is in characters. With `options` it accepts only these values; with `multiple` several of them at once, separated
+    by semicolons. A record cannot be created without a `required` field.
     """
 
     name: str
@@ -171,20 +171,13 @@ class RemoteField:
 
 @dataclass(frozen=True, slots=True)
 class NewField:
+    """A field to create."""
+
     name: str
     type: FieldType
     label: str
 
 
-def already_exists(key: str, title: str, id: str) -> Outcome:
-    """What becomes of somebody who could not be made, being there, and to whom there is nothing to write: what stands
-    there is not known, and is looked at."""
-    cause = (
-        f"{title} has it already ({id}), and showed it to no search: the next sync looks at what stands there"
-    )
-    return Outcome(key, Status.UNKNOWN, code="there_already", cause=cause)
-
-
 TAG = "tag:"
-"""Begins the name of a field that stands for a tag, by the tag's name. It is true where the record has the tag; false
-and nothing both mean that it has not."""
+"""The start of a field's name that stands for a tag; the tag's name follows. The value is true where the record has the
+tag; false and None both mean that it does not."""

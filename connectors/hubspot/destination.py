@@ -1,156 +1,59 @@
 """HubSpot: contacts and companies in batches of a hundred, through the SDK and under dated paths.
 
-A contact is found by its e-mail address or any property with unique values, whatever other address it has as its
-first. A company has no natural key: `domain` is searched for, and must have exactly one hit. Records are written by
-their id; each input carries a trace id, and one that is neither among the results nor among the errors was not
-delivered, whatever the status says.
+A contact is found by its e-mail address, also by a secondary one, or by any property with unique values. A company has no
+natural key: `domain` is searched for, and must have exactly one hit. Records are written by their id. Each input carries a
+trace id: one that is in neither the results nor the errors was not delivered, whatever the status says.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 from connectors import lookup_rounds
+from connectors.answers import Answer, as_object, is_id, objects_in
 from connectors.destination import Limits, ObjectKind, Setting, Throttle, Vendor, trait_name
-from connectors.errors import ConfigurationError, Misunderstood, Unauthorized
-from connectors.http import Answer, LostAnswer, VendorClient, redacted
+from connectors.errors import ConfigurationError, Misunderstood
+from connectors.http import LostAnswer, VendorClient
 from connectors.hubspot import records
-from connectors.hubspot.client import API_VERSION, CONNECTIONS, HOST, RAW, HubSpotClient, quota, wait
+from connectors.hubspot.client import CONNECTIONS, HOST, RAW, RULES, HubSpotClient
 from connectors.hubspot.oauth import OAUTH
+from connectors.hubspot.properties import Properties
 from connectors.hubspot.records import BATCH, OWN_ID, Item
 from connectors.lookup_rounds import Hit
-from connectors.types import (
-    Account,
-    Batch,
-    Entity,
-    FieldType,
-    Found,
-    Kind,
-    Lookup,
-    NewField,
-    Outcome,
-    RemoteField,
-    Status,
-    already_exists,
-)
+from connectors.outcomes import already_exists, no_answer, not_found
+from connectors.types import Account, Batch, Entity, FieldType, Found, Kind, Lookup, Outcome, Status
 
 PAGE = 200
 SEARCH_LENGTH = 2_900
 """Characters; a search whose body is longer than 3,000 is refused (search guide, 2026)."""
 ALIASES = {"email": "hs_additional_emails", OWN_ID: "hs_merged_object_ids"}
-"""Where else a record may have what it was asked by: its other addresses, the ids of what was merged into it."""
+"""Where else a record may hold the value it is looked up by: its other addresses, the ids of records merged into it."""
 SEARCH_LAG = 60.0
-"""Seconds. A search shows a new record "a few moments" later (search guide, 2026); how many is not said."""
-RIGHTS = "/oauth/v2/private-apps/get/access-token-info"
+"""Seconds. A search shows a new record "a few moments" later (search guide, 2026), without a number."""
 SEARCHED = frozenset({("companies", "domain")})
 """Keys that are no unique property."""
 
 
-class HubSpot:
+class HubSpot(Properties):
     """One portal."""
 
-    def __init__(self, settings: Mapping[str, str], throttle: Throttle, made: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: Mapping[str, str], throttle: Throttle, on_request: Callable[[], None]
+    ) -> None:
         self.host = (settings.get("url") or HOST).partition("://")[2].rstrip("/")
-        line = VendorClient("HubSpot", throttle, made, wait=wait, quota=quota)
-        self._wire = HubSpotClient(settings, line)
+        super().__init__(HubSpotClient(settings, VendorClient(RULES, throttle, on_request)))
         self._throttle = throttle
 
-    @property
-    def _token(self) -> str:
-        return self._wire.token.secrets[0]
-
     def close(self) -> None:
-        self._wire.close()
+        self._client.close()
 
     def account(self) -> Account:
-        answer = self._ask(lambda: self._wire.get("/account-info/v3/details"))
-        portal = answer.body.get("portalId") if isinstance(answer.body, dict) else None
-        if answer.status != 200 or not portal:
-            self._misread(answer, "GET /account-info")
-        return Account(
-            "portal", str(portal), str(answer.body.get("accountType") or "").replace("_", " ").lower()
-        )
-
-    def fields(self, object: str) -> Mapping[str, RemoteField]:
-        return records.described(self._properties(object))
-
-    def archived_fields(self, object: str) -> Mapping[str, RemoteField]:
-        # The SDK would write True, as Python does (12.0.0).
-        return records.archived(self._properties(object, archived="true"))
-
-    def _properties(self, object: str, **which: str) -> list[Mapping[str, Any]]:
-        properties = self._wire.properties.core_api
-        answer = self._ask(lambda: self._wire.call(lambda: properties.get_all(object, **which, **RAW)))
-        listed = answer.body.get("results") if isinstance(answer.body, dict) else None
-        if answer.status != 200 or not isinstance(listed, list):
-            self._misread(answer, "GET /crm/properties")
-        return listed
-
-    def fields_left(self, object: str) -> int | None:  # noqa: ARG002 (one limit for all objects)
-        answer = self._ask(lambda: self._wire.get(f"/crm/limits/{API_VERSION}/custom-properties"))
-        body = answer.body if isinstance(answer.body, dict) else {}
-        limit, used = body.get("overallLimit"), body.get("overallUsage")
-        if answer.status != 200 or not isinstance(limit, int) or not isinstance(used, int):
-            self._misread(answer, "GET /crm/limits")
-        return max(0, limit - used)
-
-    def missing_permissions(self, object: str, create_fields: bool) -> tuple[str, ...]:
-        """The scopes, where HubSpot knows them: of the token of a private app and of a service key (private apps guide,
-        2026; seen live by others), not of an OAuth app."""
-        if self._wire.token.renewable:
-            return ()
-        try:
-            answer = self._wire.post(RIGHTS, {"tokenKey": self._token})
-        except Unauthorized:
-            # What is asked of the objects themselves tells whether the token is good; this only knows some kinds.
-            return ()
-        held = answer.body.get("scopes") if isinstance(answer.body, dict) else None
-        if answer.status != 200 or not isinstance(held, list):
-            return ()
-        needed = [f"crm.objects.{object}.read", f"crm.objects.{object}.write"]
-        needed += [f"crm.schemas.{object}.write"] if create_fields else []
-        return tuple(scope for scope in needed if scope not in held)
-
-    def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
-        if not fields:
-            return
-        properties = self._wire.properties
-        group = {"name": records.GROUP, "label": records.GROUP}
-        answer = self._wire.call(lambda: properties.groups_api.create(object, group, **RAW))
-        if answer.status not in (201, 409):
-            self._unmade(answer, f"the group {records.GROUP!r}", answer.body)
-        for part in records.parts(fields, BATCH):
-            inputs = {"inputs": [records.definition(field) for field in part]}
-            answer = self._made(properties, object, inputs)
-            for error in answer.body.get("errors") or ():
-                if error.get("category") != "OBJECT_ALREADY_EXISTS":
-                    names = (error.get("context") or {}).get("name") or ["?"]
-                    self._unmade(answer, f"the property {names[0]!r}", error)
-            # A name that was archived comes back as it was (seen live, 2026-09-29).
-            wanted = {field.name: records.TYPES[field.type][0] for field in part}
-            for result in answer.body["results"]:
-                name, type = result.get("name"), result.get("type")
-                if name in wanted and type != wanted[name]:
-                    raise ConfigurationError(
-                        f"HubSpot brought the archived property {name!r} of {object} back, which is a {type} and "
-                        f"not a {wanted[name]}. Delete it there for good, or name another field in the mapping."
-                    )
-
-    def _made(self, properties: Any, object: str, inputs: Mapping[str, Any]) -> Answer:
-        answer = self._wire.call(lambda: properties.batch_api.create(object, inputs, **RAW))
-        if 400 <= answer.status < 500:
-            self._unmade(answer, "properties", answer.body)
-        if not isinstance(answer.body, dict) or not isinstance(answer.body.get("results"), list):
-            self._misread(answer, "POST /crm/properties")
-        return answer
-
-    def _unmade(self, answer: Answer, what: str, error: Any) -> NoReturn:
-        said = error.get("message") if isinstance(error, dict) else None
-        scope = " or ".join(records.scopes_lacking(error)) or "crm.schemas.*.write"
-        raise ConfigurationError(
-            f"HubSpot does not make {what} ({answer.status}): {redacted(said or error, self._token)} "
-            f"Make it there by hand, grant the token {scope}, or leave create_fields out of the mapping."
-        )
+        answer = self._client.get("/account-info/v3/details")
+        portal = answer.field("portalId")
+        if answer.status != 200 or not is_id(portal):
+            self._client.transport.misread(answer, "GET /account-info")
+        kind = str(answer.field("accountType") or "").replace("_", " ").lower()
+        return Account("portal", str(portal), kind)
 
     def find(
         self, object: str, lookups: Sequence[Lookup], fields: Mapping[str, FieldType]
@@ -186,21 +89,21 @@ class HubSpot:
             "propertiesWithHistory": [],
             **({} if field == OWN_ID else {"idProperty": field}),
         }
-        api = self._wire.batch(object)
-        answer = self._ask(lambda: self._wire.call(lambda: api.read(body, **RAW)))
+        api = self._client.batch(object)
+        answer = self._client.ask(lambda: api.read(body, **RAW))
         if answer.status == 400 and "non-unique" in str(answer.body):
             raise ConfigurationError(
-                f"HubSpot does not find {object} by {field!r}: it is no property with unique values. Match by one "
-                "that is (it has to be made as such), or by the record's id."
+                f"HubSpot cannot look up {object} by {field!r}: its values are not unique. Match by a property that was "
+                "created with unique values, or by the record's id."
             )
         if answer.status in (400, 414) and isinstance(answer.body, dict):
-            # One value that it cannot read has them all refused.
+            # One value that HubSpot cannot read makes it refuse them all.
             half = len(values) // 2
             if not half:
                 return False
             first = self._read(object, field, values[:half], fields, hits)
             return self._read(object, field, values[half:], fields, hits) or first
-        _collect(self._results(answer, "batch/read"), field, alias, hits)
+        _collect(self._client.results(answer, "batch/read"), field, alias, hits)
         return True
 
     def _search(
@@ -223,26 +126,33 @@ class HubSpot:
             }
             while True:
                 answer = self._page(object, body)
-                _collect(self._results(answer, "search"), field, None, hits)
-                following = (answer.body.get("paging") or {}).get("next")
-                if not following:
+                _collect(self._client.results(answer, "search"), field, None, hits)
+                paging = answer.field("paging")
+                following = as_object(paging).get("next")
+                if not following and isinstance(paging, dict | None):
                     break
-                body = {**body, "after": following["after"]}
+                after = as_object(following).get("after")
+                # Half of a list must not pass for all of it.
+                if not is_id(after) or after == body.get("after"):
+                    self._client.transport.misread(answer, "search")
+                body = {**body, "after": after}
 
     def _page(self, object: str, body: Mapping[str, Any]) -> Answer:
-        api = self._wire.search(object)
-        # Five searches a second and portal, whatever else the quota allows (documentation, 2026).
+        api = self._client.search(object)
+        # Five searches a second per portal, whatever else the quota allows (documentation, 2026).
         searches = self._throttle.sub_quota("search", 9, 2.0)
-        return self._ask(lambda: self._wire.call(lambda: api.do_search(body, **RAW), part=searches))
+        return self._client.ask(lambda: api.do_search(body, **RAW), sub_quota=searches)
+
+    @property
+    def _token(self) -> str:
+        return self._client.token.secrets[0]
 
     def push(self, batch: Batch) -> Iterator[Outcome]:
         updates: list[Item] = []
         creates: list[Item] = []
         for position, change in enumerate(batch.changes):
             if change.kind is Kind.LEFT and change.remote_id is None:
-                yield Outcome(
-                    change.key, Status.SKIPPED, code="not_found", cause="there is no record to leave"
-                )
+                yield not_found(change)
                 continue
             item = records.item(f"{batch.id}-{position}", change)
             if isinstance(item, Outcome):
@@ -256,28 +166,27 @@ class HubSpot:
             yield from self._write(batch.object, part)
 
     def _write(self, object: str, items: Sequence[Item]) -> Iterator[Outcome]:
-        """Write items that are all updates or all new. What sinks the batch is taken out of it, or found by halves."""
-        api = self._wire.batch(object)
+        """Write items that are all updates or all new. Items that HubSpot refuses the batch for are taken out, or found by
+        halving."""
+        api = self._client.batch(object)
         new = items[0].change.remote_id is None
         body = {"inputs": [records.as_input(item) for item in items]}
         write = api.create if new else api.update
         try:
-            answer = self._ask(lambda: self._wire.call(lambda: write(body, **RAW), safe=not new))
+            answer = self._client.ask(lambda: write(body, **RAW), safe=not new)
         except LostAnswer as lost:
-            cause = f"HubSpot's answer was lost ({lost}): the record may have been made"
-            for item in items:
-                yield Outcome(item.change.key, Status.UNKNOWN, code="no_answer", cause=cause)
+            yield from (no_answer(item.change.key, "HubSpot", lost) for item in items)
             return
-        if 200 <= answer.status < 300:
+        if answer.ok:
             yield from self._settle(object, answer, items)
             return
-        if not 400 <= answer.status < 500 or not isinstance(answer.body, dict):
-            self._misread(answer, f"a write of {object}")
-        guilty = records.named(items, answer.body, self._token)
-        guilty |= records.convicted([i for i in items if i.trace not in guilty], answer.body, self._token)
-        yield from guilty.values()
-        rest = [item for item in items if item.trace not in guilty]
-        if guilty and rest:
+        if not answer.refused or not isinstance(answer.body, dict):
+            self._client.transport.misread(answer, f"a write of {object}")
+        at_fault = records.named(items, answer.body, self._token)
+        at_fault |= records.at_fault([i for i in items if i.trace not in at_fault], answer.body, self._token)
+        yield from at_fault.values()
+        rest = [item for item in items if item.trace not in at_fault]
+        if at_fault and rest:
             yield from self._write(object, rest)
         elif len(rest) > 1:
             half = len(rest) // 2
@@ -287,32 +196,32 @@ class HubSpot:
             yield from self._refused(object, [(rest[0], answer.body)])
 
     def _settle(self, object: str, answer: Answer, items: Sequence[Item]) -> Iterator[Outcome]:
-        """One outcome per item: whoever is named in neither list has no answer."""
-        results = self._results(answer, f"a write of {object}")
+        """One outcome per item. An item that is in neither list has no answer."""
+        results = self._client.results(answer, f"a write of {object}")
         left = {item.trace: item for item in items}
         refused = []
-        for error in answer.body.get("errors") or ():
-            for item in records.meant(error, left):
+        for error in objects_in(answer.field("errors")):
+            for item in records.named_by(error, left):
                 refused.append((left.pop(item.trace), error))
         for result in results:
-            found = records.answered(result, left)
+            found = records.matching(result, left)
             if found is not None:
                 del left[found.trace]
                 yield Outcome(found.change.key, Status.DELIVERED, remote_id=str(result["id"]))
         yield from self._refused(object, refused)
         for item in left.values():
-            # Seen of whole batches that were fine the next time (hubspot-api-nodejs 548): to be looked at again.
+            # Seen with whole batches that were fine the next time (hubspot-api-nodejs 548): the next sync reads them.
             yield Outcome(
                 item.change.key,
                 Status.UNKNOWN,
                 remote_id=item.change.remote_id,
                 code="unanswered",
-                cause=f"HubSpot answered {answer.status} without a word on this record",
-                answer=redacted(answer.body, self._token),
+                cause=f"HubSpot answered {answer.status} without a result for this record",
+                answer=self._client.transport.redacted(answer.body),
             )
 
     def _refused(self, object: str, refused: Sequence[tuple[Item, Mapping[str, Any]]]) -> Iterator[Outcome]:
-        """Refusals; but a record that turns out to exist already is updated."""
+        """The outcomes of refused items. One that already exists is updated instead."""
         existing: list[Item] = []
         for item, error in refused:
             known = records.EXISTING.search(str(error.get("message") or ""))
@@ -329,40 +238,14 @@ class HubSpot:
         for part in records.distinct(existing):
             yield from self._write(object, part)
 
-    def _ask(self, call: Callable[[], Answer]) -> Answer:
-        answer = call()
-        if answer.status == 403:
-            scopes = records.scopes_lacking(answer.body)
-            said = (
-                f"Grant the scope {' or '.join(scopes)}"
-                if scopes
-                else f"{redacted(answer.body, self._token)} Grant the scopes crm.objects.* and crm.schemas.*"
-            )
-            raise Unauthorized(f"HubSpot does not let the token do this (403). {said}, or use another token.")
-        return answer
-
-    def _results(self, answer: Answer, call: str) -> list[Any]:
-        results = answer.body.get("results") if isinstance(answer.body, dict) else None
-        if not 200 <= answer.status < 300 or not isinstance(results, list):
-            self._misread(answer, call)
-        if not all(isinstance(each, dict) and each.get("id") for each in results):
-            self._misread(answer, call)
-        return results
-
-    def _misread(self, answer: Answer, call: str) -> NoReturn:
-        raise Misunderstood(
-            f"HubSpot's answer to {call} ({answer.status}) is not one that heatsync knows",
-            redacted(answer.body, self._token),
-        )
-
 
 def _asked(field: str, value: str) -> str:
-    """A key as HubSpot keeps it: addresses and domains are in lower case there."""
+    """A key as HubSpot stores it: addresses and domains in lower case."""
     return records.folded(value) if field in ("email", "domain") else value.strip()
 
 
 def _can_be(field: str, value: str) -> bool:
-    """Whether it is worth asking: one impossible key may have the whole call refused."""
+    """Whether a key is worth asking for: one impossible key can make HubSpot refuse the whole call."""
     if field == OWN_ID:
         return value.isascii() and value.isdigit()
     if field == "email":
@@ -375,7 +258,7 @@ def _collect(
     results: Sequence[Mapping[str, Any]], field: str, alias: str | None, hits: dict[str, list[Hit]]
 ) -> None:
     for result in results:
-        values = result.get("properties") or {}
+        values = as_object(result.get("properties"))
         own = result["id"] if field == OWN_ID else values.get(field)
         others = str(values.get(alias) or "").split(";") if alias else []
         hit = Hit(str(result["id"]), values)

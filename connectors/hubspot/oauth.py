@@ -1,8 +1,8 @@
-"""The token that HubSpot's calls are made with: one that was given, or one of an OAuth app that is renewed.
+"""The token of HubSpot's calls: one from the settings, or one of an OAuth app that is renewed.
 
-A service key, the token of a private app and a static token do not expire. An OAuth app's does after half an hour
+A service key, the token of a private app and a static token do not expire. An OAuth app's token expires after half an hour
 (`expires_in`), and is renewed with the refresh token, which stays the same (developers.hubspot.com, OAuth tokens
-2026-03; all parameters are in the body there, so that none stands in anybody's log of addresses).
+2026-03; all parameters go into the body there, so that no log of addresses holds them).
 """
 
 import threading
@@ -10,19 +10,19 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NoReturn
 
+from connectors.answers import Answer, is_token, redacted
 from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, as_sentence
-from connectors.http import Answer, redacted
 
 PATH = "/oauth/2026-03/token"
 OAUTH = ("client_id", "client_secret", "refresh_token")
 EARLY = 60.0
-"""Seconds before its end that a token is renewed, so that no call meets the end."""
+"""Seconds before its expiry that a token is renewed, so that no call uses an expired one."""
 
 Ask = Callable[[Mapping[str, str]], Answer]
 
 
 class Token:
-    """One token, shared by whoever calls. `ask` posts a form to `PATH`."""
+    """One token, shared by all calls. `ask` posts a form to `PATH`."""
 
     def __init__(self, settings: Mapping[str, str], ask: Ask) -> None:
         given = settings.get("token", "")
@@ -36,22 +36,22 @@ class Token:
         self._ask = ask
         self._lock = threading.Lock()
         self._value = given
-        self._ends = float("inf") if given else 0.0
+        self._expires = float("inf") if given else 0.0
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must be in no log and no error."""
+        """Texts that no log and no error may hold."""
         return (self._value, self._form["client_secret"], self._form["refresh_token"])
 
     def current(self) -> str:
-        """The token; a new one when the one at hand ends soon. Raises Unauthorized, Unavailable, Misunderstood."""
+        """The token; a new one when the present one expires soon. Raises Unauthorized, Unavailable, Misunderstood."""
         with self._lock:
-            if time.monotonic() > self._ends - EARLY:
+            if time.monotonic() > self._expires - EARLY:
                 self._renew()
             return self._value
 
     def renewed(self, refused: str) -> str:
-        """Another token than the one that was refused. However many ask, one renews it."""
+        """Another token than the refused one. However many threads ask, it is renewed once."""
         with self._lock:
             if self._value == refused:
                 self._renew()
@@ -59,18 +59,17 @@ class Token:
 
     def _renew(self) -> None:
         answer = self._ask({"grant_type": "refresh_token", **self._form})
-        body = answer.body if isinstance(answer.body, dict) else {}
-        token, seconds = body.get("access_token"), body.get("expires_in")
-        if answer.status != 200 or not isinstance(token, str) or not isinstance(seconds, int | float):
+        token, seconds = answer.field("access_token"), answer.field("expires_in")
+        if answer.status != 200 or not is_token(token) or not isinstance(seconds, int | float):
             self._no_token(answer)
-        self._value, self._ends = token, time.monotonic() + seconds
+        self._value, self._expires = token, time.monotonic() + seconds
 
     def _no_token(self, answer: Answer) -> NoReturn:
-        if 400 <= answer.status < 500 and isinstance(answer.body, dict):
-            said = redacted(str(answer.body.get("message") or answer.body), *self.secrets)
+        if answer.refused and isinstance(answer.body, dict):
+            reason = redacted(str(answer.field("message") or answer.body), *self.secrets)
             raise Unauthorized(
-                f"HubSpot gives no token for this OAuth app ({answer.status}): {as_sentence(said)} Check its client id and secret;"
-                " a refresh token ends when the app is removed from the account: install it anew then."
+                f"HubSpot gives no token for this OAuth app ({answer.status}): {as_sentence(reason)} Check its client id and"
+                " secret. A refresh token ends when the app is removed from the account: install the app again then."
             )
         raise Misunderstood(
             f"HubSpot's answer to POST {PATH} ({answer.status}) is not one that heatsync knows",

@@ -1,23 +1,25 @@
-"""HubSpot's records: how values travel, what properties are, and what is wrong with a record that is refused."""
+"""HubSpot's records: how values travel, what properties are, and why a record is refused."""
 
 import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from connectors.http import redacted
+from connectors.answers import as_list, as_object, objects_in, redacted
+from connectors.outcomes import invalid_value
 from connectors.types import Change, FieldType, NewField, Outcome, RemoteField, Status, Value
+from connectors.values import decode_text, encode_json, finite
 
 BATCH = 100
 """Inputs per call, for every batch endpoint and for the values of a search's IN (documentation, 2026)."""
 OWN_ID = "hs_object_id"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 GROUP = "heatsync"
-"""The group of properties that ours are shown in."""
+"""The group of properties that shows ours."""
 TEXT_LENGTH = 65_536
 """Characters of a string property (documentation, 2026)."""
 TYPES = {
@@ -33,12 +35,12 @@ TYPES = {
 TAKES: Mapping[str, tuple[FieldType, ...]] = {
     "number": (FieldType.INTEGER, FieldType.NUMBER),
     "bool": (FieldType.BOOLEAN,),
-    # Each refuses what the other one takes (properties guide, 2026; verbb/formie 1755, 2025-10).
+    # Each refuses what the other one accepts (properties guide, 2026; verbb/formie 1755, 2025-10).
     "date": (FieldType.DATE,),
     "datetime": (FieldType.DATETIME,),
     "enumeration": (FieldType.TEXT, FieldType.LIST, FieldType.BOOLEAN, FieldType.INTEGER),
 }
-"""What each type of property has room for; all others take whatever can be written as text."""
+"""What each type of property accepts; all others accept whatever can be written as text."""
 YES_NO = [
     {"label": "Yes", "value": "true", "displayOrder": 0, "hidden": False},
     {"label": "No", "value": "false", "displayOrder": 1, "hidden": False},
@@ -52,48 +54,44 @@ CODES = {
     "MISSING_SCOPES": "permission",
 }
 CAUSES = {
-    "field_missing": "HubSpot has no property {field!r} here",
-    "read_only": "HubSpot does not let {field!r} be written",
-    "too_long": "HubSpot has no room for so long a {field!r}",
-    "bad_value": "HubSpot does not take the value of {field!r}",
-    "duplicate": "another record has this value of {field!r} already",
-    "not_found": "the record is gone",
+    "field_missing": "HubSpot has no property {field!r} on this object",
+    "read_only": "HubSpot does not allow {field!r} to be written",
+    "too_long": "the value of {field!r} is too long for HubSpot",
+    "bad_value": "HubSpot does not accept the value of {field!r}",
+    "duplicate": "another record already has this value of {field!r}",
+    "not_found": "the record no longer exists",
     "conflict": "another record has this identity",
     "permission": "the token may not write this record",
 }
 INVALID = re.compile(r"Property values were not valid:\s*(\[.*\])", re.DOTALL)
 EXISTING = re.compile(r"Existing ID: (\d+)")
-HELD = re.compile(r"propertyName=(\w+), value=(.*?)\} on (.+?)\. (\d+) already has that value")
+TAKEN = re.compile(r"propertyName=(\w+), value=(.*?)\} on (.+?)\. (\d+) already has that value")
 
 
 def encode(value: Value) -> str:
-    """The value as HubSpot takes it: always text, and empty text to clear. Raises ValueError."""
+    """The value as HubSpot accepts it: always text, and empty text to clear. Raises ValueError."""
     match value:
         case None:
             return ""
         case bool():
             return "true" if value else "false"
-        case float() if not math.isfinite(value):
-            raise ValueError(f"{value} is not a number that can be sent")
-        case float() if value.is_integer():
+        case float() if finite(value).is_integer():
             return str(int(value))
         case float():
             # Never in scientific notation.
             return format(Decimal(repr(value)), "f")
-        case datetime():
-            return value.isoformat(timespec="seconds").replace("+00:00", "Z")
-        case date():
-            return value.isoformat()
         case tuple():
             return ";".join(value)
-    return str(value)
+    return str(encode_json(value))
 
 
 def decode(raw: Any, type: FieldType) -> Value:
-    """What stands there as a value of the type; as text where it is none."""
+    """What HubSpot shows, as a value of the type; as text where it is none."""
     if raw is None or raw == "":
         return None
-    text = raw if isinstance(raw, str) else encode(raw)
+    if isinstance(raw, float) and not math.isfinite(raw):
+        return str(raw)
+    text = encode(raw) if isinstance(raw, bool | int | float) else str(raw)
     try:
         return _decoded(text, type)
     except (ValueError, OverflowError):
@@ -111,40 +109,32 @@ def _decoded(text: str, type: FieldType) -> Value:
             return number if type is FieldType.NUMBER and math.isfinite(number) else text
         case FieldType.BOOLEAN:
             return {"true": True, "false": False}.get(text.lower(), text)
-        case FieldType.DATE:
-            if re.fullmatch(r"-?\d{5,}", text):
-                moment = EPOCH + timedelta(milliseconds=int(text))
-                return moment.date() if moment.timestamp() % 86_400 == 0 else text
-            return date.fromisoformat(text)
-        case FieldType.DATETIME:
-            if re.fullmatch(r"-?\d+", text):
-                return EPOCH + timedelta(seconds=int(text) // 1000)
-            moment = datetime.fromisoformat(text)
-            return text if moment.tzinfo is None else moment.astimezone(UTC).replace(microsecond=0)
-        case FieldType.LIST:
-            return tuple(text.split(";"))
-    return text
+        case FieldType.DATE if re.fullmatch(r"-?\d{5,}", text):
+            moment = EPOCH + timedelta(milliseconds=int(text))
+            return moment.date() if moment.timestamp() % 86_400 == 0 else text
+        case FieldType.DATETIME if re.fullmatch(r"-?\d+", text):
+            return EPOCH + timedelta(seconds=int(text) // 1000)
+    return decode_text(text, type)
 
 
-def scopes_lacking(body: Any) -> list[str]:
+def missing_scopes(body: Any) -> list[str]:
     """The scopes that a refusal asks for, one of which is enough (hubspot-api-nodejs 268, 2022; error guide, 2026)."""
-    errors = body.get("errors") if isinstance(body, dict) else None
-    contexts = [each.get("context") for each in errors or () if isinstance(each, dict)]
     return [
         str(scope)
-        for context in contexts
-        if isinstance(context, dict)
+        for error in objects_in(as_object(body).get("errors"))
         for name in ("requiredGranularScopes", "requiredScopes")
-        for scope in context.get(name) or ()
+        for scope in as_list(as_object(error.get("context")).get(name))
     ]
 
 
-def described(listed: Sequence[Mapping[str, Any]]) -> dict[str, RemoteField]:
+def properties(listed: Sequence[Mapping[str, Any]]) -> dict[str, RemoteField]:
+    """Properties as fields, by name, without the archived ones. Each needs a `name`."""
     return {str(each["name"]): _field(each) for each in listed if not each.get("archived")}
 
 
-def archived(listed: Sequence[Mapping[str, Any]]) -> dict[str, RemoteField]:
-    """What comes back when a field is made by its name: just as it was, and good for those that are made so."""
+def archived_properties(listed: Sequence[Mapping[str, Any]]) -> dict[str, RemoteField]:
+    """Archived properties as fields. Creating one by its name restores it unchanged, so it accepts only types that would
+    be created like it."""
     fields = [_field(each) for each in listed]
     return {
         field.name: replace(field, accepts=tuple(type for type in FieldType if TYPES[type][0] == field.type))
@@ -153,36 +143,36 @@ def archived(listed: Sequence[Mapping[str, Any]]) -> dict[str, RemoteField]:
 
 
 def _field(each: Mapping[str, Any]) -> RemoteField:
-    metadata = each.get("modificationMetadata") or {}
-    type = str(each.get("type"))
+    metadata = as_object(each.get("modificationMetadata"))
+    name, type = str(each["name"]), str(each.get("type"))
     return RemoteField(
-        str(each["name"]),
+        name,
         type,
         writable=not (metadata.get("readOnlyValue") or each.get("calculated")),
-        unique=bool(each.get("hasUniqueValue")) or each["name"] in ("email", OWN_ID),
+        unique=bool(each.get("hasUniqueValue")) or name in ("email", OWN_ID),
         length=TEXT_LENGTH if type == "string" else None,
-        options=tuple(str(option["value"]) for option in each.get("options") or ()),
+        options=tuple(str(option.get("value")) for option in objects_in(each.get("options"))),
         multiple=each.get("fieldType") == "checkbox",
         accepts=TAKES.get(type, tuple(FieldType)),
     )
 
 
 def definition(field: NewField) -> dict[str, Any]:
-    """A property to be made."""
+    """The request for a new property."""
     type, field_type = TYPES[field.type]
-    made = {
+    body = {
         "name": field.name,
         "label": field.label,
         "type": type,
         "fieldType": field_type,
         "groupName": GROUP,
     }
-    return {**made, "options": YES_NO} if type == "bool" else made
+    return {**body, "options": YES_NO} if type == "bool" else body
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A change as it travels; `trace` names it in the answer."""
+    """A change as it is sent; `trace` names it in the answer."""
 
     trace: str
     change: Change
@@ -190,7 +180,7 @@ class Item:
 
 
 def item(trace: str, change: Change) -> Item | Outcome:
-    """The change made ready, or why it cannot be sent."""
+    """The change ready to be sent, or the outcome of one that cannot be sent."""
     creates = change.remote_id is None
     properties = {}
     if creates:
@@ -200,11 +190,12 @@ def item(trace: str, change: Change) -> Item | Outcome:
             if value is not None or not creates:
                 properties[name] = encode(value)
                 if len(properties[name]) > TEXT_LENGTH:
-                    cause = f"{name} has {len(properties[name]):,} characters; HubSpot has room for {TEXT_LENGTH:,}"
+                    cause = (
+                        f"{name} has {len(properties[name]):,} characters; HubSpot accepts {TEXT_LENGTH:,}"
+                    )
                     return Outcome(change.key, Status.REJECTED, code="too_long", cause=cause, field=name)
         except ValueError as error:
-            cause = f"{name}: {error}"
-            return Outcome(change.key, Status.REJECTED, code="bad_value", cause=cause, field=name)
+            return invalid_value(change.key, name, error)
     return Item(trace, change, properties)
 
 
@@ -218,31 +209,33 @@ class Problem:
 
 
 def problems(error: Mapping[str, Any]) -> Iterator[Problem]:
-    """Every problem that an error body names, the most telling first."""
+    """Every problem that an error body names, the most telling first; the last one names no property."""
     message = str(error.get("message") or "")
     quoted = INVALID.search(message)
     if quoted:
         try:
             listed = json.loads(quoted[1])
-        except ValueError:
+        except (ValueError, RecursionError):
             listed = []
-        for each in listed:
-            if isinstance(each, dict):
-                yield Problem(str(each.get("error")), each.get("name"), str(each.get("message") or ""))
-    for each in error.get("errors") or ():
-        if isinstance(each, dict):
-            named = (each.get("context") or {}).get("propertyName") or [None]
-            yield Problem(str(each.get("code")), named[0], str(each.get("message") or ""))
-    held = HELD.search(message)
-    if held:
-        yield Problem("DUPLICATE", held[1], message)
+        for each in objects_in(listed):
+            yield Problem(str(each.get("error")), _name(each.get("name")), str(each.get("message") or ""))
+    for each in objects_in(error.get("errors")):
+        names = as_list(as_object(each.get("context")).get("propertyName"))
+        yield Problem(str(each.get("code")), _name(*names[:1]), str(each.get("message") or ""))
+    taken = TAKEN.search(message)
+    if taken:
+        yield Problem("DUPLICATE", taken[1], message)
     yield Problem(str(error.get("category") or error.get("status") or ""), None, message)
 
 
+def _name(value: object = None) -> str | None:
+    return value if isinstance(value, str) else None
+
+
 def refusal(item: Item, error: Mapping[str, Any], secret: str) -> Outcome:
-    """What an error says of the one record that it is about."""
-    named = [each for each in problems(error) if each.field is None or each.field in item.properties]
-    return rejected(item, named[0], error, secret)
+    """The outcome of the one record that an error is about."""
+    problem = next(each for each in problems(error) if each.field is None or each.field in item.properties)
+    return rejected(item, problem, error, secret)
 
 
 def rejected(item: Item, problem: Problem, error: Mapping[str, Any], secret: str) -> Outcome:
@@ -252,7 +245,7 @@ def rejected(item: Item, problem: Problem, error: Mapping[str, Any], secret: str
     cause = CAUSES.get(code, "HubSpot refused the record").format(field=problem.field)
     if problem.field is None and code in ("bad_value", "too_long", "read_only", "field_missing"):
         cause = "HubSpot refused the record"
-    said = problem.message if problem.field else str(error.get("message") or "")
+    shown = problem.message if problem.field else str(error.get("message") or "")
     return Outcome(
         item.change.key,
         Status.REJECTED,
@@ -260,49 +253,50 @@ def rejected(item: Item, problem: Problem, error: Mapping[str, Any], secret: str
         code=code,
         cause=cause,
         field=problem.field,
-        answer=redacted(said or dict(error), secret),
+        answer=redacted(shown or dict(error), secret),
     )
 
 
 def named(items: Sequence[Item], error: Mapping[str, Any], secret: str) -> dict[str, Outcome]:
-    """Those of a batch that was refused as a whole whom the answer names, by trace; nobody when it names all."""
+    """Items of a refused batch that the answer names, by trace; none when it names all of them."""
     found: dict[str, Outcome] = {}
-    for each in (error, *(each for each in error.get("errors") or () if isinstance(each, dict))):
-        for item in meant(each, {item.trace: item for item in items}):
+    for each in (error, *objects_in(error.get("errors"))):
+        for item in named_by(each, {item.trace: item for item in items}):
             found.setdefault(item.trace, refusal(item, {**error, **each}, secret))
     return found if len(found) < len(items) else {}
 
 
-def convicted(items: Sequence[Item], error: Mapping[str, Any], secret: str) -> dict[str, Outcome]:
-    """Those of a batch that was refused as a whole who are surely to blame, by trace."""
+def at_fault(items: Sequence[Item], error: Mapping[str, Any], secret: str) -> dict[str, Outcome]:
+    """Items of a refused batch that certainly caused the refusal, by trace."""
     found: dict[str, Outcome] = {}
     for problem in problems(error):
         for each in items:
-            if each.trace not in found and _to_blame(each, problem):
+            if each.trace not in found and _caused(each, problem):
                 found[each.trace] = rejected(each, problem, error, secret)
     return found
 
 
-def _to_blame(item: Item, problem: Problem) -> bool:
+def _caused(item: Item, problem: Problem) -> bool:
     if problem.field is None or problem.field not in item.properties:
         return False
     if problem.code in ("PROPERTY_DOESNT_EXIST", "READ_ONLY_VALUE"):
         return True
     value = item.properties[problem.field]
     if problem.code == "DUPLICATE":
-        held = HELD.search(problem.message)
+        taken = TAKEN.search(problem.message)
         return (
-            held is not None
-            and held[3] == (item.change.remote_id or held[3])
-            and held[2].lower() == value.lower()
+            taken is not None
+            and taken[3] == (item.change.remote_id or taken[3])
+            and taken[2].lower() == value.lower()
         )
     # "enterprise was not one of the allowed options: [a, b]", "1635535865 is at 22:18:55.865 UTC, not midnight!":
-    # the value comes first. Further on other records' values may stand, as what is allowed.
-    said = rf"(?:^|\s){re.escape(value)} (?:was|is) "
-    return bool(value) and re.search(said, problem.message.split("allowed options")[0]) is not None
+    # the value comes first. Later the text may hold other records' values, as what is allowed.
+    about_it = rf"(?:^|\s){re.escape(value)} (?:was|is) "
+    return bool(value) and re.search(about_it, problem.message.split("allowed options")[0]) is not None
 
 
 def folded(value: str) -> str:
+    """The value in the form in which keys are compared."""
     return value.strip().lower()
 
 
@@ -320,7 +314,7 @@ def parts(items: Sequence[Any], size: int, length: int | None = None) -> Iterato
 
 
 def distinct(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    """Batches in which nobody is twice; the later word comes later."""
+    """Batches that hold each record once; a later change of a record comes in a later batch."""
     while items:
         first: dict[str, Item] = {}
         later = []
@@ -339,20 +333,20 @@ def as_input(item: Item) -> dict[str, Any]:
     return {**id, "properties": dict(item.properties), "objectWriteTraceId": item.trace}
 
 
-def meant(error: Mapping[str, Any], left: Mapping[str, Item]) -> list[Item]:
+def named_by(error: Mapping[str, Any], left: Mapping[str, Item]) -> list[Item]:
     """The items that an error names, by their trace or by their id."""
-    context = error.get("context") or {}
-    traces = set(context.get("objectWriteTraceId") or ())
-    ids = set(map(str, context.get("ids") or ()))
+    context = as_object(error.get("context"))
+    traces = {str(each) for each in as_list(context.get("objectWriteTraceId"))}
+    ids = {str(each) for each in as_list(context.get("ids"))}
     return [item for item in left.values() if item.trace in traces or (item.change.remote_id or None) in ids]
 
 
-def answered(result: Mapping[str, Any], left: Mapping[str, Item]) -> Item | None:
-    """The item that a result is for: by trace, by id, or by what the new record is found by."""
+def matching(result: Mapping[str, Any], left: Mapping[str, Item]) -> Item | None:
+    """The item that a result is for: by trace, by id, or by the keys that find the new record."""
     trace = result.get("objectWriteTraceId")
     if trace:
         return left.get(str(trace))
-    properties = result.get("properties") or {}
+    shown = as_object(result.get("properties"))
     for item in left.values():
         if item.change.remote_id:
             if item.change.remote_id == str(result["id"]):
@@ -360,7 +354,7 @@ def answered(result: Mapping[str, Any], left: Mapping[str, Item]) -> Item | None
             continue
         keys = [match for match in item.change.match if match.field != OWN_ID]
         if keys and all(
-            folded(str(properties.get(key.field) or "")) == folded(item.properties[key.field]) for key in keys
+            folded(str(shown.get(key.field) or "")) == folded(item.properties[key.field]) for key in keys
         ):
             return item
     return None

@@ -1,17 +1,18 @@
 """Intercom's tags: which ones a record has, and many records tagged or untagged in one call.
 
-What the description 2.14 leaves open is not relied on. `POST /tags` answers the tag and names nobody: who does not
-exist has the whole call refused, unnamed (description 2.14; intercom-node issue 263, 2020). Untagging contacts there is
-in the reference up to 1.4 and not in the description of 2.14, which has one call for each: so after
-the first call one of those who had the tag is looked at.
+Nothing relies on what the description 2.14 leaves open. `POST /tags` answers with the tag and names no record: one that does
+not exist makes it refuse the whole call, without naming it (description 2.14; intercom-node issue 263, 2020). Untagging
+contacts with it is in the reference up to 1.4 and not in the description of 2.14, which has one call per contact: so after
+the first such call, one contact that had the tag is looked at.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
-from connectors.http import Answer
+from connectors.answers import Answer, as_object, objects_in
 from connectors.intercom import records
+from connectors.intercom.client import IntercomClient, errors
 from connectors.types import TAG, Change, Outcome
 
 TOGETHER = 50
@@ -19,18 +20,16 @@ TOGETHER = 50
 LISTS = {"contacts": "users", "companies": "companies"}
 """What `POST /tags` calls them."""
 GONE = (404, 410)
-"""A contact that was merged into another is gone as well."""
+"""A contact that was merged into another no longer exists either."""
 WITNESSES = 3
-"""Contacts that are looked at to find one that has a tag."""
+"""How many contacts are read to find one that has a tag."""
 
-Wanted = tuple[Change, Mapping[str, bool], str]
-"""A change, its tags, and the id of its record."""
-Ask = Callable[[str, str, records.Record | None], Answer]
-"""(method, path, body) -> the answer, for calls that may be repeated."""
+TagChange = tuple[Change, Mapping[str, bool], str]
+"""A change, its tags (whether the record should have each), and the id of its record."""
 
 
 def apart(change: Change) -> tuple[Change, Mapping[str, bool]]:
-    """The change without tags, and the tags: whether the record is to have them."""
+    """The change without tags, and its tags: whether the record should have each."""
     tags = {name: value is True for name, value in change.fields.items() if name.startswith(TAG)}
     if not tags:
         return change, tags
@@ -38,33 +37,24 @@ def apart(change: Change) -> tuple[Change, Mapping[str, bool]]:
 
 
 class Tags:
-    """The tags of one workspace. `listed` reads the tags out of an answer, `done` tells whether one names what was
-    written, `refused` makes a refusal's outcome; `ask` answers nothing that is neither done nor refused."""
+    """The tags of one workspace. `refusal` makes the outcome of a refused change."""
 
-    def __init__(
-        self,
-        ask: Ask,
-        listed: Callable[[Answer, str], list[records.Record]],
-        done: Callable[[Answer], bool],
-        refused: Callable[[Change, Answer], Outcome],
-    ) -> None:
-        self._ask = ask
-        self._listed = listed
-        self._done = done
-        self._refused = refused
+    def __init__(self, client: IntercomClient, refusal: Callable[[Change, Answer], Outcome]) -> None:
+        self._client = client
+        self._refusal = refusal
         self._untags_together: bool | None = None
-        """Whether `POST /tags` untags contacts; None until it was seen."""
+        """Whether `POST /tags` untags contacts; None until that was seen."""
 
     def reader(self) -> records.Tagged:
-        """What tells a record's tags; the workspace's are asked for once, when the first contact has any."""
+        """A function that returns a record's tags. It asks for the workspace's tags once, when a contact has any."""
         names: dict[str, str] = {}
 
         def tagged(record: records.Record) -> frozenset[str]:
-            shown = record.get("tags") or {}
+            shown = as_object(record.get("tags"))
             if "tags" in shown:  # a company: all of them, with their names
-                return _names(shown["tags"] or ())
-            data = shown.get("data") or []
-            if len(data) < (shown.get("total_count") or 0):
+                return _names(objects_in(shown["tags"]))
+            data, total = objects_in(shown.get("data")), shown.get("total_count")
+            if isinstance(total, int) and len(data) < total:
                 # A contact shows ten at most (description 2.14).
                 return _names(self._of_contact(str(record["id"])) or ())
             if data and not names:
@@ -73,8 +63,8 @@ class Tags:
 
         return tagged
 
-    def write(self, object: str, wanted: Sequence[Wanted]) -> Mapping[str, Outcome]:
-        """Tag and untag many records. Answers the outcomes of the changes that were refused, by key."""
+    def write(self, object: str, wanted: Sequence[TagChange]) -> Mapping[str, Outcome]:
+        """Tag and untag many records. Returns the outcomes of the refused changes, by key."""
         refused: dict[str, tuple[str, Answer]] = {}
         together: dict[tuple[str, bool], dict[str, None]] = {}
         for _, tags, id in wanted:
@@ -89,20 +79,20 @@ class Tags:
         for change, tags, id in wanted:
             if id in refused:
                 tag, answer = refused[id]
-                outcome = self._refused(change, answer)
+                outcome = self._refusal(change, answer)
                 if outcome.code != "not_found":
                     outcome = replace(outcome, field=tag, partly_written=len(tags) > 1)
                 outcomes[change.key] = outcome
         return outcomes
 
     def _mark(self, object: str, tag: str, on: bool, ids: Sequence[str]) -> Iterator[tuple[str, Answer]]:
-        """Tag or untag these, and answer who was refused."""
+        """Tag or untag records. Yields the refused ones, by id."""
         if on or object != "contacts" or self._untags_together:
             yield from self._mark_together(object, tag, on, [ids])
             return
-        witness = self._holder(tag, ids) if self._untags_together is None else None
-        done = witness is not None and self._done(self._post(object, tag, on, ids))
-        # Where all are refused it may be because of one who is gone.
+        witness = self._tagged_one(tag, ids) if self._untags_together is None else None
+        done = witness is not None and self._client.names_record(self._post(object, tag, on, ids))
+        # The whole call may be refused because of one contact that no longer exists.
         if witness is not None and self._seen_to_untag(tag, witness, done):
             half = (len(ids) + 1) // 2
             left = [] if done else [part for part in (ids[half:], ids[:half]) if part]
@@ -113,15 +103,15 @@ class Tags:
     def _mark_together(
         self, object: str, tag: str, on: bool, parts: list[Sequence[str]]
     ) -> Iterator[tuple[str, Answer]]:
-        """A part that is refused is halved until who is refused stands alone.
+        """Halve a refused part until single records are left. Yields the refused records, by id.
 
-        The first who does may stand for all: a tag that cannot be made has everybody refused.
+        The first one may stand for all: a tag that cannot be created makes Intercom refuse every record.
         """
         unsure = on
         while parts:
             part = parts.pop()
             answer = self._post(object, tag, on, part)
-            if self._done(answer):
+            if self._client.names_record(answer):
                 unsure = False
                 continue
             if len(part) > 1:
@@ -130,7 +120,7 @@ class Tags:
                 continue
             yield part[0], answer
             if unsure and answer.status not in GONE:
-                if not self._done(self._ask("POST", "tags", {"name": tag.removeprefix(TAG)})):
+                if not self._client.names_record(self._ask("POST", "tags", {"name": tag.removeprefix(TAG)})):
                     yield from ((id, answer) for part in parts for id in part)
                     return
                 unsure = False
@@ -140,19 +130,19 @@ class Tags:
         body = {"name": tag.removeprefix(TAG), LISTS[object]: [{"id": id, **each} for id in ids]}
         return self._ask("POST", "tags", body)
 
-    def _holder(self, tag: str, ids: Sequence[str]) -> str | None:
-        """A contact that has the tag, among the first few: only who had it can show that it was taken off."""
+    def _tagged_one(self, tag: str, ids: Sequence[str]) -> str | None:
+        """One of the first few contacts that has the tag: only a tagged contact can show that untagging works."""
         for id in ids[:WITNESSES]:
             if records.folded(tag) in _names(self._of_contact(id) or ()):
                 return id
         return None
 
     def _seen_to_untag(self, tag: str, witness: str, done: bool) -> bool:
-        """Whether `POST /tags` takes the tag off this contact, who had it, and who was `done` together with others or is
-        tried alone. An API that does it does it always."""
+        """Whether `POST /tags` removes the tag from a contact that had it. `done`: it was in a call that succeeded; else it
+        is tried alone. An API that does it once does it always."""
         if not done:
             answer = self._post("contacts", tag, False, [witness])
-            if not self._done(answer):
+            if not self._client.names_record(answer):
                 self._untags_together = None if answer.status in GONE else False
                 return False
         present = self._of_contact(witness)
@@ -164,20 +154,28 @@ class Tags:
         tag_id = next((str(t["id"]) for t in self._all() if records.folded(tag) in _names([t])), None)
         for id in ids if tag_id is not None else ():
             answer = self._ask("DELETE", f"contacts/{quote(id, safe='')}/tags/{tag_id}", None)
-            if self._done(answer):
+            if self._client.names_record(answer):
                 continue
-            # What was not found may be the tag: that this contact has it no more is what is wanted.
+            # It may be the tag that was not found. All that matters is that the contact no longer has it.
             present = self._of_contact(id) if answer.status in GONE else None
             if present is None or records.folded(tag) in _names(present):
                 yield id, answer
 
+    def _ask(self, method: str, path: str, body: records.Record | None) -> Answer:
+        """A call that may be repeated: it succeeded, or was refused with a reason. Raises Unauthorized, Misunderstood."""
+        answer = self._client.direct(method, path, body)
+        refused = answer.refused and answer.status != 403 and errors(answer)
+        if not refused and not answer.ok:
+            self._client.misread(answer, f"{method} tags")
+        return answer
+
     def _of_contact(self, id: str) -> list[records.Record] | None:
-        """All tags of a contact; None when it is gone."""
+        """All tags of a contact; None when the contact no longer exists."""
         answer = self._ask("GET", f"contacts/{quote(id, safe='')}/tags", None)
-        return None if answer.status in GONE else self._listed(answer, "GET /contacts/{id}/tags")
+        return None if answer.status in GONE else self._client.listed(answer, "GET /contacts/{id}/tags")
 
     def _all(self) -> list[records.Record]:
-        return self._listed(self._ask("GET", "tags", None), "GET /tags")
+        return self._client.listed(self._ask("GET", "tags", None), "GET /tags")
 
 
 def _names(tags: Iterable[records.Record]) -> frozenset[str]:

@@ -1,8 +1,8 @@
 """Salesforce's Bulk API 2.0: many records as one file, which Salesforce works off in its own time.
 
-A job is made, given its file, closed, and asked after until it has ended. Every step is driven by itself, so that the
-ledger knows the job before it can do anything, and whoever comes after a crash goes on from there. What is written is
-the same if it is written twice: an update by id, or an upsert by external id.
+A job is created, given its file, closed, and polled until it has ended. Each step is a call of its own, so that the ledger
+knows the job before the job can do anything, and after a crash the next process continues from there. Writing twice has the
+same effect as writing once: an update by id, or an upsert by external id.
 
 Sources: Bulk API 2.0 and Bulk API Developer Guide, versions 41 to 67, 2026-11.
 """
@@ -14,13 +14,13 @@ import logging
 import re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from decimal import Decimal
 from functools import partial
 from typing import Any, NoReturn
 
+from connectors.answers import Answer, as_object, is_id
 from connectors.errors import Aborted, InProgress, Misunderstood, Unauthorized
-from connectors.http import Answer, redacted
 from connectors.salesforce import records
 from connectors.salesforce.records import Item
 from connectors.salesforce.session import Session
@@ -29,40 +29,40 @@ from connectors.types import Batch, JobState, Outcome, Status
 log = logging.getLogger("heatsync")
 
 RECORDS = 50_000
-"""Records of a file. Salesforce works them off by 10,000."""
+"""Records of a file. Salesforce works them off 10,000 at a time."""
 FILE = 90_000_000
-"""Bytes of a file. Salesforce makes base64 of it, which may have 150 MB."""
+"""Bytes of a file. Salesforce converts it to base64, which may have 150 MB."""
 WORTH = 1_200
-"""From so many records on a job takes fewer calls than Collections."""
+"""From this many records on, a job takes fewer calls than Collections."""
 CALLS = 7
-"""Of a job, as a rule: made, filled, closed, asked after twice, and its two lists of results."""
+"""Calls of a job, as a rule: create, upload, close, two polls, and two lists of results."""
 FIRST_LOOK, LAST_LOOK = 5.0, 60.0
-"""Seconds between two questions after a job: they grow with its age."""
-PATIENCE = 24 * 3600.0
-"""Seconds after which a job is given up."""
-FILES = 3
-"""Jobs that are made for one file until it is taken."""
-UNTAKEN = 3600.0
-"""Seconds without a job after Salesforce refused to make one."""
-NOTHING = "#N/A"
-"""What empties a field: an empty cell leaves it as it is."""
+"""Seconds between two polls: they grow with the job's age."""
+GIVE_UP_AFTER = 24 * 3600.0
+"""Seconds after which a job is aborted."""
+UPLOADS = 3
+"""Jobs that are created for one file until Salesforce accepts it."""
+REFUSED_FOR = 3600.0
+"""Seconds without a new job after Salesforce refused to create one."""
+CLEAR = "#N/A"
+"""The cell that clears a field: an empty cell leaves it unchanged."""
 LONGEST = 131_072
-"""Characters of a cell: no field takes more, and Python's csv reads no more."""
+"""Characters of a cell: no field accepts more, and Python's csv reads no more."""
 WORKING = ("UploadComplete", "InProgress")
 ENDED = ("JobComplete", "Failed", "Aborted")
 CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 NAMES = re.compile(r"[\w.,\s]*")
 
-MappingResult = Callable[[Item, Mapping[str, Any]], Outcome]
-"""An item and the error that was said of it -> its outcome."""
+OutcomeOf = Callable[[Item, Mapping[str, Any]], Outcome]
+"""An item and its error -> its outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job at work on a batch, as the ledger keeps it. `by` is the external id field, None where it goes by id.
+    """A job of a batch, as the ledger keeps it. `by` is the external id field, None where records are updated by id.
 
-    `rows` are those of its file, `at` is when it was made, in seconds since 1970. `uploaded`: it has its file.
-    `done` is how many rows were through when it was last asked after.
+    `rows` is the number of rows in its file, `at` the time of creation in seconds since 1970. `uploaded`: it has its file.
+    `done` is the number of processed rows at the last poll.
     """
 
     id: str
@@ -79,17 +79,17 @@ class Job:
     def again(self, progressed: bool = False) -> InProgress:
         age = max(0.0, time.time() - self.at)
         wait = min(LAST_LOOK, max(FIRST_LOOK, age / 2))
-        return InProgress(f"Salesforce is at work on job {self.id}", wait, progressed)
+        return InProgress(f"Salesforce is working on bulk job {self.id}", wait, progressed)
 
 
 OVER = JobState("")
+"""No job works on the batch any more."""
 
 
-def suits(item: Item) -> bool:
-    """Whether a file can say it: what empties a field cannot be the value of one."""
+def fits_file(item: Item) -> bool:
+    """Whether a CSV file can express the item: no value looks like the one that clears a field, or is too long."""
     return not any(
-        isinstance(value, str)
-        and (value.strip() == NOTHING or len(value) > LONGEST or not _is_unicode(value))
+        isinstance(value, str) and (value.strip() == CLEAR or len(value) > LONGEST or not _is_unicode(value))
         for value in item.values.values()
     )
 
@@ -103,17 +103,17 @@ def _is_unicode(text: str) -> bool:
 
 
 def file(items: Sequence[Item]) -> tuple[Sequence[Item], bytes]:
-    """The first of the items that fit into a file, and the file. They go the same way, and may have different fields."""
+    """The first items that fit into a file, and the file. The items go the same way, and may have different fields."""
     by = items[0].by
     names = {name.lower(): name for item in items for name in item.values if by or name.lower() != "id"}
     columns = sorted(names)
-    lines = [",".join([*([] if by else ["Id"]), *(names[column] for column in columns)]).encode()]
+    lines = [_line([*([] if by else ["Id"]), *(names[column] for column in columns)])]
     size = len(lines[0])
     for item in items:
         values = {name.lower(): value for name, value in item.values.items()}
         cells = [] if by else [item.identity or ""]
         cells += [_cell(values[column]) if column in values else "" for column in columns]
-        line = ",".join(cells).encode()
+        line = _line(cells)
         size += len(line) + 1
         if size > FILE and len(lines) > 1:
             break
@@ -121,26 +121,27 @@ def file(items: Sequence[Item]) -> tuple[Sequence[Item], bytes]:
     return items[: len(lines) - 1], b"\n".join([*lines, b""])
 
 
+def _line(cells: Sequence[str]) -> bytes:
+    """A row of the file, without the line's end. With CRLF as the end, csv quotes both CR and LF in a cell."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().removesuffix("\r\n").encode()
+
+
 def _cell(value: Any) -> str:
     match value:
         case None:
-            return NOTHING
+            return CLEAR
         case bool():
             return str(value).lower()
         case float():
             return format(Decimal(repr(value)), "f")
-        case int():
-            return str(value)
     text = str(value)
-    if not text.strip():
-        return NOTHING
-    # A space beside a quotation mark is an error, one inside of it a part of the value.
-    plain = not any(mark in text for mark in ',"\r\n') and text == text.strip()
-    return text if plain else '"{}"'.format(text.replace('"', '""'))
+    return text if text.strip() else CLEAR
 
 
 def rows(text: str) -> list[dict[str, str]] | None:
-    """The rows of a list of results by column, in lower case; None where the text is no such list, or not all of it."""
+    """The rows of a list of results, by column in lower case; None where the text is no such list, or is cut short."""
     if not text.strip():
         return []
     try:
@@ -154,13 +155,13 @@ def rows(text: str) -> list[dict[str, str]] | None:
 
 
 def error(text: str) -> dict[str, Any]:
-    """What is said of a row that failed, in the form in which Collections say it.
+    """The error of a failed row, in the form in which Collections give it.
 
     `CODE:message:fields --`, as it was seen; the guide only says "error code and message".
     """
-    code, _, said = text.strip().partition(":")
-    message, colon, names = said.removesuffix("--").rpartition(":")
-    if not (said.endswith("--") and colon and CODE.fullmatch(code) and NAMES.fullmatch(names)):
+    code, _, rest = text.strip().partition(":")
+    message, colon, names = rest.removesuffix("--").rpartition(":")
+    if not (rest.endswith("--") and colon and CODE.fullmatch(code) and NAMES.fullmatch(names)):
         return {"message": text}
     return {"statusCode": code, "message": message, "fields": names.replace(",", " ").split()}
 
@@ -168,79 +169,77 @@ def error(text: str) -> dict[str, Any]:
 class Jobs:
     """The jobs of one org."""
 
-    def __init__(self, session: Session, told: MappingResult) -> None:
+    def __init__(self, session: Session, outcome: OutcomeOf) -> None:
         self._session = session
-        self._told = told
-        self._untaken: dict[str, float] = {}
+        self._outcome = outcome
+        self._refused_until: dict[str, float] = {}
         self._failed: set[str] = set()
 
-    def take(self, batch: Batch) -> bool:
+    def accept(self, batch: Batch) -> bool:
         """Whether a batch may go by a job."""
-        return batch.id not in self._failed and time.monotonic() >= self._untaken.get(batch.object, 0.0)
+        return batch.id not in self._failed and time.monotonic() >= self._refused_until.get(batch.object, 0.0)
 
     def send(self, object: str, items: Sequence[Item]) -> Iterator[JobState]:
-        """Hand a file over: ends by raising InProgress. Comes to an end without where Salesforce makes no job."""
+        """Hand a file over, and end by raising InProgress. Ends normally where Salesforce creates no job."""
         part, content = file(items)
         answer = None
-        for _ in range(FILES):
-            made = self._make(object, items[0].by)
-            if made is None:
+        for _ in range(UPLOADS):
+            id = self._create(object, items[0].by)
+            if id is None:
                 return
-            job = Job(made, items[0].by, len(part), time.time())
+            job = Job(id, items[0].by, len(part), time.time())
             yield job.note
-            answer = self._call(partial(_said, "PUT", f"jobs/ingest/{made}/batches", content))
+            answer = self._call(partial(_transfer, "PUT", f"jobs/ingest/{id}/batches", content))
             if answer.status == 201:
                 break
-            # It may have its file all the same, and takes no second one.
+            # It may have its file all the same, and accepts no second one.
             self._abort(job)
         else:
             assert answer is not None
             yield OVER
-            self._misread(answer, "a file")
+            self._session.transport.misread(answer, "a file")
         job = replace(job, uploaded=True)
         yield job.note
         self._close(job)
         raise job.again(progressed=True)
 
-    def _make(self, object: str, by: str | None) -> str | None:
+    def _create(self, object: str, by: str | None) -> str | None:
         how = {"operation": "upsert", "externalIdFieldName": by} if by else {"operation": "update"}
         body = {"object": object, **how, "contentType": "CSV", "lineEnding": "LF", "columnDelimiter": "COMMA"}
-        # One that is made and never heard of stays open, and does nothing.
+        # A job whose answer is lost stays open, and does nothing.
         answer = self._session.call(lambda client: client.restful("jobs/ingest", method="POST", json=body))
-        if 400 <= answer.status < 500:
-            self._untaken[object] = time.monotonic() + UNTAKEN
+        if answer.refused:
+            self._refused_until[object] = time.monotonic() + REFUSED_FOR
             log.warning(
-                "Salesforce makes no bulk job for %s (%s): the records go by two hundred.",
+                "Salesforce creates no bulk job for %s (%s): the records go in calls of two hundred.",
                 object,
-                redacted(answer.body, *self._session.secrets),
+                self._session.words(answer),
             )
             return None
-        if not isinstance(answer.body, dict) or not answer.body.get("id"):
-            self._misread(answer, "a new bulk job")
-        return str(answer.body["id"])
+        if not is_id(answer.field("id")):
+            self._session.transport.misread(answer, "a new bulk job")
+        return str(answer.field("id"))
 
     def _close(self, job: Job) -> None:
         answer = self._change(job, "UploadComplete")
-        if 400 <= answer.status < 500:
-            # It was closed already, where only the answer to that was lost.
+        if answer.refused:
+            # It may be closed already, if only the answer to that was lost.
             info = self._look(job)
             if info is not None and info["state"] == "Open":
-                self._misread(answer, "a closed file")
+                self._session.transport.misread(answer, "a closed file")
 
     def _abort(self, job: Job) -> Answer:
-        """As far as that goes: a job that is open does nothing, one that has ended is not stopped."""
+        """Abort a job if that is possible: an open job does nothing, and one that has ended cannot be stopped."""
         return self._change(job, "Aborted")
 
     def _change(self, job: Job, state: str) -> Answer:
         path, body = f"jobs/ingest/{job.id}", {"state": state}
         return self._call(lambda client: client.restful(path, method="PATCH", json=body))
 
-    def hear(
-        self, job: Job, batch: Batch, items: list[Item]
-    ) -> Generator[Outcome | JobState, None, set[str]]:
-        """What became of the items that a job is at work on; answers the keys of those that have their outcome.
+    def collect(self, job: Job, batch: Batch, items: list[Item]) -> Generator[Outcome | JobState, None, set[str]]:
+        """The outcomes of a job's items; returns the keys of the items that have one.
 
-        Raises InProgress while it works, and Aborted where somebody stopped it over there.
+        Raises InProgress while the job works, and Aborted where someone stopped it in Salesforce.
         """
         info = self._look(job)
         if info is None:
@@ -251,12 +250,12 @@ class Jobs:
                 self._close(job)
                 raise job.again()
             if self._abort(job).status >= 400:
-                # Somebody may just have closed it.
+                # Another process may just have closed it.
                 raise job.again()
             yield OVER
             return set()
         if info["state"] in WORKING:
-            if time.time() - job.at > PATIENCE:
+            if time.time() - job.at > GIVE_UP_AFTER:
                 self._abort(job)
             done = info.get("numberRecordsProcessed") or 0
             if not isinstance(done, int):
@@ -264,25 +263,25 @@ class Jobs:
             if done > job.done:
                 yield replace(job, done=done).note
             raise job.again(progressed=done > job.done)
-        told = self._results(job, info, items)
+        found = self._results(job, info, items)
         if info["state"] != "JobComplete":
             failure = {"statusCode": "InvalidBatch", "message": str(info.get("errorMessage") or "")}
-            left = [item for item in items if _goes(item, job) and item.change.key not in told]
+            left = [item for item in items if _goes(item, job) and item.change.key not in found]
             carriers = records.carriers(left, failure)
-            told |= {item.change.key: self._told(item, failure) for item in carriers}
+            found |= {item.change.key: self._outcome(item, failure) for item in carriers}
             if not carriers:
                 self._failed.add(batch.id)
-        yield from told.values()
+        yield from found.values()
         yield OVER
-        if info["state"] == "Aborted" and time.time() - job.at <= PATIENCE:
+        if info["state"] == "Aborted" and time.time() - job.at <= GIVE_UP_AFTER:
             raise Aborted(
-                f"Somebody aborted bulk job {job.id} in Salesforce. What it had not written is not sent before the"
+                f"Someone aborted bulk job {job.id} in Salesforce. Records that it had not written are not sent until the"
                 " mapping is resumed."
             )
-        return set(told)
+        return set(found)
 
     def _results(self, job: Job, info: Mapping[str, Any], items: Sequence[Item]) -> dict[str, Outcome]:
-        """What was said of the items, by our key. Raises InProgress for lists that are not all there."""
+        """The outcomes of the items, by our key. Raises InProgress for lists that are not complete."""
         mine: dict[str, Item] = {}
         for each in items:
             if _goes(each, job):
@@ -294,63 +293,65 @@ class Jobs:
             self._unread(job, f"{len(good)} rows that succeeded and {len(bad)} that failed, of {job.rows}")
         found = {}
         for row in good:
-            made = records.whole_id(row["sf__id"])
+            id = records.whole_id(row["sf__id"])
             item = mine.get(_key_of(row, job))
-            if not records.is_id(made) or (item is not None and job.by is None and made != item.identity):
+            if not records.is_id(id) or (item is not None and job.by is None and id != item.identity):
                 self._unread(job, "a row with another id")
             if item is not None:
-                found[item.change.key] = Outcome(item.change.key, Status.DELIVERED, remote_id=made)
+                found[item.change.key] = Outcome(item.change.key, Status.DELIVERED, remote_id=id)
         for row in bad:
             item = mine.get(_key_of(row, job))
             if item is not None:
-                found[item.change.key] = self._told(item, error(row.get("sf__error", "")))
+                found[item.change.key] = self._outcome(item, error(row.get("sf__error", "")))
         return found
 
     def _list(self, job: Job, name: str) -> list[dict[str, str]]:
-        answer = self._call(partial(_said, "GET", f"jobs/ingest/{job.id}/{name}", None))
+        answer = self._call(partial(_transfer, "GET", f"jobs/ingest/{job.id}/{name}", None))
         found = rows(answer.body) if answer.status == 200 and isinstance(answer.body, str) else None
         if found is None:
             self._unread(job, f"{name} ({answer.status})")
         return found
 
     def _look(self, job: Job) -> Mapping[str, Any] | None:
-        """The job as Salesforce shows it; None where it is gone, as it is after seven days."""
+        """The job as Salesforce shows it; None where it no longer exists, as after seven days."""
         answer = self._call(lambda client: client.restful(f"jobs/ingest/{job.id}"))
         if answer.status == 404:
             return None
-        body = answer.body
-        if answer.status != 200 or not isinstance(body, dict) or body.get("id") != job.id:
+        body = as_object(answer.body)
+        if answer.status != 200 or body.get("id") != job.id:
             self._unread(job, f"itself ({answer.status})")
         if body.get("state") not in ("Open", *WORKING, *ENDED):
             self._unread(job, f"the state {body.get('state')!r}")
         return body
 
     def _unread(self, job: Job, what: str) -> NoReturn:
-        """An answer about a job that cannot be read: asked for again, for it may write as long as it is not over."""
-        if time.time() - job.at > PATIENCE:
+        """Raises InProgress for an answer about a job that cannot be read: the job may write as long as it is not over.
+
+        Raises Misunderstood after `GIVE_UP_AFTER`.
+        """
+        if time.time() - job.at > GIVE_UP_AFTER:
             raise Misunderstood(f"Salesforce's bulk job {job.id} cannot be read: it shows {what}")
         raise job.again()
 
     def _call(self, ask: Callable[[Any], Any]) -> Answer:
         answer = self._session.call(ask)
         if answer.status == 403:
-            said = redacted(answer.body, *self._session.secrets)
-            raise Unauthorized(f"Salesforce does not let the app's user use its bulk job (403): {said}")
+            reason = self._session.words(answer)
+            raise Unauthorized(
+                f"Salesforce does not allow the app's user to use its bulk job (403): {reason}"
+            )
         return answer
-
-    def _misread(self, answer: Answer, call: str) -> NoReturn:
-        raise Misunderstood(
-            f"Salesforce's answer to {call} ({answer.status}) is not one that heatsync knows",
-            redacted(answer.body, *self._session.secrets),
-        )
 
 
 def read(note: str) -> Job:
-    """The job of a note. Raises Misunderstood for a note of another version, which is looked after by nobody."""
+    """The job of a note. Raises Misunderstood for a note of another version: its job cannot be followed."""
     try:
-        return Job(**json.loads(note))
-    except (TypeError, ValueError):
-        raise Misunderstood("what was noted of a Salesforce bulk job cannot be read", note) from None
+        noted = as_object(json.loads(note))
+    except ValueError:
+        noted = {}
+    if not {"id", "by", "rows", "at"} <= noted.keys() <= {field.name for field in fields(Job)}:
+        raise Misunderstood("the note on a Salesforce bulk job cannot be read", note)
+    return Job(**noted)
 
 
 def _goes(item: Item, job: Job) -> bool:
@@ -358,7 +359,7 @@ def _goes(item: Item, job: Job) -> bool:
 
 
 def _key(item: Item) -> str:
-    """What the rows of a job are told apart by."""
+    """The key that identifies a job's row."""
     return str(item.values[item.by]) if item.by else str(item.identity)
 
 
@@ -366,14 +367,9 @@ def _key_of(row: Mapping[str, str], job: Job) -> str:
     return row.get(job.by.lower(), "") if job.by else records.whole_id(row.get("id") or row["sf__id"])
 
 
-def _said(method: str, path: str, content: bytes | None, client: Any) -> str:
-    """The text of an answer. What is no success, or no text, is for the session to read."""
+def _transfer(method: str, path: str, content: bytes | None, client: Any) -> object:
+    """A call for CSV, which the SDK has no method for."""
     kind = {"Content-Type": "text/csv; charset=UTF-8"} if content is not None else {}
-    answer = client.session.request(
+    return client.session.request(
         method, client.base_url + path, headers={**client.headers, **kind}, data=content
     )
-    if answer.status_code >= 300:
-        raise ValueError(answer.status_code)
-    # No charset is said of a text that is UTF-8, and requests would guess another.
-    text: str = answer.content.decode()
-    return text

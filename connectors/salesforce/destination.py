@@ -1,28 +1,27 @@
-"""Salesforce: any object, through SOQL and Collections of two hundred, or as files where there are many.
+"""Salesforce: any object, through SOQL and Collections of two hundred records, or as files for many records.
 
-Records are found by any field that can be filtered and written by their id; a new one is upserted by its external
-id where the object has one, so that a repeat makes nobody twice. A call that names a field which is not there is
-refused as a whole, whoever carries it; anything else is answered record by record, in order.
+Records are found by any field that can be filtered, and written by their id. A new record is upserted by its external id
+where the object has one, so that a repeat creates no second record. Salesforce refuses a whole call that names a field which
+does not exist; anything else is answered record by record, in order.
 """
 
-import difflib
 import re
-import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
 from connectors import lookup_rounds
-from connectors.destination import METRICS, Files, Limits, ObjectKind, Setting, Throttle, Vendor, trait_name
-from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, Unavailable
-from connectors.http import Answer, LostAnswer, VendorClient, redacted
+from connectors.answers import Answer, is_id, objects_in
+from connectors.destination import METRICS, Files, Limits, Setting, Throttle, Vendor, trait_name
+from connectors.errors import ConfigurationError, Misunderstood, Unavailable
+from connectors.http import LostAnswer
 from connectors.lookup_rounds import Hit
-from connectors.salesforce import bulk_jobs as bulk
-from connectors.salesforce import records
-from connectors.salesforce.custom_fields import Maker, by_hand
-from connectors.salesforce.records import BATCH, Item
-from connectors.salesforce.session import API_VERSION, CREDENTIALS, WAYS_IN, Session, codes, kind, quota, wait
+from connectors.outcomes import no_answer
+from connectors.salesforce import bulk_jobs, records
+from connectors.salesforce.fields import COMMITTED, OBJECTS, Fields, no_object
+from connectors.salesforce.records import BATCH, Item, check_names
+from connectors.salesforce.session import API_VERSION, WAYS_IN, Session, codes
 from connectors.types import (
     Account,
     Batch,
@@ -33,87 +32,46 @@ from connectors.types import (
     JobState,
     Kind,
     Lookup,
-    NewField,
+    JobState,
     Outcome,
-    RemoteField,
     Status,
 )
 
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
-AT_ONCE = 10
-"""Calls of one push. Of fifty thousand records that no file can take, the rest comes later: somebody may pause or stop
-in between."""
+CALLS_PER_PUSH = 10
+"""Collections calls of one push. Of fifty thousand records that no file can carry, the rest comes with the next push:
+someone may pause or stop in between."""
 LOCK_WAIT = 15
-"""Seconds until a record is tried again that somebody else was writing."""
+"""Seconds until a record is tried again that another process was writing."""
 NAME_LENGTH = 40
 """Characters of a standard trait's name, the ending included."""
-COMMITTED = 60.0
-"""Seconds after which a request whose answer was lost is taken to be over there or not at all. Our guess: a query shows
-what is committed, and a call may work on for up to ten minutes (API limits, 2026), which a handful of records never do."""
 TOO_SLOW = frozenset({"QUERY_TIMEOUT", "REQUEST_RUNNING_TOO_LONG"})
 
 
-class Salesforce:
-    """One org, as the user sees it that the app runs as."""
+class Salesforce(Fields):
+    """One org, as the app's user sees it."""
 
-    def __init__(self, settings: Mapping[str, str], throttle: Throttle, made: Callable[[], None]) -> None:
-        credential = CREDENTIALS[kind(settings)]
-        line = VendorClient("Salesforce", throttle, made, wait=wait, quota=quota, credential=credential)
-        self._session = Session(settings, line)
-        own = settings.get("instance_url") or f"https://{settings.get('domain', 'login')}.salesforce.com"
-        self.host = (settings.get("url") or own).partition("://")[2].rstrip("/")
-        self._permission_set = settings.get("permission_set") or ""
-        self._maker = Maker(self._permission_set, self._session.call, self._words)
-        self._describes: dict[str, Sequence[Mapping[str, Any]]] = {}
-        self._lock = threading.Lock()
+    def __init__(
+        self, settings: Mapping[str, str], throttle: Throttle, on_request: Callable[[], None]
+    ) -> None:
+        session = Session(settings, throttle, on_request)
+        super().__init__(session, settings.get("permission_set") or "")
+        self.host = session.host
         self._files = files(settings)
-        self._jobs = bulk.Jobs(self._session, self._outcome)
+        self._jobs = bulk_jobs.Jobs(session, self._outcome)
 
     def close(self) -> None:
         self._session.close()
 
     def account(self) -> Account:
         found, _ = self._query("SELECT Id, Name FROM Organization", "Organization")
-        if len(found) != 1 or not found[0].get("Id"):
+        if len(found) != 1 or not is_id(found[0].get("Id")):
             raise Misunderstood("Salesforce does not say which org this is", str(len(found)))
         return Account("org", records.whole_id(str(found[0]["Id"])), str(found[0].get("Name") or ""))
-
-    def fields(self, object: str) -> Mapping[str, RemoteField]:
-        return records.described(self._describe(object, afresh=True))
-
-    def fields_left(self, object: str) -> int | None:
-        """Not told by any call: it hangs on the edition."""
-        if not self._permission_set:
-            raise by_hand(object, ())
-        self._maker.holder()
-        return None
-
-    def missing_permissions(self, object: str, create_fields: bool) -> tuple[str, ...]:  # noqa: ARG002 (each field tells whether it may be written)
-        return ()
-
-    def archived_fields(self, object: str) -> Mapping[str, RemoteField]:  # noqa: ARG002
-        """None that stands in the way: a deleted field has its name changed (Salesforce help, 2026)."""
-        return {}
-
-    def create_fields(self, object: str, fields: Sequence[NewField]) -> None:
-        if not fields:
-            return
-        _check_names(object, *(field.name for field in fields))
-        if not self._permission_set:
-            raise by_hand(object, fields)
-        self._maker.make(object, fields)
-        known = {name.lower() for name in self.fields(object)}
-        unseen = [field.name for field in fields if field.name.lower() not in known]
-        if unseen:
-            raise ConfigurationError(
-                f"{', '.join(unseen)} of {object} is made and granted to {self._permission_set}, but the app's user does "
-                "not see it: assign the permission set to that user."
-            )
 
     def find(
         self, object: str, lookups: Sequence[Lookup], fields: Mapping[str, FieldType]
     ) -> Iterator[Found]:
-        _check_names(object, *fields, *(match.field for lookup in lookups for match in lookup.match))
+        check_names(object, *fields, *(match.field for lookup in lookups for match in lookup.match))
         columns = {name.lower(): name for name in fields}
 
         def ask(field: str, values: Sequence[str]) -> Mapping[str, Sequence[Hit]]:
@@ -122,6 +80,8 @@ class Salesforce:
             hits: dict[str, dict[str, tuple[str, Hit]]] = {}
             for record in self._select(object, columns, field, usable):
                 low = {name.lower(): value for name, value in record.items()}
+                if field.lower() not in low:
+                    raise Misunderstood(f"Salesforce's answer to a query of {object} lacks {field}")
                 id, key = records.whole_id(str(low["id"])), str(low[field.lower()])
                 hit = Hit(id, {name: low.get(name.lower()) for name in fields})
                 hits.setdefault(_folded(field, key), {})[id] = (key, hit)
@@ -133,7 +93,7 @@ class Salesforce:
         return lookup_rounds.find(lookups, "Id", ask, records.decode, fields)
 
     def _meant(self, object: str, field: str, value: str, found: list[tuple[str, Hit]]) -> list[Hit]:
-        """Of several that only differ in case the one that is spelled alike, where case makes a difference."""
+        """The hits for a value. Where case matters to the field, hits that differ only in case do not count."""
         alike = [hit for key, hit in found if key == value]
         if len(found) > 1 and alike and len(alike) < len(found):
             known = next((each for each in self._describe(object) if _is(each, field)), {})
@@ -144,7 +104,7 @@ class Salesforce:
     def _select(
         self, object: str, columns: dict[str, str], key: str, values: Sequence[str]
     ) -> list[dict[str, Any]]:
-        """The records that have one of the values. A column that is not there is taken out of `columns`."""
+        """The records that have one of the values. A column that does not exist is taken out of `columns`."""
         while True:
             wanted = {**columns, key.lower(): key, "id": "Id"}
             found: list[dict[str, Any]] = []
@@ -157,63 +117,67 @@ class Salesforce:
                 return found
             if missing.lower() not in columns or missing.lower() == key.lower():
                 raise ConfigurationError(
-                    f"Salesforce has no field {missing} on {object}, or the app's user may not see it: nothing can be "
-                    "found by it. Make it, grant it, or match by another field."
+                    f"Salesforce has no field {missing} on {object}, or the app's user may not see it: no record can be "
+                    "found by it. Create it, grant it, or match by another field."
                 )
             del columns[missing.lower()]
 
     def _query(self, query: str, object: str) -> tuple[list[dict[str, Any]], str | None]:
-        """All pages of a query, and the column that it names in vain."""
+        """All pages of a query, and the column that it names and that does not exist."""
         found: list[dict[str, Any]] = []
+        last = ""
         answer = self._ask(lambda client: client.query(query))
         while True:
-            body = answer.body
             if answer.status == 400:
-                missing = records.no_column(body)
+                missing = records.no_column(answer.body)
                 if missing is None:
-                    self._unasked(answer, object)
+                    self._refused_query(answer, object)
                 return [], missing
-            if (
-                answer.status != 200
-                or not isinstance(body, dict)
-                or not isinstance(body.get("records"), list)
-            ):
+            listed = answer.field("records")
+            rows = objects_in(listed)
+            if answer.status != 200 or not isinstance(listed, list) or not all(map(_has_id, rows)):
                 self._misread(answer, "a query")
-            found += body["records"]
-            following = body.get("nextRecordsUrl")
-            if not following:
+            found += rows
+            following = answer.field("nextRecordsUrl")
+            if not following and len(rows) == len(listed):
                 return found, None
+            # Half of a list must not pass for all of it, and the session goes to this org alone.
+            if not isinstance(following, str) or not following.startswith("/") or following == last:
+                self._misread(answer, "a query")
+            last = following
             answer = self._more(following)
 
     def _more(self, url: str) -> Answer:
         return self._ask(lambda client: client.query_more(url, identifier_is_url=True))
 
-    def _unasked(self, answer: Answer, object: str) -> NoReturn:
+    def _refused_query(self, answer: Answer, object: str) -> NoReturn:
         if TOO_SLOW & set(codes(answer.body)):
             raise Unavailable("Salesforce took too long over a query", 60.0)
         if "INVALID_TYPE" in codes(answer.body):
-            raise _no_object(object)
+            raise no_object(object)
         if "INVALID_FIELD" in codes(answer.body):
             raise ConfigurationError(
-                f"Salesforce cannot look this up: {self._words(answer)} Match by a text field of an object that the "
+                f"Salesforce cannot look this up: {self._session.words(answer)} Match by a text field of an object that the "
                 "app's user may see."
             )
         self._misread(answer, "a query")
 
     def push(self, batch: Batch) -> Iterator[Outcome | JobState]:
-        _check_names(batch.object)
-        heard: set[str] = set()
+        check_names(batch.object)
+        done: set[str] = set()
         if batch.note:
-            # Before anything else is asked that may fail: the job works whatever else there is.
-            job = bulk.read(batch.note)
-            made_ready = [_ready(change, {job.by.lower()} if job.by else set()) for change in batch.changes]
-            its = [item for item in made_ready if isinstance(item, Item)]
-            heard = yield from self._jobs.hear(job, batch, its)
+            # Before any other call, which may fail: the job goes on in any case.
+            job = bulk_jobs.read(batch.note)
+            external = {job.by.lower()} if job.by else set()
+            ready = [records.ready(change, external) for change in batch.changes]
+            done = yield from self._jobs.collect(
+                job, batch, [item for item in ready if isinstance(item, Item)]
+            )
         items: list[Item] = []
-        left = [change for change in batch.changes if change.key not in heard]
+        left = [change for change in batch.changes if change.key not in done]
         external = self._external(batch.object, left)
         for change in left:
-            item = _ready(change, external)
+            item = records.ready(change, external)
             if isinstance(item, Outcome):
                 yield item
             else:
@@ -221,9 +185,9 @@ class Salesforce:
         yield from self._send(batch, items)
 
     def _send(self, batch: Batch, items: list[Item]) -> Iterator[Outcome | JobState]:
-        """Everybody by the fewest calls, and of those that go by call so many that one may stop in between."""
+        """Send items in the fewest calls: by file where that pays, else by Collections, up to `CALLS_PER_PUSH` calls."""
         least = self._least(batch, len(items))
-        room = iter(range(AT_ONCE))
+        room = iter(range(CALLS_PER_PUSH))
         for ways in records.layers(items):
             by_job: list[Sequence[Item]] = []
             for way in ways:
@@ -235,10 +199,10 @@ class Salesforce:
                 yield from self._write_all(batch.object, large, room)
 
     def _least(self, batch: Batch, changes: int) -> int | None:
-        """From how many records on a job is made for those that go the same way; None: for nobody."""
+        """How many records that go the same way are worth a job; None where no job is created."""
         # A run of several files is cut evenly, and none of them is small.
         above = min(self._files.above, self._files.records // 4)
-        return min(above + 1, bulk.WORTH) if changes > above and self._jobs.take(batch) else None
+        return min(above + 1, bulk_jobs.WORTH) if changes > above and self._jobs.accept(batch) else None
 
     def _write_all(self, object: str, items: Sequence[Item], room: Iterator[int]) -> Iterator[Outcome]:
         for start in range(0, len(items), BATCH):
@@ -250,13 +214,13 @@ class Salesforce:
                 yield from self._write(object, part)
 
     def _external(self, object: str, changes: Sequence[Change]) -> set[str]:
-        """The external id fields of the object, in lower case, when anybody is new."""
+        """The external id fields of the object, in lower case, when a change creates a record."""
         if all(change.remote_id or change.kind is Kind.LEFT for change in changes):
             return set()
         return {str(each["name"]).lower() for each in self._describe(object) if each.get("externalId")}
 
     def _write(self, object: str, items: Sequence[Item]) -> Iterator[Outcome]:
-        """Write items that go the same way. What sinks the call is taken out of it, or found by halves."""
+        """Write items that go the same way. Items that Salesforce refuses the call for are taken out, or found by halving."""
         by, new = items[0].by, items[0].change.remote_id is None
         path = f"composite/sobjects/{object}/{by}" if by else "composite/sobjects"
         method = "PATCH" if by or not new else "POST"
@@ -266,22 +230,21 @@ class Salesforce:
                 lambda client: client.restful(path, method=method, json=body), safe=method == "PATCH"
             )
         except LostAnswer as lost:
-            cause = f"Salesforce's answer was lost ({lost}): the record may have been made"
-            for item in items:
-                yield Outcome(item.change.key, Status.UNKNOWN, code="no_answer", cause=cause)
+            yield from (no_answer(item.change.key, "Salesforce", lost) for item in items)
             return
-        if 200 <= answer.status < 300:
+        if answer.ok:
             yield from self._settle(answer, items)
             return
-        error = answer.body[0] if isinstance(answer.body, list) and answer.body else None
-        if not 400 <= answer.status < 500 or not isinstance(error, dict):
+        errors = objects_in(answer.body)
+        if not answer.refused or not errors:
             self._misread(answer, f"a write of {object}")
-        guilty = records.carriers(items, error)
-        for item in guilty:
+        error = errors[0]
+        at_fault = records.carriers(items, error)
+        for item in at_fault:
             yield records.refusal(item, error, self._session.secrets)
-        named = {item.change.key for item in guilty}
+        named = {item.change.key for item in at_fault}
         rest = [item for item in items if item.change.key not in named]
-        if guilty and rest:
+        if at_fault and rest:
             yield from self._write(object, rest)
         elif len(rest) > 1:
             yield from self._apart(object, rest, records.suspects(rest, error))
@@ -289,7 +252,7 @@ class Salesforce:
             yield self._outcome(rest[0], error)
 
     def _apart(self, object: str, items: Sequence[Item], suspected: Sequence[Item]) -> Iterator[Outcome]:
-        """Two calls in place of one that was refused: the suspects on one side, or just halves."""
+        """Two calls in place of a refused one: the suspects in one of them, or just halves."""
         named = {item.change.key for item in suspected}
         others = [item for item in items if item.change.key not in named]
         if not suspected or not others:
@@ -299,7 +262,7 @@ class Salesforce:
         yield from self._write(object, suspected)
 
     def _settle(self, answer: Answer, items: Sequence[Item]) -> Iterator[Outcome]:
-        """One outcome per item, in the order of both; an answer in any other shape or order is none."""
+        """One outcome per item, in the same order. Raises Misunderstood for an answer in another shape or order."""
         results = answer.body
         if not isinstance(results, list) or len(results) != len(items):
             self._misread(answer, f"a write of {len(items)} records")
@@ -313,7 +276,7 @@ class Salesforce:
                 id = records.whole_id(str(result["id"]))
                 yield Outcome(item.change.key, Status.DELIVERED, remote_id=id)
             else:
-                errors = result.get("errors") or [{}]
+                errors = objects_in(result.get("errors")) or [{}]
                 yield self._outcome(item, errors[0])
 
     def _names(self, item: Item, result: Mapping[str, Any]) -> bool:
@@ -322,108 +285,49 @@ class Salesforce:
 
     def _outcome(self, item: Item, error: Mapping[str, Any]) -> Outcome:
         if records.is_locked(error):
-            # Spread, so that those who collided do not meet again.
+            # Spread, so that writers that collided do not meet again.
             wait = LOCK_WAIT + zlib.crc32(item.change.key.encode()) % LOCK_WAIT
             return Outcome(
                 item.change.key,
                 Status.DEFERRED,
                 remote_id=item.change.remote_id,
                 code="locked",
-                cause="somebody else is writing this record",
+                cause="another process is writing this record",
                 until=datetime.now(UTC) + timedelta(seconds=wait),
             )
         return records.refusal(item, error, self._session.secrets)
 
-    def _describe(self, object: str, afresh: bool = False) -> Sequence[Mapping[str, Any]]:
-        """The fields of an object as Salesforce describes them, asked once."""
-        _check_names(object)
-        with self._lock:
-            if object not in self._describes or afresh:
-                answer = self._session.call(lambda client: client.restful(f"sobjects/{object}/describe"))
-                if answer.status == 404:
-                    raise _no_object(object)
-                self._admitted(answer)
-                listed = answer.body.get("fields") if isinstance(answer.body, dict) else None
-                if answer.status != 200 or not isinstance(listed, list):
-                    self._misread(answer, "a description")
-                self._describes[object] = listed
-            return self._describes[object]
-
     def _ask(self, ask: Callable[[Any], Any], safe: bool = True) -> Answer:
-        answer = self._session.call(ask, safe)
-        self._admitted(answer)
+        answer = self._session.ask(ask, safe)
         if answer.status == 404:
             raise ConfigurationError(
-                f"Salesforce knows no such object or field, or hides it from the app's user: {self._words(answer)} "
+                f"Salesforce has no such object or field, or hides it from the app's user: {self._session.words(answer)} "
                 "Check the mapping's object and match, the API version, and the user's permissions."
             )
         return answer
 
-    def _admitted(self, answer: Answer) -> None:
-        if answer.status == 403:
-            raise Unauthorized(
-                f"Salesforce does not let the app's user do this (403): {self._words(answer)} Check the edition, the "
-                "user's profile and its permission sets."
-            )
-
     def _misread(self, answer: Answer, call: str) -> NoReturn:
-        raise Misunderstood(
-            f"Salesforce's answer to {call} ({answer.status}) is not one that heatsync knows",
-            self._words(answer),
-        )
-
-    def _words(self, answer: Answer) -> str:
-        return redacted(answer.body, *self._session.secrets)
-
-
-def _check_names(*names: str) -> None:
-    """Raises ConfigurationError: names stand in queries and addresses as they are."""
-    for name in {*names}:
-        if NAME.fullmatch(name) is None:
-            raise ConfigurationError(
-                f"{name!r} cannot be the name of an object or field of Salesforce: take its API name, as in Account "
-                "or Heatsync_Id__c."
-            )
-
-
-def _no_object(object: str) -> ConfigurationError:
-    near = difflib.get_close_matches(object, VENDOR.objects, 1)
-    meant = f" Did you mean {near[0]}?" if near and near[0] != object else ""
-    return ConfigurationError(
-        f"Salesforce has no object {object!r}, or hides it from the app's user.{meant} Take its API name, as in Account"
-        " or Invoice__c, and give the user the right to read it.",
-        "object",
-    )
-
-
-def _keyed(change: Change, external: set[str]) -> str | None:
-    """The external id field that a new record is upserted by: the first that it has."""
-    if change.remote_id is not None:
-        return None
-    return next((match.field for match in change.match if match.field.lower() in external), None)
-
-
-def _ready(change: Change, external: set[str]) -> Item | Outcome:
-    if change.kind is Kind.LEFT and change.remote_id is None:
-        cause = "there is no record to leave"
-        return Outcome(change.key, Status.SKIPPED, code="not_found", cause=cause)
-    return records.item(change, _keyed(change, external))
+        self._session.transport.misread(answer, call)
 
 
 def _parted(way: Sequence[Item], least: int | None) -> tuple[Sequence[Item], Sequence[Item]]:
-    """Those of a way that go by two hundred, and those that make up a file."""
+    """Of items that go the same way: those sent by Collections, and those that make up a file."""
     can_be_repeated = way[0].by is not None or way[0].change.remote_id is not None
     if least is None or not can_be_repeated:
         return way, []
-    large = [item for item in way if bulk.suits(item)]
+    large = [item for item in way if bulk_jobs.fits_file(item)]
     if len(large) < least:
         return way, []
-    return [item for item in way if not bulk.suits(item)], large
+    return [item for item in way if not bulk_jobs.fits_file(item)], large
 
 
 def _folded(field: str, value: str) -> str:
-    """What Salesforce compares: ids in their long form, text without case."""
+    """The value as Salesforce compares it: ids in their long form, text without case."""
     return records.whole_id(value) if field.lower() == "id" else value.strip().lower()
+
+
+def _has_id(record: Mapping[str, Any]) -> bool:
+    return any(name.lower() == "id" and is_id(value) for name, value in record.items())
 
 
 def _is(described: Mapping[str, Any], field: str) -> bool:
@@ -431,7 +335,7 @@ def _is(described: Mapping[str, Any], field: str) -> bool:
 
 
 def name_trait(prefix: str, score_name: str, metric: str, entity: Entity) -> str:  # noqa: ARG001
-    """Letters, digits and single underscores; a long name loses the end of the score's, never the metric."""
+    """Letters, digits and single underscores; a long name loses the end of the score's name, never the metric."""
     start = trait_name(prefix, score_name, metric).removesuffix(METRICS[metric])
     end = f"_{METRICS[metric]}__c"
     start = re.sub(r"_+", "_", re.sub(r"[^A-Za-z0-9]", "_", start)).strip("_")
@@ -447,7 +351,7 @@ fifty calls a few seconds."""
 
 
 def files(settings: Mapping[str, str]) -> Files:
-    return Files(int(settings.get("bulk_above") or BULK_ABOVE), bulk.RECORDS, bulk.CALLS)
+    return Files(int(settings.get("bulk_above") or BULK_ABOVE), bulk_jobs.RECORDS, bulk_jobs.CALLS)
 
 
 def limits(settings: Mapping[str, str]) -> Limits:
@@ -480,16 +384,13 @@ VENDOR = Vendor(
         "requests_per_10s": Setting(default=REQUESTS_PER_10S, whole_number=True),
         "bulk_above": Setting(default=BULK_ABOVE, whole_number=True),
     },
-    objects={
-        "Account": ObjectKind(Entity.ACCOUNT, (("Heatsync_Id__c", "account_id"),), search_lag=COMMITTED),
-        "Contact": ObjectKind(Entity.USER, (("Email", "email"),), search_lag=COMMITTED),
-    },
+    objects=OBJECTS,
     limits=limits,
     connect=Salesforce,
     name_trait=name_trait,
     any_object=True,
     search_lag=COMMITTED,
-    field_name_pattern=NAME.pattern,
+    field_name_pattern=records.NAME.pattern,
     field_name_rule="an API name: up to 80 letters, digits and _, a letter first",
     credential_groups=WAYS_IN,
     create_fields_setting="permission_set",

@@ -1,21 +1,23 @@
-"""Salesforce's records: how values travel, ids, queries, and what is wrong with a record that is refused."""
+"""Salesforce's records: how values travel, ids, queries, and why a record is refused."""
 
-import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote_plus
 
-from connectors.http import redacted
-from connectors.types import Change, FieldType, Outcome, RemoteField, Status, Value
+from connectors.answers import as_list, objects_in, redacted
+from connectors.errors import ConfigurationError
+from connectors.outcomes import invalid_value, not_found
+from connectors.types import Change, FieldType, Kind, Outcome, RemoteField, Status, Value
+from connectors.values import decode_scalar, decode_text, encode_json
 
 BATCH = 200
 """Records per call of Collections (REST guide, 2026)."""
 QUERY_LENGTH = 12_000
 """Bytes, encoded. Address and headers may have 16,384 together, and Salesforce adds to a query before it runs it
 (help.salesforce.com 000386264, 2022)."""
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
 SUFFIX = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 NO_COLUMN = re.compile(r"(?:No such column '|Field name not found : )([\w.]+)")
 NOT_READ = re.compile(r"from VALUE\w* (?:value )?(.*?) or request may be missing", re.DOTALL)
@@ -41,14 +43,14 @@ CODES = {
     "NOT_FOUND": "not_found",
 }
 CAUSES = {
-    "field_missing": "there is no field {field} here, or the user may not see it",
-    "read_only": "the user may not write {field}, or nobody may",
+    "field_missing": "the object has no field {field}, or the user may not see it",
+    "read_only": "the user may not write {field}, or no one may",
     "permission": "the user may not write this record",
-    "too_long": "{field} has no room for so long a value",
+    "too_long": "the value is too long for {field}",
     "bad_value": "the value does not fit {field}",
     "duplicate": "another record is the same by a rule of the org or by a unique field",
     "conflict": "several records have this external id",
-    "not_found": "the record is gone",
+    "not_found": "the record no longer exists",
 }
 TAKES: Mapping[str, tuple[FieldType, ...]] = {
     **dict.fromkeys(("double", "currency", "percent"), (FieldType.INTEGER, FieldType.NUMBER)),
@@ -57,52 +59,36 @@ TAKES: Mapping[str, tuple[FieldType, ...]] = {
     "date": (FieldType.DATE,),
     "datetime": (FieldType.DATETIME,),
 }
-"""What each type of field has room for; all others take text."""
+"""What each type of field accepts; all others accept text."""
+
+
+def check_names(*names: str) -> None:
+    """Raises ConfigurationError for a name that cannot be an API name: names go unquoted into queries and addresses."""
+    for name in {*names}:
+        if NAME.fullmatch(name) is None:
+            raise ConfigurationError(
+                f"{name!r} cannot be the name of a Salesforce object or field: use its API name, as in Account or "
+                "Heatsync_Id__c."
+            )
 
 
 def encode(value: Value) -> Any:
     """The value as JSON; None clears. Raises ValueError for a number that JSON cannot hold."""
-    match value:
-        case float() if not math.isfinite(value):
-            raise ValueError(f"{value} is not a number that can be sent")
-        case datetime():
-            return value.isoformat(timespec="seconds").replace("+00:00", "Z")
-        case date():
-            return value.isoformat()
-        case tuple():
-            return ";".join(value)
-    return value
+    return ";".join(value) if isinstance(value, tuple) else encode_json(value)
 
 
 def decode(raw: Any, type: FieldType) -> Value:
-    """What stands there as a value of the type; as text where it is none."""
+    """What Salesforce shows, as a value of the type; as text where it is none."""
     if raw is None or raw == "":
         return None
-    if isinstance(raw, bool):
-        return raw if type is FieldType.BOOLEAN else str(raw).lower()
-    if isinstance(raw, int | float):
-        whole = float(raw).is_integer()
-        if type is FieldType.NUMBER:
-            return raw
-        if type is FieldType.INTEGER and whole:
-            return int(raw)
-        return str(int(raw)) if whole else str(raw)
+    if isinstance(raw, float) and raw.is_integer() and type is not FieldType.NUMBER:
+        raw = int(raw)
+    if isinstance(raw, bool | int | float):
+        return decode_scalar(raw, type)
     try:
-        return _decoded(str(raw), type)
-    except ValueError:
+        return decode_text(str(raw), type)
+    except (ValueError, OverflowError):
         return str(raw)
-
-
-def _decoded(text: str, type: FieldType) -> Value:
-    match type:
-        case FieldType.DATE:
-            return date.fromisoformat(text)
-        case FieldType.DATETIME:
-            moment = datetime.fromisoformat(text)
-            return text if moment.tzinfo is None else moment.astimezone(UTC).replace(microsecond=0)
-        case FieldType.LIST:
-            return tuple(text.split(";"))
-    return text
 
 
 def whole_id(id: str) -> str:
@@ -119,9 +105,10 @@ def is_id(text: str) -> bool:
 
 def quoted(value: str) -> str:
     """A value as a string of SOQL."""
-    for plain, escaped in (("\\", "\\\\"), ("'", "\\'"), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
-        value = value.replace(plain, escaped)
-    return f"'{value}'"
+    from simple_salesforce.format import format_soql
+
+    text: str = format_soql("{}", value)
+    return text
 
 
 def queries(object: str, columns: Sequence[str], key: str, values: Sequence[str]) -> Iterator[str]:
@@ -141,33 +128,33 @@ def queries(object: str, columns: Sequence[str], key: str, values: Sequence[str]
         yield f"{start}{','.join(part)})"
 
 
-def described(listed: Sequence[Mapping[str, Any]]) -> dict[str, RemoteField]:
-    return {
-        str(each["name"]): RemoteField(
-            str(each["name"]),
-            str(each.get("type")),
-            writable=bool(each.get("updateable")),
-            unique=bool(each.get("unique")) or each.get("type") == "id",
-            required=bool(each.get("createable"))
-            and each.get("nillable") is False
-            and each.get("defaultedOnCreate") is False,
-            length=int(each["length"]) if each.get("length") else None,
-            # Others take values that nobody has listed.
-            options=tuple(
-                str(value["value"]) for value in each.get("picklistValues") or () if value.get("active")
-            )
-            if each.get("restrictedPicklist")
-            else (),
-            multiple=each.get("type") == "multipicklist",
-            accepts=TAKES.get(str(each.get("type")), tuple(FieldType)),
-        )
-        for each in listed
-    }
+def fields(listed: Sequence[Mapping[str, Any]]) -> dict[str, RemoteField]:
+    """Fields by name, from the description of an object. Each needs a `name`."""
+    return {str(each["name"]): _field(each) for each in listed}
+
+
+def _field(each: Mapping[str, Any]) -> RemoteField:
+    type, length = str(each.get("type")), each.get("length")
+    values = [value for value in objects_in(each.get("picklistValues")) if value.get("active")]
+    return RemoteField(
+        str(each["name"]),
+        type,
+        writable=bool(each.get("updateable")),
+        unique=bool(each.get("unique")) or type == "id",
+        required=bool(each.get("createable"))
+        and each.get("nillable") is False
+        and each.get("defaultedOnCreate") is False,
+        length=length if isinstance(length, int) and length else None,
+        # Unrestricted picklists accept values that are not listed.
+        options=tuple(str(value.get("value")) for value in values) if each.get("restrictedPicklist") else (),
+        multiple=type == "multipicklist",
+        accepts=TAKES.get(type, tuple(FieldType)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A change as it travels. `by` is the external id field that it is upserted by, if it is."""
+    """A change as it is sent. `by` is the external id field that it is upserted by, if any."""
 
     change: Change
     values: Mapping[str, Any]
@@ -175,7 +162,7 @@ class Item:
 
     @property
     def identity(self) -> str | None:
-        """What must not be twice in one call."""
+        """What one call must hold only once."""
         if self.change.remote_id:
             return whole_id(self.change.remote_id)
         return str(self.values[self.by]).lower() if self.by else None
@@ -185,8 +172,22 @@ class Item:
         return {"attributes": {"type": object}, **id, **self.values}
 
 
+def ready(change: Change, external: Collection[str]) -> Item | Outcome:
+    """The change ready to be sent, or the outcome of one that cannot be sent.
+
+    A new record is upserted by its first key among the `external` id fields, which are in lower case.
+    """
+    if change.remote_id is not None:
+        return item(change, None)
+    if change.kind is Kind.LEFT:
+        return not_found(change)
+    return item(
+        change, next((match.field for match in change.match if match.field.lower() in external), None)
+    )
+
+
 def item(change: Change, by: str | None) -> Item | Outcome:
-    """The change made ready, or why it cannot be sent."""
+    """The change ready to be sent, or the outcome of one that cannot be sent."""
     creates = change.remote_id is None
     values: dict[str, Any] = {}
     if creates:
@@ -196,13 +197,13 @@ def item(change: Change, by: str | None) -> Item | Outcome:
             if value is not None or not creates:
                 values[name] = encode(value)
         except ValueError as error:
-            cause = f"{name}: {error}"
-            return Outcome(change.key, Status.REJECTED, code="bad_value", cause=cause, field=name)
+            return invalid_value(change.key, name, error)
     return Item(change, values, by)
 
 
 def layers(items: Sequence[Item]) -> Iterator[list[list[Item]]]:
-    """Items that go the same way, and nobody twice; who is there again comes in a later layer, as the later word."""
+    """Layers of items that can be sent in the same calls. Each layer holds a record once; a later change of the record comes
+    in a later layer."""
     while items:
         ways: dict[tuple[bool, str | None], dict[str, Item]] = {}
         later = []
@@ -218,24 +219,24 @@ def layers(items: Sequence[Item]) -> Iterator[list[list[Item]]]:
 
 
 def refusal(item: Item, error: Mapping[str, Any], secrets: Sequence[str]) -> Outcome:
-    """What an error says of the one record that it is about."""
-    said = str(error.get("statusCode") or error.get("errorCode") or "")
+    """The outcome of the one record that an error is about."""
+    reason = str(error.get("statusCode") or error.get("errorCode") or "")
     message = str(error.get("message") or "")
     column = no_column([error])
-    fields = [column] if column else [str(each) for each in error.get("fields") or ()]
+    fields = [column] if column else [str(each) for each in as_list(error.get("fields"))]
     if unread := NOT_READ.search(message):
         fields = [name for name, value in item.values.items() if _same(value, unread[1])][:1]
     field = fields[0] if fields else None
-    code = CODES.get(said, "refused")
-    if said == "INVALID_CROSS_REFERENCE_KEY":
+    code = CODES.get(reason, "refused")
+    if reason == "INVALID_CROSS_REFERENCE_KEY":
         code = "bad_value" if field and field.lower() != "id" else "not_found"
     if code == "field_missing" and not column:
         code = "refused"
     cause = CAUSES.get(code, "Salesforce refused the record").format(field=field or "a field")
-    if said == "FIELD_CUSTOM_VALIDATION_EXCEPTION":
+    if reason == "FIELD_CUSTOM_VALIDATION_EXCEPTION":
         cause = "a validation rule of the org refused the record"
-    if said == "REQUIRED_FIELD_MISSING":
-        cause = f"a record needs {', '.join(fields) or 'another field'}, which the mapping does not fill"
+    if reason == "REQUIRED_FIELD_MISSING":
+        cause = f"a record needs {', '.join(fields) or 'another field'}, which the mapping does not set"
     return Outcome(
         item.change.key,
         Status.REJECTED,
@@ -243,28 +244,28 @@ def refusal(item: Item, error: Mapping[str, Any], secrets: Sequence[str]) -> Out
         code=code,
         cause=cause,
         field=field,
-        answer=redacted(f"{said}: {message}", *secrets),
+        answer=redacted(f"{reason}: {message}", *secrets),
     )
 
 
 def no_column(body: Any) -> str | None:
-    """The column that an error body names in vain."""
-    for error in body if isinstance(body, list) else ():
-        column = NO_COLUMN.search(str(error.get("message") or "")) if isinstance(error, dict) else None
+    """The column that, according to an error, does not exist."""
+    for error in objects_in(body):
+        column = NO_COLUMN.search(str(error.get("message") or ""))
         if column:
             return column[1]
     return None
 
 
 def is_locked(error: Mapping[str, Any]) -> bool:
-    """Whether somebody else is writing the record; the code may be wrapped in another one's message."""
+    """Whether another process is writing the record; another error's message may hold the code."""
     return LOCKED in str(error.get("statusCode") or error.get("errorCode")) or LOCKED in str(
         error.get("message")
     )
 
 
 def carriers(items: Sequence[Item], error: Mapping[str, Any]) -> list[Item]:
-    """Those of a call refused as a whole that carry the column which is not there."""
+    """Items of a refused call that set the column which does not exist."""
     column = no_column([error])
     if column is None:
         return []
@@ -272,7 +273,7 @@ def carriers(items: Sequence[Item], error: Mapping[str, Any]) -> list[Item]:
 
 
 def suspects(items: Sequence[Item], error: Mapping[str, Any]) -> list[Item]:
-    """Those that hold the value which could not be read. Another field may hold it rightfully."""
+    """Items that hold the value which could not be read. In another field it may be valid."""
     unread = NOT_READ.search(str(error.get("message") or ""))
     if unread is None:
         return []

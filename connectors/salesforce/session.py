@@ -1,19 +1,22 @@
-"""Salesforce's SDK, tamed: logs in when it must and once for all, never retries, times out, answers as it came.
+"""Salesforce's SDK: logs in when it must and once for all threads, never retries, times out, answers as it came.
 
-simple-salesforce 1.12.10 would log in again by itself up to three times on each refused call, in each thread and
-without being counted; it is only ever given a session, so that it cannot. Nothing of it has a time-out and https is
-hard-coded: both are the business of the adapter that it is given.
+simple-salesforce 1.12.10 would log in again by itself, up to three times on each refused call, in each thread and without
+being counted. It is only ever given a session, so that it cannot. It sets no time-out and hard-codes https: the adapter
+that it is given handles both.
 """
 
 import re
 import threading
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from connectors.destination import Quota
-from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, Unavailable
-from connectors.http import Answer, LostAnswer, VendorClient, redacted
+from connectors.answers import Answer, as_object, is_token, objects_in, redacted
+from connectors.destination import Quota, Throttle
+from connectors.errors import ConfigurationError, Unauthorized, Unavailable
+from connectors.http import VendorClient, VendorRules
+from connectors.sdk_transport import SdkTransport, answer_over_requests, capture_requests
 
 if TYPE_CHECKING:
     import requests
@@ -25,23 +28,24 @@ TIMEOUT = (5.0, 120.0)
 MAYBE_DONE = frozenset({408, 500, 502, 504})
 """Answers after which a write may have taken effect all the same."""
 SPENT = 3600.0
-"""Seconds until it is worth asking again when the calls of the last 24 hours are used up."""
+"""Seconds until the next attempt when the calls of the last 24 hours are used up."""
 CROWDED = 15.0
-"""Seconds to stay away when too many long calls run at once."""
+"""Seconds to wait when too many long calls run at once."""
 WAYS_IN = (
     ("consumer_key", "consumer_secret"),
     ("username", "private_key", "consumer_key"),
     ("session_id", "instance_url"),
 )
-"""The settings that let somebody in: client credentials, the JWT bearer flow, or a session of one's own."""
+"""Settings that suffice for a login: client credentials, the JWT bearer flow, or an existing session."""
 CREDENTIALS = {
     "secret": "External Client App's consumer key and secret, and the user it runs as",
     "key": "External Client App's consumer key, and the username and private key",
     "session": "session id",
 }
 PASSING = frozenset({"unknown_error", "server_error", "temporarily_unavailable"})
-"""What the token endpoint says when it is not about the credentials."""
+"""Errors of the token endpoint that are not about the credentials."""
 
+INSTANCE = re.compile(r"(?:https?://)?([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?/?")
 USAGE = re.compile(r"(?<![\w-])api-usage=(\d+)/(\d+)")
 
 Ask = Callable[[Any], Any]
@@ -49,54 +53,75 @@ Ask = Callable[[Any], Any]
 
 def codes(body: Any) -> list[str]:
     """The error codes of an answer."""
-    listed = body if isinstance(body, list) else []
-    return [str(each.get("errorCode")) for each in listed if isinstance(each, dict)]
+    return [str(each.get("errorCode")) for each in objects_in(body)]
 
 
 def wait(answer: Answer) -> float | None:
-    """Salesforce has no 429 and no Retry-After: it names the limit in the error."""
+    """Seconds to wait. Salesforce has no 429 and no Retry-After: it names the limit in the error."""
     return CROWDED if "Concurrent" in redacted(answer.body) else SPENT
 
 
 def quota(answer: Answer) -> Quota | None:
     """The calls of the last 24 hours, of all there may be: `Sforce-Limit-Info: api-usage=18/5000` (REST guide, 2026)."""
     used = USAGE.search(answer.headers.get("sforce-limit-info", ""))
-    all_made = int(used[1]) >= int(used[2]) if used else False
-    if all_made or (answer.status == 429 and wait(answer) == SPENT):
-        all_of = f"All {int(used[2]):,} calls" if used else "All calls"
-        said = f"{all_of} that the Salesforce org has in 24 hours are made, over all its integrations: there is room again"
-        return Quota(wait=SPENT, spent=f"{said} as the oldest of them are longer ago than that.")
+    none_left = int(used[1]) >= int(used[2]) if used else False
+    if none_left or (answer.status == 429 and wait(answer) == SPENT):
+        calls = f"{int(used[2]):,} calls, all apps" if used else "all apps"
+        spent = f"The Salesforce org's quota of 24 hours ({calls}) is used up. It returns gradually, call by call."
+        return Quota(wait=SPENT, spent=spent)
     return Quota() if used else None
 
 
 class Session:
-    """One login, shared by whoever calls."""
+    """One login, shared by all calls."""
 
-    def __init__(self, settings: Mapping[str, str], line: VendorClient) -> None:
+    def __init__(
+        self, settings: Mapping[str, str], throttle: Throttle, on_request: Callable[[], None]
+    ) -> None:
         self._settings = settings
-        self._line = line
+        self._kind = kind(settings)
+        own = settings.get("instance_url") or f"https://{settings.get('domain', 'login')}.salesforce.com"
+        self.host = (settings.get("url") or own).partition("://")[2].rstrip("/")
+        credential = CREDENTIALS[self._kind]
+        rules = VendorRules(
+            "Salesforce", wait=wait, quota=quota, credential=credential, maybe_done=MAYBE_DONE
+        )
+        client = VendorClient(rules, throttle, on_request)
+        self.transport = SdkTransport(client, self.host, lambda: self.secrets)
         self._lock = threading.Lock()
         self._client: Any = None
-        self._heard = threading.local()
         self._http: requests.Session | None = None
-        self._kind = kind(settings)
         self._key = _private_key(settings["private_key"]) if self._kind == "key" else None
         self.secrets = [settings.get(name, "") for name in ("consumer_secret", "session_id", "private_key")]
 
     def call(self, ask: Ask, safe: bool = True) -> Answer:
-        """The answer to a call of the SDK; `ask` is handed its client.
+        """The answer to a call of the SDK; `ask` is given its client. An expired session is renewed once.
 
-        A session that has ended is renewed once. Raises LostAnswer only when it is not safe to repeat and may have taken
-        effect; Unauthorized, Unavailable, Misunderstood.
+        Raises LostAnswer only for a call that is not safe to repeat and that may have taken effect; Unauthorized,
+        Unavailable, Misunderstood.
         """
         client = self._logged_in(None)
         try:
-            return self._through(lambda: ask(client), safe)
+            return self._call_once(lambda: ask(client), safe)
         except Unauthorized:
             if self._kind == "session":
                 raise
             renewed = self._logged_in(client)
-        return self._through(lambda: ask(renewed), safe)
+        return self._call_once(lambda: ask(renewed), safe)
+
+    def ask(self, ask: Ask, safe: bool = True) -> Answer:
+        """Like `call`. Raises Unauthorized as well where a permission is missing (403)."""
+        answer = self.call(ask, safe)
+        if answer.status == 403:
+            raise Unauthorized(
+                f"Salesforce does not allow the app's user to do this (403): {self.words(answer)} Check the edition, the "
+                "user's profile and its permission sets."
+            )
+        return answer
+
+    def words(self, answer: Answer) -> str:
+        """The answer as it may be shown."""
+        return self.transport.redacted(answer.body)
 
     def close(self) -> None:
         """Close idle connections; the next call opens them again."""
@@ -104,7 +129,7 @@ class Session:
             self._http.close()
 
     def _logged_in(self, refused: Any) -> Any:
-        """The client; another one when the one at hand was refused. However many ask, one logs in."""
+        """The client; a new one when the present one was refused. However many threads ask, one logs in."""
         with self._lock:
             if self._client is None or self._client is refused:
                 self._client = self._log_in()
@@ -114,14 +139,17 @@ class Session:
         from simple_salesforce.api import Salesforce
 
         if self._http is None:
-            self._http = _http(self._settings.get("url"), self._heard)
+            self._http = _http(self._settings.get("url"))
         if self._kind == "session":
             token, instance = self._settings["session_id"], self._settings["instance_url"]
         else:
-            answer = self._through(self._ask_for_token, safe=True)
-            if answer.status != 200 or not isinstance(answer.body, tuple):
+            answer = self._call_once(self._ask_for_token, safe=True)
+            token = answer.field("access_token")
+            found = INSTANCE.fullmatch(str(answer.field("instance_url")))
+            port = int(found[2] or 443) if found else 0
+            if answer.status != 200 or not is_token(token) or found is None or port > 65_535:
                 self._no_token(answer)
-            token, instance = answer.body[0], f"https://{answer.body[1]}"
+            instance = f"https://{found[1]}:{port}"
         self.secrets = [*self.secrets[:3], token]
         client = Salesforce(
             session_id=token,
@@ -131,15 +159,15 @@ class Session:
             object_pairs_hook=dict,
         )
         del client.headers["X-PrettyPrint"]
-        # Without it, assignment rules may give a record that is written another owner (REST guide, 2026).
+        # Without it, assignment rules may change the owner of a record that is written (REST guide, 2026).
         client.headers["Sforce-Auto-Assign"] = "FALSE"
         return client
 
-    def _ask_for_token(self) -> tuple[str, str]:
+    def _ask_for_token(self) -> None:
         from simple_salesforce.login import SalesforceLogin
 
         given = self._settings
-        # Behind another address no host of Salesforce's is asked, but the SDK wants to compose one.
+        # With `url`, no host of Salesforce's is called, but the SDK needs a domain to compose one.
         domain = given.get("domain") or ("redirected" if self._kind == "secret" else "login")
         common: dict[str, Any] = {
             "domain": domain,
@@ -147,71 +175,40 @@ class Session:
             "consumer_key": given.get("consumer_key"),
         }
         with warnings.catch_warnings():
-            # The SDK warns, key included, of what it also raises.
+            # The SDK also warns, key included, of what it raises.
             warnings.simplefilter("ignore")
             if self._kind == "key":
-                token, instance = SalesforceLogin(username=given["username"], privatekey=self._key, **common)
+                SalesforceLogin(username=given["username"], privatekey=self._key, **common)
             else:
-                token, instance = SalesforceLogin(consumer_secret=given["consumer_secret"], **common)
-        return str(token), str(instance)
+                SalesforceLogin(consumer_secret=given["consumer_secret"], **common)
 
     def _no_token(self, answer: Answer) -> NoReturn:
-        said = answer.body if isinstance(answer.body, dict) else {}
-        error, description = str(said.get("error") or ""), str(said.get("error_description") or "")
-        reason = redacted(f"{error}: {description}", *self.secrets)
+        body = as_object(answer.body)
+        error, description = str(body.get("error") or ""), str(body.get("error_description") or "")
+        reason = self.transport.redacted(f"{error}: {description}")
         if error in PASSING:
-            raise Unavailable(f"Salesforce gives no session for the moment ({reason})", 60.0)
+            raise Unavailable(f"Salesforce gives no session at the moment ({reason})", 60.0)
         if "login rate exceeded" in description:
-            raise Unavailable("Salesforce has seen too many logins in an hour", SPENT)
+            raise Unavailable("Salesforce allows no more logins within this hour", SPENT)
         if error:
             raise Unauthorized(
                 f"Salesforce refused the login ({reason}). Check the External Client App's key and secret, that it "
                 "allows this flow, and that it has a user to run as."
             )
-        raise Misunderstood(
-            f"Salesforce's answer to the login ({answer.status}) is not one that heatsync knows. Is `domain` right?",
-            redacted(answer.body, *self.secrets),
-        )
+        self.transport.misread(answer, "the login", hint=". Is `domain` right?")
 
-    def _through(self, ask: Callable[[], Any], safe: bool) -> Answer:
-        try:
-            return self._line.call(lambda: self._send(ask, safe), safe)
-        except LostAnswer as lost:
-            if lost.sent and not safe:
-                raise
-            raise Unavailable(f"Salesforce cannot be reached ({lost}): check the network") from None
+    def _call_once(self, ask: Callable[[], object], safe: bool) -> Answer:
+        return self.transport.call(lambda: _send(ask), safe)
 
-    def _send(self, ask: Callable[[], Any], safe: bool) -> Answer:
-        import requests
-        from simple_salesforce.exceptions import SalesforceError
 
-        self._heard.response = None
-        body: Any = None
-        refused = False
-        try:
-            body = ask()
-        except (requests.exceptions.JSONDecodeError, requests.TooManyRedirects, SalesforceError):
-            refused = True
-        except requests.RequestException as error:
-            raise _lost(error) from None
-        except (ValueError, TypeError, AttributeError, LookupError):
-            # An answer of a shape that the SDK cannot take: for the caller to judge.
-            if self._heard.response is None:
-                raise
-            refused = True
-        response: requests.Response = self._heard.response
-        if refused:
-            body = _read(response)
-        status = response.status_code
-        if status in (403, 503) and "REQUEST_LIMIT_EXCEEDED" in codes(body):
-            status = 429
-        if status in MAYBE_DONE and not safe:
-            raise LostAnswer(f"Salesforce answered {status}", sent=True)
-        return Answer(status, {name.lower(): value for name, value in response.headers.items()}, body)
+def _send(ask: Callable[[], object]) -> Answer:
+    answer = answer_over_requests(ask)
+    limited = answer.status in (403, 503) and "REQUEST_LIMIT_EXCEEDED" in codes(answer.body)
+    return replace(answer, status=429) if limited else answer
 
 
 def kind(settings: Mapping[str, str]) -> str:
-    """Which way in the settings describe. Raises ConfigurationError."""
+    """Which kind of login the settings describe. Raises ConfigurationError."""
     given = {name for name, value in settings.items() if value}
     if {"session_id", "instance_url"} <= given:
         return "session"
@@ -220,7 +217,7 @@ def kind(settings: Mapping[str, str]) -> str:
     if {"consumer_key", "consumer_secret"} <= given:
         if "url" not in given and settings.get("domain", "login") in ("login", "test", ""):
             raise ConfigurationError(
-                "Salesforce's client credentials work under the org's own domain only: set `domain`, the part of its "
+                "Salesforce's client credentials work only under the org's own domain: set `domain`, the part of its "
                 "address before .salesforce.com (acme.my)."
             )
         return "secret"
@@ -231,7 +228,7 @@ def kind(settings: Mapping[str, str]) -> str:
 
 
 def _private_key(text: str) -> str:
-    """A key in PEM form, which the environment may hold in one line. Raises ConfigurationError."""
+    """A key in PEM form, which an environment variable may hold in one line. Raises ConfigurationError."""
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -248,48 +245,24 @@ def _private_key(text: str) -> str:
     return key
 
 
-def _lost(error: Exception) -> LostAnswer:
-    import requests
-    import urllib3
-
-    reason = error.args[0] if error.args else None
-    reason = getattr(reason, "reason", reason)
-    unsent = isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError) or isinstance(
-        reason, urllib3.exceptions.NewConnectionError
-    )
-    return LostAnswer(type(error).__name__, sent=not unsent)
-
-
-def _read(response: "requests.Response") -> Any:
-    try:
-        return response.json()
-    except ValueError:
-        return response.text
-
-
-def _http(url: str | None, heard: threading.local) -> "requests.Session":
-    """What the SDK speaks through; `heard` keeps each thread's last response.
-
-    With `url`, whatever host is meant is asked there.
-    """
+def _http(url: str | None) -> "requests.Session":
+    """The session that the SDK calls through. With `url`, every call goes there, whatever its host."""
     import requests
     from requests.adapters import HTTPAdapter
 
     base = url.rstrip("/") if url else None
 
-    class Way(HTTPAdapter):
+    class Adapter(HTTPAdapter):
         def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
             if base:
                 request.url = base + request.path_url
             return super().send(request, *args, **{**kwargs, "timeout": TIMEOUT})
 
     session = requests.Session()
-    session.mount("https://", Way())
-    session.hooks["response"].append(lambda response, **_: setattr(heard, "response", response))
-    # A redirected PATCH becomes a GET, which succeeds and writes nothing.
-    session.max_redirects = 0
-    # What the environment says of proxies is not about this machine.
+    session.mount("https://", Adapter())
+    session.hooks["response"].append(capture_requests)
+    # A proxy from the environment does not apply to this machine.
     session.trust_env = base is None or base.startswith("https:")
-    # Else a .netrc would take the place of the session's token.
+    # Otherwise a .netrc would replace the session's token.
     session.auth = lambda request: request
     return session

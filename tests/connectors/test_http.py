@@ -2,9 +2,11 @@
 
 import pytest
 
+from connectors.answers import Answer, redacted, retry_after
 from connectors.destination import Quota
 from connectors.errors import Unauthorized, Unavailable
-from connectors.http import ATTEMPTS, LONGEST_WAIT, Answer, LostAnswer, VendorClient, redacted, retry_after
+from connectors.http import ATTEMPTS, LostAnswer, VendorClient, VendorRules
+from connectors.rate_limit import LONGEST_WAIT
 
 
 class Recorder:
@@ -44,7 +46,7 @@ class Vendor:
 
 
 def line(throttle: Recorder, made: list[int]) -> VendorClient:
-    return VendorClient("Vendor", throttle, lambda: made.append(1), backoff=0.0)
+    return VendorClient(VendorRules("Vendor", backoff=0.0), throttle, lambda: made.append(1))
 
 
 def answer(status: int, **headers: str) -> Answer:
@@ -141,14 +143,14 @@ def test_retry_after_may_be_a_date_in_the_past() -> None:
 def test_a_limited_part_pauses_itself_and_not_the_whole() -> None:
     whole, part = Recorder(), Recorder()
     vendor = Vendor(answer(429, retry_after="1"), answer(200))
-    assert VendorClient("Vendor", whole, lambda: None).call(vendor, part=part).status == 200
+    assert VendorClient(VendorRules("Vendor"), whole, lambda: None).call(vendor, sub_quota=part).status == 200
     assert (part.pauses, whole.pauses) == ([1.0], [])
     assert (part.acquired, whole.acquired) == (2, 2)
 
 
 def test_what_the_vendor_says_of_its_quota_is_passed_on() -> None:
     throttle = Recorder()
-    line = VendorClient("Vendor", throttle, lambda: None, quota=lambda a: Quota(a.status))
+    line = VendorClient(VendorRules("Vendor", quota=lambda a: Quota(a.status)), throttle, lambda: None)
     line.call(Vendor(answer(200)))
     assert throttle.quotas == [Quota(200)]
 

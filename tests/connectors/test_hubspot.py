@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import HANG_UP, Asked, Said, Watched, answering
 
+from connectors.answers import Answer
 from connectors.errors import ConfigurationError, Unauthorized, Unavailable
-from connectors.http import Answer
 from connectors.hubspot.client import wait
 from connectors.hubspot.destination import VENDOR, HubSpot
 from connectors.hubspot.records import decode, encode

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import HANG_UP, Asked, Said, Watched, answering
 
+from connectors.answers import Answer
 from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, Unavailable
-from connectors.http import Answer
+from connectors.intercom import client
 from connectors.intercom import destination as intercom
 from connectors.intercom.destination import Intercom
 from connectors.intercom.records import decode, encode
@@ -598,9 +599,9 @@ def test_being_limited_pauses_everybody_until_the_moment_that_intercom_names() -
     """Intercom, rate limiting (2026): X-RateLimit-Reset is a moment in unix seconds; no Retry-After."""
     now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
     headers = {"date": format_datetime(now, usegmt=True), "x-ratelimit-reset": str(int(now.timestamp()) + 7)}
-    assert intercom.wait(Answer(429, headers, {})) == 7.0
-    assert intercom.wait(Answer(429, {**headers, "x-ratelimit-reset": "12"}, {})) == 1.0
-    assert intercom.wait(Answer(429, {}, {})) is None
+    assert client.wait(Answer(429, headers, {})) == 7.0
+    assert client.wait(Answer(429, {**headers, "x-ratelimit-reset": "12"}, {})) == 1.0
+    assert client.wait(Answer(429, {}, {})) is None
 
 
 def test_what_was_limited_is_asked_again() -> None:

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from scripted import Watched
 
+from connectors.answers import Answer
 from connectors.destination import Quota
 from connectors.errors import Unavailable
-from connectors.http import Answer
 from connectors.hubspot import client
 from connectors.hubspot.destination import HubSpot
-from connectors.intercom import destination as intercom
+from connectors.intercom import client as intercom_client
 from connectors.rate_limit import MemoryStore, RateLimiter
 from connectors.salesforce import session
 from connectors.salesforce.destination import Salesforce
@@ -50,9 +50,9 @@ def test_intercom_names_the_calls_of_ten_seconds_and_when_they_return() -> None:
         "x_ratelimit_reset": str(now + 4),
         "date": formatdate(now, usegmt=True),
     }
-    assert intercom.quota(answer(x_ratelimit_remaining="3", **headers)) == Quota(167, 10.0)
-    assert intercom.quota(answer(x_ratelimit_remaining="0", **headers)) == Quota(167, 10.0, 4.0)
-    assert intercom.quota(answer()) is None
+    assert intercom_client.quota(answer(x_ratelimit_remaining="3", **headers)) == Quota(167, 10.0)
+    assert intercom_client.quota(answer(x_ratelimit_remaining="0", **headers)) == Quota(167, 10.0, 4.0)
+    assert intercom_client.quota(answer()) is None
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from scripted import HANG_UP, Asked, Said, Watched, answering
 
 from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, Unavailable
 from connectors.salesforce.destination import METRICS, NAME_LENGTH, VENDOR, Salesforce
-from connectors.salesforce.records import QUERY_LENGTH, decode, described, encode, queries, quoted, whole_id
+from connectors.salesforce.records import QUERY_LENGTH, decode, encode, fields, queries, quoted, whole_id
 from connectors.types import (
     Batch,
     Change,
@@ -289,7 +289,7 @@ def test_what_a_new_record_needs_is_what_salesforce_does_not_fill_itself(
 ) -> None:
     """Salesforce, describe: nillable, defaultedOnCreate, createable (SOAP guide, Field, 2026)."""
     flags = {"nillable": nillable, "defaultedOnCreate": defaulted, "createable": createable}
-    assert described([{"name": name, "type": "string", **flags}])[name].required is required
+    assert fields([{"name": name, "type": "string", **flags}])[name].required is required
 
 
 def test_case_makes_a_difference_where_the_org_says_so() -> None:

@@ -99,7 +99,7 @@ ITEMS = st.lists(st.dictionaries(st.sampled_from(["A__c", "b__c", "C__c"]), VALU
 @given(ITEMS)
 def test_what_is_written_into_a_file_is_read_there_the_same(records: list[dict[str, Value]]) -> None:
     made = [item(change(n, **fields), None) for n, fields in enumerate(records)]
-    items = [each for each in made if isinstance(each, Item) and bulk.suits(each)]
+    items = [each for each in made if isinstance(each, Item) and bulk.fits_file(each)]
     if not items:
         return
     sent, content = bulk.file(items)
@@ -159,7 +159,7 @@ def test_the_word_that_empties_a_field_arrives_where_it_is_the_value(sandbox: Ru
         filed = pushed(destination, batch(*(change(n, Note__c=note) for n, note in enumerate(notes[:3]))))
     assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
     assert stored(sandbox, "Note__c") == {"a0": "#N/A", "a1": None, "a2": None, "a3": "old"}
-    assert not bulk.suits(item(change(3, Note__c=notes[3]), None))  # type: ignore[arg-type]
+    assert not bulk.fits_file(item(change(3, Note__c=notes[3]), None))  # type: ignore[arg-type]
 
 
 # Which way records go
@@ -351,7 +351,7 @@ def test_a_job_that_takes_a_day_is_given_up_and_what_it_did_not_do_is_done(
             with pytest.raises(InProgress):
                 list(destination.push(batch(*changes, note=note)))
         real = time.time
-        monkeypatch.setattr(time, "time", lambda: real() + bulk.PATIENCE + 1)
+        monkeypatch.setattr(time, "time", lambda: real() + bulk.GIVE_UP_AFTER + 1)
         filed = pushed(destination, batch(*changes, note=note))
     assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
     assert stored(sandbox, "Score__c") == {f"a{n}": n for n in range(4)}

@@ -34,6 +34,7 @@ from connectors.types import (
     Status,
     Value,
 )
+from connectors.values import encode_json
 from heatsync.sandbox.server import Running
 
 KEY = "wk-4711-secret"
@@ -338,7 +339,7 @@ BACK: dict[FieldType, tuple[st.SearchStrategy[Any], Any]] = {
 def test_every_value_survives_the_journey(type: FieldType, data: st.DataObject) -> None:
     values, back = BACK[type]
     value = data.draw(values)
-    assert back(json.loads(json.dumps(segment.encode(value)))) == value
+    assert back(json.loads(json.dumps(encode_json(value)))) == value
 
 
 # What every destination promises
