@@ -236,7 +236,9 @@ class Jobs:
         path, body = f"jobs/ingest/{job.id}", {"state": state}
         return self._call(lambda client: client.restful(path, method="PATCH", json=body))
 
-    def collect(self, job: Job, batch: Batch, items: list[Item]) -> Generator[Outcome | JobState, None, set[str]]:
+    def collect(
+        self, job: Job, batch: Batch, items: list[Item]
+    ) -> Generator[Outcome | JobState, None, set[str]]:
         """The outcomes of a job's items; returns the keys of the items that have one.
 
         Raises InProgress while the job works, and Aborted where someone stopped it in Salesforce.

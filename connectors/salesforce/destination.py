@@ -32,7 +32,6 @@ from connectors.types import (
     JobState,
     Kind,
     Lookup,
-    JobState,
     Outcome,
     Status,
 )

@@ -47,7 +47,7 @@ def test_a_destination_that_cannot_be_asked_ends_with_3(live: Warmed) -> None:
     away = live.run("check", "--live", HEATSYNC_HUBSPOT_URL="http://127.0.0.1:9")
     refused(away, 3, "hubspot-contacts was not compared", "cannot be reached", "check the network")
     # Nothing was to be sent.
-    assert "stays due" not in away.err
+    assert "go out with the next sync" not in away.err
     no = live.run("check", "--live", "--json", HUBSPOT_TOKEN="refused")
     assert no.code == 3
     assert "refused the credentials" in no.json["live"][0]["error"]

@@ -733,7 +733,7 @@ def test_proxies_of_the_environment_are_for_other_machines_only(monkeypatch: pyt
         ("http://127.0.0.1:9", None),
     ):
         with portal(host) as destination:
-            assert destination._wire._client.configuration.proxy == proxy
+            assert destination._client._client.configuration.proxy == proxy
 
 
 # What every destination promises

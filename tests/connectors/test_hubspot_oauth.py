@@ -79,7 +79,7 @@ def test_a_token_that_ends_soon_is_renewed_before_anybody_is_refused() -> None:
         return Said(200, {"portalId": 1}) if asked.headers["authorization"] != "Bearer first" else Said(401)
 
     with answering(answer) as vendor, portal(vendor.url) as destination:
-        destination._wire.token.current()
+        destination._client.token.current()
         assert destination.account().id == "1"
 
 

@@ -8,13 +8,13 @@ one of four forms, of which that of a new tag, a name, is part of the three othe
 import inspect
 from collections.abc import Callable
 
+import contract
 import pytest
-import test_contract
 import test_intercom
 import test_intercom_tags
+from contract import Case
 from described import KNOWN, described, faults
 from scripted import Asked
-from test_contract import INTERCOM_COMPANIES, INTERCOM_CONTACTS, Case
 
 from heatsync.sandbox.server import Running
 
@@ -30,18 +30,11 @@ def _with(module: object, *parameters: str) -> list[Callable[..., None]]:
     ]
 
 
-def _is_of(test: Callable[..., None], case: Case) -> bool:
-    return any(
-        mark.name == "parametrize" and mark.args[0] == "case" and case in mark.args[1]
-        for mark in getattr(test, "pytestmark", ())
-    )
-
-
 CONTRACT = [
     pytest.param(test, case, id=f"{case}: {test.__name__}")
-    for case in (INTERCOM_CONTACTS, INTERCOM_COMPANIES)
-    for test in _with(test_contract, "case", "sandbox")
-    if _is_of(test, case)
+    for case in test_intercom.CONTRACT
+    for kind in ("case", "readable", "creating")
+    for test in _with(contract, kind, "sandbox")
 ]
 OWN = [*_with(test_intercom, "sandbox"), *_with(test_intercom_tags, "sandbox")]
 

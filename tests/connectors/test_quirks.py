@@ -191,7 +191,7 @@ def test_only_a_user_carries_an_external_id(sandbox: Running) -> None:
     [
         ("FIELD_CUSTOM_VALIDATION_EXCEPTION", "a validation rule of the org refused the record"),
         ("DUPLICATES_DETECTED", "another record is the same"),
-        ("ENTITY_IS_DELETED", "the record is gone"),
+        ("ENTITY_IS_DELETED", "the record no longer exists"),
     ],
 )
 def test_a_result_may_lack_fields_and_id(code: str, means: str) -> None:

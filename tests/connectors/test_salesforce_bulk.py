@@ -172,8 +172,8 @@ def test_a_run_is_cut_into_files_of_one_size() -> None:
     assert [limits.batch_size(n) for n in (1, 10_000, 10_001, 50_000, 50_001, 120_000)] == [
         200, 200, 10_001, 50_000, 25_001, 40_000,
     ]  # fmt: skip
-    assert [limits.estimated_calls(n, filed=False) for n in (0, 201, 10_000)] == [0, 2, 50]
-    assert [limits.estimated_calls(n, filed=True) for n in (0, 1, 50_000)] == [0, 7, 7]
+    assert [limits.estimated_calls(n, in_file=False) for n in (0, 201, 10_000)] == [0, 2, 50]
+    assert [limits.estimated_calls(n, in_file=True) for n in (0, 1, 50_000)] == [0, 7, 7]
 
 
 def test_who_is_known_and_who_is_new_go_in_a_file_each_and_who_cannot_be_repeated_in_a_call(
@@ -301,7 +301,7 @@ def test_a_job_that_somebody_stopped_is_not_gone_on_with_unasked(sandbox: Runnin
         )
         told = destination.push(batch(*changes, note=note))
         written = [each.key for each in takewhile(lambda each: each != bulk.OVER, told)]
-        with pytest.raises(Unauthorized, match=f"Somebody aborted bulk job {job.id} in Salesforce"):
+        with pytest.raises(Unauthorized, match=f"Someone aborted bulk job {job.id} in Salesforce"):
             next(told)
     there = sandbox.state()["salesforce"]["Account"]
     assert len(written) == sum("Score__c" in each for each in there) < 4

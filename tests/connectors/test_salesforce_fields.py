@@ -105,7 +105,7 @@ def test_without_a_permission_set_none_is_made(seeded: Running) -> None:
 
 
 def test_a_name_that_no_made_field_can_have_is_refused_before_anything_is_made(seeded: Running) -> None:
-    with org(seeded.url) as destination, pytest.raises(ConfigurationError, match="ends in __c"):
+    with org(seeded.url) as destination, pytest.raises(ConfigurationError, match="must end in __c"):
         destination.create_fields("Account", [NewField("Tier", FieldType.TEXT, "Tier")])
 
 

@@ -35,9 +35,9 @@ def test_a_spent_budget_leaves_the_rest_due_and_says_when_it_goes_on(
     ended = stage.sync()
     midnight = datetime.now(stage.opened().time_zone) + timedelta(days=1)
     assert (ended.code, ended.only["state"]) == (3, "failed")
-    assert "6 calls of" in ended.only["cause"]
-    assert f"goes on at {midnight:%Y-%m-%d} 00:00" in ended.only["cause"]
-    assert "stays due" in ended.only["cause"]
+    assert "6 calls on" in ended.only["cause"]
+    assert f"Calls resume at {midnight:%Y-%m-%d} 00:00" in ended.only["cause"]
+    assert "go out with the next sync" in ended.only["cause"]
     assert stage.calls() == 6
     written = sum(role is not None for role in stage.roles().values())
     assert 0 < written < 8

@@ -229,7 +229,7 @@ def test_who_is_refused_in_what_an_older_run_had_at_work_is_told_by_the_next(
 def test_a_pause_holds_what_goes_by_call_after_a_few_of_them(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(salesforce, "AT_ONCE", 2)
+    monkeypatch.setattr(salesforce, "CALLS_PER_PUSH", 2)
     nobody(stage)
     stage.mapping("m", BY_NAME)
     stage.accounts(plans(1000))
@@ -301,7 +301,7 @@ def test_who_aborted_a_job_over_there_is_asked_before_anything_more_is_sent(abor
         due_now(context)
         error = sync_run.deliver_mapping(context, "r", context.mappings["m"])
         assert error is not None
-        assert "Somebody aborted bulk job" in error.delivery_message
+        assert "Someone aborted bulk job" in error.delivery_message
         assert set(seen(aborted).values()) == {None}
         context.ledger.resume("m")
     assert aborted.sync().outcomes == {"delivered": 4}
@@ -316,4 +316,4 @@ def test_who_waits_is_told_what_for(stage: Stage, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sync_run, "STANDSTILL", 0.3)
     monkeypatch.setattr("heatsync.sync.plan.PATIENCE", 0.3)
     for _ in range(2):
-        assert "Salesforce is at work on job 750" in stage.sync().only["cause"]
+        assert "Salesforce is working on bulk job 750" in stage.sync().only["cause"]

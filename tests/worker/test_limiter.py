@@ -171,8 +171,8 @@ def test_a_budget_is_one_for_all_and_begins_anew_with_the_day(opened: Opened) ->
     for pace in (one, two):
         with pytest.raises(Unavailable) as told:
             pace.acquire()
-        assert "5 calls of 2026-11-22" in str(told.value)
-        assert f"goes on at {TOMORROW:%Y-%m-%d %H:%M} UTC" in str(told.value)
+        assert "5 calls on 2026-11-22" in str(told.value)
+        assert f"Calls resume at {TOMORROW:%Y-%m-%d %H:%M} UTC" in str(told.value)
         assert 0 < (told.value.retry_after or 0) <= 86_400
     day[0] = "2026-11-23"
     two.acquire()
