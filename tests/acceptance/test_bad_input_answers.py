@@ -71,7 +71,13 @@ def test_a_field_that_salesforce_lacks_rejects_and_once_it_is_there_the_records_
 
 def test_a_destination_that_is_away_is_named_and_everything_stays_due(live: Warmed) -> None:
     away = live.sync_with(HEATSYNC_HUBSPOT_URL="http://127.0.0.1:9")
-    refused(away, 3, "HubSpot at http://127.0.0.1:9 cannot be reached", "check the network", "go out with the next sync")
+    refused(
+        away,
+        3,
+        "HubSpot at http://127.0.0.1:9 cannot be reached",
+        "check the network",
+        "go out with the next sync",
+    )
     assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(rows(live))
 
 
