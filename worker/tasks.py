@@ -94,7 +94,7 @@ def score() -> None:
             sync_run.alarm(here, f"heatsync could not score {as_of}: {error.delivery_message}")
             raise
         here.ledger.mark_scored(as_of.isoformat())
-    for note in (*scored.notes, *backtest_verdicts.marks(here.workspace)):
+    for note in (*scored.notes, *backtest_verdicts.not_predictive_warnings(here.workspace)):
         log.warning("%s", note)
     sync_run.forget_old_runs(here, as_of)
     rows = {f"{s.profile} {s.entity}": s.rows for s in scored.snapshots if s.date == as_of}

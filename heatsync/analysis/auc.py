@@ -18,13 +18,13 @@ Codes: TypeAlias = npt.NDArray[np.int64]
 
 DRAWS = 200
 SEED = 20260101
-TOGETHER = 4_000_000
+BLOCK_CELLS = 4_000_000
 """Cells of a block of draws: what is held in memory at once."""
 PARTS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Estimate:
     """A value with the interval in which 95 of 100 repetitions lie."""
 
     value: float
@@ -55,7 +55,7 @@ class Rate:
     name: str
     rows: int
     churned: int
-    share: Figure
+    share: Estimate
 
 
 def auc(churned: Flags, score: Numbers) -> float:
@@ -87,7 +87,7 @@ class Resampling:
         """Blocks of draws: a line per draw, a column per row, how often the row's entity was drawn."""
         count = int(self.entities.max()) + 1 if len(self.entities) else 0
         random = np.random.default_rng(self.seed)
-        size = max(1, TOGETHER // max(1, len(self.entities)))
+        size = max(1, BLOCK_CELLS // max(1, len(self.entities)))
         for begin in range(0, self.draws, size):
             block = min(size, self.draws - begin)
             drawn = np.stack(
@@ -120,10 +120,10 @@ class Resampling:
                 found.append((drawn * churned[chosen]).sum(axis=1) / drawn.sum(axis=1))
         return np.concatenate(found)
 
-    def auc(self, churned: Flags, score: Numbers) -> Figure:
+    def auc(self, churned: Flags, score: Numbers) -> Estimate:
         return interval(auc(churned, score), self.aucs(churned, score))
 
-    def difference(self, churned: Flags, score: Numbers, other: Numbers) -> Figure:
+    def difference(self, churned: Flags, score: Numbers, other: Numbers) -> Estimate:
         """By how much the AUC of `score` is above that of `other`."""
         value = auc(churned, score) - auc(churned, other)
         return interval(value, self.aucs(churned, score) - self.aucs(churned, other))
@@ -134,12 +134,12 @@ class Resampling:
         return Rate(name, rows, gone, interval(gone / rows, self.shares(churned, chosen)))
 
 
-def interval(value: float, draws: Numbers) -> Figure:
+def interval(value: float, draws: Numbers) -> Estimate:
     known = draws[~np.isnan(draws)]
     if not len(known):
-        return Figure(value, float("nan"), float("nan"))
+        return Estimate(value, float("nan"), float("nan"))
     low, high = np.percentile(known, [2.5, 97.5])
-    return Figure(value, float(low), float(high))
+    return Estimate(value, float(low), float(high))
 
 
 def deciles(churned: Flags, score: Numbers, parts: int = PARTS) -> tuple[Decile, ...]:
@@ -171,7 +171,7 @@ def lift(churned: Flags, score: Numbers) -> float:
     return deciles(churned, score)[0].rate / everybody if everybody else float("nan")
 
 
-def by_group(
+def churn_rates(
     churned: Flags, names: npt.NDArray[np.object_], order: Sequence[str], resampling: Resampling
 ) -> tuple[Rate, ...]:
     """The rate of each named group that has rows, in the order of the names."""

@@ -8,10 +8,10 @@ import duckdb
 
 from connectors.errors import ConfigurationError
 from heatsync.analysis import backtest_labels, backtest_metrics
-from heatsync.analysis.backtest_labels import Reach
+from heatsync.analysis.backtest_labels import EventRange
 from heatsync.analysis.backtest_metrics import WEEK, Backtest, Sample
 from heatsync.scoring.compute import calendar
-from heatsync.scoring.compute.scores import quoted
+from heatsync.scoring.compute.scores import escape_quotes
 from heatsync.scoring.definition import audiences
 from heatsync.scoring.definition.profile import Profile
 from heatsync.snapshots.profile_run import ProfileRun
@@ -19,14 +19,14 @@ from heatsync.snapshots.session import Session, open_session
 from heatsync.workspace.config import Workspace
 from heatsync.workspace.strict_yaml import suggest
 
-MOST = 52
+MAX_SNAPSHOTS = 52
 """Weekly snapshots that are looked back on: a year."""
 
 OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class BacktestRequest:
     """What a backtest is asked. `until` is the last day whose events are looked at."""
 
     profile: str
@@ -36,7 +36,7 @@ class Question:
     audience: str | None = None
 
 
-def known(workspace: Workspace, name: str) -> Profile:
+def find_profile(workspace: Workspace, name: str) -> Profile:
     """Raises ConfigurationError with the nearest right name."""
     if name not in workspace.profiles:
         raise ConfigurationError(
@@ -46,32 +46,32 @@ def known(workspace: Workspace, name: str) -> Profile:
     return workspace.profiles[name]
 
 
-def backtest(workspace: Workspace, question: Question, progress: OnProgress) -> Backtest:
+def backtest(workspace: Workspace, question: BacktestRequest, progress: OnProgress) -> Backtest:
     """Raises ConfigurationError."""
-    profile = known(workspace, question.profile)
+    profile = find_profile(workspace, question.profile)
     if question.audience is not None:
         _known_audience(workspace, question)
     blank = _blank(profile, question)
     with open_session(workspace, question.until) as open_:
         progress("reading the events", 0, 3)
-        reach = lay_out(open_, profile, question.entity, question.horizon)
-        days = weeks(reach, profile, question.horizon)
+        reach = load_events(open_, profile, question.entity, question.horizon)
+        days = snapshot_weeks(reach, profile, question.horizon)
         if reach is None or not days:
-            return replace(blank, why=too_short(reach, profile, question.horizon))
+            return replace(blank, why=too_short_reason(reach, profile, question.horizon))
         progress("scoring the past", 1, 3)
         run = ProfileRun.of(open_, question.profile)
         where = _where(question, days, run)
         run.score_days(days)
-        backtest_labels.label(
+        backtest_labels.label_churn(
             open_.connection,
             days,
             profile.window,
             question.horizon,
-            backtest_labels.thinned(open_.connection, len(days)),
+            backtest_labels.sampling_rate(open_.connection, len(days)),
         )
-        backtest_labels.leave_out(open_.connection, profile, question.entity)
-        sample = backtest_labels.sample(open_.connection, profile, question.entity, where)
-        found = told(
+        backtest_labels.apply_filter(open_.connection, profile, question.entity)
+        sample = backtest_labels.read_sample(open_.connection, profile, question.entity, where)
+        found = with_row_counts(
             replace(blank, first=calendar.day_of(days[0]), last=calendar.day_of(days[-1])), sample, days
         )
         if found.why:
@@ -82,27 +82,28 @@ def backtest(workspace: Workspace, question: Question, progress: OnProgress) -> 
             learnt = backtest_labels.learnt_levels(open_.connection, sample, backtest_metrics.split_day(days))
         found = replace(
             found,
-            figures=backtest_metrics.judge(sample, days, profile.levels.names, learnt),
+            figures=backtest_metrics.evaluate(sample, days, profile.levels.names, learnt),
             concentration=concentration(open_.connection, profile, reach.last),
         )
-        if reach.last - reach.first >= backtest_labels.STEADY_DAYS:
-            run.score_days(list(range(reach.last - backtest_labels.STEADY_DAYS, reach.last + 1)))
+        if reach.last - reach.first >= backtest_labels.STABILITY_DAYS:
+            run.score_days(list(range(reach.last - backtest_labels.STABILITY_DAYS, reach.last + 1)))
             found = replace(
-                found, steadiness=backtest_labels.steadiness(open_.connection, profile, question.entity)
+                found,
+                steadiness=backtest_labels.measure_stability(open_.connection, profile, question.entity),
             )
         progress("judging", 3, 3)
         return found
 
 
-def weeks(reach: Reach | None, profile: Profile, horizon: int) -> list[int]:
+def snapshot_weeks(reach: EventRange | None, profile: Profile, horizon: int) -> list[int]:
     return (
-        backtest_metrics.snapshot_days(reach.first, reach.last, profile.window, horizon, MOST)
+        backtest_metrics.snapshot_days(reach.first, reach.last, profile.window, horizon, MAX_SNAPSHOTS)
         if reach
         else []
     )
 
 
-def too_short(reach: Reach | None, profile: Profile, horizon: int) -> str:
+def too_short_reason(reach: EventRange | None, profile: Profile, horizon: int) -> str:
     """Why there is no day to look back on."""
     if reach is None:
         return "nobody was ever seen: there is nothing to look back on"
@@ -113,7 +114,7 @@ def too_short(reach: Reach | None, profile: Profile, horizon: int) -> str:
     )
 
 
-def told(blank: Backtest, sample: Sample, days: Sequence[int]) -> Backtest:
+def with_row_counts(blank: Backtest, sample: Sample, days: Sequence[int]) -> Backtest:
     """Who was looked at, and why there is no figure, if there is none."""
     rows, churned = len(sample), int(sample.churned.sum())
     return replace(
@@ -123,11 +124,11 @@ def told(blank: Backtest, sample: Sample, days: Sequence[int]) -> Backtest:
         entities=int(sample.entities.max()) + 1 if rows else 0,
         churned=churned,
         coverage=100.0 * float((sample.score > 0).mean()) if rows else None,
-        why=backtest_metrics.too_few(churned, rows, blank.entity, blank.horizon),
+        why=backtest_metrics.too_few_reason(churned, rows, blank.entity, blank.horizon),
     )
 
 
-def _blank(profile: Profile, question: Question) -> Backtest:
+def _blank(profile: Profile, question: BacktestRequest) -> Backtest:
     return Backtest(
         profile=question.profile,
         entity=question.entity,
@@ -145,7 +146,7 @@ def _blank(profile: Profile, question: Question) -> Backtest:
     )
 
 
-def lay_out(open_: Session, profile: Profile, entity: str, horizon: int) -> Reach | None:
+def load_events(open_: Session, profile: Profile, entity: str, horizon: int) -> EventRange | None:
     """`past` (key, user_no, event, day, n, passive) and `seen` (key, day, n) of an entity's own events, as far back as
     is looked at; an account's are those of its users and those that carry its id, each once. Answers how far the events
     reach. Raises ConfigurationError."""
@@ -153,14 +154,14 @@ def lay_out(open_: Session, profile: Profile, entity: str, horizon: int) -> Reac
     last = _latest(open_)
     if last is None:
         return None
-    first = last - WEEK * MOST - horizon - profile.window
+    first = last - WEEK * MAX_SNAPSHOTS - horizon - profile.window
     open_.counts.count_days(first, last)
     days = f"day BETWEEN {first} AND {last}"
     if entity == "user":
         own = f"SELECT user_no AS key, user_no, event_no, day, n FROM daily WHERE user_no IS NOT NULL AND {days}"
     else:
         own = _of_accounts(open_, days)
-    passive = ", ".join(f"'{quoted(name)}'" for name in profile.passive)
+    passive = ", ".join(f"'{escape_quotes(name)}'" for name in profile.passive)
     home.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE past AS
@@ -173,22 +174,22 @@ def lay_out(open_: Session, profile: Profile, entity: str, horizon: int) -> Reac
         " SELECT key, day, sum(n)::BIGINT AS n FROM past WHERE NOT passive GROUP BY key, day"
     )
     found = home.execute(f"SELECT min(day), max(day) FROM daily WHERE {days}").fetchone()
-    return Reach(int(found[0]), int(found[1])) if found is not None and found[0] is not None else None
+    return EventRange(int(found[0]), int(found[1])) if found is not None and found[0] is not None else None
 
 
 def _latest(open_: Session) -> int | None:
     """A day after which there is no event, as near as it is known without reading them: the source may have ended long
     ago."""
     zone = open_.workspace.time_zone
-    volumes = open_.source.volumes(calendar.start(calendar.day_of(open_.last + 1), zone))
+    volumes = open_.source.volumes(calendar.day_start(calendar.day_of(open_.last + 1), zone))
     dates = [date.fromisoformat(each) for each, count in volumes.items() if count]
     # A UTC date shares its instants with the local day before and the one after.
-    return min(open_.last, calendar.number(max(dates)) + 1) if dates else None
+    return min(open_.last, calendar.day_number(max(dates)) + 1) if dates else None
 
 
 def _of_accounts(open_: Session, days: str) -> str:
     """Events by account. Who has no account in the users table is where the last event before carried one."""
-    carried = quoted(str(open_.counts.carried))
+    carried = escape_quotes(str(open_.counts.carried))
     open_.connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE stays AS
@@ -218,9 +219,9 @@ def concentration(
     points, and where there are none."""
     if profile.model == "kpi":
         return None
-    share = backtest_labels.share(home, [day], profile)
+    share = backtest_labels.decay_table(home, [day], profile)
     if profile.model == "engagement":
-        names = ", ".join(f"'{quoted(event.event)}'" for event in profile.scored)
+        names = ", ".join(f"'{escape_quotes(event.event)}'" for event in profile.scored)
         return backtest_labels.concentration(
             home,
             f"""(
@@ -229,7 +230,7 @@ def concentration(
             JOIN {share} USING (day) WINDOW act AS (PARTITION BY key, day))""",
         )
     values = ", ".join(
-        f"('{quoted(event.event)}', {float(event.weight)!r}, {event.per_day or 'NULL'}::BIGINT)"
+        f"('{escape_quotes(event.event)}', {float(event.weight)!r}, {event.per_day or 'NULL'}::BIGINT)"
         for event in profile.scored
     )
     return backtest_labels.concentration(
@@ -241,7 +242,7 @@ def concentration(
     )
 
 
-def _known_audience(workspace: Workspace, question: Question) -> None:
+def _known_audience(workspace: Workspace, question: BacktestRequest) -> None:
     keys = audience_keys(workspace, question.profile, question.entity)
     if question.audience not in keys:
         raise ConfigurationError(
@@ -251,10 +252,10 @@ def _known_audience(workspace: Workspace, question: Question) -> None:
 
 
 def audience_keys(workspace: Workspace, profile: str, entity: str) -> frozenset[str]:
-    return audiences.keys(workspace.profiles[profile], entity, workspace.audiences.get(profile, ()))
+    return audiences.audience_keys(workspace.profiles[profile], entity, workspace.audiences.get(profile, ()))
 
 
-def _where(question: Question, days: Sequence[int], run: ProfileRun) -> str:
+def _where(question: BacktestRequest, days: Sequence[int], run: ProfileRun) -> str:
     """SQL that keeps the rows that were in the audience on their day, as the audience is now: a stored snapshot may be
     older than it."""
     if question.audience is None:

@@ -16,7 +16,7 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"
 LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
 
 
-def drawable(path: Path) -> None:
+def check_path(path: Path) -> None:
     """Raises ConfigurationError if a chart cannot be written there."""
     if path.suffix.lower() not in ENDINGS:
         raise ConfigurationError(f"--plot {path}: the file must end in {', '.join(ENDINGS)}.")
@@ -26,7 +26,7 @@ def drawable(path: Path) -> None:
 
 def draw(found: Backtest, path: Path) -> None:
     """Write the chart of a backtest that has figures. Raises ConfigurationError."""
-    drawable(path)
+    check_path(path)
     figures = found.figures
     assert figures is not None
     # Imported here because it is large; without pyplot there is no window and no global state.

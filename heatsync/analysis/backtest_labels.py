@@ -12,59 +12,59 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from heatsync.analysis.backtest_metrics import Concentration, Sample, Steadiness, top_share
+from heatsync.analysis.backtest_metrics import Concentration, Sample, Stability, top_share
 from heatsync.scoring.compute import calendar, churn_levels
-from heatsync.scoring.compute.arrow import take
+from heatsync.scoring.compute.arrow import load_arrow
 from heatsync.scoring.compute.compiled_profile import NANO
-from heatsync.scoring.compute.scores import quoted
+from heatsync.scoring.compute.scores import escape_quotes
 from heatsync.scoring.definition import condition_types
 from heatsync.scoring.definition.levels import CHURN
 from heatsync.scoring.definition.profile import Profile
 
-MOST_ROWS = 2_000_000
+MAX_ROWS = 2_000_000
 """Rows that are judged; of more, whole entities are left out by a hash of their key."""
-STEADY_DAYS = 28
+STABILITY_DAYS = 28
 """Days over which the steadiness of a score is measured."""
-ACTIVE = 30
+ACTIVE_DAYS = 30
 """Days without being seen after which a learnt level is none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class EventRange:
     """The first and the last day with an event of any kind."""
 
     first: int
     last: int
 
 
-def at_rest(profile: Profile, recency: str) -> str:
+def default_level(profile: Profile, recency: str) -> str:
     """The level, as SQL, of somebody without a row in the scores: of a score of 0."""
     if profile.levels.kind == "churn":
-        return f"CASE WHEN {recency} < {ACTIVE} THEN 'None' ELSE '' END"
+        return f"CASE WHEN {recency} < {ACTIVE_DAYS} THEN 'None' ELSE '' END"
     name = next((name for name, low in profile.levels.bands if low <= 0), "")
-    return f"'{quoted(name)}'"
+    return f"'{escape_quotes(name)}'"
 
 
-def comparable(profile: Profile, entity: str) -> bool:
+def raw_decides_score(profile: Profile, entity: str) -> bool:
     """Whether the raw score says all that the score does: not where the score is made of several, or of signals."""
     averaged = entity == "account" and profile.model == "weighted" and profile.rollup == "average"
     return profile.model != "kpi" and not profile.signals and not averaged
 
 
-def share(home: duckdb.DuckDBPyConnection, days: Sequence[int], profile: Profile) -> str:
+def decay_table(home: duckdb.DuckDBPyConnection, days: Sequence[int], profile: Profile) -> str:
     """The days of the window that ends with each of `days`, as SQL: target (the day that it ends with), day, and the
     share that an event of the day counts."""
-    take(home, "windows", calendar.spans(days, profile.window, profile.decay))
-    return f"(SELECT target, day, factor::DOUBLE / {calendar.FULL} AS factor FROM windows)"
+    load_arrow(home, "windows", calendar.window_days(days, profile.window, profile.decay))
+    return f"(SELECT target, day, factor::DOUBLE / {calendar.DECAY_UNIT} AS factor FROM windows)"
 
 
-def thinned(home: duckdb.DuckDBPyConnection, snapshots: int) -> int:
+def sampling_rate(home: duckdb.DuckDBPyConnection, snapshots: int) -> int:
     """Which part of the entities is judged: one in so many."""
     (count,) = home.execute("SELECT count(DISTINCT key) FROM seen").fetchone() or (0,)
-    return max(1, -(-int(count) * snapshots // MOST_ROWS))
+    return max(1, -(-int(count) * snapshots // MAX_ROWS))
 
 
-def label(
+def label_churn(
     home: duckdb.DuckDBPyConnection, days: Sequence[int], window: int, horizon: int, one_in: int = 1
 ) -> None:
     """`labelled`: key, day, count, recency, churned; a row for everybody seen in the window before each day."""
@@ -87,7 +87,7 @@ def label(
     )
 
 
-def leave_out(home: duckdb.DuckDBPyConnection, profile: Profile, entity: str) -> None:
+def apply_filter(home: duckdb.DuckDBPyConnection, profile: Profile, entity: str) -> None:
     """Take out of `labelled` who does not pass the filter of the profile, whose scores are there. Of a filter that looks
     at events it is only known who passed with a score."""
     if profile.filter is None:
@@ -101,14 +101,16 @@ def leave_out(home: duckdb.DuckDBPyConnection, profile: Profile, entity: str) ->
         home.execute(f"DELETE FROM labelled WHERE key NOT IN (SELECT id FROM {entity}_base)")
 
 
-def sample(home: duckdb.DuckDBPyConnection, profile: Profile, entity: str, where: str = "true") -> Sample:
+def read_sample(
+    home: duckdb.DuckDBPyConnection, profile: Profile, entity: str, where: str = "true"
+) -> Sample:
     """The labelled rows with the scores that they had. `where` is SQL over l (labelled) and s (the scores)."""
     found = home.execute(
         f"""
         SELECT dense_rank() OVER (ORDER BY l.key) - 1 AS entity, l.day, l.churned, coalesce(s.nano, 0) / {NANO}.0 AS score,
-               coalesce(s.{"raw" if comparable(profile, entity) else "nano"}, 0)::DOUBLE AS points,
+               coalesce(s.{"raw" if raw_decides_score(profile, entity) else "nano"}, 0)::DOUBLE AS points,
                l.recency::DOUBLE AS recency, l.count,
-               coalesce(CASE WHEN s.key IS NULL THEN {at_rest(profile, "l.recency")} ELSE s.level END, '') AS level
+               coalesce(CASE WHEN s.key IS NULL THEN {default_level(profile, "l.recency")} ELSE s.level END, '') AS level
         FROM labelled l LEFT JOIN {entity}_scores s ON s.key = l.key AND s.day = l.day
         WHERE {where} ORDER BY l.day, l.key
         """
@@ -137,18 +139,20 @@ def learnt_levels(home: duckdb.DuckDBPyConnection, sample: Sample, split: int) -
         home.execute("CREATE OR REPLACE TEMP TABLE learning AS FROM incoming")
     finally:
         home.unregister("incoming")
-    bounds = churn_levels.bounds(home, [churn_levels.estimate(home, "learning")], "learning")
+    bounds = churn_levels.level_bounds(
+        home, [churn_levels.estimate_lower_bound(home, "learning")], "learning"
+    )
     low = np.inf if bounds.low is None else float(bounds.low)
     high = np.inf if bounds.high is None else float(bounds.high)
     none, lowest, middle, highest = CHURN
     engaged = np.where(sample.points <= low, lowest, np.where(sample.points <= high, middle, highest))
-    found = np.where(sample.points > 0, engaged, np.where(sample.recency < ACTIVE, none, ""))
+    found = np.where(sample.points > 0, engaged, np.where(sample.recency < ACTIVE_DAYS, none, ""))
     return found.astype(object)
 
 
-def steadiness(home: duckdb.DuckDBPyConnection, profile: Profile, entity: str) -> Steadiness:
+def measure_stability(home: duckdb.DuckDBPyConnection, profile: Profile, entity: str) -> Stability:
     """How much the scores of `<entity>_scores` move from one day to the next, among those with a row on either."""
-    rest = at_rest(profile, str(ACTIVE))
+    rest = default_level(profile, str(ACTIVE_DAYS))
     found = home.execute(
         f"""
         WITH days AS (SELECT DISTINCT day FROM {entity}_scores),
@@ -163,8 +167,8 @@ def steadiness(home: duckdb.DuckDBPyConnection, profile: Profile, entity: str) -
         """
     ).fetchone()
     if found is None or found[0] is None:
-        return Steadiness(None, None, 0)
-    return Steadiness(float(found[0]), 100 * 7 * float(found[1]), int(found[2]))
+        return Stability(None, None, 0)
+    return Stability(float(found[0]), 100 * 7 * float(found[1]), int(found[2]))
 
 
 def concentration(home: duckdb.DuckDBPyConnection, relation: str) -> Concentration | None:

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from heatsync.analysis import auc as auc_metrics
-from heatsync.analysis.auc import Codes, Decile, Figure, Flags, Numbers, Rate, Resampling
+from heatsync.analysis.auc import Codes, Decile, Estimate, Flags, Numbers, Rate, Resampling
 
-FEW = 30
+MIN_ROWS = 30
 """Rows that churned, or that stayed, below which there is no figure."""
-PREDICTIVE = 0.60
+MIN_PREDICTIVE_AUC = 0.60
 """The AUC below which a profile is not predictive."""
 WEEK = 7
 
@@ -59,7 +59,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Steadiness:
+class Stability:
     """How much a score moves by itself. `change` is the mean daily change of the shown score, in points; `flips` are
     changes of level per 100 entities and week. None without two days in a row."""
 
@@ -79,14 +79,14 @@ class Concentration:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Period:
     """A stretch of the snapshot days by itself."""
 
     first: int
     last: int
     rows: int
     churned: int
-    auc: Figure
+    auc: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +94,14 @@ class Figures:
     """What a backtest found. AUCs are for telling who will churn: 1 is perfect, 0.5 is a coin. `auc` is that of the
     points, `shown` that of the scores against the benchmarks of their days, beside the two baselines."""
 
-    auc: Figure
-    shown: Figure
-    recency: Figure
-    count: Figure
-    over_recency: Figure
-    over_count: Figure
-    early: Part | None
-    late: Part | None
+    auc: Estimate
+    shown: Estimate
+    recency: Estimate
+    count: Estimate
+    over_recency: Estimate
+    over_count: Estimate
+    early: Period | None
+    late: Period | None
     lift: float
     deciles: tuple[Decile, ...]
     levels: tuple[Rate, ...]
@@ -113,7 +113,7 @@ class Figures:
 
     @property
     def predictive(self) -> bool:
-        return self.auc.value >= PREDICTIVE
+        return self.auc.value >= MIN_PREDICTIVE_AUC
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Backtest:
     figures: Figures | None
     why: str
     coverage: float | None = None
-    steadiness: Steadiness | None = None
+    steadiness: Stability | None = None
     concentration: Concentration | None = None
 
 
@@ -155,19 +155,19 @@ def split_day(days: Sequence[int]) -> int:
     return days[len(days) // 2]
 
 
-def too_few(churned: int, rows: int, entity: str, horizon: int) -> str:
+def too_few_reason(churned: int, rows: int, entity: str, horizon: int) -> str:
     """Why there is no figure; empty when there is."""
     stayed = rows - churned
-    if churned >= FEW and stayed >= FEW:
+    if churned >= MIN_ROWS and stayed >= MIN_ROWS:
         return ""
-    what, found = ("churned", churned) if churned < FEW else ("stayed", stayed)
+    what, found = ("churned", churned) if churned < MIN_ROWS else ("stayed", stayed)
     return (
-        f"only {found} of {rows} {entity} rows {what} within {horizon} days, and {FEW} are the least that a figure is"
+        f"only {found} of {rows} {entity} rows {what} within {horizon} days, and {MIN_ROWS} are the least that a figure is"
         " made of: wait for more events, or choose another --horizon or --entity"
     )
 
 
-def judge(
+def evaluate(
     sample: Sample,
     days: Sequence[int],
     levels: Sequence[str],
@@ -206,16 +206,16 @@ def judge(
 def _by_level(sample: Sample, level: npt.NDArray[np.object_], names: Sequence[str]) -> tuple[Rate, ...]:
     if not len(sample):
         return ()
-    return auc_metrics.by_group(sample.churned, level, (*names, ""), Resampling(sample.entities))
+    return auc_metrics.churn_rates(sample.churned, level, (*names, ""), Resampling(sample.entities))
 
 
-def _part(sample: Sample) -> Part | None:
+def _part(sample: Sample) -> Period | None:
     """Of a stretch in which enough churned and enough stayed."""
     churned = int(sample.churned.sum())
-    if min(churned, len(sample) - churned) < FEW:
+    if min(churned, len(sample) - churned) < MIN_ROWS:
         return None
     found = Resampling(sample.entities).auc(sample.churned, sample.points)
-    return Part(int(sample.days.min()), int(sample.days.max()), len(sample), churned, found)
+    return Period(int(sample.days.min()), int(sample.days.max()), len(sample), churned, found)
 
 
 def rank_correlation(one: Numbers, other: Numbers) -> float | None:

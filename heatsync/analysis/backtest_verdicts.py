@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from heatsync.analysis.backtest_metrics import PREDICTIVE, Backtest
+from heatsync.analysis.backtest_metrics import MIN_PREDICTIVE_AUC, Backtest
 from heatsync.workspace.config import Workspace
 
 
@@ -28,10 +28,10 @@ class Verdict:
 
     @property
     def predictive(self) -> bool:
-        return self.auc >= PREDICTIVE
+        return self.auc >= MIN_PREDICTIVE_AUC
 
 
-def keep(workspace: Workspace, found: Backtest) -> None:
+def save_verdict(workspace: Workspace, found: Backtest) -> None:
     """Remember a backtest that has figures, of everybody; one of an audience says nothing of the profile."""
     if found.figures is None or found.audience is not None or found.last is None:
         return
@@ -55,7 +55,7 @@ def keep(workspace: Workspace, found: Backtest) -> None:
     made.replace(path)
 
 
-def look(workspace: Workspace, profile: str) -> dict[str, Verdict]:
+def load_verdicts(workspace: Workspace, profile: str) -> dict[str, Verdict]:
     """The verdicts on the profile as it is now, per entity; a changed profile has none."""
     known = workspace.profiles.get(profile)
     if known is None:
@@ -66,17 +66,17 @@ def look(workspace: Workspace, profile: str) -> dict[str, Verdict]:
 
 def not_predictive(workspace: Workspace, profile: str, entity: str) -> bool:
     """Whether the last backtest found that the profile does not tell who churns."""
-    found = look(workspace, profile).get(entity)
+    found = load_verdicts(workspace, profile).get(entity)
     return found is not None and not found.predictive
 
 
-def marks(workspace: Workspace, profiles: set[str] | None = None) -> list[str]:
+def not_predictive_warnings(workspace: Workspace, profiles: set[str] | None = None) -> list[str]:
     """A sentence per profile and entity that is not predictive."""
     return [
         f"{name} is not predictive for {entity}s: in the last backtest its AUC was {verdict.auc:.2f} (below"
-        f" {PREDICTIVE:.2f} a score does not tell who churns). `heatsync suggest-weights {name}` looks for better weights"
+        f" {MIN_PREDICTIVE_AUC:.2f} a score does not tell who churns). `heatsync suggest-weights {name}` looks for better weights"
         for name in sorted(profiles if profiles is not None else workspace.profiles)
-        for entity, verdict in sorted(look(workspace, name).items())
+        for entity, verdict in sorted(load_verdicts(workspace, name).items())
         if not verdict.predictive
     ]
 

@@ -10,8 +10,8 @@ import duckdb
 from connectors.errors import ConfigurationError
 from heatsync.analysis import backtest_verdicts, score_breakdown
 from heatsync.analysis.backtest_verdicts import Verdict
-from heatsync.analysis.explain_rows import ALONE, Book, Row
-from heatsync.analysis.score_breakdown import Change, Part, Standing
+from heatsync.analysis.explain_rows import ONLY_PART, Row, SnapshotReader
+from heatsync.analysis.score_breakdown import ScoreChange, ScorePart, ScoreParts
 from heatsync.ledger import RecordStatus
 from heatsync.scoring.compute.calendar import EPOCH
 from heatsync.scoring.definition.profile import Profile
@@ -24,13 +24,13 @@ from heatsync.workspace.config import Workspace
 
 OnProgress = Callable[[str, int, int], None]
 
-Steps = tuple[tuple[str, int, int | None], ...]
+EventSteps = tuple[tuple[str, int, int | None], ...]
 """Per event how many, and at most how many count a day."""
-DAYS = "days with one"
-BACK = 30
+DAYS_UNIT = "days with one"
+COMPARED_DAYS = 30
 """Days back to which a score is compared."""
 ENTITIES = ("user", "account")
-SHOWN = (
+INPUT_COLUMNS = (
     "first_seen",
     "last_seen",
     "last_active",
@@ -57,7 +57,7 @@ class Contribution:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class MemberShare:
     """A user of an account, and the score points of the account that are its share."""
 
     key: str
@@ -66,7 +66,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Next:
+class NextLevel:
     """What would reach the next level: `points` more raw points, of each of `each` active users where there are several,
     and as units of each event. None: it cannot be said."""
 
@@ -74,18 +74,18 @@ class Next:
     bound: float
     points: float | None
     each: int
-    events: Steps
+    events: EventSteps
     unit: str = "events"
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ChangeSince:
     """The change since a day: of the unrounded score, in parts that add up to it."""
 
     since: date
     score_before: int | None
     exact_before: float | None
-    change: Change
+    change: ScoreChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +98,19 @@ class Explanation:
     as_of: date
     row: Row
     contributions: tuple[Contribution, ...]
-    members: tuple[Member, ...]
-    compared: Compared | None
+    members: tuple[MemberShare, ...]
+    compared: ChangeSince | None
     uncompared: str
-    next: Next | None
+    next: NextLevel | None
     verdict: Verdict | None
 
     @property
     def inputs(self) -> dict[str, Any]:
-        return {name: self.row[name] for name in SHOWN if name in self.row}
+        return {name: self.row[name] for name in INPUT_COLUMNS if name in self.row}
 
 
 @dataclass(frozen=True, slots=True)
-class Payload:
+class DesiredRecord:
     """What a mapping would have a record of the entity be, and what the ledger knows of it."""
 
     mapping: str
@@ -122,7 +122,7 @@ class Payload:
     told: tuple[RecordStatus, ...] = field(default=())
 
 
-def latest(workspace: Workspace, profile: str) -> date | None:
+def latest_snapshot_day(workspace: Workspace, profile: str) -> date | None:
     """The last day that there is a snapshot of."""
     days = []
     for path in workspace.snapshot_path(profile, "user", EPOCH).parent.glob("????-??-??.parquet"):
@@ -133,7 +133,7 @@ def latest(workspace: Workspace, profile: str) -> date | None:
     return max(days, default=None)
 
 
-def find(
+def explain_scores(
     workspace: Workspace,
     key: str,
     entity: str | None,
@@ -143,12 +143,14 @@ def find(
 ) -> list[Explanation]:
     """The key's scores, profile by profile: as a user, else as an account. Snapshots that are wanted and missing, or of
     a profile as it was, are made. Raises ConfigurationError."""
-    as_of = day or max(filter(None, (latest(workspace, name) for name in profiles)), default=None)
+    as_of = day or max(
+        filter(None, (latest_snapshot_day(workspace, name) for name in profiles)), default=None
+    )
     if as_of is None:
         raise ConfigurationError("Nothing was scored yet: `heatsync score` does it.")
-    days = [as_of - timedelta(days=BACK), as_of]
+    days = [as_of - timedelta(days=COMPARED_DAYS), as_of]
     with duckdb.connect() as con:
-        books = [Book(con, workspace, name, workspace.profiles[name]) for name in profiles]
+        books = [SnapshotReader(con, workspace, name, workspace.profiles[name]) for name in profiles]
         lacking = [
             each for each in days if not all(book.there(kind, each) for book in books for kind in ENTITIES)
         ]
@@ -164,7 +166,7 @@ def find(
     )
 
 
-def _explain(book: Book, entity: str, key: str, as_of: date, row: Row) -> Explanation:
+def _explain(book: SnapshotReader, entity: str, key: str, as_of: date, row: Row) -> Explanation:
     standing = book.standing(entity, key, as_of)
     compared, why = _compare(book, entity, key, as_of, standing)
     contributions = tuple(
@@ -182,22 +184,22 @@ def _explain(book: Book, entity: str, key: str, as_of: date, row: Row) -> Explan
         compared=compared,
         uncompared=why,
         next=_next(book, entity, as_of, row, standing),
-        verdict=backtest_verdicts.look(book.workspace, book.name).get(entity),
+        verdict=backtest_verdicts.load_verdicts(book.workspace, book.name).get(entity),
     )
 
 
 def _compare(
-    book: Book, entity: str, key: str, as_of: date, standing: Standing
-) -> tuple[Compared | None, str]:
-    since = as_of - timedelta(days=BACK)
+    book: SnapshotReader, entity: str, key: str, as_of: date, standing: ScoreParts
+) -> tuple[ChangeSince | None, str]:
+    since = as_of - timedelta(days=COMPARED_DAYS)
     before = book.row(entity, key, since)
     if before is None:
         return None, f"it was not there on {since}"
-    change = score_breakdown.change(book.standing(entity, key, since), standing)
-    return Compared(since, before["score"], before["score_exact"], change), ""
+    change = score_breakdown.score_change(book.standing(entity, key, since), standing)
+    return ChangeSince(since, before["score"], before["score_exact"], change), ""
 
 
-def _members(book: Book, key: str, as_of: date, standing: Standing) -> tuple[Member, ...]:
+def _members(book: SnapshotReader, key: str, as_of: date, standing: ScoreParts) -> tuple[MemberShare, ...]:
     """Each user's share of the account's score before signals: of the average its own, else by its raw points."""
     users = book.members(key, as_of)
     if book.profile.model == "weighted" and book.profile.rollup == "average":
@@ -208,13 +210,13 @@ def _members(book: Book, key: str, as_of: date, standing: Standing) -> tuple[Mem
         left = standing.rest * standing.before_signals
         shares = {name: left * raw / total for name, raw in raws.items()} if total else {}
     return tuple(
-        Member(user["user_id"], user["score"], shares[user["user_id"]])
+        MemberShare(user["user_id"], user["score"], shares[user["user_id"]])
         for user in users
         if shares.get(user["user_id"], 0.0) > 0
     )
 
 
-def _next(book: Book, entity: str, as_of: date, row: Row, standing: Standing) -> Next | None:
+def _next(book: SnapshotReader, entity: str, as_of: date, row: Row, standing: ScoreParts) -> NextLevel | None:
     """The level above, and the way there."""
     profile = book.profile
     if profile.levels.kind == "churn":
@@ -228,32 +230,34 @@ def _next(book: Book, entity: str, as_of: date, row: Row, standing: Standing) ->
         counted = [
             each.name for each in profile.touchpoints if each.to is None and each.name in standing.parts
         ]
-        alone = ((name, score_breakdown.more_for(standing, bound, [name])) for name in counted)
+        alone = ((name, score_breakdown.points_needed(standing, bound, [name])) for name in counted)
         events = tuple(
-            (name, score_breakdown.units(more, 1.0), None) for name, more in alone if more is not None
+            (name, score_breakdown.events_needed(more, 1.0), None) for name, more in alone if more is not None
         )
-        return Next(level, bound, None, 1, events, "of one touchpoint alone, each worth 1")
+        return NextLevel(level, bound, None, 1, events, "of one touchpoint alone, each worth 1")
     raised = standing
     if not standing.parts:
         # Nobody is active yet: as if one user began.
-        raised = Standing({ALONE: Part({}, standing.spare)}, standing.spare, standing.signals, standing.rest)
-    more = score_breakdown.more_for(raised, bound, raised.parts)
+        raised = ScoreParts(
+            {ONLY_PART: ScorePart({}, standing.spare)}, standing.spare, standing.signals, standing.rest
+        )
+    more = score_breakdown.points_needed(raised, bound, raised.parts)
     if more is None:
-        return Next(level, bound, None, len(raised.parts), ())
+        return NextLevel(level, bound, None, len(raised.parts), ())
     if profile.model == "engagement":
-        return Next(level, bound, more, 1, _days(profile, more), DAYS)
-    return Next(level, bound, more, len(raised.parts), units(profile, more))
+        return NextLevel(level, bound, more, 1, _days(profile, more), DAYS_UNIT)
+    return NextLevel(level, bound, more, len(raised.parts), event_steps(profile, more))
 
 
-def units(profile: Profile, points: float) -> Steps:
+def event_steps(profile: Profile, points: float) -> EventSteps:
     """How many of each event are worth so many raw points today, and how many of them count a day."""
     return tuple(
-        (event.event, score_breakdown.units(points, float(event.weight)), event.per_day)
+        (event.event, score_breakdown.events_needed(points, float(event.weight)), event.per_day)
         for event in sorted(profile.scored, key=lambda event: (-event.weight, event.event))
     )
 
 
-def _next_learnt(book: Book, entity: str, as_of: date, row: Row) -> Next | None:
+def _next_learnt(book: SnapshotReader, entity: str, as_of: date, row: Row) -> NextLevel | None:
     """Learnt levels are told by E, and begin above a bound."""
     names = list(book.profile.levels.names)
     place = names.index(row["level"]) if row["level"] in names else -1
@@ -261,20 +265,20 @@ def _next_learnt(book: Book, entity: str, as_of: date, row: Row) -> Next | None:
         return None
     level = names[place + 1]
     if level in ("None", "Low"):
-        return Next(level, 0.0, None, 1, (), "any event" if level == "None" else "one action")
+        return NextLevel(level, 0.0, None, 1, (), "any event" if level == "None" else "one action")
     bound = book.bound(entity, as_of, level)
     if bound is None:
         return None
     more = max(0.0, bound - float(row["raw"] or 0.0))
-    return Next(level, bound, more, 1, _days(book.profile, more), DAYS)
+    return NextLevel(level, bound, more, 1, _days(book.profile, more), DAYS_UNIT)
 
 
-def _days(profile: Profile, points: float) -> Steps:
+def _days(profile: Profile, points: float) -> EventSteps:
     """A day on which nothing else was done is worth a point, whatever is done once on it."""
-    return tuple((event.event, score_breakdown.units(points, 1.0), None) for event in profile.scored)
+    return tuple((event.event, score_breakdown.events_needed(points, 1.0), None) for event in profile.scored)
 
 
-def payloads(context: Context, entity: str, key: str, as_of: date) -> list[Payload]:
+def desired_records(context: Context, entity: str, key: str, as_of: date) -> list[DesiredRecord]:
     """What each mapping of the entity wants for it on that day, and what was delivered and answered."""
     return [
         _payload(context, mapping, key, as_of)
@@ -283,7 +287,7 @@ def payloads(context: Context, entity: str, key: str, as_of: date) -> list[Paylo
     ]
 
 
-def _payload(context: Context, mapping: FieldMapping, key: str, as_of: date) -> Payload:
+def _payload(context: Context, mapping: FieldMapping, key: str, as_of: date) -> DesiredRecord:
     wants: dict[str, Any] = {}
     covered, problem = False, ""
     with duckdb.connect() as con:
@@ -293,13 +297,15 @@ def _payload(context: Context, mapping: FieldMapping, key: str, as_of: date) -> 
             names = [column[0] for column in result.description or ()]
             row = result.fetchone()
         except ConfigurationError as error:
-            return Payload(mapping.name, mapping.destination, mapping.object, False, {}, error.message, ())
+            return DesiredRecord(
+                mapping.name, mapping.destination, mapping.object, False, {}, error.message, ()
+            )
     if row is not None:
         found = dict(zip(names, row, strict=True))
         covered, problem = True, ValueProblem.from_struct(found["problem"]).cause if found["problem"] else ""
         wants = {each.name: _plain(found[f"f{place}"]) for place, each in enumerate(rendered.fields)}
     told = tuple(context.ledger.record_statuses(mapping.name, mapping.object, key))
-    return Payload(mapping.name, mapping.destination, mapping.object, covered, wants, problem, told)
+    return DesiredRecord(mapping.name, mapping.destination, mapping.object, covered, wants, problem, told)
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from heatsync.analysis.score_breakdown import Curve, Part, Standing, curve
+from heatsync.analysis.score_breakdown import Curve, ScorePart, ScoreParts, score_curve
 from heatsync.scoring.compute import calendar, churn_levels
 from heatsync.scoring.compute.compiled_profile import NANO
 from heatsync.scoring.definition.profile import Profile
@@ -23,12 +23,12 @@ from heatsync.snapshots.parquet_files import read_metadata
 from heatsync.workspace.config import Workspace
 
 Row = Mapping[str, Any]
-ALONE = ""
+ONLY_PART = ""
 """The name of the only part."""
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
+class SnapshotReader:
     """The snapshots of a profile. `con` is any DuckDB."""
 
     con: duckdb.DuckDBPyConnection
@@ -71,7 +71,7 @@ class Book:
         names = [column[0] for column in result.description or ()]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
-    def standing(self, entity: str, key: str, day: date) -> Standing:
+    def standing(self, entity: str, key: str, day: date) -> ScoreParts:
         """What an entity's score of a day is made of; nobody's is made of nothing."""
         row = self.row(entity, key, day)
         averaged = (
@@ -81,19 +81,19 @@ class Book:
         signals, rest = self._signals(row)
         if averaged:
             users = [each for each in self.members(key, day) if each["frequency"] > 0]
-            parts = {each["user_id"]: Part(self._points(each), along, 1 / len(users)) for each in users}
+            parts = {each["user_id"]: ScorePart(self._points(each), along, 1 / len(users)) for each in users}
         elif self.profile.model == "kpi":
             parts = self._touchpoints(entity, row, day, rest)
         else:
-            parts = {ALONE: Part(self._points(row), along)} if row is not None else {}
-        return Standing(parts, along, signals, rest)
+            parts = {ONLY_PART: ScorePart(self._points(row), along)} if row is not None else {}
+        return ScoreParts(parts, along, signals, rest)
 
     def curve(self, entity: str, day: date, row: Row | None = None) -> Curve:
         """How raw points became a score on a day."""
         kind = self.profile.normalize.kind
         if kind == "percentile":
-            return curve(kind, None, self.peers(entity, day))
-        return curve(kind, self.benchmark(entity, day, row))
+            return score_curve(kind, None, self.peers(entity, day))
+        return score_curve(kind, self.benchmark(entity, day, row))
 
     def benchmark(self, entity: str, day: date, row: Row | None = None) -> float | None:
         """That of everybody on a day; in `kpi` there are several and this is None."""
@@ -129,26 +129,26 @@ class Book:
 
     def bound(self, entity: str, day: date, level: str) -> float | None:
         """Above which E a learnt level begins on a day; None where nothing was learnt."""
-        number = calendar.number(day)
+        number = calendar.day_number(day)
         learnt = self._history(entity).level_bounds.get(churn_levels.estimate_days(number)[-1])
         found = {"Medium": learnt.low, "High": learnt.high}.get(level) if learnt is not None else None
         return None if found is None else float(found) / NANO
 
-    def _touchpoints(self, entity: str, row: Row | None, day: date, rest: float) -> dict[str, Part]:
+    def _touchpoints(self, entity: str, row: Row | None, day: date, rest: float) -> dict[str, ScorePart]:
         """A part per touchpoint that had data on the day. What it came to follows from its score and its benchmark."""
-        used = self._history(entity).used.get(calendar.number(day), {})
+        used = self._history(entity).used.get(calendar.day_number(day), {})
         weighing = [each for each in self.profile.touchpoints if each.weight > 0]
         there = [(place, each) for place, each in enumerate(weighing) if not used or place in used]
         whole = float(sum(each.weight for _, each in there)) or 1.0
         done = _done(row)
-        parts: dict[str, Part] = {}
+        parts: dict[str, ScorePart] = {}
         for place, each in there:
             share = float(each.weight) / whole
             benchmark = self.benchmark(entity, day) or used.get(place) or 1.0
             score = done.get(each.name, 0.0) / (share * rest) if rest else 0.0
             kind = self.profile.normalize.kind
-            along = curve("winsor" if kind == "percentile" else kind, benchmark)
-            parts[each.name] = Part({each.name: _raw(kind, score, benchmark)}, along, share)
+            along = score_curve("winsor" if kind == "percentile" else kind, benchmark)
+            parts[each.name] = ScorePart({each.name: _raw(kind, score, benchmark)}, along, share)
         return parts
 
 

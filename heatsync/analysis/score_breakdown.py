@@ -13,15 +13,15 @@ from math import ceil
 Curve = Callable[[float], float]
 """From raw points to 0-100, growing."""
 
-STEPS = 200
+BISECTION_STEPS = 200
 """Halvings in the search for the points that reach a score: more than a double has bits."""
-HAIR = 1e-9
+ROUNDING = 1e-9
 """The share of a raw score that is no difference."""
-FAR = 1e6
+SEARCH_LIMIT = 1e6
 """Benchmarks beyond which a score is not searched for."""
 
 
-def curve(kind: str, benchmark: float | None, peers: Sequence[float] = ()) -> Curve:
+def score_curve(kind: str, benchmark: float | None, peers: Sequence[float] = ()) -> Curve:
     """How raw points become a score: `kind` as in `normalize:`. `peers` are the raw scores above 0 of everybody on that
     day, in ascending order; only `percentile` needs them."""
     if kind == "percentile":
@@ -37,13 +37,13 @@ def _percent_rank(raw: float, peers: Sequence[float]) -> float:
     if raw <= 0 or not peers:
         return 0.0
     # Points that were put together again may be off by a hair.
-    below = bisect_left(peers, raw * (1 - HAIR))
-    among = len(peers) if below < len(peers) and peers[below] <= raw * (1 + HAIR) else len(peers) + 1
+    below = bisect_left(peers, raw * (1 - ROUNDING))
+    among = len(peers) if below < len(peers) and peers[below] <= raw * (1 + ROUNDING) else len(peers) + 1
     return 100.0 * below / (among - 1) if among > 1 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ScorePart:
     """Raw points per event, how they become a score, and the share of the whole that this is."""
 
     points: Mapping[str, float]
@@ -65,12 +65,12 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ScoreParts:
     """An entity on a day. `parts` are by name (a member, a touchpoint); `signals` are the score points of each; all
     parts together weigh `rest`, a share of 1 less what the signals do. `spare` tells how raw points become a score for
     a part that there is none of."""
 
-    parts: Mapping[str, Part]
+    parts: Mapping[str, ScorePart]
     spare: Curve
     signals: Mapping[str, float] = field(default_factory=dict)
     rest: float = 1.0
@@ -99,7 +99,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ScoreChange:
     """A change of the unrounded score in what adds up to it. `behaviour` is per event; `mix` is what parts gained or
     lost by weighing more or less (in an account: by fewer or more active users); `signals` is per signal."""
 
@@ -113,7 +113,7 @@ class Change:
         return sum(self.behaviour.values()) + self.mix + self.benchmark + sum(self.signals.values())
 
 
-def change(before: Standing, after: Standing) -> Change:
+def score_change(before: ScoreParts, after: ScoreParts) -> ScoreChange:
     """`behaviour = S(R1, B0) - S(R0, B0)` (with `mix`) and `benchmark = S(R1, B1) - S(R1, B0)`.
 
     The behaviour of a part is shared out by what each event's points changed, so that one that did not change has none.
@@ -138,13 +138,13 @@ def change(before: Standing, after: Standing) -> Change:
     # Signals that came or went leave more or less of the score to what was done.
     if after.rest != before.rest:
         mix += (after.rest - before.rest) * before.before_signals
-    return Change(dict(sorted(behaviour.items())), mix, benchmark, signals)
+    return ScoreChange(dict(sorted(behaviour.items())), mix, benchmark, signals)
 
 
-def _idle(standing: Standing) -> Part:
+def _idle(standing: ScoreParts) -> ScorePart:
     """The part of somebody who did nothing: it weighs what the others do, or nothing where there are none."""
     share = max((part.share for part in standing.parts.values()), default=0.0)
-    return Part({}, standing.spare, share)
+    return ScorePart({}, standing.spare, share)
 
 
 def _slope(along: Curve, old: float, new: float) -> float:
@@ -155,7 +155,7 @@ def _slope(along: Curve, old: float, new: float) -> float:
     return (along(old + step) - along(old)) / step
 
 
-def more_for(standing: Standing, target: float, raised: Iterable[str]) -> float | None:
+def points_needed(standing: ScoreParts, target: float, raised: Iterable[str]) -> float | None:
     """The raw points that each of the `raised` parts needs more for the score to reach `target`: for a single part and
     the exponential, `-B * log10(1 - target/100) - R`. None where no number of points would do."""
     names = set(raised)
@@ -172,15 +172,15 @@ def more_for(standing: Standing, target: float, raised: Iterable[str]) -> float 
     high = 1.0
     while not reached(high):
         high *= 2
-        if high > FAR * max(1.0, *(part.raw for part in standing.parts.values()), 1.0):
+        if high > SEARCH_LIMIT * max(1.0, *(part.raw for part in standing.parts.values()), 1.0):
             return None
     low = 0.0
-    for _ in range(STEPS):
+    for _ in range(BISECTION_STEPS):
         middle = (low + high) / 2
         low, high = (low, middle) if reached(middle) else (middle, high)
     return high
 
 
-def units(points: float, weight: float) -> int:
+def events_needed(points: float, weight: float) -> int:
     """How many events of a weight make at least so many raw points."""
     return max(0, ceil(points / weight - 1e-9))

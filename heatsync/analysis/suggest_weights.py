@@ -8,10 +8,17 @@ import numpy as np
 
 from connectors.errors import ConfigurationError
 from heatsync.analysis import backtest_labels, backtest_metrics, weight_search
-from heatsync.analysis.auc import Figure, Numbers, Resampling
-from heatsync.analysis.backtest import OnProgress, Question, known, lay_out, too_short, weeks
+from heatsync.analysis.auc import Estimate, Numbers, Resampling
+from heatsync.analysis.backtest import (
+    BacktestRequest,
+    OnProgress,
+    find_profile,
+    load_events,
+    snapshot_weeks,
+    too_short_reason,
+)
 from heatsync.scoring.compute import calendar
-from heatsync.scoring.compute.scores import quoted
+from heatsync.scoring.compute.scores import escape_quotes
 from heatsync.scoring.definition.profile import Profile
 from heatsync.snapshots.profile_run import ProfileRun
 from heatsync.snapshots.session import open_session
@@ -19,7 +26,7 @@ from heatsync.workspace.config import Workspace
 
 
 @dataclass(frozen=True, slots=True)
-class Weight:
+class SuggestedWeight:
     """An event, what it weighs now, what is suggested, and how many rows of the learning part have it at all."""
 
     event: str
@@ -40,10 +47,10 @@ class Suggestion:
     judged_from: date | None
     learnt_rows: int
     judged_rows: int
-    weights: tuple[Weight, ...]
-    now: Figure | None
-    suggested: Figure | None
-    gain: Figure | None
+    weights: tuple[SuggestedWeight, ...]
+    now: Estimate | None
+    suggested: Estimate | None
+    gain: Estimate | None
     why: str
 
     @property
@@ -52,9 +59,9 @@ class Suggestion:
         return self.gain is not None and self.gain.low > 0
 
 
-def suggest_weights(workspace: Workspace, question: Question, progress: OnProgress) -> Suggestion:
+def suggest_weights(workspace: Workspace, question: BacktestRequest, progress: OnProgress) -> Suggestion:
     """Raises ConfigurationError."""
-    profile = known(workspace, question.profile)
+    profile = find_profile(workspace, question.profile)
     if profile.model != "weighted":
         raise ConfigurationError(
             f"mappings/profiles/{question.profile}.yml: weights are suggested for `model: weighted`, and this is"
@@ -62,23 +69,23 @@ def suggest_weights(workspace: Workspace, question: Question, progress: OnProgre
         )
     with open_session(workspace, question.until) as open_:
         progress("reading the events", 0, 2)
-        reach = lay_out(open_, profile, question.entity, question.horizon)
-        days = weeks(reach, profile, question.horizon)
+        reach = load_events(open_, profile, question.entity, question.horizon)
+        days = snapshot_weeks(reach, profile, question.horizon)
         if not days:
-            return _none(question, too_short(reach, profile, question.horizon))
+            return _none(question, too_short_reason(reach, profile, question.horizon))
         progress("learning", 1, 2)
         home = open_.connection
-        backtest_labels.label(
-            home, days, profile.window, question.horizon, backtest_labels.thinned(home, len(days))
+        backtest_labels.label_churn(
+            home, days, profile.window, question.horizon, backtest_labels.sampling_rate(home, len(days))
         )
         if profile.filter is not None:
             ProfileRun.of(open_, question.profile).score_days(days)
-            backtest_labels.leave_out(home, profile, question.entity)
-        return learn(home, profile, question, days)
+            backtest_labels.apply_filter(home, profile, question.entity)
+        return fit_weights(home, profile, question, days)
 
 
-def learn(
-    home: duckdb.DuckDBPyConnection, profile: Profile, question: Question, days: list[int]
+def fit_weights(
+    home: duckdb.DuckDBPyConnection, profile: Profile, question: BacktestRequest, days: list[int]
 ) -> Suggestion:
     """From `labelled` and `past`."""
     split = backtest_metrics.split_day(days)
@@ -89,12 +96,12 @@ def learn(
     judged = sample.days >= split
     for part, chosen in (("earlier", learnt), ("later", judged)):
         lost = int(sample.churned[chosen].sum())
-        why = backtest_metrics.too_few(lost, int(chosen.sum()), question.entity, question.horizon)
+        why = backtest_metrics.too_few_reason(lost, int(chosen.sum()), question.entity, question.horizon)
         if why:
             return _none(question, f"in the {part} part, {why}")
     events = profile.scored
     fitted = weight_search.fit(np.log1p(plain[learnt]), ~sample.churned[learnt])
-    found = weight_search.scaled(fitted.coefficients)
+    found = weight_search.scale_weights(fitted.coefficients)
     now = np.array([float(event.weight) for event in events])
     gone = sample.churned[judged]
     resampling = Resampling(sample.only(judged).entities)
@@ -108,7 +115,7 @@ def learn(
         learnt_rows=int(learnt.sum()),
         judged_rows=int(judged.sum()),
         weights=tuple(
-            Weight(
+            SuggestedWeight(
                 event.event, float(event.weight), float(weight), int((plain[learnt][:, position] > 0).sum())
             )
             for position, (event, weight) in enumerate(zip(events, found, strict=True))
@@ -125,7 +132,7 @@ def _columns(
 ) -> tuple[backtest_metrics.Sample, Numbers, Numbers]:
     """The labelled rows, with a column per scored event: its decayed count, and the same as the profile caps it."""
     values = ", ".join(
-        f"({position}, '{quoted(event.event)}', {event.per_day or 'NULL'}::BIGINT)"
+        f"({position}, '{escape_quotes(event.event)}', {event.per_day or 'NULL'}::BIGINT)"
         for position, event in enumerate(profile.scored)
     )
     home.execute(
@@ -137,7 +144,7 @@ def _columns(
             GROUP BY c.key, c.user_no, w.position, c.day
         )
         SELECT d.key, s.target AS day, d.position, sum(d.n * s.factor) AS n, sum(d.capped * s.factor) AS capped
-        FROM daily d JOIN {backtest_labels.share(home, days, profile)} s USING (day) GROUP BY d.key, s.target, d.position
+        FROM daily d JOIN {backtest_labels.decay_table(home, days, profile)} s USING (day) GROUP BY d.key, s.target, d.position
         """
     )
     chosen = ", ".join(
@@ -173,7 +180,7 @@ def _columns(
     return sample, plain, capped
 
 
-def _none(question: Question, why: str) -> Suggestion:
+def _none(question: BacktestRequest, why: str) -> Suggestion:
     return Suggestion(
         profile=question.profile,
         entity=question.entity,

@@ -10,7 +10,7 @@ import numpy as np
 
 from heatsync.analysis.auc import Flags, Numbers
 
-MOST = 10.0
+MAX_WEIGHT = 10.0
 """The weight of the strongest event."""
 PENALTY = 1.0
 """Of the squared length of the coefficients, against the summed log loss."""
@@ -64,9 +64,9 @@ def fit(columns: Numbers, stayed: Flags, penalty: float = PENALTY) -> Fit:
     return Fit(float(found.x[0] - slopes @ columns.mean(axis=0)), slopes)
 
 
-def scaled(coefficients: Numbers) -> Numbers:
+def scale_weights(coefficients: Numbers) -> Numbers:
     """Weights from 0 to 10, with one decimal: the strongest event gets 10. All 0 when no event protects."""
     strongest = float(coefficients.max(initial=0.0))
     if strongest <= 0:
         return np.zeros(len(coefficients))
-    return np.round(MOST * coefficients / strongest, 1)
+    return np.round(MAX_WEIGHT * coefficients / strongest, 1)

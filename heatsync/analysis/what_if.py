@@ -17,9 +17,15 @@ import numpy as np
 
 from connectors.errors import ConfigurationError
 from heatsync.analysis import backtest_labels, backtest_metrics
-from heatsync.analysis.auc import Figure, Resampling
-from heatsync.analysis.backtest import OnProgress, Question, lay_out, too_short, weeks
-from heatsync.scoring.compute.scores import quoted
+from heatsync.analysis.auc import Estimate, Resampling
+from heatsync.analysis.backtest import (
+    BacktestRequest,
+    OnProgress,
+    load_events,
+    snapshot_weeks,
+    too_short_reason,
+)
+from heatsync.scoring.compute.scores import escape_quotes
 from heatsync.scoring.definition.profile import Profile
 from heatsync.snapshots import run as snapshot_run
 from heatsync.snapshots.profile_run import ProfileRun
@@ -48,7 +54,7 @@ class Mover:
 
 
 @dataclass(frozen=True, slots=True)
-class Moves:
+class EntityImpact:
     """What a change does to the users, or to the accounts. `matrix` counts (level before, level after); nothing is no
     level, or no row. `audiences` are (key, members before, members after). `auc` are before, after and the gain; without
     them `why` says what they lack. `order` is that of the levels."""
@@ -60,7 +66,7 @@ class Moves:
     movers: tuple[Mover, ...]
     audiences: tuple[tuple[str, int, int], ...]
     correlation: float | None
-    auc: tuple[Figure, Figure, Figure] | None
+    auc: tuple[Estimate, Estimate, Estimate] | None
     why: str
     order: tuple[str, ...] = ()
 
@@ -71,7 +77,7 @@ class Moves:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class MappingImpact:
     """What one mapping would have to tell because of the change: `changed` records of `records` that it covers then,
     those that `entered` and `left` its audience."""
 
@@ -91,13 +97,13 @@ class WhatIf:
     as_of: date
     same: bool
     """Whether the two mean the same, so that nothing would change."""
-    moves: tuple[Moves, ...]
-    sent: tuple[Sent, ...]
+    moves: tuple[EntityImpact, ...]
+    sent: tuple[MappingImpact, ...]
 
 
-def whatif(workspace: Workspace, file: Path, as_of: date, progress: OnProgress) -> WhatIf:
+def what_if(workspace: Workspace, file: Path, as_of: date, progress: OnProgress) -> WhatIf:
     """Raises ConfigurationError, also with every mistake of the changed file."""
-    name, changed = load(workspace, file)
+    name, changed = load_changed_profile(workspace, file)
     progress("scoring as it is", 0, 4)
     if not all(workspace.snapshot_path(name, entity, as_of).is_file() for entity in ENTITIES):
         snapshot_run.score(workspace, [as_of])
@@ -106,11 +112,13 @@ def whatif(workspace: Workspace, file: Path, as_of: date, progress: OnProgress) 
         snapshot_run.score(other, [as_of])
         with duckdb.connect() as con:
             progress("comparing", 2, 4)
-            compared = {entity: compare(con, workspace, other, name, entity, as_of) for entity in ENTITIES}
+            compared = {
+                entity: compare_snapshots(con, workspace, other, name, entity, as_of) for entity in ENTITIES
+            }
             sent = tuple(
-                resent(con, each, workspace, other, as_of)
+                mapping_impact(con, each, workspace, other, as_of)
                 for each in mapping_files.load(workspace).values()
-                if touches(each, name)
+                if uses_profile(each, name)
             )
     progress("looking back", 3, 4)
     judged = _aucs(workspace, name, changed, as_of)
@@ -125,7 +133,7 @@ def whatif(workspace: Workspace, file: Path, as_of: date, progress: OnProgress) 
     return WhatIf(name, str(file), as_of, same, moves, sent)
 
 
-def load(workspace: Workspace, file: Path) -> tuple[str, Profile]:
+def load_changed_profile(workspace: Workspace, file: Path) -> tuple[str, Profile]:
     """The changed profile, and the name of the present one: that of the file, or the one that calls itself alike."""
     if not file.is_file():
         raise ConfigurationError(f"There is no file {file}: name the changed profile's file.")
@@ -158,12 +166,12 @@ def _beside(workspace: Workspace, name: str, changed: Profile) -> Iterator[Works
         shutil.rmtree(state, ignore_errors=True)
 
 
-def compare(
+def compare_snapshots(
     con: duckdb.DuckDBPyConnection, now: Workspace, then: Workspace, name: str, entity: str, as_of: date
-) -> Moves:
+) -> EntityImpact:
     """Two snapshots of a day."""
     for table, workspace in (("before", now), ("after", then)):
-        path = quoted(str(workspace.snapshot_path(name, entity, as_of)))
+        path = escape_quotes(str(workspace.snapshot_path(name, entity, as_of)))
         con.execute(
             f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {entity}_id AS key, score, score_exact, level, audiences"
             f" FROM read_parquet('{path}')"
@@ -193,7 +201,7 @@ def compare(
         " SELECT unnest(audiences) AS key, 1 AS before, 0 AS after FROM before"
         " UNION ALL SELECT unnest(audiences), 0, 1 FROM after) GROUP BY key ORDER BY key"
     ).fetchall()
-    return Moves(
+    return EntityImpact(
         entity=entity,
         rows=rows,
         moved=moved,
@@ -208,15 +216,15 @@ def compare(
     )
 
 
-def touches(mapping: Mapping, name: str) -> bool:
+def uses_profile(mapping: Mapping, name: str) -> bool:
     """Whether a mapping tells anything of a profile."""
     told = (reference.profile for field in mapping.fields for reference in field.references)
     return mapping.profile == name or name in told
 
 
-def resent(
+def mapping_impact(
     con: duckdb.DuckDBPyConnection, mapping: Mapping, now: Workspace, then: Workspace, as_of: date
-) -> Sent:
+) -> MappingImpact:
     """The records whose values differ between the two, as the mapping would write them."""
     for other in {mapping.profile, *(r.profile for field in mapping.fields for r in field.references)} - {""}:
         _borrow(now, then, other, as_of)
@@ -225,7 +233,7 @@ def resent(
             rendered = mapping_query.build_query(mapping, workspace, con, as_of)
             con.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {rendered.sql}")
     except ConfigurationError as error:
-        return Sent(mapping.name, mapping.destination, 0, 0, 0, 0, why=error.message)
+        return MappingImpact(mapping.name, mapping.destination, 0, 0, 0, 0, why=error.message)
     fields = [f"f{position}" for position in range(len(mapping.fields))]
     differ = " OR ".join(f"h.{name_quoted(each)} IS DISTINCT FROM s.{name_quoted(each)}" for each in fields)
     records, changed, entered, left = _one(
@@ -233,7 +241,7 @@ def resent(
         f"SELECT count(s.key), count(*) FILTER (h.key IS NOT NULL AND s.key IS NOT NULL AND ({differ})),"
         " count(*) FILTER (h.key IS NULL), count(*) FILTER (s.key IS NULL) FROM has s FULL JOIN had h ON s.key = h.key",
     )
-    return Sent(mapping.name, mapping.destination, records, changed, entered, left)
+    return MappingImpact(mapping.name, mapping.destination, records, changed, entered, left)
 
 
 def _borrow(now: Workspace, then: Workspace, profile: str, as_of: date) -> None:
@@ -247,34 +255,36 @@ def _borrow(now: Workspace, then: Workspace, profile: str, as_of: date) -> None:
 
 def _aucs(
     workspace: Workspace, name: str, changed: Profile, until: date
-) -> dict[str, tuple[tuple[Figure, Figure, Figure] | None, str]]:
+) -> dict[str, tuple[tuple[Estimate, Estimate, Estimate] | None, str]]:
     """Per entity the AUC before, after, and the gain: both judged on the same rows, those of the present profile."""
     profile = workspace.profiles[name]
-    question = Question(name, until)
-    found: dict[str, tuple[tuple[Figure, Figure, Figure] | None, str]] = {}
+    question = BacktestRequest(name, until)
+    found: dict[str, tuple[tuple[Estimate, Estimate, Estimate] | None, str]] = {}
     with open_session(workspace, until) as open_:
         for entity in ENTITIES:
-            reach = lay_out(open_, profile, entity, question.horizon)
-            days = weeks(reach, profile, question.horizon)
+            reach = load_events(open_, profile, entity, question.horizon)
+            days = snapshot_weeks(reach, profile, question.horizon)
             if not days:
-                found[entity] = None, too_short(reach, profile, question.horizon)
+                found[entity] = None, too_short_reason(reach, profile, question.horizon)
                 continue
-            backtest_labels.label(
+            backtest_labels.label_churn(
                 open_.connection,
                 days,
                 profile.window,
                 question.horizon,
-                backtest_labels.thinned(open_.connection, len(days)),
+                backtest_labels.sampling_rate(open_.connection, len(days)),
             )
             ProfileRun.of(open_, name).score_days(days)
-            backtest_labels.leave_out(open_.connection, profile, entity)
-            before = backtest_labels.sample(open_.connection, profile, entity)
-            why = backtest_metrics.too_few(int(before.churned.sum()), len(before), entity, question.horizon)
+            backtest_labels.apply_filter(open_.connection, profile, entity)
+            before = backtest_labels.read_sample(open_.connection, profile, entity)
+            why = backtest_metrics.too_few_reason(
+                int(before.churned.sum()), len(before), entity, question.horizon
+            )
             if why:
                 found[entity] = None, why
                 continue
             ProfileRun.of(open_, name, changed).score_days(days)
-            after = backtest_labels.sample(open_.connection, changed, entity)
+            after = backtest_labels.read_sample(open_.connection, changed, entity)
             resampling, gone = Resampling(before.entities), before.churned
             found[entity] = (
                 (

@@ -12,7 +12,7 @@ from heatsync.analysis import backtest_charts, backtest_verdicts
 from heatsync.analysis import explain as explaining
 from heatsync.analysis import suggest_weights as suggesting
 from heatsync.analysis import what_if as changing
-from heatsync.analysis.backtest import Question
+from heatsync.analysis.backtest import BacktestRequest
 from heatsync.cli import analysis_json, analysis_tables, options, terminal
 from heatsync.cli.options import AsJson, Config, Folder
 from heatsync.workspace import config as workspace_files
@@ -57,7 +57,7 @@ def explain(
     """Explain the score of a user or an account, and show what each destination received."""
     with options.context(folder, config) as context:
         if profile is not None:
-            backtesting.known(context.workspace, profile)
+            backtesting.find_profile(context.workspace, profile)
         if entity is not None:
             _entity(entity)
         on = None if day is None else options.day(day, "--date")
@@ -65,10 +65,10 @@ def explain(
         if on is not None:
             options.complete(context.workspace, on, "--date")
         with terminal.progress(as_json) as on_progress:
-            found = explaining.find(
+            found = explaining.explain_scores(
                 context.workspace, key, entity, names, on, lambda *done: on_progress("scoring", *done)
             )
-        payloads = explaining.payloads(context, found[0].entity, key, found[0].as_of)
+        payloads = explaining.desired_records(context, found[0].entity, key, found[0].as_of)
     if as_json:
         terminal.data(analysis_json.explained(found, payloads))
     else:
@@ -93,12 +93,12 @@ def backtest(
 ) -> None:
     """Compare a profile with what happened: did entities with low scores churn?"""
     if plot is not None:
-        backtest_charts.drawable(plot)
+        backtest_charts.check_path(plot)
     workspace = _open(folder, config)
-    question = Question(profile, _until(workspace, day), _days(horizon), _entity(entity), audience)
+    question = BacktestRequest(profile, _until(workspace, day), _days(horizon), _entity(entity), audience)
     with terminal.progress(as_json) as on_progress:
         found = backtesting.backtest(workspace, question, lambda *done: on_progress(profile, *done))
-    backtest_verdicts.keep(workspace, found)
+    backtest_verdicts.save_verdict(workspace, found)
     if as_json:
         terminal.data(analysis_json.backtested(found))
     else:
@@ -124,7 +124,7 @@ def whatif(
     """Show what a changed profile would do. Sends nothing and stores nothing."""
     workspace = _open(folder, config)
     with terminal.progress(as_json) as on_progress:
-        found = changing.whatif(
+        found = changing.what_if(
             workspace, file, _until(workspace, day), lambda *done: on_progress(file.stem, *done)
         )
     if as_json:
@@ -144,7 +144,7 @@ def suggest_weights(
 ) -> None:
     """Learn weights from churn, and compare them with the current ones on later days."""
     workspace = _open(folder, config)
-    question = Question(profile, _until(workspace, day), _days(horizon), _entity(entity))
+    question = BacktestRequest(profile, _until(workspace, day), _days(horizon), _entity(entity))
     with terminal.progress(as_json) as on_progress:
         found = suggesting.suggest_weights(workspace, question, lambda *done: on_progress(profile, *done))
     if as_json:

@@ -7,16 +7,16 @@ from datetime import date, datetime
 from math import isnan
 from typing import Any
 
-from heatsync.analysis.auc import Figure, Rate
-from heatsync.analysis.backtest_metrics import Backtest, Part
-from heatsync.analysis.explain import Compared, Explanation, Next, Payload
+from heatsync.analysis.auc import Estimate, Rate
+from heatsync.analysis.backtest_metrics import Backtest, Period
+from heatsync.analysis.explain import ChangeSince, DesiredRecord, Explanation, NextLevel
 from heatsync.analysis.suggest_weights import Suggestion
 from heatsync.analysis.what_if import WhatIf
 from heatsync.cli import terminal
 from heatsync.scoring.compute.calendar import day_of
 
 
-def figure(found: Figure | None, digits: int = 4) -> dict[str, float | None] | None:
+def figure(found: Estimate | None, digits: int = 4) -> dict[str, float | None] | None:
     if found is None:
         return None
     return {name: number(getattr(found, name), digits) for name in ("value", "low", "high")}
@@ -87,7 +87,7 @@ def backtested(found: Backtest) -> dict[str, Any]:
     }
 
 
-def _part(part: Part | None) -> dict[str, Any] | None:
+def _part(part: Period | None) -> dict[str, Any] | None:
     if part is None:
         return None
     return {
@@ -188,7 +188,7 @@ def changed(found: WhatIf) -> dict[str, Any]:
     }
 
 
-def explained(found: list[Explanation], payloads: list[Payload]) -> dict[str, Any]:
+def explained(found: list[Explanation], payloads: list[DesiredRecord]) -> dict[str, Any]:
     first = found[0]
     return {
         "key": first.key,
@@ -226,7 +226,7 @@ def _explanation(found: Explanation) -> dict[str, Any]:
     }
 
 
-def _change(compared: Compared) -> dict[str, Any]:
+def _change(compared: ChangeSince) -> dict[str, Any]:
     change = compared.change
     return {
         "since": compared.since.isoformat(),
@@ -243,7 +243,7 @@ def _change(compared: Compared) -> dict[str, Any]:
     }
 
 
-def _next(found: Next) -> dict[str, Any]:
+def _next(found: NextLevel) -> dict[str, Any]:
     return {
         "level": found.level,
         "from": found.bound,
@@ -256,7 +256,7 @@ def _next(found: Next) -> dict[str, Any]:
     }
 
 
-def _payload(payload: Payload) -> dict[str, Any]:
+def _payload(payload: DesiredRecord) -> dict[str, Any]:
     return {
         "mapping": payload.mapping,
         "destination": payload.destination,

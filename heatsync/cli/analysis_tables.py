@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from heatsync.analysis.auc import Figure, Rate
-from heatsync.analysis.backtest_metrics import FEW, PREDICTIVE, Backtest, Figures
-from heatsync.analysis.explain import Explanation, Next, Payload
+from heatsync.analysis.auc import Estimate, Rate
+from heatsync.analysis.backtest_metrics import MIN_PREDICTIVE_AUC, MIN_ROWS, Backtest, Figures
+from heatsync.analysis.explain import DesiredRecord, Explanation, NextLevel
 from heatsync.analysis.suggest_weights import Suggestion
-from heatsync.analysis.what_if import Moves, WhatIf
+from heatsync.analysis.what_if import EntityImpact, WhatIf
 from heatsync.cli import terminal
 from heatsync.cli.analysis_json import iso
 from heatsync.scoring.compute.calendar import day_of
@@ -44,7 +44,7 @@ def print_backtested(found: Backtest) -> None:
         )
     if not figures.predictive:
         terminal.show(
-            f"NOT PREDICTIVE: with an AUC below {PREDICTIVE:.2f} the score does not predict churn."
+            f"NOT PREDICTIVE: with an AUC below {MIN_PREDICTIVE_AUC:.2f} the score does not predict churn."
             f" `heatsync suggest-weights {found.profile}` looks for better weights."
         )
 
@@ -56,7 +56,7 @@ def _print_aucs(figures: Figures) -> None:
     rows.append(["baseline: plain count of events", *_cells(figures.count), _ahead(figures.over_count)])
     for name, part in (("earlier half", figures.early), ("later half", figures.late)):
         if part is None:
-            rows.append([f"the score, {name}", "-", "-", f"fewer than {FEW} churned or stayed"])
+            rows.append([f"the score, {name}", "-", "-", f"fewer than {MIN_ROWS} churned or stayed"])
         else:
             span = f"{day_of(part.first)} to {day_of(part.last)}, {part.rows} rows"
             rows.append([f"the score, {name}", *_cells(part.auc), span])
@@ -67,11 +67,11 @@ def _print_aucs(figures: Figures) -> None:
     )
 
 
-def _cells(found: Figure) -> list[str]:
+def _cells(found: Estimate) -> list[str]:
     return [f"{found.value:.3f}", f"{found.low:.3f} to {found.high:.3f}"]
 
 
-def _ahead(gain: Figure) -> str:
+def _ahead(gain: Estimate) -> str:
     """How the score compares with a baseline."""
     if gain.low > 0:
         return f"the score is better by {gain.value:.3f} ({gain.low:.3f} to {gain.high:.3f})"
@@ -157,7 +157,7 @@ def print_changed(found: WhatIf) -> None:
         )
 
 
-def _print_moves(found: WhatIf, moves: Moves) -> None:
+def _print_moves(found: WhatIf, moves: EntityImpact) -> None:
     correlation = "" if moves.correlation is None else f"; rank correlation {moves.correlation:.3f}"
     terminal.show(
         f"{found.profile}, {moves.entity}s, {found.as_of}: {moves.moved} of {moves.rows}"
@@ -195,7 +195,7 @@ def _print_moves(found: WhatIf, moves: Moves) -> None:
     )
 
 
-def print_explained(found: list[Explanation], payloads: list[Payload]) -> None:
+def print_explained(found: list[Explanation], payloads: list[DesiredRecord]) -> None:
     for each in found:
         _print_explanation(each)
     for payload in payloads:
@@ -272,7 +272,7 @@ def _print_change(found: Explanation) -> None:
     )
 
 
-def _print_next(found: Next) -> None:
+def _print_next(found: NextLevel) -> None:
     start = f"  to {found.level} (from {found.bound:g})"
     if found.points is None and not found.events:
         terminal.show(
@@ -288,7 +288,7 @@ def _print_next(found: Next) -> None:
         terminal.show(f"    {count} x {name}{limit}")
 
 
-def _print_payload(payload: Payload) -> None:
+def _print_payload(payload: DesiredRecord) -> None:
     terminal.show()
     what = "" if payload.covered else ": not in this mapping"
     terminal.show(f"{payload.mapping} -> {payload.destination} {payload.object}{what}")

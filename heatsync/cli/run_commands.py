@@ -290,7 +290,7 @@ def _score(workspace: Workspace, day: str | None, on_progress: OnProgress) -> da
     scored = snapshot_run.score(
         workspace, [as_of], lambda doing, done, of: on_progress("scoring", doing, done, of)
     )
-    for note in (*scored.notes, *backtest_verdicts.marks(workspace)):
+    for note in (*scored.notes, *backtest_verdicts.not_predictive_warnings(workspace)):
         terminal.say(f"note: {note}")
     return as_of
 

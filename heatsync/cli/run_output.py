@@ -41,7 +41,7 @@ def scored(workspace: Workspace, result: ScoringResult) -> dict[str, Any]:
 
 
 def predictive(workspace: Workspace, profile: str, entity: str) -> bool | None:
-    found = backtest_verdicts.look(workspace, profile).get(entity)
+    found = backtest_verdicts.load_verdicts(workspace, profile).get(entity)
     return None if found is None else found.predictive
 
 

@@ -128,7 +128,7 @@ def score(
     )
     for reason, count in scored.ignored.items():
         terminal.show(f"ignored: {count} events {reason}")
-    for mark in backtest_verdicts.marks(workspace):
+    for mark in backtest_verdicts.not_predictive_warnings(workspace):
         terminal.show(mark)
 
 

@@ -130,7 +130,7 @@ def _the(workspace: Workspace, key: str, profile: str | None, entity: str | None
         (name, each)
         for name, known in sorted(workspace.profiles.items())
         for kind in ENTITIES
-        for each in audiences.of(known, kind, workspace.audiences.get(name, ()))
+        for each in audiences.all_audiences(known, kind, workspace.audiences.get(name, ()))
     ]
     called = [(name, each) for name, each in every if each.key == key]
     meant = [
@@ -186,7 +186,7 @@ def _notes(
         raise ConfigurationError(
             f"{audience.place}: `{audience.key}` was not there yet when {day} was scored: {again}; then ask again."
         )
-    version = audiences.version(audience.key, audience.entity, workspace.audiences.get(profile, ()))
+    version = audiences.audience_version(audience.key, audience.entity, workspace.audiences.get(profile, ()))
     if stored.audiences.get(audience.key) != version:
         return (
             f"`{audience.key}` was changed since {day} was scored, and this is who was in it then: {again}",

@@ -56,7 +56,7 @@ class ChurnTraining:
             for entity in ENTITIES:
                 for sunday in sundays:
                     self.histories[entity].level_bounds.setdefault(
-                        sunday, churn_levels.Bounds(None, None, True)
+                        sunday, churn_levels.LevelBounds(None, None, True)
                     )
             return
         for entity, observed in self._observe(days).items():
@@ -70,7 +70,7 @@ class ChurnTraining:
                     everybody = (
                         f"(SELECT raw::BIGINT AS e FROM {observed.raw} WHERE day = {sunday} AND raw > 0)"
                     )
-                    learned[sunday] = churn_levels.bounds(
+                    learned[sunday] = churn_levels.level_bounds(
                         self.totals.session.connection, estimates, everybody
                     )
 
@@ -94,7 +94,7 @@ class ChurnTraining:
             )
             for entity in ENTITIES
         }
-        later = {day + churn_levels.AWAY for day in days}
+        later = {day + churn_levels.CHURN_DAYS for day in days}
         for chunk in totals.chunks(sorted({*days, *later})):
             now = [day for day in chunk if day in days]
             after = [day for day in chunk if day in later]
@@ -105,12 +105,12 @@ class ChurnTraining:
                 if now:
                     con.execute(f"INSERT INTO {of.raw} SELECT day, key, raw FROM {added[entity].raw}")
                     passing = totals.filter.semi_join(entity)
-                    seen = level_history.see(con, entity, totals.placed, now, passive, passing)
+                    seen = level_history.seen_entities(con, entity, totals.placed, now, passive, passing)
                     con.execute(f"INSERT INTO {of.seen} SELECT day, key FROM {seen}")
                 if after:
-                    seen = level_history.see(con, entity, totals.placed, after, passive)
+                    seen = level_history.seen_entities(con, entity, totals.placed, after, passive)
                     con.execute(
-                        f"INSERT INTO {of.seen_later} SELECT day - {churn_levels.AWAY}, key FROM {seen}"
+                        f"INSERT INTO {of.seen_later} SELECT day - {churn_levels.CHURN_DAYS}, key FROM {seen}"
                     )
         return found
 
@@ -129,5 +129,5 @@ class ChurnTraining:
                 LEFT JOIN {of.seen_later} a ON a.key = s.key AND a.day = s.day
                 """,
             )
-            self.estimates[entity, sunday] = churn_levels.estimate(con, str(training))
+            self.estimates[entity, sunday] = churn_levels.estimate_lower_bound(con, str(training))
         return self.estimates[entity, sunday]

@@ -26,7 +26,7 @@ import ibis
 
 from connectors.errors import ConfigurationError
 from heatsync.scoring.compute import calendar, source_counts
-from heatsync.scoring.compute.compiled_profile import Thing
+from heatsync.scoring.compute.compiled_profile import CountedItem
 from heatsync.scoring.compute.relations import Relation, create_table
 from heatsync.source import backends
 from heatsync.source.duckdb_session import fetch
@@ -82,7 +82,7 @@ class PropertyCounts:
     """What things that select events by properties counted from the day `first` to `last`: `table` (user_no, account_no,
     thing, day, n, total)."""
 
-    things: tuple[Thing, ...]
+    things: tuple[CountedItem, ...]
     first: int
     last: int
     table: Relation
@@ -123,7 +123,7 @@ class DailyCounts:
         """The local day of the first event of the source; None without any."""
         if self.coverage is None or self.coverage.first is None:
             return None
-        return calendar.number(self.local_date(datetime.fromisoformat(self.coverage.first)))
+        return calendar.day_number(self.local_date(datetime.fromisoformat(self.coverage.first)))
 
     def load(self) -> None:
         """Find what is kept, if it is of this source."""
@@ -185,7 +185,7 @@ class DailyCounts:
         if not self.source.small:
             return last
         _, first = self.events(None, last)
-        begins = last if first is None else calendar.number(self.local_date(first))
+        begins = last if first is None else calendar.day_number(self.local_date(first))
         return begins if begins > last - FEW_DAYS else last
 
     def _changed(self) -> int | None:
@@ -194,7 +194,7 @@ class DailyCounts:
         assert self.coverage is not None
         if not self.source.embedded:
             return None
-        until = calendar.start(calendar.day_of(self.coverage.until + 1), self.workspace.time_zone)
+        until = calendar.day_start(calendar.day_of(self.coverage.until + 1), self.workspace.time_zone)
         now = self.source.volumes(until)
         dates = {
             each
@@ -204,7 +204,7 @@ class DailyCounts:
         if not dates:
             return None
         # A local day may begin on the UTC date before.
-        changed = calendar.number(date.fromisoformat(min(dates))) - 1
+        changed = calendar.day_number(date.fromisoformat(min(dates))) - 1
         for path in (self.folder / "lives").glob("*/*.parquet"):
             if int(path.stem) >= changed:
                 path.unlink()
@@ -243,15 +243,15 @@ class DailyCounts:
             before = datetime.fromisoformat(self.coverage.first)
             first = before if first is None else min(first, before)
         zone = self.workspace.time_zone
-        begin = calendar.start(calendar.day_of(start), zone)
-        bounds = calendar.bounds(calendar.day_of(start), calendar.day_of(last), zone)
+        begin = calendar.day_start(calendar.day_of(start), zone)
+        bounds = calendar.day_bounds(calendar.day_of(start), calendar.day_of(last), zone)
         recent = events.filter(events.timestamp >= ibis.literal(begin, type="timestamp(6)"))
         columns = ["event", "day", "n", "total", "first", "last"]
-        query = source_counts.daily(self._coded(recent), bounds, self.source.embedded)
+        query = source_counts.daily_counts(self._coded(recent), bounds, self.source.embedded)
         daily = self.number_rows(self.fetch("read_daily", query), columns, coded=self.source.embedded)
         if again is None:
             earlier = events.filter(events.timestamp < ibis.literal(begin, type="timestamp(6)"))
-            homes = self.number_rows(self.fetch("read_homes", source_counts.homes(earlier)), ["last"])
+            homes = self.number_rows(self.fetch("read_homes", source_counts.last_accounts(earlier)), ["last"])
             self.write(f"FROM {homes}", self.carried)
             for path in self._weeks():
                 path.unlink()
@@ -266,7 +266,7 @@ class DailyCounts:
                 f"{old} SELECT * FROM {daily} WHERE day BETWEEN {week * WEEK} AND {week * WEEK + WEEK - 1}",
                 path,
             )
-        end = calendar.start(calendar.day_of(last + 1), zone)
+        end = calendar.day_start(calendar.day_of(last + 1), zone)
         volumes = self.source.volumes(end) if self.source.embedded else {}
         self.coverage = Coverage(
             self._source(), since, last, None if first is None else first.isoformat(), volumes
@@ -283,8 +283,8 @@ class DailyCounts:
     def events(self, since: date | None, last: int) -> tuple[ibis.Table, datetime | None]:
         zone = self.workspace.time_zone
         return self.source.events(
-            None if since is None else calendar.start(since, zone),
-            calendar.start(calendar.day_of(last + 1), zone),
+            None if since is None else calendar.day_start(since, zone),
+            calendar.day_start(calendar.day_of(last + 1), zone),
         )
 
     def _coded(self, events: ibis.Table) -> ibis.Table:

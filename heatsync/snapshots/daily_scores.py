@@ -13,14 +13,20 @@ from heatsync.scoring.compute import (
     scores,
     snapshot_rows,
 )
-from heatsync.scoring.compute.arrow import take
-from heatsync.scoring.compute.churn_levels import Bounds
-from heatsync.scoring.compute.compiled_profile import Plan
-from heatsync.scoring.compute.condition_sql import changes_table
+from heatsync.scoring.compute.arrow import load_arrow
+from heatsync.scoring.compute.churn_levels import LevelBounds
+from heatsync.scoring.compute.compiled_profile import CompiledProfile
+from heatsync.scoring.compute.condition_sql import level_changes_table
 from heatsync.scoring.compute.entities import Entities
-from heatsync.scoring.compute.level_history import Levels
+from heatsync.scoring.compute.level_history import LevelTables
 from heatsync.scoring.compute.relations import Relation, create_empty, create_table, create_view
-from heatsync.scoring.compute.scores import Existing, Having, Scored, Scoring, Totals
+from heatsync.scoring.compute.scores import (
+    EntityTotals,
+    ExistingEntities,
+    ScoreInputs,
+    ScoreTables,
+    SignalValue,
+)
 from heatsync.scoring.compute.signal_values import signal_values
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.snapshots import event_queries
@@ -40,22 +46,22 @@ class DailyScores:
 
     session: Session
     name: str
-    plan: Plan
+    plan: CompiledProfile
     histories: dict[str, History]
     stored: bool
     where: str
     filter: ProfileFilter = field(init=False)
     totals: WindowTotals = field(init=False)
     benchmarks: DayBenchmarks = field(init=False)
-    default: level_history.Rest = field(init=False)
+    default: level_history.DefaultScore = field(init=False)
     """The score and level of an entity that exists and has no row on a day."""
-    signals: dict[str, list[Having]] = field(default_factory=dict)
+    signals: dict[str, list[SignalValue]] = field(default_factory=dict)
     """By entity."""
     entities: dict[str, Entities] = field(default_factory=dict)
     """By entity, as of the last day; after `score_up_to` and `score_days` only those that pass the filter."""
-    scored: dict[str, Scored] = field(default_factory=dict)
+    scored: dict[str, ScoreTables] = field(default_factory=dict)
     """By entity; after `score_up_to` and `score_days` of the last day only."""
-    levels: dict[str, Levels] = field(default_factory=dict)
+    levels: dict[str, LevelTables] = field(default_factory=dict)
     """By entity: the days that were scored together."""
     local_days: Relation = field(init=False)
     life: Relation = field(init=False)
@@ -71,7 +77,8 @@ class DailyScores:
         scored, which follow each other. Raises ConfigurationError."""
         for each in self.histories.values():
             each.drop_unreadable(
-                self.session.connection, [day - 1, day - snapshot_rows.TREND, day - self.plan.profile.window]
+                self.session.connection,
+                [day - 1, day - snapshot_rows.TREND_DAYS, day - self.plan.profile.window],
             )
         missing = [
             each
@@ -116,7 +123,7 @@ class DailyScores:
         """The benchmarks that the scores of a day were measured against, by entity and part."""
         return {entity: self.histories[entity].used.get(day, {}) for entity in ENTITIES}
 
-    def bounds_on(self, entity: str, day: int) -> Bounds | None:
+    def bounds_on(self, entity: str, day: int) -> LevelBounds | None:
         """The bounds of learned levels in force on a day that was scored; None where levels are not learned."""
         return self.histories[entity].level_bounds.get(churn_levels.estimate_days(day)[-1])
 
@@ -133,7 +140,7 @@ class DailyScores:
         query = f"SELECT key FROM {self.entities[entity].born} WHERE day <= {day}"
         return create_view(self.session.connection, f"{entity}_existing", ("key",), query)
 
-    def compare(self, entity: str, day: int, block: Sequence[int]) -> snapshot_rows.Compared:
+    def compare(self, entity: str, day: int, block: Sequence[int]) -> snapshot_rows.EarlierScores:
         """What a day is compared with; `block` are the days that were scored together with it."""
         con, long = self.session.connection, self.levels[entity].long
         default = "NULL" if self.default.level is None else str(self.default.level)
@@ -146,19 +153,19 @@ class DailyScores:
             FROM {self.entities[entity].base} b LEFT JOIN {long} l ON l.key = b.key AND l.day = {day}
             """,
         )
-        month = self._earlier_scores(entity, f"{entity}_month", day - snapshot_rows.TREND, block)
+        month = self._earlier_scores(entity, f"{entity}_month", day - snapshot_rows.TREND_DAYS, block)
         earlier = self._earlier_scores(entity, f"{entity}_earlier", day - self.plan.profile.window, block)
         workspace = self.session.workspace
         back = kept(workspace.history_days, self.plan.profile, workspace.audiences.get(self.name, ()))
         moves = self.histories[entity].moves_query(day - back, day, block)
         changes = create_table(
             con,
-            changes_table(entity),
+            level_changes_table(entity),
             ("key", "day", "level_before", "level"),
             f"SELECT id AS key, day, level_before, level FROM {self.levels[entity].moves} JOIN {IDS[entity]} ON no = key"
             f" UNION ALL SELECT id AS key, day, level_before, level FROM ({moves})",
         )
-        return snapshot_rows.Compared(level, month, earlier, changes)
+        return snapshot_rows.EarlierScores(level, month, earlier, changes)
 
     def _earlier_scores(self, entity: str, table: str, then: int, block: Sequence[int]) -> Relation:
         """`table` (key, score) of an earlier day: from the days at hand, or from the history."""
@@ -188,7 +195,7 @@ class DailyScores:
     def _level_names(self) -> str:
         """SQL: the cases from the place of a level to its name."""
         return " ".join(
-            f"WHEN {place} THEN '{scores.quoted(name)}'"
+            f"WHEN {place} THEN '{scores.escape_quotes(name)}'"
             for place, name in enumerate(self.plan.profile.levels.names)
         )
 
@@ -196,10 +203,10 @@ class DailyScores:
         """The entities that exist on the last day, and everything that is the same on all days."""
         con, zone, traits = self.session.connection, self.session.workspace.time_zone, self.session.traits
         self.totals.prepare(day)
-        bounds = calendar.bounds(calendar.day_of(self._first_day(day)), calendar.day_of(day), zone)
-        self.local_days = take(con, "local_days", bounds)
+        bounds = calendar.day_bounds(calendar.day_of(self._first_day(day)), calendar.day_of(day), zone)
+        self.local_days = load_arrow(con, "local_days", bounds)
         try:
-            listed = entities.listed(con, self.plan, traits, IDS)
+            listed = entities.listed_entities(con, self.plan, traits, IDS)
         except ValueError as error:
             raise ConfigurationError(f"{self.where}: `activation`: {error}") from error
         try:
@@ -208,16 +215,16 @@ class DailyScores:
             raise ConfigurationError(f"{self.where}: `signals`: {error}") from error
         self.totals.place_users([day])
         self.life = event_queries.accumulate(self.counts, day, "life")
-        lives = entities.Lives(self.life, listed, self.totals.placed, self.local_days)
-        end = calendar.start(calendar.day_of(day + 1), zone)
-        self.entities = entities.lay_out(con, self.plan, end, lives)
+        lives = entities.EntityInputs(self.life, listed, self.totals.placed, self.local_days)
+        end = calendar.day_start(calendar.day_of(day + 1), zone)
+        self.entities = entities.build_entities(con, self.plan, end, lives)
 
     def _first_day(self, day: int) -> int:
         """The first local day that anything happened on, up to `day`."""
         starts, zone = [day], self.session.workspace.time_zone
         if self.session.created_first is not None:
             created = max(self.session.created_first, datetime(1900, 1, 2))
-            starts.append(calendar.number(calendar.local_day(created, zone)))
+            starts.append(calendar.day_number(calendar.local_day(created, zone)))
         if self.session.counts.first_day is not None:
             starts.append(self.session.counts.first_day)
         return min(starts)
@@ -228,7 +235,7 @@ class DailyScores:
         con, profile, last = self.session.connection, self.plan.profile, max([*block, *alone])
         wanted = sorted({*block, *alone})
         for entity in ENTITIES:
-            self.levels[entity] = level_history.begin(con, entity)
+            self.levels[entity] = level_history.create_level_tables(con, entity)
             if block and self._is_stored(entity, block[0] - 1):
                 self._restore(entity, block[0] - 1)
         needed = self.benchmarks.days_to_measure(wanted)
@@ -237,7 +244,7 @@ class DailyScores:
         self.totals.prepare_filter(min([*needed, *wanted, *observed]), last, self.entities)
         if needed:
             needed = sorted({*needed, *self.benchmarks.earlier_days(needed, last, self.entities)})
-        self.default = level_history.rest(profile, self.filter.varies_by_day)
+        self.default = level_history.default_score(profile, self.filter.varies_by_day)
         if training is not None:
             training.learn(wanted)
         frozen = self.benchmarks.frozen_day
@@ -269,45 +276,45 @@ class DailyScores:
                 for table in (self.entities[entity].base, self.entities[entity].born):
                     con.execute(f"DELETE FROM {table} WHERE key NOT IN (SELECT key FROM {passing})")
 
-    def _score(self, days: Sequence[int], block: Sequence[int], totals: Mapping[str, Totals]) -> None:
+    def _score(self, days: Sequence[int], block: Sequence[int], totals: Mapping[str, EntityTotals]) -> None:
         con, plan, placed = self.session.connection, self.plan, self.totals.placed
         for entity in ENTITIES:
             passing, born = self.filter.semi_join(entity), self.entities[entity].born
             history = self.histories[entity]
             used = self.benchmarks.used(entity, days, totals[entity])
             history.used.update(used)
-            scoring = Scoring(
+            scoring = ScoreInputs(
                 plan,
                 entity,
                 totals[entity],
-                Existing(born, placed.placement),
+                ExistingEntities(born, placed.placement),
                 self.signals[entity],
                 passing,
                 self.scored["user"] if entity == "account" else None,
             )
-            self.scored[entity] = scores.score(con, scoring, used)
-            bounds: dict[int, Bounds] = {}
+            self.scored[entity] = scores.compute_scores(con, scoring, used)
+            bounds: dict[int, LevelBounds] = {}
             seen: Relation | None = None
             if plan.profile.levels.churn:
                 bounds = {day: history.level_bounds[churn_levels.estimate_days(day)[-1]] for day in days}
-                seen = level_history.see(con, entity, placed, days, plan.profile.passive, passing)
+                seen = level_history.seen_entities(con, entity, placed, days, plan.profile.passive, passing)
             follows = [
                 day for day in days if day in block and (day - 1 in block or self._is_stored(entity, day - 1))
             ]
-            of = level_history.Remembered(
+            of = level_history.LevelInputs(
                 plan=plan,
                 days=days,
                 levels=self.levels[entity],
                 scored=self.scored[entity].scores,
                 seen=seen,
                 born=born,
-                existing=scores.existing(born, days, passing),
+                existing=scores.existing_entities(born, days, passing),
                 follows=follows,
                 rested=self.default,
                 bounds=bounds,
             )
-            level_history.remember(con, of)
-            level_history.move(con, of)
+            level_history.add_levels(con, of)
+            level_history.add_level_changes(con, of)
 
     def _keep_scores(self, entity: str, days: Sequence[int], table: Relation) -> None:
         """Add the scores of days to a table of `score_days`."""

@@ -72,7 +72,7 @@ def from_counts(
 
 def measure(open_: Session, day: date) -> DataHealth:
     """The health of a day that was scored in a session."""
-    counted = [calendar.number(each) for each in compared_days(day)]
+    counted = [calendar.day_number(each) for each in compared_days(day)]
     rows = open_.connection.execute(
         "SELECT day, sum(n)::BIGINT FROM daily WHERE list_contains(?::BIGINT[], day) GROUP BY day", [counted]
     ).fetchall()

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from connectors.errors import ConfigurationError
 from heatsync.scoring.compute import benchmarks, calendar, scores
-from heatsync.scoring.compute.compiled_profile import NANO, Plan
+from heatsync.scoring.compute.compiled_profile import NANO, CompiledProfile
 from heatsync.scoring.compute.entities import Entities
-from heatsync.scoring.compute.scores import Totals
+from heatsync.scoring.compute.scores import EntityTotals
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.snapshots.history_files import History, Values
 from heatsync.snapshots.window_totals import WindowTotals
@@ -26,14 +26,14 @@ class DayBenchmarks:
     where: str
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> CompiledProfile:
         return self.totals.plan
 
     @property
     def frozen_day(self) -> int | None:
         """The day whose benchmark every day is measured against, if the profile names one."""
         day = self.plan.profile.benchmark.day
-        return None if day is None else calendar.number(day)
+        return None if day is None else calendar.day_number(day)
 
     def days_to_measure(self, wanted: Sequence[int]) -> list[int]:
         """The days whose own benchmarks are needed to score the wanted days, and not stored.
@@ -54,7 +54,7 @@ class DayBenchmarks:
         elif profile.benchmark.kind == "rolling":
             days = set(wanted)
         else:
-            days = {day - back for day in wanted for back in range(benchmarks.REACH)}
+            days = {day - back for day in wanted for back in range(benchmarks.SMOOTHING_DAYS)}
         first = session.counts.first_day
         known = [self.histories[entity].daily for entity in self._entities]
         return sorted(
@@ -73,7 +73,9 @@ class DayBenchmarks:
             return []
         added = totals.add_up([begin])
         found = [self._quantiles(added[entity], [begin])[begin] for entity in self._entities]
-        few = any(each is None or each.count < benchmarks.FEW for parts in found for each in parts.values())
+        few = any(
+            each is None or each.count < benchmarks.MIN_ENTITIES for parts in found for each in parts.values()
+        )
         if not few and all(found):
             return []
         if session.counts.counted.since > first:
@@ -84,7 +86,12 @@ class DayBenchmarks:
             return []
         plan = self.plan
         simple = plan.model == "weighted" and plan.profile.decay.kind != "linear"
-        if count < benchmarks.FEW and simple and plan.profile.filter is None and not totals.users_move:
+        if (
+            count < benchmarks.MIN_ENTITIES
+            and simple
+            and plan.profile.filter is None
+            and not totals.users_move
+        ):
             # No other entity can have existed before: the first of all days decides, of users and of accounts.
             account_start = totals.first_account_event(begin)
             return sorted(
@@ -94,7 +101,7 @@ class DayBenchmarks:
             totals.prepare_filter(start, last, entities)
         return list(range(start, begin))
 
-    def measure(self, days: Sequence[int], totals: Mapping[str, Totals]) -> None:
+    def measure(self, days: Sequence[int], totals: Mapping[str, EntityTotals]) -> None:
         """Measure the benchmarks of days on their totals, unless they are stored or the profile uses none."""
         if not self._measures:
             return
@@ -104,12 +111,12 @@ class DayBenchmarks:
             if missing:
                 self._add(entity, missing, self._quantiles(totals[entity], days))
 
-    def used(self, entity: str, days: Sequence[int], totals: Totals) -> dict[int, Values]:
+    def used(self, entity: str, days: Sequence[int], totals: EntityTotals) -> dict[int, Values]:
         """What the scores of days are measured against: by day and part."""
         kept = self.histories[entity]
         if entity not in self._entities and self._measures:
             return {day: self.histories["user"].used[day] for day in days}
-        parts = scores.parts(self.totals.session.connection, self.plan, totals, days)
+        parts = scores.parts_with_data(self.totals.session.connection, self.plan, totals, days)
         return {day: self._used_on(kept, day, some) for day, some in parts.items()}
 
     @property
@@ -124,13 +131,13 @@ class DayBenchmarks:
         return ["user"] if averaged else list(ENTITIES)
 
     def _quantiles(
-        self, totals: Totals, days: Sequence[int]
+        self, totals: EntityTotals, days: Sequence[int]
     ) -> dict[int, dict[int, benchmarks.Quantile | None]]:
         """By day and part; None where no raw score is above 0."""
         con, plan = self.totals.session.connection, self.plan
-        parts = scores.parts(con, plan, totals, days)
+        parts = scores.parts_with_data(con, plan, totals, days)
         found = {
-            part: benchmarks.quantiles(con, scores.measured(totals, part), PERCENTILE, days)
+            part: benchmarks.quantiles(con, scores.benchmark_relation(totals, part), PERCENTILE, days)
             for part in sorted({part for some in parts.values() for part in some})
         }
         return {day: {part: found[part].get(day) for part in some} for day, some in parts.items()}
@@ -151,9 +158,10 @@ class DayBenchmarks:
                 if value
             }
             # A touchpoint without data on a day has the benchmark of the day before it.
-            every = range(len(scores.touchpoints(self.plan)) if self.plan.model == "kpi" else 1)
+            every = range(len(scores.weighted_touchpoints(self.plan)) if self.plan.model == "kpi" else 1)
             daily[day] = {
-                part: benchmarks.of_day(found[day].get(part), before.get(part, 0.0), unit) for part in every
+                part: benchmarks.day_benchmark(found[day].get(part), before.get(part, 0.0), unit)
+                for part in every
             }
 
     def _used_on(self, kept: History, day: int, parts: Sequence[int]) -> Values:

@@ -10,11 +10,11 @@ from datetime import datetime
 from pathlib import Path
 
 from heatsync.scoring.compute import calendar, source_counts, weighting
-from heatsync.scoring.compute.arrow import take
-from heatsync.scoring.compute.compiled_profile import Plan
-from heatsync.scoring.compute.event_counts import Measure
+from heatsync.scoring.compute.arrow import load_arrow
+from heatsync.scoring.compute.compiled_profile import CompiledProfile
+from heatsync.scoring.compute.event_counts import EventCount
 from heatsync.scoring.compute.relations import Relation, create_empty, create_table
-from heatsync.scoring.compute.scores import quoted
+from heatsync.scoring.compute.scores import escape_quotes
 from heatsync.snapshots.daily_counts import DAILY, FORMAT, IDS, DailyCounts, PropertyCounts, digest
 
 KEPT_LIVES = 14
@@ -27,7 +27,7 @@ class Counts:
     properties."""
 
     days: DailyCounts
-    plan: Plan
+    plan: CompiledProfile
     profile: str
     by_properties: Relation
 
@@ -71,7 +71,7 @@ def _start(counts: DailyCounts, day: int, base: int | None) -> int:
     return min(start, day)
 
 
-def _read_past(counts: DailyCounts, plan: Plan, day: int, path: Path) -> None:
+def _read_past(counts: DailyCounts, plan: CompiledProfile, day: int, path: Path) -> None:
     """Read the whole past at the source, if there is any."""
     first = counts.first_day
     if first is None or day < first:
@@ -83,14 +83,14 @@ def _read_past(counts: DailyCounts, plan: Plan, day: int, path: Path) -> None:
         return
     events, _ = counts.events(None, day)
     columns = ["first", "last", "last_active", *plan.ever, *plan.counts]
-    read = counts.fetch("read_lives", source_counts.lives(plan, events, counts.source.embedded))
+    read = counts.fetch("read_lives", source_counts.lifetime_counts(plan, events, counts.source.embedded))
     counts.write(f"FROM {counts.number_rows(read, columns)}", path)
 
 
 def _accumulate_days(counts: Counts, path: Path, days: tuple[int, int], table: str) -> Relation:
     """`table` from what had accumulated by the end of the first day, and the days after it up to the last."""
     (start, day), plan, con = days, counts.plan, counts.days.connection
-    masks = take(con, "masks", plan.masks())
+    masks = load_arrow(con, "masks", plan.masks())
     bits = {
         word: f"coalesce(k.mask_{word}, 0)"
         if plan.model != "kpi"
@@ -124,7 +124,7 @@ def _accumulate_days(counts: Counts, path: Path, days: tuple[int, int], table: s
     )
     parts = " UNION ALL BY NAME ".join(
         [
-            f"SELECT * FROM read_parquet('{quoted(str(path))}')",
+            f"SELECT * FROM read_parquet('{escape_quotes(str(path))}')",
             f"SELECT {news} FROM {DAILY} d JOIN {IDS['event']} e ON e.no = d.event_no LEFT JOIN {masks} k ON k.event = e.id"
             f" WHERE d.day > {start} AND d.day <= {day} GROUP BY d.user_no, d.account_no",
             "SELECT user_no, account_no, NULL::TIMESTAMP AS first, NULL::TIMESTAMP AS last,"
@@ -141,7 +141,7 @@ def _accumulate_days(counts: Counts, path: Path, days: tuple[int, int], table: s
     )
 
 
-def count_by_properties(counts: DailyCounts, plan: Plan, first: int, last: int) -> Relation:
+def count_by_properties(counts: DailyCounts, plan: CompiledProfile, first: int, last: int) -> Relation:
     """`special_daily` (user_no, account_no, thing, day, n, total): what the things that select events by properties
     counted from the day `first` to `last`, and maybe on later days. Raises ConfigurationError."""
     con = counts.connection
@@ -164,9 +164,9 @@ def count_by_properties(counts: DailyCounts, plan: Plan, first: int, last: int) 
         return found
     last = max(last, counts.counted.until)
     events, _ = counts.events(calendar.day_of(first), last)
-    bounds = calendar.bounds(calendar.day_of(first), calendar.day_of(last), counts.workspace.time_zone)
+    bounds = calendar.day_bounds(calendar.day_of(first), calendar.day_of(last), counts.workspace.time_zone)
     for thing in things:
-        query = source_counts.special(thing, events, bounds, counts.source.embedded)
+        query = source_counts.item_counts(thing, events, bounds, counts.source.embedded)
         read = counts.number_rows(counts.fetch("read_special", query), ["day", "n", "total"])
         con.execute(
             f"INSERT INTO {found} SELECT user_no, account_no, {thing.place}, day, n, total FROM {read}"
@@ -177,7 +177,7 @@ def count_by_properties(counts: DailyCounts, plan: Plan, first: int, last: int) 
 
 
 def list_occurrences(
-    counts: DailyCounts, asked: Mapping[Measure, tuple[datetime | None, datetime]]
+    counts: DailyCounts, asked: Mapping[EventCount, tuple[datetime | None, datetime]]
 ) -> Relation:
     """`occurred`: the events that measures count in an interval (from None: ever): measure, user_no, account_no,
     happened, n. A measure of whole days has them at the beginning of their day. Raises ConfigurationError."""
@@ -198,12 +198,12 @@ def list_occurrences(
         whole = all(each is None or each.days is not None for each in (measure.old, measure.new))
         bounds = None
         if whole:
-            bounds = calendar.bounds(counts.local_date(first), calendar.local_day(until, zone), zone)
-        query = source_counts.occurred(measure, events, bounds, counts.source.embedded)
+            bounds = calendar.day_bounds(counts.local_date(first), calendar.local_day(until, zone), zone)
+        query = source_counts.event_times(measure, events, bounds, counts.source.embedded)
         read = counts.number_rows(counts.fetch("read_occurred", query), ["happened", "n"])
         when, days = "happened", ""
         if bounds is not None:
-            starts = take(con, "occurred_days", bounds.select(["day", "starts"]))
+            starts = load_arrow(con, "occurred_days", bounds.select(["day", "starts"]))
             when, days = "starts", f" JOIN (SELECT DISTINCT day, starts FROM {starts}) ON day = happened"
         con.execute(
             f"INSERT INTO {found} SELECT '{measure.column}', user_no, account_no, {when}, n FROM {read}{days}"
@@ -224,7 +224,7 @@ class Subjects:
 def count_measures(
     counts: Counts,
     day: int,
-    measures: Mapping[str, Sequence[Measure] | frozenset[Measure]],
+    measures: Mapping[str, Sequence[EventCount] | frozenset[EventCount]],
     of: Subjects,
 ) -> dict[str, Relation]:
     """By entity, `{entity}_counts`: key, and a column per measure of the entity with the events it counts by the end of
@@ -246,7 +246,7 @@ def count_measures(
             rows = (
                 f"SELECT user_no AS key, {listed} FROM {counted} x WHERE user_no IS NOT NULL"
                 if entity == "user"
-                else weighting.own(counted, listed, of.placement)
+                else weighting.account_rows(counted, listed, of.placement)
             )
             sums = "".join(f", coalesce(sum({each}), 0)::BIGINT AS {each}" for each in own)
             query = f"SELECT b.key{sums} FROM {base} b LEFT JOIN ({rows}) f ON f.key = b.key GROUP BY b.key"
@@ -254,7 +254,7 @@ def count_measures(
     return found
 
 
-def _measured_parts(counts: Counts, day: int, asked: Sequence[Measure], life: Relation) -> list[str]:
+def _measured_parts(counts: Counts, day: int, asked: Sequence[EventCount], life: Relation) -> list[str]:
     """SQL: user_no, account_no and the columns of some of the measures, each."""
     zone, events = counts.days.workspace.time_zone, IDS["event"]
     from_days = [each for each in asked if not each.from_events and each.old is not None]
@@ -281,22 +281,22 @@ def _measured_parts(counts: Counts, day: int, asked: Sequence[Measure], life: Re
 
 
 def _read_measures(
-    counts: DailyCounts, asked: Sequence[tuple[Measure, datetime | None, datetime]]
+    counts: DailyCounts, asked: Sequence[tuple[EventCount, datetime | None, datetime]]
 ) -> Relation:
     """`measured_events`: the measures that need the events themselves: user_no, account_no, a column each."""
     starts = [since for _, since, _ in asked]
     since = None if None in starts else min(each for each in starts if each is not None)
     events, _ = counts.source.events(since, max(until for _, _, until in asked))
-    query = source_counts.measured(list(asked), events, counts.source.embedded)
+    query = source_counts.interval_counts(list(asked), events, counts.source.embedded)
     return counts.number_rows(counts.fetch("measured_events", query), [each.column for each, _, _ in asked])
 
 
-def matches(measure: Measure, event_ids: Relation) -> str:
+def matches(measure: EventCount, event_ids: Relation) -> str:
     """SQL: whether a row of the daily counts is of an event that a measure counts."""
-    return "true" if measure.events is None else weighting.named(event_ids, measure.events)
+    return "true" if measure.events is None else weighting.event_in(event_ids, measure.events)
 
 
-def counted_by(measure: Measure, event_ids: Relation, day: str, target: str) -> str:
+def counted_by(measure: EventCount, event_ids: Relation, day: str, target: str) -> str:
     """SQL: what a measure of whole days counts by the end of the day `target`; `day` is the column of the daily
     counts."""
     old, new = ((each.days or 0) if each else 0 for each in (measure.old, measure.new))

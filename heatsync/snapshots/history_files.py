@@ -19,11 +19,11 @@ from typing import Any
 import duckdb
 
 from heatsync.scoring.compute import calendar
-from heatsync.scoring.compute.benchmarks import REACH
-from heatsync.scoring.compute.churn_levels import Bounds
-from heatsync.scoring.compute.level_history import Levels
+from heatsync.scoring.compute.benchmarks import SMOOTHING_DAYS
+from heatsync.scoring.compute.churn_levels import LevelBounds
+from heatsync.scoring.compute.level_history import LevelTables
 from heatsync.scoring.compute.relations import Relation
-from heatsync.scoring.compute.snapshot_rows import TREND
+from heatsync.scoring.compute.snapshot_rows import TREND_DAYS
 from heatsync.scoring.definition import condition_types
 from heatsync.scoring.definition.builtin_audiences import Audience
 from heatsync.scoring.definition.profile import Profile
@@ -53,7 +53,7 @@ class History:
     levels: tuple[str, ...]
     daily: dict[int, Values] = field(default_factory=dict)
     used: dict[int, Values] = field(default_factory=dict)
-    level_bounds: dict[int, Bounds] = field(default_factory=dict)
+    level_bounds: dict[int, LevelBounds] = field(default_factory=dict)
     """The bounds of levels learnt from churn, by the Sunday after which they stand."""
     files: list[File] = field(default_factory=list)
 
@@ -72,8 +72,8 @@ class History:
                 found.append(
                     File(
                         path,
-                        calendar.number(date.fromisoformat(first)),
-                        calendar.number(date.fromisoformat(last)),
+                        calendar.day_number(date.fromisoformat(first)),
+                        calendar.day_number(date.fromisoformat(last)),
                     )
                 )
         self.files = sorted(found, key=lambda file: (file.first, -file.last))
@@ -84,7 +84,7 @@ class History:
         if kept.get("version") == self.version:
             self.daily, self.used = (
                 {
-                    calendar.number(date.fromisoformat(day)): {
+                    calendar.day_number(date.fromisoformat(day)): {
                         int(part): value for part, value in values.items()
                     }
                     for day, values in kept.get(name, {}).items()
@@ -92,7 +92,7 @@ class History:
                 for name in ("daily", "used")
             )
             for day, (low, high, fallback) in kept.get("learnt", {}).items():
-                self.level_bounds[calendar.number(date.fromisoformat(day))] = Bounds(
+                self.level_bounds[calendar.day_number(date.fromisoformat(day))] = LevelBounds(
                     None if low is None else Fraction(low), None if high is None else Fraction(high), fallback
                 )
         return self
@@ -142,7 +142,7 @@ class History:
     def add(
         self,
         con: duckdb.DuckDBPyConnection,
-        levels: Levels,
+        levels: LevelTables,
         ids: Relation,
         days: Sequence[int],
         hysteresis: bool,
@@ -194,9 +194,9 @@ class History:
                 path.unlink(missing_ok=True)
         self.files = [file for file in self.files if file.path in kept]
         for values in (self.daily, self.used):
-            for day in [day for day in values if day < before - REACH and day != but]:
+            for day in [day for day in values if day < before - SMOOTHING_DAYS and day != but]:
                 del values[day]
-        for sunday in [sunday for sunday in self.level_bounds if sunday < before - REACH]:
+        for sunday in [sunday for sunday in self.level_bounds if sunday < before - SMOOTHING_DAYS]:
             del self.level_bounds[sunday]
         if self.daily or self.used:
             self.save_benchmarks()
@@ -221,7 +221,7 @@ def kept(keep: int, profile: Profile, own: Iterable[Audience]) -> int:
         for _, part in condition_types.walk(audience.condition)
         if isinstance(part, condition_types.LevelChange)
     ]
-    return max(keep, TREND + REACH, profile.window + REACH, *moves)
+    return max(keep, TREND_DAYS + SMOOTHING_DAYS, profile.window + SMOOTHING_DAYS, *moves)
 
 
 def _quoted(path: Path) -> str:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from heatsync.scoring.compute import condition_sql, snapshot_rows, weighting
-from heatsync.scoring.compute.compiled_profile import Plan
+from heatsync.scoring.compute.compiled_profile import CompiledProfile
 from heatsync.scoring.compute.entities import Entities
-from heatsync.scoring.compute.event_counts import Measure
+from heatsync.scoring.compute.event_counts import EventCount
 from heatsync.scoring.compute.relations import PlacedCounts, Relation, create_table
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.scoring.definition import condition_types
@@ -37,7 +37,7 @@ class ProfileFilter:
     """Whether the same entity may pass on one day and not on another."""
     passing: dict[str, Relation] = field(default_factory=dict)
     """By entity: key of the entities that pass, and where this varies by day also day."""
-    _measures: tuple[Measure, ...] = ()
+    _measures: tuple[EventCount, ...] = ()
     _base: int = 0
     """The day by the end of which `_before` had accumulated."""
     _population: Population | None = None
@@ -46,7 +46,7 @@ class ProfileFilter:
     _occurred: Relation = field(init=False)
     """event_queries.list_occurrences."""
 
-    def prepare(self, plan: Plan, first: int, last: int, population: Population) -> None:
+    def prepare(self, plan: CompiledProfile, first: int, last: int, population: Population) -> None:
         """Get ready for the days from `first` to `last`. Raises ConfigurationError."""
         condition, self._population = self.profile.filter, population
         if condition is None:
@@ -121,11 +121,11 @@ class ProfileFilter:
         assert self._population is not None
         return self._population
 
-    def _judged(self, entity: str, day: int) -> condition_sql.Judged:
+    def _judged(self, entity: str, day: int) -> condition_sql.CompiledCondition:
         workspace, columns = self.session.workspace, self.session.traits.columns
         assert self.profile.filter is not None
         scope = condition_sql.Scope(self.profile, entity, day, workspace.time_zone, columns, {}, {}, None)
-        return condition_sql.judge(self.profile.filter, scope)
+        return condition_sql.compile_condition(self.profile.filter, scope)
 
     def _passing_on(self, entity: str, day: int, frame: Relation) -> str:
         """SQL: day, key of the entities that pass on a day."""
@@ -155,7 +155,7 @@ class ProfileFilter:
         targets = f"(VALUES {', '.join(f'({day}::BIGINT)' for day in days)}) t(day)"
         ever = [each for each in self._measures if each.old is None and not each.from_events]
         recent = [each for each in self._measures if each.old is not None and not each.from_events]
-        active = f"NOT {weighting.named(events, self.profile.passive)}"
+        active = f"NOT {weighting.event_in(events, self.profile.passive)}"
         news = "".join(
             f", sum(n) FILTER ({event_queries.matches(each, events)}) AS {each.column}" for each in ever
         )
@@ -204,7 +204,7 @@ class ProfileFilter:
         source = (
             f"SELECT user_no AS key, {columns} FROM {growth} x WHERE user_no IS NOT NULL"
             if entity == "user"
-            else weighting.own(growth, columns, placed.placement)
+            else weighting.account_rows(growth, columns, placed.placement)
         )
         summed = "".join(f", sum({each})::BIGINT AS {each}" for each in measures)
         shown = "".join(f", coalesce(f.{each}, 0) AS {each}" for each in measures)

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 
 from connectors.errors import ConfigurationError
 from heatsync.scoring.compute import calendar, churn_levels, condition_sql, scores, snapshot_rows, weighting
-from heatsync.scoring.compute.benchmarks import REACH
-from heatsync.scoring.compute.compiled_profile import Plan
-from heatsync.scoring.compute.event_counts import Measure
+from heatsync.scoring.compute.benchmarks import SMOOTHING_DAYS
+from heatsync.scoring.compute.compiled_profile import CompiledProfile
+from heatsync.scoring.compute.event_counts import EventCount
 from heatsync.scoring.compute.relations import Relation
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.scoring.definition import audiences as groups
@@ -27,7 +27,7 @@ from heatsync.snapshots.parquet_files import write_parquet
 from heatsync.snapshots.session import Session
 from heatsync.snapshots.skip_unchanged import UnchangedDays
 
-TREND = snapshot_rows.TREND
+TREND = snapshot_rows.TREND_DAYS
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -104,12 +104,15 @@ class ProfileRun:
         daily = self._scores(plan)
         block = daily.score_up_to(day, max(TREND, self.profile.window))
         used = daily.used_benchmarks(day)
-        of = snapshot_rows.Day(
+        of = snapshot_rows.SnapshotDay(
             plan,
             day,
             {entity: used[entity].get(0) if plan.model != "kpi" else None for entity in ENTITIES},
-            {entity: scores.shares(plan, used[entity]) if plan.model == "kpi" else {} for entity in ENTITIES},
-            calendar.start(calendar.day_of(day + 1 - 90), self.session.workspace.time_zone),
+            {
+                entity: scores.touchpoint_shares(plan, used[entity]) if plan.model == "kpi" else {}
+                for entity in ENTITIES
+            },
+            calendar.day_start(calendar.day_of(day + 1 - 90), self.session.workspace.time_zone),
             self.session.traits.tables,
             daily.totals.placed,
             daily.local_days,
@@ -119,16 +122,16 @@ class ProfileRun:
         subjects = event_queries.Subjects(daily.life, bases, daily.totals.placed.placement)
         counts = event_queries.count_measures(daily.counts, day, measures, subjects)
         snapshots: dict[str, Relation] = {}
-        inputs: snapshot_rows.Inputs | None = None
-        users: tuple[snapshot_rows.Rows, dict[str, condition_sql.Judged]] | None = None
+        inputs: snapshot_rows.RowInputs | None = None
+        users: tuple[snapshot_rows.EntityRows, dict[str, condition_sql.CompiledCondition]] | None = None
         for entity in ENTITIES:
             inputs = self._inputs(daily, of, entity, block, counts[entity], inputs)
             con = self.session.connection
-            parts = snapshot_rows.contributions(con, of, inputs)
-            rows = snapshot_rows.Rows(
-                snapshot_rows.full(con, of, inputs, parts, daily.default), counts[entity]
+            parts = snapshot_rows.build_contributions(con, of, inputs)
+            rows = snapshot_rows.EntityRows(
+                snapshot_rows.build_rows(con, of, inputs, parts, daily.default), counts[entity]
             )
-            snapshots[entity] = snapshot_rows.gather(con, of, rows, judged[entity], users)
+            snapshots[entity] = snapshot_rows.build_snapshot(con, of, rows, judged[entity], users)
             self._note_doubts(entity, judged[entity], of, rows)
             self._note_fallback(entity, daily.bounds_on(entity, day))
             users = rows, judged["account"].counting
@@ -137,19 +140,19 @@ class ProfileRun:
     def _inputs(
         self,
         daily: DailyScores,
-        of: snapshot_rows.Day,
+        of: snapshot_rows.SnapshotDay,
         entity: str,
         block: Sequence[int],
         counts: Relation,
-        users: snapshot_rows.Inputs | None,
-    ) -> snapshot_rows.Inputs:
+        users: snapshot_rows.RowInputs | None,
+    ) -> snapshot_rows.RowInputs:
         """What the rows of an entity are made of."""
         con, placement = self.session.connection, of.placed.placement
-        points, days = weighting.points(con, of.plan, entity, daily.totals.done, placement, of.day)
+        points, days = weighting.event_points(con, of.plan, entity, daily.totals.done, placement, of.day)
         passing = daily.passing(entity)
         if passing is not None:
             con.execute(f"DELETE FROM {points} WHERE key NOT IN (SELECT key FROM {passing})")
-        return snapshot_rows.Inputs(
+        return snapshot_rows.RowInputs(
             entity=entity,
             entities=daily.entities[entity],
             scored=daily.scored[entity],
@@ -162,7 +165,9 @@ class ProfileRun:
             users=users,
         )
 
-    def _prepare(self, last: int, first: int) -> tuple[Plan, dict[str, snapshot_rows.Members]]:
+    def _prepare(
+        self, last: int, first: int
+    ) -> tuple[CompiledProfile, dict[str, snapshot_rows.CompiledAudiences]]:
         """Count what is needed for the days, and judge the audiences of the last of them."""
         filtering = self._filtering()
         need = self._reach(first)
@@ -181,26 +186,28 @@ class ProfileRun:
         if back and min(back) < need:
             counts.count_days(min(back), self.session.last)
         asked = {measure.events for measure in measures if measure.old is None and not measure.from_events}
-        return Plan(self.profile, tuple(sorted(asked, key=lambda each: (each is None, each or ())))), judged
+        return CompiledProfile(
+            self.profile, tuple(sorted(asked, key=lambda each: (each is None, each or ())))
+        ), judged
 
     def _reach(self, first: int) -> int:
         """The first day whose events the scores of a day, and of the days before it, may need."""
         profile = self.profile
-        reach = max(TREND, profile.window) + REACH + profile.window
+        reach = max(TREND, profile.window) + SMOOTHING_DAYS + profile.window
         if profile.levels.churn:
             learning = (
-                churn_levels.WEEKS * 7
+                churn_levels.TRAINING_WEEKS * 7
                 + 4 * 7
-                + 2 * churn_levels.AWAY
-                + max(churn_levels.AWAY, profile.window)
+                + 2 * churn_levels.CHURN_DAYS
+                + max(churn_levels.CHURN_DAYS, profile.window)
             )
             reach = max(reach, max(TREND, profile.window) + learning)
         need = first - reach
         if profile.benchmark.day is not None:
-            need = min(need, calendar.number(profile.benchmark.day) - profile.window)
+            need = min(need, calendar.day_number(profile.benchmark.day) - profile.window)
         return need
 
-    def _scores(self, plan: Plan) -> DailyScores:
+    def _scores(self, plan: CompiledProfile) -> DailyScores:
         return DailyScores(self.session, self.name, plan, self.histories(), self.stored, self._file)
 
     @property
@@ -219,10 +226,12 @@ class ProfileRun:
                 each.load()
         return found
 
-    def _judged(self, entity: str, day: int) -> snapshot_rows.Members:
+    def _judged(self, entity: str, day: int) -> snapshot_rows.CompiledAudiences:
         try:
-            return snapshot_rows.judged(groups.of(self.profile, entity, self.own), self._scope(entity, day))
-        except snapshot_rows.Unfit as error:
+            return snapshot_rows.compile_audiences(
+                groups.all_audiences(self.profile, entity, self.own), self._scope(entity, day)
+            )
+        except snapshot_rows.AudienceError as error:
             place = error.audience.place_of(error.fault.route) or self._file
             raise ConfigurationError(f"{place}: `{error.audience.key}`: {error}") from error
 
@@ -236,12 +245,16 @@ class ProfileRun:
             zone=self.session.workspace.time_zone,
             columns=self.session.traits.columns,
             traits=condition_sql.TRAITS[entity],
-            audiences={each.key: each.condition for each in groups.of(self.profile, entity, self.own)},
+            audiences={
+                each.key: each.condition for each in groups.all_audiences(self.profile, entity, self.own)
+            },
             events=events | condition_sql.event_names(self.profile),
             users=self._scope("user", day) if entity == "account" else None,
         )
 
-    def _measures(self, judged: dict[str, snapshot_rows.Members], entity: str) -> frozenset[Measure]:
+    def _measures(
+        self, judged: dict[str, snapshot_rows.CompiledAudiences], entity: str
+    ) -> frozenset[EventCount]:
         """Those of the entity's audiences; of users also those that are counted for accounts."""
         own = {measure for _, each in judged[entity].audiences for measure in each.measures}
         if entity == "user":
@@ -250,12 +263,16 @@ class ProfileRun:
         return frozenset(own)
 
     def _note_doubts(
-        self, entity: str, members: snapshot_rows.Members, day: snapshot_rows.Day, rows: snapshot_rows.Rows
+        self,
+        entity: str,
+        members: snapshot_rows.CompiledAudiences,
+        day: snapshot_rows.SnapshotDay,
+        rows: snapshot_rows.EntityRows,
     ) -> None:
         """Say of how many the missing value of a trait may not decide as it was meant to."""
         for audience, found in members.audiences:
             for missing, sentence in found.doubts if audience.own else ():
-                beside = snapshot_rows.beside(day, entity, found.tables, rows.counts)
+                beside = snapshot_rows.trait_joins(day, entity, found.tables, rows.counts)
                 row = self.session.connection.execute(
                     f"SELECT count(*) FROM {rows.full} r {beside} WHERE {missing}"
                 ).fetchone()
@@ -264,17 +281,17 @@ class ProfileRun:
                         f"{audience.place}: `{audience.key}`: {sentence.replace('{count}', str(row[0]))}"
                     )
 
-    def _note_fallback(self, entity: str, bounds: churn_levels.Bounds | None) -> None:
+    def _note_fallback(self, entity: str, bounds: churn_levels.LevelBounds | None) -> None:
         """Say so where levels could not be learnt."""
         if bounds is not None and bounds.fallback:
             self.notes.append(
                 f"{self._file}: the levels of {entity}s begin at a fallback: too few of them left or stayed to learn"
-                f" from, or their scores hardly tell who leaves (an AUC below {float(churn_levels.NO_BETTER):.2f})"
+                f" from, or their scores hardly tell who leaves (an AUC below {float(churn_levels.MIN_AUC):.2f})"
             )
 
-    def _filtering(self) -> frozenset[Measure]:
+    def _filtering(self) -> frozenset[EventCount]:
         """What the filter counts. Raises ConfigurationError when it does not fit."""
-        found: set[Measure] = set()
+        found: set[EventCount] = set()
         if self.profile.filter is None:
             return frozenset()
         for entity in ENTITIES:
@@ -289,8 +306,8 @@ class ProfileRun:
                 None,
             )
             try:
-                found |= condition_sql.judge(self.profile.filter, scope).measures
-            except condition_sql.Refused as error:
+                found |= condition_sql.compile_condition(self.profile.filter, scope).measures
+            except condition_sql.ConditionError as error:
                 raise ConfigurationError(f"{self._file}: `filter`: {error}") from error
         return frozenset(found)
 
@@ -303,7 +320,7 @@ class ProfileRun:
         path = self.session.workspace.snapshot_path(self.name, entity, when)
         words = {"version": self.version}
         own = {
-            each.key: str(groups.version(each.key, entity, self.own))
+            each.key: str(groups.audience_version(each.key, entity, self.own))
             for each in self.own
             if each.entity == entity
         }

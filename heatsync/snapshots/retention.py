@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from heatsync.scoring.compute import calendar
-from heatsync.scoring.compute.snapshot_rows import TREND
+from heatsync.scoring.compute.snapshot_rows import TREND_DAYS
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.snapshots.event_queries import KEPT_LIVES
 from heatsync.snapshots.history_files import History, kept
@@ -32,17 +32,17 @@ def drop_old_files(session: Session, scored: Sequence[date]) -> list[str]:
         if of < cut:
             path.unlink(missing_ok=True)
     for name, profile in workspace.profiles.items():
-        before = calendar.number(day) - kept(
+        before = calendar.day_number(day) - kept(
             workspace.history_days, profile, workspace.audiences.get(name, ())
         )
-        frozen = None if profile.benchmark.day is None else calendar.number(profile.benchmark.day)
+        frozen = None if profile.benchmark.day is None else calendar.day_number(profile.benchmark.day)
         for entity in ENTITIES:
             version = f"{profile.version} {workspace.time_zone.key}"
             folder = workspace.state / "history" / name / entity
             History(folder, version, profile.levels.names).load().drop_before(before, frozen)
-    session.counts.drop_before(calendar.number(cut))
+    session.counts.drop_before(calendar.day_number(cut))
     for path in (workspace.state / "daily" / "lives").glob("*/*.parquet"):
-        if path.stem.isdigit() and int(path.stem) < calendar.number(day) - max(TREND, KEPT_LIVES):
+        if path.stem.isdigit() and int(path.stem) < calendar.day_number(day) - max(TREND_DAYS, KEPT_LIVES):
             path.unlink(missing_ok=True)
     soon = [each for each in scored if each < latest - timedelta(days=workspace.history_days)]
     if not soon:

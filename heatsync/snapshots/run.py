@@ -65,7 +65,7 @@ def score(
         )
     told = progress or _silent
     days = sorted(set(dates or [last_complete_day(workspace)]))
-    wanted = [calendar.number(day) for day in days]
+    wanted = [calendar.day_number(day) for day in days]
     told("reading the source", 0, 1)
     with open_session(workspace, days[-1]) as session:
         told("reading the source", 1, 1)

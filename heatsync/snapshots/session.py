@@ -56,7 +56,7 @@ def open_session(workspace: Workspace, last: date) -> Iterator[Session]:
         traits = _fetch_traits(workspace, source, con, counts)
         homes = _find_homes(con, counts, traits)
         first = _first_created(con, traits)
-        yield Session(workspace, source, con, counts, traits, homes, first, calendar.number(last))
+        yield Session(workspace, source, con, counts, traits, homes, first, calendar.day_number(last))
 
 
 def _fetch_traits(

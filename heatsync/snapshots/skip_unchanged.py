@@ -51,7 +51,7 @@ class UnchangedDays:
         try:
             stored = json.loads(self._path.read_text("utf-8"))
             self.hashes = {
-                calendar.number(date.fromisoformat(day)): str(text) for day, text in stored.items()
+                calendar.day_number(date.fromisoformat(day)): str(text) for day, text in stored.items()
             }
         except (OSError, ValueError, AttributeError):
             self.hashes = {}
@@ -113,7 +113,7 @@ class UnchangedDays:
                 each.entity,
                 each.name,
                 str(each.shipped),
-                str(audiences.version(each.key, each.entity, self.audiences)),
+                str(audiences.audience_version(each.key, each.entity, self.audiences)),
             ]
             for each in self.audiences
         )

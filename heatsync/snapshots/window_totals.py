@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from heatsync.scoring.compute import benchmarks, churn_levels, entities, scores, weighting
-from heatsync.scoring.compute.compiled_profile import Plan
+from heatsync.scoring.compute.compiled_profile import CompiledProfile
 from heatsync.scoring.compute.entities import Entities
 from heatsync.scoring.compute.relations import PlacedCounts, Relation, create_empty, create_table
-from heatsync.scoring.compute.scores import Totals
+from heatsync.scoring.compute.scores import EntityTotals
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.snapshots import event_queries
 from heatsync.snapshots.profile_filter import Population, ProfileFilter
@@ -27,7 +27,7 @@ class WindowTotals:
     """The totals of a profile's windows. `filter` decides which entities count."""
 
     session: Session
-    plan: Plan
+    plan: CompiledProfile
     filter: ProfileFilter
     days_together: int = 1
     move_days: frozenset[int] | None = None
@@ -54,8 +54,8 @@ class WindowTotals:
             "roaming",
             ("user_no", "account_no", "day", "last"),
             f"""
-            SELECT user_no, account_no, {entities.ALWAYS} AS day, last
-            FROM read_parquet('{scores.quoted(str(counts.carried))}') ANTI JOIN {base.homes} USING (user_no)
+            SELECT user_no, account_no, {entities.ALWAYS_EXISTED} AS day, last
+            FROM read_parquet('{scores.escape_quotes(str(counts.carried))}') ANTI JOIN {base.homes} USING (user_no)
             UNION ALL
             SELECT user_no, account_no, day, max(last) FROM {base.daily} ANTI JOIN {base.homes} USING (user_no)
             WHERE user_no IS NOT NULL AND account_no IS NOT NULL GROUP BY user_no, account_no, day
@@ -103,7 +103,7 @@ class WindowTotals:
             or self._moves_between(min(before, day), max(before, day))
         ):
             con = self.session.connection
-            self._placed = weighting.place(con, self.session.day_counts, self._roaming, day)
+            self._placed = weighting.place_users(con, self.session.day_counts, self._roaming, day)
             self._worth.pop("account", None)
         self._placed_on = day
 
@@ -112,16 +112,18 @@ class WindowTotals:
         population = Population(found, self.placed, self.by_properties, self.users_move)
         self.filter.prepare(self.plan, first, last, population)
 
-    def add_up(self, days: Sequence[int]) -> dict[str, Totals]:
+    def add_up(self, days: Sequence[int]) -> dict[str, EntityTotals]:
         """By entity, the totals of the windows that end with each of the days."""
         con, plan = self.session.connection, self.plan
         self.place_users(days)
         self.filter.evaluate(days, self.placed)
         passing = {entity: self.filter.semi_join(entity) for entity in ENTITIES}
-        raw = {"user": weighting.add_up(con, plan, "user", self._weigh("user", days), days, passing["user"])}
+        raw = {
+            "user": weighting.sum_windows(con, plan, "user", self._weigh("user", days), days, passing["user"])
+        }
         if plan.model != "weighted":
             worth = self._weigh("account", days)
-            raw["account"] = weighting.add_up(con, plan, "account", worth, days, passing["account"])
+            raw["account"] = weighting.sum_windows(con, plan, "account", worth, days, passing["account"])
         elif plan.profile.rollup == "average":
             raw["account"] = create_empty(
                 con, "account_raw", day="BIGINT", key="INTEGER", part="INTEGER", raw="HUGEINT"
@@ -131,18 +133,20 @@ class WindowTotals:
             if plan.profile.rollup == "pooled":
                 capped = benchmarks.quantiles(con, str(raw["user"]), CAP, days)
                 caps = {day: int(each.value) for day, each in capped.items()}
-            raw["account"] = weighting.roll_up(
+            raw["account"] = weighting.roll_up_users(
                 con, raw["user"], self.placed.placement, caps, passing["account"]
             )
         if plan.model != "kpi":
-            return {entity: Totals(raw[entity]) for entity in ENTITIES}
-        found: dict[str, Totals] = {}
+            return {entity: EntityTotals(raw[entity]) for entity in ENTITIES}
+        found: dict[str, EntityTotals] = {}
         for entity in ENTITIES:
             windows = weighting.Windows(plan.profile.window, days)
-            present = weighting.attend(
+            present = weighting.entities_with_events(
                 con, f"{entity}_present", entity, self.placed, windows, passing[entity]
             )
-            found[entity] = Totals(raw[entity], scores.tabulate(con, plan, entity, present, raw[entity]))
+            found[entity] = EntityTotals(
+                raw[entity], scores.touchpoint_totals(con, plan, entity, present, raw[entity])
+            )
         return found
 
     def first_events(self, day: int) -> tuple[int, int | None]:
@@ -174,7 +178,7 @@ class WindowTotals:
         first, last = counted.since, counted.until
         if moving:
             first, last = days[0] - self.plan.profile.window + 1, days[-1]
-        worth = weighting.weigh(con, self.plan, entity, self.done, self.placed.placement, (first, last))
+        worth = weighting.daily_worth(con, self.plan, entity, self.done, self.placed.placement, (first, last))
         if not moving:
             self._worth[entity] = worth
         return worth
@@ -189,7 +193,9 @@ class WindowTotals:
         ).fetchone()
         assert row is not None
         daily = row[0] / max(1, counted.until - counted.since + 1)
-        return max(1, int(ROWS / (1 + row[1] + daily * max(churn_levels.AWAY, self.plan.profile.window))))
+        return max(
+            1, int(ROWS / (1 + row[1] + daily * max(churn_levels.CHURN_DAYS, self.plan.profile.window)))
+        )
 
     def _find_moves(self) -> frozenset[int] | None:
         """The days on which a user without an account in the users table comes into another account."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import duckdb
 import ibis
 
-from heatsync.scoring.compute.arrow import take
+from heatsync.scoring.compute.arrow import load_arrow
 from heatsync.scoring.compute.relations import Relation
 from heatsync.source.tables import engine_settings
 from heatsync.workspace.config import Workspace
@@ -31,4 +31,4 @@ def fetch(con: duckdb.DuckDBPyConnection, name: str, expression: ibis.Table) -> 
     # PostgreSQL's rows become Python's first: a million of them at once is more than everything else needs.
     size = {} if expression.get_backend().name == "duckdb" else {"chunk_size": ROWS}
     with expression.to_pyarrow_batches(**size) as reader:
-        return take(con, name, reader)
+        return load_arrow(con, name, reader)

@@ -237,7 +237,7 @@ class _Events:
         zone = source.workspace.time_zone
         last = calendar.local_day(until - timedelta(microseconds=1), zone)
         begin = max(calendar.local_day(max(first, datetime(1900, 1, 2)), zone), date(1900, 1, 1))
-        bounds = calendar.bounds(begin, last, zone)
+        bounds = calendar.day_bounds(begin, last, zone)
         if source.embedded:
             days = ibis.memtable(bounds)
             beside = kept.mutate(utc_date=kept.timestamp.date())

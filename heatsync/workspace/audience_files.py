@@ -140,7 +140,7 @@ def _audience(
             sentence = f"`{written.profile}` is not a profile{suggest(written.profile, names)}"
             problems.add(document.problem((key, "profile"), sentence))
         return None
-    if key in audiences.keys(profile, written.entity):
+    if key in audiences.audience_keys(profile, written.entity):
         problems.add(
             document.problem(
                 (key,), f"`{key}` is a built-in audience of {written.entity}s: choose another key", key=True
@@ -186,7 +186,9 @@ def _check(profile: Profile, own: list[_Read], broken: set[str], problems: Probl
     """Check the names in the conditions. Columns and events are not checked: they need the data."""
     conditions: dict[str, dict[str, Condition]] = {}
     for entity in ("user", "account"):
-        conditions[entity] = {each.key: each.condition for each in builtin_audiences.builtin(profile, entity)}
+        conditions[entity] = {
+            each.key: each.condition for each in builtin_audiences.builtin_audiences(profile, entity)
+        }
         # The condition of an invalid audience is unknown, but other conditions may name it.
         conditions[entity] |= {key: All(()) for key in broken if key not in conditions[entity]}
         conditions[entity] |= {
@@ -195,7 +197,9 @@ def _check(profile: Profile, own: list[_Read], broken: set[str], problems: Probl
     _break_circles(own, conditions, broken, problems)
     scopes = _scopes(profile, conditions)
     for each in own:
-        for route, sentence in condition_sql.faults(each.audience.condition, scopes[each.audience.entity]):
+        for route, sentence in condition_sql.find_problems(
+            each.audience.condition, scopes[each.audience.entity]
+        ):
             problems.add(each.problem(("where", *route), sentence))
             broken.add(each.audience.key)
 
@@ -225,7 +229,7 @@ def _break_circles(
     own: list[_Read], conditions: dict[str, dict[str, Condition]], broken: set[str], problems: Problems
 ) -> None:
     """Report audiences that depend on each other in a circle, once per circle, and break the circle."""
-    while circle := audiences.circle(conditions["user"], conditions["account"]):
+    while circle := audiences.find_cycle(conditions["user"], conditions["account"]):
         entity, key, onward = circle[0][0], circle[0][1], circle[1][1]
         each = next(one for one in own if (one.audience.entity, one.audience.key) == (entity, key))
         place = next(

@@ -16,7 +16,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from connectors.errors import ConfigurationError
 from heatsync.scoring.definition.place import Place
-from heatsync.scoring.definition.touchpoints import DEFAULTS, Counted, Touchpoint, plain, written
+from heatsync.scoring.definition.touchpoints import (
+    DEFAULT_TOUCHPOINTS,
+    EventSelection,
+    Touchpoint,
+    plain_number,
+    yaml_line,
+)
 from heatsync.workspace.profile_files import yaml_files
 from heatsync.workspace.strict_yaml import Document, Problems, Tree, parse, suggest
 
@@ -103,8 +109,8 @@ def _read_touchpoint(tree: object) -> Touchpoint | None:
         return None
 
 
-_DEFAULT = {each["name"]: Touchpoint.model_validate(each) for each in DEFAULTS}
-_WRITTEN = {each["name"]: written(each) for each in DEFAULTS}
+_DEFAULT = {each["name"]: Touchpoint.model_validate(each) for each in DEFAULT_TOUCHPOINTS}
+_WRITTEN = {each["name"]: yaml_line(each) for each in DEFAULT_TOUCHPOINTS}
 
 
 def _is_default(tree: object) -> bool:
@@ -144,12 +150,12 @@ def _describe(item: object) -> str:
 def _summary(touchpoint: Touchpoint) -> str:
     """A touchpoint as a short text. Equal touchpoints have equal texts."""
 
-    def side(counted: Counted) -> str:
+    def side(counted: EventSelection) -> str:
         where = " and ".join(f"{name} {comparison}" for name, comparison in counted.where)
         return " or ".join(counted.events) + (f" where {where}" if where else "")
 
     ratio = f" / {side(touchpoint.to)}" if touchpoint.to is not None else ""
-    return f"{plain(touchpoint.weight)} % {side(touchpoint.of)}{ratio}"
+    return f"{plain_number(touchpoint.weight)} % {side(touchpoint.of)}{ratio}"
 
 
 # The text of the file

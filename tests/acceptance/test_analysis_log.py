@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from heatsync.analysis import backtest, backtest_charts
-from heatsync.analysis.backtest import Question
+from heatsync.analysis.backtest import BacktestRequest
 from heatsync.analysis.backtest_metrics import Backtest, Figures
 from heatsync.sandbox.demo_data import collegemsg
 from heatsync.workspace import config
@@ -35,7 +35,9 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def looked_back(log: Workspace, name: str) -> tuple[Backtest, Figures]:
-    found = backtest.backtest(log, Question(name, collegemsg.LAST_DAY), lambda _doing, _done, _of: None)
+    found = backtest.backtest(
+        log, BacktestRequest(name, collegemsg.LAST_DAY), lambda _doing, _done, _of: None
+    )
     assert found.figures is not None
     return found, found.figures
 

@@ -48,7 +48,7 @@ def test_draws_are_the_same_whether_made_together_or_apart(monkeypatch: pytest.M
     churned, score = random.random(50) < 0.5, random.random(50)
     entities = np.arange(50) // 2
     together = Resampling(entities).aucs(churned, score)
-    monkeypatch.setattr(auc_metrics, "TOGETHER", 60)
+    monkeypatch.setattr(auc_metrics, "BLOCK_CELLS", 60)
     assert np.array_equal(Resampling(entities).aucs(churned, score), together)
 
 
@@ -124,7 +124,7 @@ def test_few_rows_have_fewer_parts() -> None:
 def test_a_group_is_told_with_its_interval() -> None:
     churned = np.array([True, True, False, False, False, True])
     names = np.array(["Low", "Low", "High", "High", "High", "High"], dtype=object)
-    low, high = auc_metrics.by_group(churned, names, ("Low", "Middle", "High"), Resampling(np.arange(6)))
+    low, high = auc_metrics.churn_rates(churned, names, ("Low", "Middle", "High"), Resampling(np.arange(6)))
     assert (low.name, low.rows, low.churned, low.share.value) == ("Low", 2, 2, 1.0)
     assert (high.name, high.rows, high.churned, high.share.value) == ("High", 4, 1, 0.25)
     assert high.share.low <= 0.25 <= high.share.high

@@ -13,7 +13,7 @@ import pytest
 from connectors.errors import ConfigurationError
 from heatsync.analysis import backtest, backtest_verdicts, suggest_weights, what_if
 from heatsync.analysis.auc import auc
-from heatsync.analysis.backtest import Question
+from heatsync.analysis.backtest import BacktestRequest
 from heatsync.workspace import config
 from heatsync.workspace.config import Workspace
 
@@ -57,7 +57,7 @@ def by_hand(world: Workspace, window: int, horizon: int) -> tuple[list[bool], li
 
 def test_a_backtest_counts_and_judges_like_a_loop_over_the_events(world: Workspace) -> None:
     churned, counts, days = by_hand(world, 14, 30)
-    found = backtest.backtest(world, Question("health", leavers.DAY), silent)
+    found = backtest.backtest(world, BacktestRequest("health", leavers.DAY), silent)
     assert (found.rows, found.churned, found.snapshots) == (len(churned), sum(churned), len(days))
     assert (found.first, found.last) == (min(days), max(days))
     assert found.figures is not None
@@ -68,14 +68,14 @@ def test_a_backtest_counts_and_judges_like_a_loop_over_the_events(world: Workspa
 
 
 def test_a_source_that_ended_long_ago_is_judged_by_its_own_days(world: Workspace) -> None:
-    then = backtest.backtest(world, Question("health", leavers.DAY), silent)
-    later = backtest.backtest(world, Question("health", leavers.DAY + timedelta(days=120)), silent)
+    then = backtest.backtest(world, BacktestRequest("health", leavers.DAY), silent)
+    later = backtest.backtest(world, BacktestRequest("health", leavers.DAY + timedelta(days=120)), silent)
     assert later == then
 
 
 def test_levels_learnt_from_churn_are_judged_on_the_later_half(tmp_path: Path) -> None:
     world = config.load(leavers.write(tmp_path, {"habit": HABIT}))
-    found = backtest.backtest(world, Question("habit", leavers.DAY), silent).figures
+    found = backtest.backtest(world, BacktestRequest("habit", leavers.DAY), silent).figures
     assert found is not None
     assert found.late is not None
     assert sum(rate.rows for rate in found.levels) == found.late.rows
@@ -83,20 +83,20 @@ def test_levels_learnt_from_churn_are_judged_on_the_later_half(tmp_path: Path) -
 
 
 def test_too_few_that_churned_are_said_in_place_of_figures(world: Workspace) -> None:
-    found = backtest.backtest(world, Question("health", leavers.DAY, entity="account"), silent)
+    found = backtest.backtest(world, BacktestRequest("health", leavers.DAY, entity="account"), silent)
     assert found.figures is None
     assert "churned within 30 days, and 30 are the least" in found.why
 
 
 def test_too_few_days_are_said_in_place_of_figures(world: Workspace) -> None:
-    found = backtest.backtest(world, Question("health", leavers.DAY, horizon=140), silent)
+    found = backtest.backtest(world, BacktestRequest("health", leavers.DAY, horizon=140), silent)
     assert found.figures is None
     assert "too few days for a window of 14 and a horizon of 140" in found.why
 
 
 def test_an_audience_is_judged_by_who_was_in_it_on_the_day(world: Workspace) -> None:
-    everybody = backtest.backtest(world, Question("health", leavers.DAY), silent)
-    low = backtest.backtest(world, Question("health", leavers.DAY, audience="level_low"), silent)
+    everybody = backtest.backtest(world, BacktestRequest("health", leavers.DAY), silent)
+    low = backtest.backtest(world, BacktestRequest("health", leavers.DAY, audience="level_low"), silent)
     assert everybody.figures is not None
     at_low = next(rate for rate in everybody.figures.levels if rate.name == "Low")
     assert (low.rows, low.churned) == (at_low.rows, at_low.churned)
@@ -104,32 +104,34 @@ def test_an_audience_is_judged_by_who_was_in_it_on_the_day(world: Workspace) -> 
 
 def test_a_name_that_is_not_there_is_told_with_the_nearest(world: Workspace) -> None:
     with pytest.raises(ConfigurationError, match="did you mean `health`"):
-        backtest.backtest(world, Question("healt", leavers.DAY), silent)
+        backtest.backtest(world, BacktestRequest("healt", leavers.DAY), silent)
     with pytest.raises(ConfigurationError, match="did you mean `level_low`"):
-        backtest.backtest(world, Question("health", leavers.DAY, audience="level_lo"), silent)
+        backtest.backtest(world, BacktestRequest("health", leavers.DAY, audience="level_lo"), silent)
 
 
 def test_a_profile_that_does_not_predict_is_marked_until_it_changes(world: Workspace) -> None:
-    found = backtest.backtest(world, Question("health", leavers.DAY), silent)
+    found = backtest.backtest(world, BacktestRequest("health", leavers.DAY), silent)
     assert found.figures is not None
-    backtest_verdicts.keep(world, found)
-    assert backtest_verdicts.marks(world) == []
+    backtest_verdicts.save_verdict(world, found)
+    assert backtest_verdicts.not_predictive_warnings(world) == []
     coin = replace(found.figures, auc=replace(found.figures.auc, value=0.55))
-    backtest_verdicts.keep(world, replace(found, figures=coin, audience="level_low"))
+    backtest_verdicts.save_verdict(world, replace(found, figures=coin, audience="level_low"))
     assert not backtest_verdicts.not_predictive(world, "health", "user")
-    backtest_verdicts.keep(world, replace(found, figures=coin))
+    backtest_verdicts.save_verdict(world, replace(found, figures=coin))
     assert backtest_verdicts.not_predictive(world, "health", "user")
     assert (
         "health is not predictive for users: in the last backtest its AUC was 0.55"
-        in backtest_verdicts.marks(world)[0]
+        in backtest_verdicts.not_predictive_warnings(world)[0]
     )
     changed = {**world.profiles, "health": world.profiles["backwards"]}
-    assert backtest_verdicts.marks(replace(world, profiles=changed)) == []
+    assert backtest_verdicts.not_predictive_warnings(replace(world, profiles=changed)) == []
     (world.state / "verdicts" / "health.json").unlink()
 
 
 def test_the_event_that_keeps_people_gets_the_highest_weight(world: Workspace) -> None:
-    found = suggest_weights.suggest_weights(world, Question("backwards", leavers.DAY, horizon=14), silent)
+    found = suggest_weights.suggest_weights(
+        world, BacktestRequest("backwards", leavers.DAY, horizon=14), silent
+    )
     suggested = {each.event: each.suggested for each in found.weights}
     assert suggested["Report Created"] == 10.0
     assert all(0 <= weight <= 10 for weight in suggested.values())
@@ -141,7 +143,7 @@ def test_the_event_that_keeps_people_gets_the_highest_weight(world: Workspace) -
 
 
 def test_good_weights_are_left_alone(world: Workspace) -> None:
-    found = suggest_weights.suggest_weights(world, Question("health", leavers.DAY, horizon=14), silent)
+    found = suggest_weights.suggest_weights(world, BacktestRequest("health", leavers.DAY, horizon=14), silent)
     assert found.why == ""
     assert not found.better
 
@@ -149,11 +151,11 @@ def test_good_weights_are_left_alone(world: Workspace) -> None:
 def test_weights_are_suggested_for_weights_alone(tmp_path: Path) -> None:
     world = config.load(leavers.write(tmp_path, {"habit": HABIT}))
     with pytest.raises(ConfigurationError, match="`model: engagement`"):
-        suggest_weights.suggest_weights(world, Question("habit", leavers.DAY), silent)
+        suggest_weights.suggest_weights(world, BacktestRequest("habit", leavers.DAY), silent)
 
 
 def test_the_same_profile_would_move_nobody(world: Workspace) -> None:
-    found = what_if.whatif(world, world.folder / "mappings/profiles/health.yml", leavers.DAY, silent)
+    found = what_if.what_if(world, world.folder / "mappings/profiles/health.yml", leavers.DAY, silent)
     assert found.same
     assert [moves.moved for moves in found.moves] == [0, 0]
     assert all(not moves.movers and moves.correlation == pytest.approx(1.0) for moves in found.moves)
@@ -169,7 +171,7 @@ def test_a_changed_profile_tells_who_would_move_and_what_would_be_sent(
     file = tmp_path / "health.yml"
     file.write_text(BACKWARDS)
     before = {path: path.read_bytes() for path in world.state.rglob("*.parquet") if "snapshots" in path.parts}
-    found = what_if.whatif(world, file, leavers.DAY, silent)
+    found = what_if.what_if(world, file, leavers.DAY, silent)
     users = found.moves[0]
     assert users.moved == sum(count for old, new, count in users.matrix if old != new) > 0
     assert users.rows == sum(count for _, _, count in users.matrix) == leavers.USERS
@@ -195,15 +197,15 @@ def test_a_mistake_in_the_changed_file_says_where_it_is(world: Workspace, tmp_pa
     file = tmp_path / "health.yml"
     file.write_text(leavers.HEALTH.replace("window: 14d", "windw: 14d"))
     with pytest.raises(ConfigurationError, match=r"health\.yml:4:1: .*did you mean `window`"):
-        what_if.whatif(world, file, leavers.DAY, silent)
+        what_if.what_if(world, file, leavers.DAY, silent)
     with pytest.raises(ConfigurationError, match="There is no file"):
-        what_if.whatif(world, tmp_path / "nothing.yml", leavers.DAY, silent)
+        what_if.what_if(world, tmp_path / "nothing.yml", leavers.DAY, silent)
 
 
 def test_a_changed_file_is_compared_with_the_profile_of_its_name(world: Workspace, tmp_path: Path) -> None:
     file = tmp_path / "new-weights.yml"
     file.write_text(leavers.HEALTH)
-    assert what_if.load(world, file)[0] == "health"
+    assert what_if.load_changed_profile(world, file)[0] == "health"
     file.write_text(leavers.HEALTH.replace("Health", "Unheard"))
     with pytest.raises(ConfigurationError, match="no profile `new-weights` to compare it with"):
-        what_if.load(world, file)
+        what_if.load_changed_profile(world, file)

@@ -12,11 +12,11 @@ from scipy.stats import spearmanr
 from heatsync.analysis import backtest_metrics
 from heatsync.analysis.backtest_metrics import (
     Sample,
-    judge,
+    evaluate,
     rank_correlation,
     snapshot_days,
     split_day,
-    too_few,
+    too_few_reason,
     top_share,
 )
 
@@ -59,13 +59,13 @@ def test_no_snapshot_day_looks_beyond_the_events(
 
 
 def test_fewer_than_thirty_that_churned_are_said_and_make_no_figure() -> None:
-    assert too_few(30, 60, "user", 30) == ""
-    assert "only 29 of 100 user rows churned" in too_few(29, 100, "user", 30)
-    assert "only 12 of 100 user rows stayed" in too_few(88, 100, "user", 30)
+    assert too_few_reason(30, 60, "user", 30) == ""
+    assert "only 29 of 100 user rows churned" in too_few_reason(29, 100, "user", 30)
+    assert "only 12 of 100 user rows stayed" in too_few_reason(88, 100, "user", 30)
 
 
 def test_a_good_score_is_told_from_its_baselines() -> None:
-    found = judge(sample(), DAYS, ("Low", "High"))
+    found = evaluate(sample(), DAYS, ("Low", "High"))
     assert found.auc.low < 0.76 < found.auc.high
     assert found.recency.low < 0.5 < found.recency.high
     assert found.over_count.low > 0
@@ -78,13 +78,13 @@ def test_a_coin_is_not_predictive() -> None:
     rows = sample()
     coin = np.random.default_rng(9).random(len(rows))
     blind = replace(rows, points=coin)
-    assert not judge(blind, DAYS, ("Low", "High")).predictive
+    assert not evaluate(blind, DAYS, ("Low", "High")).predictive
 
 
 def test_levels_that_were_learnt_are_judged_on_the_later_half() -> None:
     rows = sample()
-    plain = judge(rows, DAYS, ("Low", "High"))
-    learnt = judge(rows, DAYS, ("Low", "High"), np.full(400, "High", dtype=object))
+    plain = evaluate(rows, DAYS, ("Low", "High"))
+    learnt = evaluate(rows, DAYS, ("Low", "High"), np.full(400, "High", dtype=object))
     assert sum(rate.rows for rate in plain.levels) == 400
     assert [(rate.name, rate.rows) for rate in learnt.levels] == [("High", 200)]
     assert sum(rate.rows for rate in learnt.levels_shown) == 200
@@ -93,7 +93,7 @@ def test_levels_that_were_learnt_are_judged_on_the_later_half() -> None:
 
 
 def test_the_halves_are_reported_beside_each_other() -> None:
-    found = judge(sample(), DAYS, ("Low", "High"))
+    found = evaluate(sample(), DAYS, ("Low", "High"))
     assert found.early is not None
     assert found.late is not None
     assert (found.early.first, found.early.last, found.late.first, found.late.last) == (100, 107, 114, 121)
@@ -101,13 +101,13 @@ def test_the_halves_are_reported_beside_each_other() -> None:
 
 
 def test_a_half_with_too_few_has_no_figure() -> None:
-    assert judge(sample(80), DAYS, ("Low", "High")).early is None
+    assert evaluate(sample(80), DAYS, ("Low", "High")).early is None
 
 
 def test_who_has_no_level_is_a_group_of_its_own() -> None:
     rows = sample()
     rows.level[:100] = ""
-    found = judge(rows, DAYS, ("Low", "High"))
+    found = evaluate(rows, DAYS, ("Low", "High"))
     assert [rate.name for rate in found.levels] == ["Low", "High", ""]
     assert found.levels[2].rows == 100
 
@@ -129,5 +129,5 @@ def test_the_top_tenth_is_at_least_one() -> None:
 
 
 def test_the_bound_is_that_of_the_definition() -> None:
-    assert backtest_metrics.PREDICTIVE == 0.60
-    assert backtest_metrics.FEW == 30
+    assert backtest_metrics.MIN_PREDICTIVE_AUC == 0.60
+    assert backtest_metrics.MIN_ROWS == 30

@@ -10,7 +10,7 @@ from examples import examples
 
 from connectors.errors import ConfigurationError
 from heatsync.analysis import explain
-from heatsync.analysis.explain import BACK, Explanation
+from heatsync.analysis.explain import COMPARED_DAYS, Explanation
 from heatsync.snapshots import run as snapshot_run
 from heatsync.sync.context import Context
 from heatsync.workspace import config
@@ -36,7 +36,7 @@ NAMES = ("health", *PROFILES)
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     opened = config.load(leavers.write(tmp_path_factory.mktemp("world"), PROFILES))
-    snapshot_run.score(opened, [leavers.DAY - timedelta(days=BACK), leavers.DAY])
+    snapshot_run.score(opened, [leavers.DAY - timedelta(days=COMPARED_DAYS), leavers.DAY])
     return opened
 
 
@@ -46,13 +46,15 @@ def explained(world: Workspace, name: str, entity: str) -> list[Explanation]:
     with duckdb.connect() as con:
         keys = con.execute(f"SELECT {entity}_id FROM read_parquet(?)", [str(path)]).fetchall()
     assert keys
-    return [explain.find(world, key, entity, [name], leavers.DAY)[0] for (key,) in keys[: examples(8)]]
+    return [
+        explain.explain_scores(world, key, entity, [name], leavers.DAY)[0] for (key,) in keys[: examples(8)]
+    ]
 
 
 @pytest.mark.parametrize("entity", ["user", "account"])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_contributions_of_everybody_add_up_to_the_score(world: Workspace, name: str, entity: str) -> None:
-    for day in (leavers.DAY - timedelta(days=BACK), leavers.DAY):
+    for day in (leavers.DAY - timedelta(days=COMPARED_DAYS), leavers.DAY):
         with duckdb.connect() as con:
             rows, apart = con.execute(
                 "SELECT count(*), count(*) FILTER (abs(coalesce(list_sum(list_transform(contributions, lambda x: x.points)), 0)"
@@ -122,27 +124,27 @@ def test_a_level_that_was_learnt_begins_above_its_bound(world: Workspace) -> Non
 
 def test_who_is_not_there_is_told_so(world: Workspace) -> None:
     with pytest.raises(ConfigurationError, match=r"no user and no account 'u1@x\.com'.*not an address"):
-        explain.find(world, "u1@x.com", None, ["health"], leavers.DAY)
+        explain.explain_scores(world, "u1@x.com", None, ["health"], leavers.DAY)
 
 
 def test_an_id_is_looked_for_among_users_and_accounts(world: Workspace) -> None:
-    assert explain.find(world, "u1", None, ["health"], leavers.DAY)[0].entity == "user"
-    assert explain.find(world, "a1", None, ["health"], leavers.DAY)[0].entity == "account"
+    assert explain.explain_scores(world, "u1", None, ["health"], leavers.DAY)[0].entity == "user"
+    assert explain.explain_scores(world, "a1", None, ["health"], leavers.DAY)[0].entity == "account"
     with pytest.raises(ConfigurationError, match="no user 'a1'"):
-        explain.find(world, "a1", "user", ["health"], leavers.DAY)
+        explain.explain_scores(world, "a1", "user", ["health"], leavers.DAY)
 
 
 def test_the_day_to_compare_with_is_scored_where_it_is_missing(world: Workspace) -> None:
-    world.snapshot_path("health", "user", leavers.DAY - timedelta(days=BACK)).unlink()
-    found = explain.find(world, "u1", "user", ["health"], None)
+    world.snapshot_path("health", "user", leavers.DAY - timedelta(days=COMPARED_DAYS)).unlink()
+    found = explain.explain_scores(world, "u1", "user", ["health"], None)
     assert found[0].as_of == leavers.DAY
     assert found[0].compared is not None or "was not there" in found[0].uncompared
 
 
 def test_the_payload_is_what_the_mapping_wants_though_nothing_was_sent(world: Workspace) -> None:
     with Context(world, environ={}) as context:
-        (payload,) = explain.payloads(context, "user", "u1", leavers.DAY)
-    row = explain.find(world, "u1", "user", ["health"], leavers.DAY)[0].row
+        (payload,) = explain.desired_records(context, "user", "u1", leavers.DAY)
+    row = explain.explain_scores(world, "u1", "user", ["health"], leavers.DAY)[0].row
     assert payload.covered
     assert payload.wants == {"score": row["score"], "level": row["level"]}
     assert payload.told == ()

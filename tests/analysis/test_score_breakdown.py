@@ -6,7 +6,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from heatsync.analysis.score_breakdown import Part, Standing, change, curve, more_for, units
+from heatsync.analysis.score_breakdown import (
+    ScorePart,
+    ScoreParts,
+    events_needed,
+    points_needed,
+    score_change,
+    score_curve,
+)
 
 KINDS = st.sampled_from(["exponential", "winsor", "target"])
 POINTS = st.dictionaries(st.sampled_from(["report", "invite", "login"]), st.floats(0, 500), max_size=3)
@@ -16,36 +23,38 @@ MEMBERS = st.dictionaries(st.sampled_from(["u1", "u2", "u3"]), POINTS, max_size=
 
 
 @st.composite
-def standings(draw: st.DrawFn, kind: str = "exponential") -> Standing:
+def standings(draw: st.DrawFn, kind: str = "exponential") -> ScoreParts:
     """An account of `rollup: average`, or a user when there is one member."""
     benchmark = draw(BENCHMARK)
     members = draw(MEMBERS)
-    along = curve(kind, benchmark)
-    parts = {name: Part(points, along, 1 / len(members)) for name, points in members.items()}
+    along = score_curve(kind, benchmark)
+    parts = {name: ScorePart(points, along, 1 / len(members)) for name, points in members.items()}
     signals = draw(SIGNALS)
-    return Standing(parts, along, signals, 1 - 0.15 * len(signals))
+    return ScoreParts(parts, along, signals, 1 - 0.15 * len(signals))
 
 
 @given(standings())
-def test_contributions_add_up_to_the_score(standing: Standing) -> None:
+def test_contributions_add_up_to_the_score(standing: ScoreParts) -> None:
     assert sum(standing.contributions().values()) == pytest.approx(standing.score)
 
 
 @given(standings())
-def test_the_shares_of_members_and_signals_add_up_to_the_score(standing: Standing) -> None:
+def test_the_shares_of_members_and_signals_add_up_to_the_score(standing: ScoreParts) -> None:
     assert sum(standing.shares().values()) + sum(standing.signals.values()) == pytest.approx(standing.score)
 
 
 @given(KINDS.flatmap(lambda kind: st.tuples(standings(kind), standings(kind))))
-def test_behaviour_and_benchmark_add_up_to_the_change(pair: tuple[Standing, Standing]) -> None:
+def test_behaviour_and_benchmark_add_up_to_the_change(pair: tuple[ScoreParts, ScoreParts]) -> None:
     before, after = pair
-    assert change(before, after).total == pytest.approx(after.score - before.score, abs=1e-6)
+    assert score_change(before, after).total == pytest.approx(after.score - before.score, abs=1e-6)
 
 
 @given(KINDS, POINTS, POINTS, BENCHMARK, BENCHMARK)
 def test_both_parts_are_those_of_the_definition(kind, old, new, b0, b1) -> None:
-    then, now = curve(kind, b0), curve(kind, b1)
-    found = change(Standing({"": Part(old, then)}, then), Standing({"": Part(new, now)}, now))
+    then, now = score_curve(kind, b0), score_curve(kind, b1)
+    found = score_change(
+        ScoreParts({"": ScorePart(old, then)}, then), ScoreParts({"": ScorePart(new, now)}, now)
+    )
     r0, r1 = sum(old.values()), sum(new.values())
     assert sum(found.behaviour.values()) == pytest.approx(then(r1) - then(r0), abs=1e-6)
     assert found.benchmark == pytest.approx(now(r1) - then(r1), abs=1e-9)
@@ -54,9 +63,11 @@ def test_both_parts_are_those_of_the_definition(kind, old, new, b0, b1) -> None:
 
 @given(POINTS, POINTS, BENCHMARK)
 def test_an_event_that_did_not_change_explains_nothing(old, new, benchmark) -> None:
-    along = curve("exponential", benchmark)
+    along = score_curve("exponential", benchmark)
     old, new = {**old, "same": 7.0}, {**new, "same": 7.0}
-    found = change(Standing({"": Part(old, along)}, along), Standing({"": Part(new, along)}, along))
+    found = score_change(
+        ScoreParts({"": ScorePart(old, along)}, along), ScoreParts({"": ScorePart(new, along)}, along)
+    )
     assert found.behaviour["same"] == 0
 
 
@@ -67,59 +78,66 @@ def formula(benchmark: float, raw: float, target: float) -> float:
 
 @given(POINTS, BENCHMARK, st.integers(1, 99))
 def test_the_next_band_is_reached_by_the_points_of_the_formula(points, benchmark, target) -> None:
-    along = curve("exponential", benchmark)
-    standing = Standing({"": Part(points, along)}, along)
+    along = score_curve("exponential", benchmark)
+    standing = ScoreParts({"": ScorePart(points, along)}, along)
     assume(standing.score < target)
-    more = more_for(standing, target, [""])
+    more = points_needed(standing, target, [""])
     assert more == pytest.approx(formula(benchmark, sum(points.values()), target), rel=1e-6, abs=1e-6)
 
 
 @given(standings(), st.integers(1, 99))
-def test_what_would_reach_a_score_reaches_it(standing: Standing, target: int) -> None:
-    more = more_for(standing, target, standing.parts)
+def test_what_would_reach_a_score_reaches_it(standing: ScoreParts, target: int) -> None:
+    more = points_needed(standing, target, standing.parts)
     if more is None:
         assert not standing.parts or standing.rest * 100 + sum(standing.signals.values()) <= target + 1e-6
         return
     raised = {
-        name: Part({**part.points, "more": more}, part.curve, part.share)
+        name: ScorePart({**part.points, "more": more}, part.curve, part.share)
         for name, part in standing.parts.items()
     }
-    assert Standing(raised, standing.spare, standing.signals, standing.rest).score >= target - 1e-6
+    assert ScoreParts(raised, standing.spare, standing.signals, standing.rest).score >= target - 1e-6
 
 
 def test_a_hundred_is_never_reached_by_the_exponential() -> None:
-    along = curve("exponential", 10.0)
-    assert more_for(Standing({"": Part({"a": 5.0}, along)}, along), 100.1, [""]) is None
+    along = score_curve("exponential", 10.0)
+    assert points_needed(ScoreParts({"": ScorePart({"a": 5.0}, along)}, along), 100.1, [""]) is None
 
 
 def test_a_member_who_joins_takes_a_share_from_the_others() -> None:
-    along = curve("exponential", 10.0)
-    before = Standing({"u1": Part({"a": 10.0}, along, 1.0)}, along)
-    after = Standing({"u1": Part({"a": 10.0}, along, 0.5), "u2": Part({"b": 10.0}, along, 0.5)}, along)
-    found = change(before, after)
+    along = score_curve("exponential", 10.0)
+    before = ScoreParts({"u1": ScorePart({"a": 10.0}, along, 1.0)}, along)
+    after = ScoreParts(
+        {"u1": ScorePart({"a": 10.0}, along, 0.5), "u2": ScorePart({"b": 10.0}, along, 0.5)}, along
+    )
+    found = score_change(before, after)
     assert found.behaviour == pytest.approx({"a": 0.0, "b": 45.0})
     assert found.mix == pytest.approx(-45.0)
 
 
 def test_an_account_that_falls_silent_loses_what_it_had() -> None:
-    along = curve("exponential", 10.0)
-    before = Standing({"u1": Part({"a": 10.0}, along, 1.0)}, along)
-    found = change(before, Standing({}, along))
+    along = score_curve("exponential", 10.0)
+    before = ScoreParts({"u1": ScorePart({"a": 10.0}, along, 1.0)}, along)
+    found = score_change(before, ScoreParts({}, along))
     assert found.behaviour == pytest.approx({"a": -90.0})
     assert found.mix == 0
 
 
 def test_the_percentile_is_the_rank_among_the_peers() -> None:
-    along = curve("percentile", None, [1.0, 2.0, 2.0, 5.0])
+    along = score_curve("percentile", None, [1.0, 2.0, 2.0, 5.0])
     assert [along(raw) for raw in (0.0, 1.0, 2.0, 5.0)] == pytest.approx([0.0, 0.0, 100 / 3, 100.0])
     # Somebody who would come to these peers stands among one more.
     assert along(3.0) == pytest.approx(75.0)
 
 
 def test_without_a_benchmark_every_score_is_zero() -> None:
-    assert curve("exponential", 0.0)(5.0) == 0.0
-    assert curve("winsor", None)(5.0) == 0.0
+    assert score_curve("exponential", 0.0)(5.0) == 0.0
+    assert score_curve("winsor", None)(5.0) == 0.0
 
 
 def test_units_are_rounded_up_but_not_by_a_hair() -> None:
-    assert [units(8.0, 8.0), units(8.1, 8.0), units(24.000000000001, 8.0), units(-3.0, 8.0)] == [1, 2, 3, 0]
+    assert [
+        events_needed(8.0, 8.0),
+        events_needed(8.1, 8.0),
+        events_needed(24.000000000001, 8.0),
+        events_needed(-3.0, 8.0),
+    ] == [1, 2, 3, 0]

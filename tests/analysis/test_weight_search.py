@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from heatsync.analysis.weight_search import fit, loss, scaled
+from heatsync.analysis.weight_search import fit, loss, scale_weights
 
 NUMBERS = st.floats(-3, 3, allow_nan=False, width=32)
 
@@ -31,7 +31,7 @@ def test_the_coefficients_that_made_the_data_are_found_again() -> None:
     found = fit(columns, stayed)
     assert found.intercept == pytest.approx(0.5, abs=0.06)
     assert found.coefficients == pytest.approx([1.0, 0.5, 0.0], abs=0.06)
-    assert list(scaled(found.coefficients)) == pytest.approx([10.0, 5.0, 0.0], abs=0.6)
+    assert list(scale_weights(found.coefficients)) == pytest.approx([10.0, 5.0, 0.0], abs=0.6)
 
 
 def test_an_event_that_goes_with_leaving_gets_nothing() -> None:
@@ -63,7 +63,7 @@ def test_a_column_that_never_varies_gets_nothing() -> None:
 
 
 def test_without_a_protective_event_every_weight_is_zero() -> None:
-    assert list(scaled(np.zeros(3))) == [0.0, 0.0, 0.0]
+    assert list(scale_weights(np.zeros(3))) == [0.0, 0.0, 0.0]
 
 
 def test_separable_data_end_in_finite_weights() -> None:

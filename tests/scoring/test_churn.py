@@ -30,14 +30,14 @@ def estimated(con: duckdb.DuckDBPyConnection, rows: Sequence[Row]) -> Estimate:
             "INSERT INTO training SELECT unnest(?), unnest(?)",
             [list(each) for each in zip(*rows, strict=True)],
         )
-    return churn_levels.estimate(con, "training")
+    return churn_levels.estimate_lower_bound(con, "training")
 
 
 def fenced(con: duckdb.DuckDBPyConnection, values: Sequence[int], low: Fraction) -> Fraction:
     con.execute("CREATE OR REPLACE TEMP TABLE everybody (e BIGINT)")
     if values:
         con.execute("INSERT INTO everybody SELECT unnest(?)", [list(values)])
-    return churn_levels.upper(con, "everybody", low)
+    return churn_levels.upper_bound(con, "everybody", low)
 
 
 def percentile(values: Sequence[int], percent: int) -> Fraction:
@@ -207,9 +207,9 @@ def low(value: Fraction | int | None, fallback: bool = False) -> Estimate:
 
 
 def test_the_lower_bound_is_the_median_of_the_last_four_weeks() -> None:
-    assert churn_levels.lower([low(1), low(9), low(2), low(4)]) == 3
-    assert churn_levels.lower([low(1), low(2)]) == Fraction(3, 2)
-    assert churn_levels.lower(
+    assert churn_levels.lower_bound([low(1), low(9), low(2), low(4)]) == 3
+    assert churn_levels.lower_bound([low(1), low(2)]) == Fraction(3, 2)
+    assert churn_levels.lower_bound(
         [
             low(None),
             low(None),
@@ -217,21 +217,23 @@ def test_the_lower_bound_is_the_median_of_the_last_four_weeks() -> None:
             low(8),
         ]
     ) == Fraction(13, 2)
-    assert churn_levels.lower([low(None)]) is None
-    assert churn_levels.lower([]) is None
+    assert churn_levels.lower_bound([low(None)]) is None
+    assert churn_levels.lower_bound([]) is None
 
 
 def in_force(
     con: duckdb.DuckDBPyConnection, estimates: Sequence[Estimate], values: Sequence[int]
-) -> churn_levels.Bounds:
+) -> churn_levels.LevelBounds:
     fenced(con, values, Fraction(0))
-    return churn_levels.bounds(con, estimates, "everybody")
+    return churn_levels.level_bounds(con, estimates, "everybody")
 
 
 def test_both_bounds_of_a_day_come_from_its_weeks_and_its_last_sunday(con: duckdb.DuckDBPyConnection) -> None:
     values = [0, *range(1, 9), 100]
-    assert in_force(con, [low(1), low(2)], values) == churn_levels.Bounds(Fraction(3, 2), Fraction(13), False)
-    assert in_force(con, [low(1), low(40)], values) == churn_levels.Bounds(
+    assert in_force(con, [low(1), low(2)], values) == churn_levels.LevelBounds(
+        Fraction(3, 2), Fraction(13), False
+    )
+    assert in_force(con, [low(1), low(40)], values) == churn_levels.LevelBounds(
         Fraction(41, 2), Fraction(100), False
     )
 
@@ -245,10 +247,10 @@ def test_before_anything_can_be_learnt_the_lower_quartile_of_the_sunday_stands_i
     con: duckdb.DuckDBPyConnection,
 ) -> None:
     for estimates in ([], [low(None, fallback=True)] * 4):
-        assert in_force(con, estimates, [0, *range(1, 9), 100]) == churn_levels.Bounds(
+        assert in_force(con, estimates, [0, *range(1, 9), 100]) == churn_levels.LevelBounds(
             Fraction(3), Fraction(13), True
         )
-        assert in_force(con, estimates, [0, 0]) == churn_levels.Bounds(None, None, True)
+        assert in_force(con, estimates, [0, 0]) == churn_levels.LevelBounds(None, None, True)
 
 
 @given(st.integers(0, 40_000))

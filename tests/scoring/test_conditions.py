@@ -14,7 +14,7 @@ from heatsync.scoring.definition.comparisons import OPERATORS, Comparison
 from heatsync.scoring.definition.condition_parser import (
     Written,
     WrittenFilter,
-    meaning,
+    canonical,
     parse,
     parse_filter,
     parse_where,
@@ -273,7 +273,7 @@ def test_properties_of_events_can_be_read_by_themselves() -> None:
     ],
 )
 def test_what_means_the_same_has_the_same_meaning(one: str, other: str) -> None:
-    assert meaning(read(one)) == meaning(read(other))
+    assert canonical(read(one)) == canonical(read(other))
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_what_means_the_same_has_the_same_meaning(one: str, other: str) -> None:
     ],
 )
 def test_what_means_something_else_has_another_meaning(one: str, other: str) -> None:
-    assert meaning(read(one)) != meaning(read(other))
+    assert canonical(read(one)) != canonical(read(other))
 
 
 MANUAL = (Path(__file__).parents[2] / "docs/audiences.md").read_text(encoding="utf-8")

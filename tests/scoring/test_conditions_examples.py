@@ -11,7 +11,12 @@ import pytest
 import yaml
 from judged_worlds import PROFILE, World, fill, found, midnight, scope
 
-from heatsync.scoring.compute.condition_sql import Measure, Refused, faults, judge
+from heatsync.scoring.compute.condition_sql import (
+    ConditionError,
+    EventCount,
+    compile_condition,
+    find_problems,
+)
 from heatsync.scoring.definition import audiences, builtin_audiences
 from heatsync.scoring.definition.condition_parser import parse
 from heatsync.scoring.definition.condition_types import All, Condition, Duration, Member, Not
@@ -58,14 +63,16 @@ def read(text: str) -> Condition:
 def who(of: World, entity: str, text: str | Condition, own: Mapping[str, Condition] | None = None) -> str:
     """The keys of those that a condition holds for, in one text."""
     known = {
-        kind: {each.key: each.condition for each in builtin_audiences.builtin(PROFILE, kind)}
+        kind: {each.key: each.condition for each in builtin_audiences.builtin_audiences(PROFILE, kind)}
         | dict(own or {})
         for kind in ("user", "account")
     }
     condition = read(text) if isinstance(text, str) else text
     with duckdb.connect() as con:
         fill(con, of)
-        return " ".join(sorted(found(con, of, entity, [judge(condition, scope(of, entity, known))])[0]))
+        return " ".join(
+            sorted(found(con, of, entity, [compile_condition(condition, scope(of, entity, known))])[0])
+        )
 
 
 def test_activation_below_half_and_not_seen_for_two_weeks() -> None:
@@ -288,7 +295,8 @@ def test_every_built_in_audience_means_what_it_says() -> None:
     expected = {"user": BUILTIN, "account": {**BUILTIN, "multi_user_accounts": "first"}}
     for entity, keys in expected.items():
         made = {
-            each.key: who(of, entity, each.condition) for each in builtin_audiences.builtin(PROFILE, entity)
+            each.key: who(of, entity, each.condition)
+            for each in builtin_audiences.builtin_audiences(PROFILE, entity)
         }
         assert made == keys
 
@@ -350,64 +358,67 @@ def of(entity: str = "user", **more: Any) -> Any:
 def test_a_wrong_name_is_refused_at_its_place_with_the_nearest_right_one(
     entity: str, text: str, route: Any, said: str
 ) -> None:
-    with pytest.raises(Refused) as caught:
-        judge(read(text), of(entity))
+    with pytest.raises(ConditionError) as caught:
+        compile_condition(read(text), of(entity))
     assert caught.value.route == route
     assert said in str(caught.value)
 
 
 def test_all_faults_are_found_at_once() -> None:
     text = "{all: [{trait: scor, gt: 5}, {not: {trait: user.plan, gt: 5}}, {event: Login}]}"
-    assert [route for route, _ in faults(read(text), of())] == [("all", 0, "trait"), ("all", 1, "not", "gt")]
+    assert [route for route, _ in find_problems(read(text), of())] == [
+        ("all", 0, "trait"),
+        ("all", 1, "not", "gt"),
+    ]
 
 
 def test_a_table_that_the_source_does_not_have_is_named() -> None:
-    with pytest.raises(Refused, match="needs a table of accounts"):
-        judge(read("{trait: account.plan, eq: x}"), of(columns={"user": {"plan": "VARCHAR"}}))
+    with pytest.raises(ConditionError, match="needs a table of accounts"):
+        compile_condition(read("{trait: account.plan, eq: x}"), of(columns={"user": {"plan": "VARCHAR"}}))
 
 
 def test_what_is_not_known_yet_is_not_complained_about() -> None:
     text = "{all: [{trait: account.anything, gt: 5}, {event: Never Heard Of}]}"
-    assert faults(read(text), of(columns=None, events=None)) == []
+    assert find_problems(read(text), of(columns=None, events=None)) == []
 
 
 def test_a_column_is_found_in_any_case_as_everywhere_in_the_database() -> None:
-    judged = judge(read("{trait: user.PLAN, eq: x}"), of())
+    judged = compile_condition(read("{trait: user.PLAN, eq: x}"), of())
     assert 'u."plan"' in judged.sql
     assert judged.tables == {"user"}
 
 
 def test_audiences_in_a_circle_are_refused_and_not_followed_for_ever() -> None:
     circle = {"a": read("{not: {audience: b}}"), "b": read("{any: [{audience: a}]}")}
-    with pytest.raises(Refused, match="in a circle: b -> a -> b"):
-        judge(circle["a"], of(audiences=circle))
-    assert audiences.circle(circle, {}) == (("user", "a"), ("user", "b"), ("user", "a"))
-    assert audiences.circle({"a": All(()), "b": circle["b"]}, {}) == ()
-    assert audiences.circle({"a": All(())}, {"a": read("{users: {audience: a}, gte: 1}")}) == ()
+    with pytest.raises(ConditionError, match="in a circle: b -> a -> b"):
+        compile_condition(circle["a"], of(audiences=circle))
+    assert audiences.find_cycle(circle, {}) == (("user", "a"), ("user", "b"), ("user", "a"))
+    assert audiences.find_cycle({"a": All(()), "b": circle["b"]}, {}) == ()
+    assert audiences.find_cycle({"a": All(())}, {"a": read("{users: {audience: a}, gte: 1}")}) == ()
 
 
 def test_a_filter_sees_an_account_s_users_as_missing() -> None:
     filtering = of("account", traits={}, users=None)
-    assert judge(read("{not: {trait: user.plan, eq: x}}"), filtering).sql == "(NOT false)"
-    assert judge(read("{trait: user.plan, exists: false}"), filtering).sql == "true"
+    assert compile_condition(read("{not: {trait: user.plan, eq: x}}"), filtering).sql == "(NOT false)"
+    assert compile_condition(read("{trait: user.plan, exists: false}"), filtering).sql == "true"
     for text in (
         "{trait: score, gt: 5}",
         "{audience: new}",
         "{level_change: {within: 7d}}",
         "{users: {event: Login}, gte: 1}",
     ):
-        with pytest.raises(Refused):
-            judge(read(text), filtering)
+        with pytest.raises(ConditionError):
+            compile_condition(read(text), filtering)
 
 
 def test_what_counts_the_same_is_counted_once() -> None:
     text = "{any: [{event: [Report, Login], within: 2w}, {event: [Login, Report], within: 14d, count: {gte: 5}}]}"
-    judged = judge(read(text), of())
-    assert judged.measures == {Measure(("Login", "Report"), (), Duration(14, "d"))}
+    judged = compile_condition(read(text), of())
+    assert judged.measures == {EventCount(("Login", "Report"), (), Duration(14, "d"))}
     (measure,) = judged.measures
     assert not measure.from_events
     assert judged.sql.count(measure.column) == 2
-    assert measure.column == Measure(("Login", "Report"), (), Duration(14, "d")).column
+    assert measure.column == EventCount(("Login", "Report"), (), Duration(14, "d")).column
 
 
 @pytest.mark.parametrize(
@@ -421,17 +432,17 @@ def test_what_counts_the_same_is_counted_once() -> None:
     ],
 )
 def test_hours_and_properties_take_the_events_themselves(text: str, from_events: bool) -> None:
-    (measure,) = judge(read(text), of()).measures
+    (measure,) = compile_condition(read(text), of()).measures
     assert measure.from_events is from_events
 
 
 def test_the_interval_of_a_measure_is_in_instants_of_utc() -> None:
-    measure = Measure(None, (), Duration(2, "d"), Duration(12, "h"))
+    measure = EventCount(None, (), Duration(2, "d"), Duration(12, "h"))
     assert measure.interval(NUMBER, ZoneInfo(ZONE)) == (
         datetime(2026, 10, 24, 22),
         datetime(2026, 10, 26, 11),
     )
-    assert Measure(None).interval(NUMBER, ZoneInfo(ZONE)) == (None, datetime(2026, 10, 26, 23))
+    assert EventCount(None).interval(NUMBER, ZoneInfo(ZONE)) == (None, datetime(2026, 10, 26, 23))
 
 
 def test_a_doubt_says_how_many_a_missing_value_decides_for() -> None:
@@ -442,7 +453,7 @@ def test_a_doubt_says_how_many_a_missing_value_decides_for() -> None:
         ("{any: [{trait: user.plan, not_in: [pro]}]}", "`not_in` leaves them out"),
         ("{not: {any: [{trait: user.plan, eq: pro}]}}", "`not` takes them in"),
     ):
-        judged = judge(read(text), scope(made, "user", {"user": {}, "account": {}}))
+        judged = compile_condition(read(text), scope(made, "user", {"user": {}, "account": {}}))
         ((missing, said),) = judged.doubts
         assert said.startswith("`user.plan` is missing for {count} of the users, and " + sentence)
         with duckdb.connect() as con:
@@ -467,7 +478,7 @@ def test_a_doubt_says_how_many_a_missing_value_decides_for() -> None:
 )
 def test_where_nothing_is_left_to_chance_there_is_no_doubt(text: str) -> None:
     own = {"own": read("{trait: user.plan, neq: pro}")}
-    assert judge(read(text), of(audiences=own)).doubts == ()
+    assert compile_condition(read(text), of(audiences=own)).doubts == ()
 
 
 def test_a_level_can_be_left_and_come_back_to() -> None:
@@ -517,12 +528,12 @@ def test_touchpoints_are_the_scored_events_of_kpi_and_each_event_counts_once() -
         for count, expected in ((1, {"both"}), (2, {"one"}), (0, {"none"})):
             text = f"{{event: scored, within: 7d, count: {{eq: {count}}}}}"
             kpi = replace(scope(made, "user", {"user": {}, "account": {}}), profile=profile)
-            assert found(con, made, "user", [judge(read(text), kpi)]) == [expected]
+            assert found(con, made, "user", [compile_condition(read(text), kpi)]) == [expected]
 
 
 def test_touchpoints_have_no_tiers() -> None:
     kpi = of(profile=Profile.model_validate(KPI))
-    ((route, said),) = faults(read("{event: {tier: core}}"), kpi)
+    ((route, said),) = find_problems(read("{event: {tier: core}}"), kpi)
     assert route == ("event",)
     assert "have no tiers" in said
 
@@ -533,8 +544,8 @@ def test_all_of_an_entity_are_in_the_order_of_their_keys() -> None:
         builtin_audiences.Audience("aardvark", "Aardvark", "user", True, Not(All(())), own=True),
         builtin_audiences.Audience("beaver", "Beaver", "account", True, All(()), own=True),
     )
-    found = [each.key for each in audiences.of(PROFILE, "user", own)]
+    found = [each.key for each in audiences.all_audiences(PROFILE, "user", own)]
     assert found[0] == "aardvark"
     assert found[-1] == "zebra"
     assert found == sorted(found)
-    assert "beaver" in audiences.keys(PROFILE, "account", own)
+    assert "beaver" in audiences.audience_keys(PROFILE, "account", own)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from judged_worlds import DAYS, LEVELS, NAMES, ZONES, Truth, World, fill, found, midnight, scope
 
-from heatsync.scoring.compute.condition_sql import judge
+from heatsync.scoring.compute.condition_sql import compile_condition
 from heatsync.scoring.definition.comparisons import NUMERIC, Comparison
 from heatsync.scoring.definition.condition_types import (
     All,
@@ -259,7 +259,7 @@ def agree(con: Anything, world: World, entity: str, conditions: list[Condition],
     fill(con, world)
     truth = Truth(world, entity, audiences)
     everybody = world.users if entity == "user" else world.accounts
-    judged = [judge(condition, scope(world, entity, audiences)) for condition in conditions]
+    judged = [compile_condition(condition, scope(world, entity, audiences)) for condition in conditions]
     for condition, sql, answer in zip(conditions, judged, found(con, world, entity, judged), strict=True):
         meant = {each["key"] for each in everybody if truth.holds(condition, each)}
         assert answer == meant, (condition, sql.sql)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from heatsync.scoring.compute import calendar, source_counts
-from heatsync.scoring.compute.compiled_profile import Thing
+from heatsync.scoring.compute.compiled_profile import CountedItem
 from heatsync.scoring.definition.comparisons import Comparison
 
 DAY = date(2026, 4, 5)
@@ -31,7 +31,7 @@ def test_a_value_that_is_not_a_number_is_taken_for_a_missing_one(
             "value": pa.array([float("nan"), None, 0.5, 5.0]),
         }
     )
-    thing = Thing(0, "Paid", ("Paid",), (("value", Comparison(operator, value)),))  # type: ignore[arg-type]
-    bounds = calendar.bounds(DAY, DAY, ZoneInfo("UTC"))
-    counted = source_counts.special(thing, ibis.memtable(rows), bounds).to_pyarrow().to_pylist()
+    thing = CountedItem(0, "Paid", ("Paid",), (("value", Comparison(operator, value)),))  # type: ignore[arg-type]
+    bounds = calendar.day_bounds(DAY, DAY, ZoneInfo("UTC"))
+    counted = source_counts.item_counts(thing, ibis.memtable(rows), bounds).to_pyarrow().to_pylist()
     assert [row["n"] for row in counted] == [fitting]

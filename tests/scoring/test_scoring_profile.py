@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from heatsync.scoring.definition.audiences import keys
-from heatsync.scoring.definition.builtin_audiences import builtin
+from heatsync.scoring.definition.audiences import audience_keys
+from heatsync.scoring.definition.builtin_audiences import builtin_audiences
 from heatsync.scoring.definition.profile import Profile
 from heatsync.scoring.definition.value_types import snake
 
@@ -125,15 +125,15 @@ def test_a_number_typed_by_the_reader_is_no_text() -> None:
 
 def test_every_level_and_trend_is_an_audience() -> None:
     profile = parsed()
-    assert {"level_very_high", "trend_cooling", "red_hot", "all"} <= keys(profile, "user")
-    assert "multi_user_accounts" not in keys(profile, "user")
-    assert "multi_user_accounts" in keys(profile, "account")
+    assert {"level_very_high", "trend_cooling", "red_hot", "all"} <= audience_keys(profile, "user")
+    assert "multi_user_accounts" not in audience_keys(profile, "user")
+    assert "multi_user_accounts" in audience_keys(profile, "account")
 
 
 def test_suggested_audiences_are_shipped_but_for_active_today() -> None:
     shipped = {
         each.name
-        for each in builtin(parsed(ship={"level_high": "true", "new": "false"}), "account")
+        for each in builtin_audiences(parsed(ship={"level_high": "true", "new": "false"}), "account")
         if each.shipped
     }
     assert shipped == {

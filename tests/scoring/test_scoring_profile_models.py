@@ -16,7 +16,7 @@ from heatsync.scoring.definition import audiences
 from heatsync.scoring.definition.comparisons import Comparison
 from heatsync.scoring.definition.condition_parser import Not, Trait
 from heatsync.scoring.definition.profile import Decay, Profile
-from heatsync.scoring.definition.touchpoints import DEFAULTS
+from heatsync.scoring.definition.touchpoints import DEFAULT_TOUCHPOINTS
 
 Row = Mapping[str, Any]
 HEAD: dict[str, Any] = {"version": "1", "name": "Health"}
@@ -67,8 +67,8 @@ def test_kpi_has_the_eleven_touchpoints_unless_others_are_named() -> None:
     profile = parsed(KPI)
     assert len(profile.touchpoints) == 11
     assert sum(each.weight for each in profile.touchpoints) == 100
-    assert [int(each["weight"]) for each in DEFAULTS] == [3, 10, 17, 5, 5, 15, 10, 15, 5, 5, 10]
-    assert profile.version == parsed(KPI, touchpoints=list(DEFAULTS)).version
+    assert [int(each["weight"]) for each in DEFAULT_TOUCHPOINTS] == [3, 10, 17, 5, 5, 15, 10, 15, 5, 5, 10]
+    assert profile.version == parsed(KPI, touchpoints=list(DEFAULT_TOUCHPOINTS)).version
     assert [each.name for each in parsed(KPI, touchpoints=[CALLS]).touchpoints] == ["Calls"]
 
 
@@ -320,7 +320,7 @@ def test_either_may_have_hysteresis(levels: Row) -> None:
 
 
 def test_levels_learnt_from_churn_are_audiences() -> None:
-    keys = audiences.keys(parsed(ENGAGEMENT, levels="churn"), "account")
+    keys = audiences.audience_keys(parsed(ENGAGEMENT, levels="churn"), "account")
     assert {"level_none", "level_low", "level_medium", "level_high"} <= keys
     assert "level_very_high" not in keys
 
@@ -335,7 +335,9 @@ def test_the_version_does_not_depend_on_how_the_same_is_written() -> None:
         WEIGHTED, {"signals": [NPS, other]}, {"signals": [other, {**NPS, "to": "10.0", "weight": "15.00"}]}
     )
     assert same(
-        KPI, {}, {"touchpoints": [{**each, "weight": f"{each['weight']}.0"} for each in DEFAULTS[::-1]]}
+        KPI,
+        {},
+        {"touchpoints": [{**each, "weight": f"{each['weight']}.0"} for each in DEFAULT_TOUCHPOINTS[::-1]]},
     )
     assert same(KPI, {}, {"window": "90d", "decay": {"half_life": "30d"}, "events": []})
     assert same(
@@ -356,9 +358,9 @@ def test_the_version_does_not_depend_on_how_the_same_is_written() -> None:
         (WEIGHTED, {"signals": [NPS]}),
         (WEIGHTED, {"levels": {"hysteresis": "true"}}),
         (WEIGHTED, {"model": "engagement"}),
-        (KPI, {"touchpoints": [{**DEFAULTS[0], "weight": "4"}, {**DEFAULTS[1], "weight": "9"}, *DEFAULTS[2:]]}),
-        (KPI, {"touchpoints": [{**DEFAULTS[0], "event": "Ad Seen"}, *DEFAULTS[1:]]}),
-        (KPI, {"touchpoints": [{**DEFAULTS[0], "where": {"ad": {"eq": "x"}}}, *DEFAULTS[1:]]}),
+        (KPI, {"touchpoints": [{**DEFAULT_TOUCHPOINTS[0], "weight": "4"}, {**DEFAULT_TOUCHPOINTS[1], "weight": "9"}, *DEFAULT_TOUCHPOINTS[2:]]}),
+        (KPI, {"touchpoints": [{**DEFAULT_TOUCHPOINTS[0], "event": "Ad Seen"}, *DEFAULT_TOUCHPOINTS[1:]]}),
+        (KPI, {"touchpoints": [{**DEFAULT_TOUCHPOINTS[0], "where": {"ad": {"eq": "x"}}}, *DEFAULT_TOUCHPOINTS[1:]]}),
         (KPI, {"events": [{"event": "Page Viewed", "passive": "true"}]}),
         (KPI, {"decay": "none"}),
         (ENGAGEMENT, {"levels": "churn"}),
@@ -390,4 +392,4 @@ def test_the_examples_of_the_page_are_profiles() -> None:
 def test_the_page_lists_the_eleven_touchpoints() -> None:
     rows = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.count("|") == 4]
     shown = {row[0]: row[2] for row in rows if row[-1].isdigit()}
-    assert shown == {each["name"]: each["weight"] for each in DEFAULTS}
+    assert shown == {each["name"]: each["weight"] for each in DEFAULT_TOUCHPOINTS}

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heatsync.scoring.compute import benchmarks, scores, weighting
-from heatsync.scoring.compute.compiled_profile import NANO, Plan
+from heatsync.scoring.compute.compiled_profile import NANO, CompiledProfile
 from heatsync.scoring.compute.relations import create_empty
 from heatsync.scoring.definition.profile import Profile
 
@@ -71,17 +71,19 @@ def test_the_worked_example_scores_187(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "expected"), [("exponential", EXPONENTIAL), ("winsor", WINSOR)])
 def test_the_documented_scores_come_out(kind: str, expected: list[int]) -> None:
-    plan = Plan(Profile.model_validate(profile(normalize=kind)))
+    plan = CompiledProfile(Profile.model_validate(profile(normalize=kind)))
     with duckdb.connect() as con:
         raw = create_empty(con, "user_raw", day="BIGINT", key="INTEGER", part="INTEGER", raw="BIGINT")
         born = create_empty(con, "user_born", key="INTEGER", day="BIGINT")
         placement = create_empty(con, "placement", user_no="INTEGER", account_no="INTEGER")
         con.executemany(
             f"INSERT INTO {raw} VALUES (7, ?, ?, ?)",
-            [[n, weighting.WHOLE, raw * NANO] for n, raw in enumerate(RAW)],
+            [[n, weighting.COMBINED, raw * NANO] for n, raw in enumerate(RAW)],
         )
-        scoring = scores.Scoring(plan, "user", scores.Totals(raw), scores.Existing(born, placement), [])
-        scored = scores.score(con, scoring, {7: {0: 208.2}})
+        scoring = scores.ScoreInputs(
+            plan, "user", scores.EntityTotals(raw), scores.ExistingEntities(born, placement), []
+        )
+        scored = scores.compute_scores(con, scoring, {7: {0: 208.2}})
         found = con.execute(f"SELECT score FROM {scored.scores} ORDER BY key").fetchall()
     assert [score for (score,) in found] == expected
 

@@ -13,8 +13,8 @@ import sqlglot
 from sqlglot import exp
 
 from heatsync.scoring.compute import calendar, source_counts
-from heatsync.scoring.compute.compiled_profile import Plan
-from heatsync.scoring.compute.event_counts import Measure
+from heatsync.scoring.compute.compiled_profile import CompiledProfile
+from heatsync.scoring.compute.event_counts import EventCount
 from heatsync.scoring.definition.comparisons import Comparison
 from heatsync.scoring.definition.condition_types import Duration
 from heatsync.scoring.definition.profile import Profile
@@ -85,19 +85,19 @@ def made(tmp_path: Path) -> Workspace:
     return reading.workspace
 
 
-def plan(model: str) -> Plan:
+def plan(model: str) -> CompiledProfile:
     where = {"page.type": {"eq": 'it\'s "new"'}, "amount": {"between": ["1", "2"]}, "ok": {"neq": "true"}}
     if model == "kpi":
         touchpoints = [
             {"name": "Pages", "event": ["Viewed", "Seen"], "where": where, "weight": "60"},
             {"name": "Rate", "ratio": {"of": {"event": "Paid"}, "to": {"event": "Viewed"}}, "weight": "40"},
         ]
-        return Plan(
+        return CompiledProfile(
             Profile.model_validate({"version": "1", "name": "P", "model": "kpi", "touchpoints": touchpoints})
         )
     events = [{"event": "Viewed", "weight": "5"}, {"event": "Paid", "weight": "0", "passive": "true"}]
     activation = {"user": [{"event": "Paid", "count": {"gte": "2"}}]}
-    return Plan(
+    return CompiledProfile(
         Profile.model_validate(
             {"version": "1", "name": "P", "model": model, "events": events, "activation": activation}
         ),
@@ -143,7 +143,10 @@ def test_tables_are_opened_and_days_counted_by_one_query_each_that_only_reads(
     for entity in ("user", "account"):
         questions.append(reader._entities(opened, entity, getattr(made.source, f"{entity}s")))
     events, _ = opened.events(SINCE, UNTIL)
-    questions += [source_counts.daily(events, bounds(made), False), source_counts.homes(events)]
+    questions += [
+        source_counts.daily_counts(events, bounds(made), False),
+        source_counts.last_accounts(events),
+    ]
     assert len(questions) > 5
     for question in questions:
         compiles(question, name)
@@ -155,9 +158,11 @@ def test_what_accumulates_over_a_life_is_counted_by_one_query_that_only_reads(
 ) -> None:
     opened = Source(Elsewhere(name, STAMPS["with a zone"]), made)  # type: ignore[arg-type]
     events, _ = opened.events(None, UNTIL)
-    compiles(source_counts.lives(plan("weighted"), events, False), name)
-    measure = Measure(("Viewed",), (), Duration(36, "h"), None)
-    compiles(source_counts.measured([(measure, SINCE, UNTIL), (measure, None, UNTIL)], events, False), name)
+    compiles(source_counts.lifetime_counts(plan("weighted"), events, False), name)
+    measure = EventCount(("Viewed",), (), Duration(36, "h"), None)
+    compiles(
+        source_counts.interval_counts([(measure, SINCE, UNTIL), (measure, None, UNTIL)], events, False), name
+    )
     assert questions
 
 
@@ -168,11 +173,15 @@ def test_properties_are_asked_in_one_query_that_only_reads_or_not_at_all(
     opened = Source(Elsewhere(name, STAMPS["with a zone"]), made)  # type: ignore[arg-type]
     events, _ = opened.events(SINCE, UNTIL)
     drawn = plan("kpi")
-    like = Measure(("Viewed",), (("page", Comparison("contains", "x%")),), Duration(36, "h"), None)
+    like = EventCount(("Viewed",), (("page", Comparison("contains", "x%")),), Duration(36, "h"), None)
     asked = [
-        source_counts.lives(drawn, events, False),
-        *(source_counts.special(each, events, bounds(made), False) for each in drawn.things if each.where),
-        source_counts.measured([(like, SINCE, UNTIL)], events, False),
+        source_counts.lifetime_counts(drawn, events, False),
+        *(
+            source_counts.item_counts(each, events, bounds(made), False)
+            for each in drawn.things
+            if each.where
+        ),
+        source_counts.interval_counts([(like, SINCE, UNTIL)], events, False),
     ]
     assert questions
     for question in asked:
@@ -185,4 +194,4 @@ def test_properties_are_asked_in_one_query_that_only_reads_or_not_at_all(
 
 
 def bounds(made: Workspace) -> pa.Table:
-    return calendar.bounds(date(2026, 8, 1), date(2026, 11, 22), made.time_zone)
+    return calendar.day_bounds(date(2026, 8, 1), date(2026, 11, 22), made.time_zone)

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pyarrow as pa
 
-from heatsync.scoring.compute.condition_sql import TRAITS, Judged, Measure, Scope
+from heatsync.scoring.compute.condition_sql import TRAITS, CompiledCondition, EventCount, Scope
 from heatsync.scoring.definition.comparisons import Comparison
 from heatsync.scoring.definition.condition_types import (
     All,
@@ -253,7 +253,7 @@ def scope(world: World, entity: str, audiences: Mapping[str, Mapping[str, Condit
     )
 
 
-def counted(world: World, measure: Measure, key: str) -> int:
+def counted(world: World, measure: EventCount, key: str) -> int:
     """As stage 1 would: in the interval that the measure says."""
     since, until = measure.interval((world.day - date(1970, 1, 1)).days, ZoneInfo(world.zone))
     return sum(
@@ -286,7 +286,9 @@ def fill(con: duckdb.DuckDBPyConnection, world: World) -> None:
         put(con, f"{entity}_changes", world.changes)
 
 
-def found(con: duckdb.DuckDBPyConnection, world: World, entity: str, judged: list[Judged]) -> list[set[str]]:
+def found(
+    con: duckdb.DuckDBPyConnection, world: World, entity: str, judged: list[CompiledCondition]
+) -> list[set[str]]:
     """Whom each SQL holds for; it must never be NULL."""
     members = dict(member for each in judged for member in each.members)
     inside = (

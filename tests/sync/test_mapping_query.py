@@ -552,7 +552,7 @@ def _days(zone: ZoneInfo, years: Iterable[int]) -> Iterable[tuple[datetime, date
     for year in years:
         day = date(year, 1, 1)
         while day.year == year:
-            yield calendar.start(day, zone), calendar.start(day + timedelta(days=1), zone)
+            yield calendar.day_start(day, zone), calendar.day_start(day + timedelta(days=1), zone)
             day += timedelta(days=1)
 
 

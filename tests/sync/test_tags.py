@@ -322,7 +322,7 @@ def test_a_tag_is_planned_and_explained_like_a_field(stage: Stage) -> None:
         )
         (change,) = [row.change for row in plan.shown]
         assert (change.fields["tag:Quiet ones"], change.before["tag:Quiet ones"]) == (True, False)
-        (payload,) = explain.payloads(context, "user", "u1", DAY)
+        (payload,) = explain.desired_records(context, "user", "u1", DAY)
         assert (payload.wants["tag:Quiet ones"], payload.wants["tag:New"]) == (True, False)
 
 

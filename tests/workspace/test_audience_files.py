@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from file_workspaces import MAPPING, opened, problems
 
-from heatsync.scoring.definition.audiences import of
+from heatsync.scoring.definition.audiences import all_audiences
 from heatsync.scoring.definition.condition_types import All, Duration, Member, Not, Time, Trait, Users, walk
 
 FILE = "mappings/audiences/success.yml"
@@ -44,7 +44,7 @@ def test_an_audience_without_a_name_shows_its_key_and_ship_decides_whether_it_is
     created = opened(tmp_path, {FILE: AT_RISK + more})
     quiet = created.audiences["health"][1]
     assert (quiet.key, quiet.name, quiet.shipped) == ("quiet", "quiet", False)
-    users = of(created.profiles["health"], "user", created.audiences["health"])
+    users = all_audiences(created.profiles["health"], "user", created.audiences["health"])
     assert "quiet" in [each.key for each in users]
     assert "at_risk" not in [each.key for each in users]
     assert [each.key for each in users] == sorted(each.key for each in users)

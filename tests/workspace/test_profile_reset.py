@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from connectors.errors import ConfigurationError
 from heatsync.scoring.definition.profile import Profile
-from heatsync.scoring.definition.touchpoints import DEFAULTS, written
+from heatsync.scoring.definition.touchpoints import DEFAULT_TOUCHPOINTS, yaml_line
 from heatsync.workspace import profile_reset
 from heatsync.workspace.profile_reset import TouchpointChange
 
-LINES = [f"  - {written(each)}" for each in DEFAULTS]
+LINES = [f"  - {yaml_line(each)}" for each in DEFAULT_TOUCHPOINTS]
 HEAD = """\
 # What marketing wants to see.
 version: 1
@@ -169,7 +169,8 @@ def files(draw: st.DrawFn) -> str:
     own = {"name": "Webinars # 1", "event": ["Webinar: Attended", "b"], "weight": "3"}
     items: list[dict[str, Any]] = draw(
         st.lists(
-            st.sampled_from([*map(dict, DEFAULTS), own, {"name": "Calls", "weight": "ten"}]), max_size=14
+            st.sampled_from([*map(dict, DEFAULT_TOUCHPOINTS), own, {"name": "Calls", "weight": "ten"}]),
+            max_size=14,
         )
     )
     indent = draw(st.sampled_from(["", "  ", "    "]))
@@ -199,7 +200,7 @@ def test_any_list_is_replaced_by_the_defaults_and_other_lines_stay(tmp_path: Pat
     tree = yaml.load(written_text, Loader=yaml.BaseLoader)
     assert (
         Profile.model_validate(tree).version
-        == Profile.model_validate({**tree, "touchpoints": list(DEFAULTS)}).version
+        == Profile.model_validate({**tree, "touchpoints": list(DEFAULT_TOUCHPOINTS)}).version
     )
     before = yaml.load(text, Loader=yaml.BaseLoader)
     assert {**tree, "touchpoints": None} == {**before, "touchpoints": None}

@@ -7,7 +7,7 @@ import duckdb
 from heatsync.scoring.compute.relations import Relation
 
 
-def take(con: duckdb.DuckDBPyConnection, name: str, data: Any) -> Relation:
+def load_arrow(con: duckdb.DuckDBPyConnection, name: str, data: Any) -> Relation:
     """Create or replace a temporary table of Arrow data: a table, or a reader of record batches."""
     columns = tuple(data.schema.names)
     con.register("incoming", data)

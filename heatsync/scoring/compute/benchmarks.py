@@ -7,9 +7,9 @@ from fractions import Fraction
 
 import duckdb
 
-FEW = 20
+MIN_ENTITIES = 20
 """With fewer scored entities a day has no percentile of its own."""
-REACH = 28
+SMOOTHING_DAYS = 28
 """Days whose benchmarks a smoothed one is the median of."""
 
 
@@ -73,17 +73,19 @@ def _between(size: int, twentieths: int, low: str, high: str, largest: str) -> Q
     return Quantile(size, (Fraction(low) * (20 - above) + Fraction(high) * above) / 20, Fraction(largest))
 
 
-def of_day(measured: Quantile | None, before: float, unit: int) -> float:
+def day_benchmark(measured: Quantile | None, before: float, unit: int) -> float:
     """The benchmark of a day, in points of `unit`. One with few scored entities takes the last benchmark above 0
     before it, else the largest raw score; 0 when there is none."""
     if measured is None:
         return before
-    if measured.count >= FEW:
+    if measured.count >= MIN_ENTITIES:
         return float(measured.value / unit)
     return before or float(measured.largest / unit)
 
 
 def smoothed(day: int, daily: Mapping[int, float]) -> float:
     """The median of the last daily benchmarks above 0."""
-    recent = [value for each in range(day - REACH + 1, day + 1) if (value := daily.get(each, 0.0)) > 0]
+    recent = [
+        value for each in range(day - SMOOTHING_DAYS + 1, day + 1) if (value := daily.get(each, 0.0)) > 0
+    ]
     return statistics.median(recent) if recent else 0.0

@@ -15,14 +15,14 @@ import pyarrow as pa
 from heatsync.scoring.definition.profile import Decay
 
 EPOCH = date(1970, 1, 1)
-FULL = 10**12
+DECAY_UNIT = 10**12
 """What an event of the last day counts, decayed or not: counts are summed as whole numbers of 1/FULL."""
 BITS = 62
 """Bits used of one 64-bit number; a larger set takes several numbers, its *words*."""
 _EXACT = Context(prec=40)
 
 
-def number(day: date) -> int:
+def day_number(day: date) -> int:
     return (day - EPOCH).days
 
 
@@ -30,7 +30,7 @@ def day_of(number: int) -> date:
     return EPOCH + timedelta(days=number)
 
 
-def start(day: date, zone: ZoneInfo) -> datetime:
+def day_start(day: date, zone: ZoneInfo) -> datetime:
     """The first instant of a local day, as a naive datetime in UTC."""
     return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC).replace(tzinfo=None)
 
@@ -40,7 +40,7 @@ def local_day(instant: datetime, zone: ZoneInfo) -> date:
     return instant.replace(tzinfo=UTC).astimezone(zone).date()
 
 
-def bounds(first: date, last: date, zone: ZoneInfo) -> pa.Table:
+def day_bounds(first: date, last: date, zone: ZoneInfo) -> pa.Table:
     """One row per local day and UTC date that share an instant: utc_date, day, starts, ends.
 
     The UTC date makes it an equality join; an inequality join over all events is slow.
@@ -49,14 +49,14 @@ def bounds(first: date, last: date, zone: ZoneInfo) -> pa.Table:
     days: list[int] = []
     starts: list[datetime] = []
     ends: list[datetime] = []
-    begin = start(first, zone)
+    begin = day_start(first, zone)
     for offset in range((last - first).days + 1):
         day = first + timedelta(days=offset)
-        end = start(day + timedelta(days=1), zone)
+        end = day_start(day + timedelta(days=1), zone)
         utc = begin.date()
         while begin < end and utc <= (end - timedelta.resolution).date():
             dates.append(utc)
-            days.append(number(day))
+            days.append(day_number(day))
             starts.append(begin)
             ends.append(end)
             utc += timedelta(days=1)
@@ -80,7 +80,7 @@ def is_utc(bounds: pa.Table) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class DayRange:
     """Local days that end at an instant. `day`: one alone, on which the clocks change. Else days of 24 hours: each has
     the number of its UTC date plus `ahead`, or one less before the `second` of that date."""
 
@@ -90,37 +90,37 @@ class Stretch:
     second: int = 0
 
 
-def stretches(bounds: pa.Table) -> list[Stretch]:
+def day_ranges(bounds: pa.Table) -> list[DayRange]:
     """The days of `bounds` in as few pieces as can tell them, the earliest first."""
     days = {row["day"]: (row["starts"], row["ends"]) for row in bounds.to_pylist()}
-    found: list[Stretch] = []
+    found: list[DayRange] = []
     for day, (starts, ends) in days.items():
         if ends - starts != timedelta(days=1):
-            found.append(Stretch(ends, day))
+            found.append(DayRange(ends, day))
             continue
         second = starts.hour * 3600 + starts.minute * 60 + starts.second
-        ahead = day - number(starts.date())
+        ahead = day - day_number(starts.date())
         if found and found[-1].day is None and (found[-1].ahead, found[-1].second) == (ahead, second):
             found.pop()
-        found.append(Stretch(ends, None, ahead, second))
+        found.append(DayRange(ends, None, ahead, second))
     return found
 
 
 @cache
-def factor(decay: Decay, age: int) -> int:
+def decay_factor(decay: Decay, age: int) -> int:
     """What an event that is so many whole days old counts, in 1/FULL. A half-life never reaches nothing."""
     if decay.kind == "half_life":
         share = _EXACT.power(Decimal(2), _EXACT.divide(Decimal(-age), Decimal(decay.days)))
-        return max(1, round(share * FULL))
+        return max(1, round(share * DECAY_UNIT))
     if decay.kind == "linear":
-        return FULL * max(0, decay.days - age) // decay.days
-    return FULL
+        return DECAY_UNIT * max(0, decay.days - age) // decay.days
+    return DECAY_UNIT
 
 
-def spans(days: Sequence[int], length: int, decay: Decay | None = None) -> pa.Table:
+def window_days(days: Sequence[int], length: int, decay: Decay | None = None) -> pa.Table:
     """The days of the windows of a length that end with each of some days: day, target (the day that the window ends
     with), and what an event of the day counts there, as `factor`."""
-    shares = [FULL if decay is None else factor(decay, age) for age in range(length)]
+    shares = [DECAY_UNIT if decay is None else decay_factor(decay, age) for age in range(length)]
     return pa.table(
         {
             "day": pa.array([day - age for day in days for age in range(length)], pa.int64()),
@@ -130,6 +130,6 @@ def spans(days: Sequence[int], length: int, decay: Decay | None = None) -> pa.Ta
     )
 
 
-def words(size: int) -> int:
+def word_count(size: int) -> int:
     """How many numbers hold a set of so many bits."""
     return max(1, -(-size // BITS))

@@ -12,15 +12,15 @@ from fractions import Fraction
 
 import duckdb
 
-AWAY = 30
+CHURN_DAYS = 30
 """Days: who is not seen in so many has churned, and only who was seen in the last so many is in question."""
-FEW = 30
+MIN_ROWS = 30
 """Churned or stayed rows below which nothing is learnt."""
-NO_BETTER = Fraction(60, 100)
+MIN_AUC = Fraction(60, 100)
 """The AUC below which E does not tell who churns."""
-TOGETHER = 4
+ESTIMATES = 4
 """Weekly estimates that the lower bound is the median of."""
-WEEKS = 17
+TRAINING_WEEKS = 17
 """Weekly training days of an estimate: four months."""
 SUNDAY = 3
 """The remainder by seven of the days since 1970-01-01, a Thursday."""
@@ -39,7 +39,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class LevelBounds:
     """Low up to `low`, High above `high`, Medium between them. Both are None where nobody is engaged: whoever is all
     the same is Low."""
 
@@ -51,18 +51,18 @@ class Bounds:
 def estimate_days(day: int) -> tuple[int, ...]:
     """The Sundays whose estimates are in force on a day, the earliest first."""
     last = day - (day - SUNDAY) % 7
-    return tuple(last - 7 * back for back in reversed(range(TOGETHER)))
+    return tuple(last - 7 * back for back in reversed(range(ESTIMATES)))
 
 
 def training_days(week: int, first: int) -> tuple[int, ...]:
     """The days on which entities are looked at for the estimate of a day, the earliest first. On each of them it is
     known who was seen in the thirty days after it; `first` is the first day of the events, which reach back thirty
     days before it."""
-    days = (week - AWAY - 7 * back for back in reversed(range(WEEKS)))
-    return tuple(day for day in days if day - AWAY >= first)
+    days = (week - CHURN_DAYS - 7 * back for back in reversed(range(TRAINING_WEEKS)))
+    return tuple(day for day in days if day - CHURN_DAYS >= first)
 
 
-def estimate(con: duckdb.DuckDBPyConnection, relation: str) -> Estimate:
+def estimate_lower_bound(con: duckdb.DuckDBPyConnection, relation: str) -> Estimate:
     """The lower bound after the training rows of one estimate: a relation with a whole `e` from 0 and `churned`.
 
     It is the smallest E that maximises J(x) = P(E <= x | churned) - P(E <= x | stayed) (Youden 1950).
@@ -90,30 +90,30 @@ def estimate(con: duckdb.DuckDBPyConnection, relation: str) -> Estimate:
     )
     # Of each pair of a churned and a stayed row: 2 where the churned one has less, 1 for a tie.
     auc = Fraction(int(wins), 2 * int(churned) * int(stayed)) if churned and stayed else None
-    if churned < FEW or stayed < FEW or auc is None or auc < NO_BETTER:
+    if churned < MIN_ROWS or stayed < MIN_ROWS or auc is None or auc < MIN_AUC:
         low = next(iter(_percentiles(con, relation, 25)), None)
         return Estimate(low, True, auc, int(churned), int(stayed))
     return Estimate(Fraction(int(best)), False, auc, int(churned), int(stayed))
 
 
-def bounds(con: duckdb.DuckDBPyConnection, estimates: Sequence[Estimate], relation: str) -> Bounds:
+def level_bounds(con: duckdb.DuckDBPyConnection, estimates: Sequence[Estimate], relation: str) -> LevelBounds:
     """What is in force on a day, after the estimates of its weeks, the earliest first, and everybody's `e` on the last
     of their Sundays. A week without training rows is an estimate without a bound; where all are, the lower quartile
     of that Sunday's E > 0 stands in. It is a fallback when the last week was one."""
-    low = lower(estimates)
+    low = lower_bound(estimates)
     if low is None:
         low = next(iter(_percentiles(con, relation, 25)), None)
-    high = None if low is None else upper(con, relation, low)
-    return Bounds(low, high, not estimates or estimates[-1].fallback)
+    high = None if low is None else upper_bound(con, relation, low)
+    return LevelBounds(low, high, not estimates or estimates[-1].fallback)
 
 
-def lower(estimates: Sequence[Estimate]) -> Fraction | None:
+def lower_bound(estimates: Sequence[Estimate]) -> Fraction | None:
     """The median of the estimates, as far as there are any."""
     known = [each.low for each in estimates if each.low is not None]
     return statistics.median(known) if known else None
 
 
-def upper(con: duckdb.DuckDBPyConnection, relation: str, low: Fraction) -> Fraction:
+def upper_bound(con: duckdb.DuckDBPyConnection, relation: str, low: Fraction) -> Fraction:
     """The upper bound after everybody's `e` on the last estimate's day: Tukey's fence, or the 95th percentile where
     under one in a hundred lies above the fence; always above `low` if anybody is."""
     percentiles = _percentiles(con, relation, 25, 75, 95)

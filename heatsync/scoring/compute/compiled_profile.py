@@ -6,24 +6,24 @@ from typing import Any
 
 import pyarrow as pa
 
-from heatsync.scoring.compute.calendar import BITS, words
+from heatsync.scoring.compute.calendar import BITS, word_count
 from heatsync.scoring.definition.comparisons import Comparison
 from heatsync.scoring.definition.profile import Profile
 
-WEIGHT = 1000
+WEIGHT_UNIT = 1000
 """Weights are counted in thousandths."""
-VALUE = 10**6
+VALUE_UNIT = 10**6
 """Values of events are counted in millionths."""
 NANO = 10**9
 """Scores, raw and shown, are counted in billionths of a point, so that they add up alike everywhere."""
-LOGARITHM = 10**12
+LOG_UNIT = 10**12
 """Logarithms are counted in so many parts."""
-MOST = 9 * 10**9
+DAY_CAP = 9 * 10**9
 """What one day may count at most, in thousandths of a point: nine million points."""
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
+class CountedItem:
     """Something that is counted: an event of the profile, or one side of a touchpoint.
 
     `place` is its bit in a set of things. `alone`: its sum over the window is capped, and kept by itself. `done` says
@@ -34,7 +34,7 @@ class Thing:
     name: str
     events: tuple[str, ...]
     where: tuple[tuple[str, Comparison], ...] = ()
-    weight: int = WEIGHT
+    weight: int = WEIGHT_UNIT
     per_day: int | None = None
     per_window: int | None = None
     done: bool = True
@@ -49,12 +49,12 @@ class Thing:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CompiledProfile:
     """A profile, and the sets of events whose counts over a whole life are asked for beside it (None: any event)."""
 
     profile: Profile
     asked: tuple[tuple[str, ...] | None, ...] = ()
-    things: tuple[Thing, ...] = field(init=False)
+    things: tuple[CountedItem, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         made = _touched(self.profile) if self.profile.model == "kpi" else _events(self.profile)
@@ -66,11 +66,11 @@ class Plan:
 
     @property
     def thing_words(self) -> range:
-        return range(words(len(self.things)))
+        return range(word_count(len(self.things)))
 
     @property
     def day_words(self) -> range:
-        return range(words(self.profile.window))
+        return range(word_count(self.profile.window))
 
     @property
     def ever(self) -> tuple[str, ...]:
@@ -132,13 +132,13 @@ class Plan:
         return pa.table(columns)
 
 
-def _events(profile: Profile) -> tuple[Thing, ...]:
+def _events(profile: Profile) -> tuple[CountedItem, ...]:
     return tuple(
-        Thing(
+        CountedItem(
             place,
             event.event,
             (event.event,),
-            weight=int(event.weight * WEIGHT),
+            weight=int(event.weight * WEIGHT_UNIT),
             per_day=event.per_day,
             per_window=event.per_window,
         )
@@ -146,7 +146,7 @@ def _events(profile: Profile) -> tuple[Thing, ...]:
     )
 
 
-def _touched(profile: Profile) -> tuple[Thing, ...]:
+def _touched(profile: Profile) -> tuple[CountedItem, ...]:
     sides: dict[Any, tuple[str, bool]] = {}
     for touchpoint in profile.touchpoints:
         if touchpoint.weight > Decimal(0):
@@ -155,7 +155,7 @@ def _touched(profile: Profile) -> tuple[Thing, ...]:
                     name, before = sides.get(_side(side), (touchpoint.name, False))
                     sides[_side(side)] = (name, before or done)
     return tuple(
-        Thing(place, name, events, where, done=done)
+        CountedItem(place, name, events, where, done=done)
         for place, ((events, where), (name, done)) in enumerate(sorted(sides.items(), key=repr))
     )
 
@@ -164,6 +164,6 @@ def _side(counted: Any) -> tuple[tuple[str, ...], tuple[tuple[str, Comparison], 
     return counted.events, counted.where
 
 
-def thing_of(plan: Plan, counted: Any) -> Thing:
+def item_of(plan: CompiledProfile, counted: Any) -> CountedItem:
     """The thing that a side of a touchpoint counts."""
     return next(thing for thing in plan.things if (thing.events, thing.where) == _side(counted))

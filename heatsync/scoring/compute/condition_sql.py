@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from heatsync.scoring.compute import calendar
-from heatsync.scoring.compute.event_counts import Measure, Part, ago, digest, event_names, in_days, scored
+from heatsync.scoring.compute.event_counts import (
+    EventCount,
+    EventTerm,
+    digest,
+    event_names,
+    instant_before,
+    normalized_duration,
+    scored_event_terms,
+)
 from heatsync.scoring.definition import comparisons, value_types
 from heatsync.scoring.definition.comparisons import NEGATIVE, Comparison
 from heatsync.scoring.definition.condition_types import (
@@ -33,13 +41,23 @@ from heatsync.scoring.definition.condition_types import (
     Time,
     Trait,
     Users,
-    meaning,
+    canonical,
 )
 
 if TYPE_CHECKING:
     from heatsync.scoring.definition.profile import Profile
 
-__all__ = ["TRAITS", "Judged", "Measure", "Refused", "Scope", "ago", "event_names", "faults", "judge"]
+__all__ = [
+    "TRAITS",
+    "CompiledCondition",
+    "ConditionError",
+    "EventCount",
+    "Scope",
+    "compile_condition",
+    "event_names",
+    "find_problems",
+    "instant_before",
+]
 
 _BOTH = {
     "score": "BIGINT",
@@ -89,7 +107,7 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class CompiledCondition:
     """A condition as SQL, and what it needs.
 
     `members` are the columns of `m`: each counts the account's users for whom the condition holds. `tables` are those
@@ -98,13 +116,13 @@ class Judged:
     """
 
     sql: str
-    measures: frozenset[Measure]
-    members: frozenset[tuple[str, "Judged"]]
+    measures: frozenset[EventCount]
+    members: frozenset[tuple[str, "CompiledCondition"]]
     tables: frozenset[str]
     doubts: tuple[tuple[str, str], ...]
 
 
-class Refused(ValueError):
+class ConditionError(ValueError):
     """A condition that does not fit; `route` leads to the part that does not."""
 
     def __init__(self, route: Route, sentence: str) -> None:
@@ -112,21 +130,21 @@ class Refused(ValueError):
         self.route = route
 
 
-def changes_table(entity: str) -> str:
+def level_changes_table(entity: str) -> str:
     """The name of the table of level changes that conditions read: key (text), day, level_before, level."""
     return f"{entity}_changes"
 
 
-def judge(condition: Condition, scope: Scope) -> Judged:
+def compile_condition(condition: Condition, scope: Scope) -> CompiledCondition:
     """Raises Refused, with the nearest right name."""
     judging = _Judging(scope)
     sql = judging.sql(condition, (), frozenset())
     if judging.problems:
-        raise Refused(*judging.problems[0])
+        raise ConditionError(*judging.problems[0])
     return judging.done(sql)
 
 
-def faults(condition: Condition, scope: Scope) -> list[tuple[Route, str]]:
+def find_problems(condition: Condition, scope: Scope) -> list[tuple[Route, str]]:
     """Everything that does not fit, each with the way to it. Other audiences are only asked for by key."""
     judging = _Judging(scope, shallow=True)
     judging.sql(condition, (), frozenset())
@@ -142,13 +160,13 @@ class _Judging:
     """The audiences that are being looked into."""
     shallow: bool = False
     problems: list[tuple[Route, str]] = field(default_factory=list)
-    measures: set[Measure] = field(default_factory=set)
-    members: dict[str, Judged] = field(default_factory=dict)
+    measures: set[EventCount] = field(default_factory=set)
+    members: dict[str, CompiledCondition] = field(default_factory=dict)
     tables: set[str] = field(default_factory=set)
     doubts: list[tuple[str, str]] = field(default_factory=list)
 
-    def done(self, sql: str) -> Judged:
-        return Judged(
+    def done(self, sql: str) -> CompiledCondition:
+        return CompiledCondition(
             sql,
             frozenset(self.measures),
             frozenset(self.members.items()),
@@ -204,7 +222,7 @@ class _Judging:
             then = "`not` takes them in" if negated else f"`{comparison.operator}` leaves them out"
             self.doubts.append(
                 (
-                    f"NOT {comparisons.present(column, kind)}",
+                    f"NOT {comparisons.is_present(column, kind)}",
                     f"`{trait.name}` is missing for {{count}} of the {self.scope.entity}s, and {then}: say"
                     f" what is meant with {{trait: {trait.name}, exists: true}} or `exists: false` beside it",
                 )
@@ -278,32 +296,32 @@ class _Judging:
             return self.wrong((*route, "event"), str(error))
         number = self._count(counted, events.old, events.new)
         if events.ratio is None:
-            return "(" + " AND ".join(comparisons.counted(each, number) for each in events.count) + ")"
+            return "(" + " AND ".join(comparisons.compare_counts(each, number) for each in events.count) + ")"
         of = self._count(counted, *events.ratio)
-        compared = " AND ".join(comparisons.counted(each, number, of) for each in events.count)
+        compared = " AND ".join(comparisons.compare_counts(each, number, of) for each in events.count)
         return f"({of} > 0 AND {compared})"
 
-    def _count(self, parts: Iterable[Part], old: Duration | None, new: Duration | None) -> str:
+    def _count(self, parts: Iterable[EventTerm], old: Duration | None, new: Duration | None) -> str:
         number = ""
         for part in parts:
-            measure = Measure(part.events, part.where, in_days(old), in_days(new))
+            measure = EventCount(part.events, part.where, normalized_duration(old), normalized_duration(new))
             self.measures.add(measure)
             sign = " - " if part.sign < 0 else " + " if number else ""
             number += f"{sign}c.{_quoted(measure.column)}"
         return f"({number})" if " " in number else number or "0::BIGINT"
 
-    def _counted(self, events: Events) -> list[Part]:
+    def _counted(self, events: Events) -> list[EventTerm]:
         """Which events. Raises ValueError."""
         profile = self.scope.profile
         if events.scored:
-            return scored(profile, events.where)
+            return scored_event_terms(profile, events.where)
         if events.tier is not None:
             if profile.model == "kpi":
                 raise ValueError("the touchpoints of `model: kpi` have no tiers: name the events")
             names = tuple(sorted(each.event for each in profile.events if each.rank == events.tier))
-            return [Part(names, events.where)] if names else []
+            return [EventTerm(names, events.where)] if names else []
         if events.names is None:
-            return [Part(None, events.where)]
+            return [EventTerm(None, events.where)]
         if self.scope.events is not None:
             known = self.scope.events | event_names(profile)
             unknown = next((name for name in events.names if name not in known), None)
@@ -311,18 +329,18 @@ class _Judging:
                 raise ValueError(
                     f"there is no event `{unknown}`{value_types.suggest(unknown, sorted(known))}"
                 )
-        return [Part(tuple(sorted(set(events.names))), events.where)]
+        return [EventTerm(tuple(sorted(set(events.names))), events.where)]
 
     def _time(self, time: Time) -> str:
         column = f"r.{_quoted(time.field)}"
         parts = [f"{column} IS NOT NULL"]
         bounds: list[tuple[str, datetime]] = []
         if time.old is not None:
-            bounds.append((">=", ago(time.old, self.scope.day, self.scope.zone)))
+            bounds.append((">=", instant_before(time.old, self.scope.day, self.scope.zone)))
         if time.new is not None:
-            bounds.append(("<", ago(time.new, self.scope.day, self.scope.zone)))
+            bounds.append(("<", instant_before(time.new, self.scope.day, self.scope.zone)))
         elif time.old is not None:
-            bounds.append(("<", calendar.start(calendar.day_of(self.scope.day + 1), self.scope.zone)))
+            bounds.append(("<", calendar.day_start(calendar.day_of(self.scope.day + 1), self.scope.zone)))
         if time.after is not None:
             bounds.append((">=", self._midnight(time.after)))
         if time.before is not None:
@@ -344,13 +362,13 @@ class _Judging:
         inner = _Judging(scope, shallow=self.shallow)
         sql = inner.sql(users.condition, (), frozenset())
         self.problems += [((*route, "users", *way), sentence) for way, sentence in inner.problems]
-        column = f"users_{digest(meaning(_resolved(users.condition, scope.audiences)))}"
+        column = f"users_{digest(canonical(_resolved(users.condition, scope.audiences)))}"
         self.members[column] = inner.done(sql)
         number = f"coalesce(m.{_quoted(column)}, 0)"
         if not users.share:
-            return f"({comparisons.counted(users.comparison, number)})"
+            return f"({comparisons.compare_counts(users.comparison, number)})"
         everybody = 'coalesce(m."users_all", 0)'
-        return f"({everybody} > 0 AND {comparisons.counted(users.comparison, number, everybody, 100)})"
+        return f"({everybody} > 0 AND {comparisons.compare_counts(users.comparison, number, everybody, 100)})"
 
     def _level_change(self, change: LevelChange, route: Route) -> str:
         if not self.scope.traits:
@@ -374,7 +392,7 @@ class _Judging:
             else ""
         )
         return (
-            f"(r.key IN (SELECT key FROM {changes_table(self.scope.entity)}"
+            f"(r.key IN (SELECT key FROM {level_changes_table(self.scope.entity)}"
             f" WHERE day > {self.scope.day - days} AND day <= {self.scope.day}{among}{both}))"
         )
 
@@ -403,11 +421,11 @@ class _Judging:
     def _begins(self, at: datetime) -> date:
         """The first local day that does not begin before an instant."""
         day = calendar.local_day(at, self.scope.zone)
-        return day if calendar.start(day, self.scope.zone) >= at else day + timedelta(days=1)
+        return day if calendar.day_start(day, self.scope.zone) >= at else day + timedelta(days=1)
 
     def _midnight(self, day: date) -> datetime:
         try:
-            return calendar.start(day, self.scope.zone)
+            return calendar.day_start(day, self.scope.zone)
         except OverflowError:
             return datetime.min if day.year == 1 else datetime.max
 

@@ -6,13 +6,13 @@ from datetime import datetime
 
 import duckdb
 
-from heatsync.scoring.compute.compiled_profile import Plan
+from heatsync.scoring.compute.compiled_profile import CompiledProfile
 from heatsync.scoring.compute.relations import PlacedCounts, Relation, create_table
-from heatsync.scoring.compute.weighting import ENTITIES, own
+from heatsync.scoring.compute.weighting import ENTITIES, account_rows
 from heatsync.scoring.definition.activation import Step
 from heatsync.scoring.definition.value_types import suggest
 
-ALWAYS = -(10**6)
+ALWAYS_EXISTED = -(10**6)
 """The day on which an entity signed up that nothing is known of: it always existed."""
 
 
@@ -56,8 +56,8 @@ class Entities:
     born: Relation
 
 
-def listed(
-    con: duckdb.DuckDBPyConnection, plan: Plan, traits: Traits, ids: Mapping[str, Relation]
+def listed_entities(
+    con: duckdb.DuckDBPyConnection, plan: CompiledProfile, traits: Traits, ids: Mapping[str, Relation]
 ) -> dict[str, Relation]:
     """`user_listed`, `account_listed`: the source's tables by number, and which trait steps each row meets today.
 
@@ -91,7 +91,7 @@ def listed(
 
 
 @dataclass(frozen=True, slots=True)
-class Lives:
+class EntityInputs:
     """What entities are made of: `life` (user_no, account_no, first, last, last_active, ever_N, count_N: until the end
     of the day), the tables of `listed` by entity, the counts with their users placed, and `local_days`
     (calendar.bounds)."""
@@ -102,7 +102,9 @@ class Lives:
     local_days: Relation
 
 
-def lay_out(con: duckdb.DuckDBPyConnection, plan: Plan, t: datetime, of: Lives) -> dict[str, Entities]:
+def build_entities(
+    con: duckdb.DuckDBPyConnection, plan: CompiledProfile, t: datetime, of: EntityInputs
+) -> dict[str, Entities]:
     """The users and accounts that existed at the instant `t` (naive, UTC)."""
     until = f"TIMESTAMP '{t}'"
     queries = {"user": _users(plan, until, of), "account": _accounts(plan, until, of)}
@@ -128,7 +130,7 @@ def lay_out(con: duckdb.DuckDBPyConnection, plan: Plan, t: datetime, of: Lives) 
             f"{entity}_born",
             ("key", "day"),
             f"""
-            SELECT key, CASE WHEN listed AND created_at IS NULL THEN {ALWAYS} ELSE coalesce(d.day, {ALWAYS}) END AS day
+            SELECT key, CASE WHEN listed AND created_at IS NULL THEN {ALWAYS_EXISTED} ELSE coalesce(d.day, {ALWAYS_EXISTED}) END AS day
             FROM {base} b LEFT JOIN {of.local_days} d
             ON d.utc_date = b.known_from::DATE AND b.known_from >= d.starts AND b.known_from < d.ends
             """,
@@ -137,7 +139,7 @@ def lay_out(con: duckdb.DuckDBPyConnection, plan: Plan, t: datetime, of: Lives) 
     return found
 
 
-def _lived(plan: Plan) -> list[str]:
+def _lived(plan: CompiledProfile) -> list[str]:
     return [
         "min(first) AS first_seen",
         "max(last) AS last_seen",
@@ -147,7 +149,7 @@ def _lived(plan: Plan) -> list[str]:
     ]
 
 
-def _met(plan: Plan, entity: str, position: int, step: Step, counts: str, flags: str) -> str:
+def _met(plan: CompiledProfile, entity: str, position: int, step: Step, counts: str, flags: str) -> str:
     """Whether a step is met, over a row with the counts; the flag of a trait step stands in `flags`."""
     if step.event is not None:
         column = plan.counted.index(tuple(sorted(set(step.event))))
@@ -163,7 +165,7 @@ def _bits(conditions: dict[int, str]) -> str:
     return " | ".join(bits) if bits else "0::BIGINT"
 
 
-def _users(plan: Plan, until: str, of: Lives) -> str:
+def _users(plan: CompiledProfile, until: str, of: EntityInputs) -> str:
     tables = {"user": "b", "account": "f"}
     own_steps = {
         position: _met(
@@ -197,7 +199,7 @@ def _users(plan: Plan, until: str, of: Lives) -> str:
     """
 
 
-def _accounts(plan: Plan, until: str, of: Lives) -> str:
+def _accounts(plan: CompiledProfile, until: str, of: EntityInputs) -> str:
     table_steps = {
         position: _met(plan, "account", position, step, "", "b")
         for position, step in enumerate(plan.profile.activation.account)
@@ -214,7 +216,7 @@ def _accounts(plan: Plan, until: str, of: Lives) -> str:
     counts = "".join(f", coalesce(s.{each}, 0) AS {each}" for each in plan.counts)
     return f"""
         WITH o AS (
-            SELECT key, user_no, {lived} FROM ({own(of.life, ", ".join(f"x.{each}" for each in columns), of.placed.placement)})
+            SELECT key, user_no, {lived} FROM ({account_rows(of.life, ", ".join(f"x.{each}" for each in columns), of.placed.placement)})
             GROUP BY key, user_no
         ),
         s AS (

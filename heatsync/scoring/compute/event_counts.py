@@ -19,7 +19,7 @@ Where = tuple[tuple[str, Comparison], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class EventTerm:
     """Some of the events of a condition: None is any, and what their properties are like; added, or taken away."""
 
     events: tuple[str, ...] | None
@@ -28,7 +28,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class EventCount:
     """How many events of an entity there are in [t - old, t - new). `events` are sorted, None is any; an event counts
     when every comparison of `where` holds for its properties. `old` None: ever; `new` None: until t."""
 
@@ -52,16 +52,18 @@ class Measure:
     def interval(self, day: int, zone: ZoneInfo) -> tuple[datetime | None, datetime]:
         """From (None: ever) and until, as instants of UTC, for the snapshot of a day."""
         return (
-            None if self.old is None else ago(self.old, day, zone),
-            calendar.start(calendar.day_of(day + 1), zone) if self.new is None else ago(self.new, day, zone),
+            None if self.old is None else instant_before(self.old, day, zone),
+            calendar.day_start(calendar.day_of(day + 1), zone)
+            if self.new is None
+            else instant_before(self.new, day, zone),
         )
 
 
-def ago(duration: Duration, day: int, zone: ZoneInfo) -> datetime:
+def instant_before(duration: Duration, day: int, zone: ZoneInfo) -> datetime:
     """The instant so long before the end of a day, in UTC: a local midnight, or so many hours earlier."""
     if duration.days is None:
-        return calendar.start(calendar.day_of(day + 1), zone) - timedelta(hours=duration.amount)
-    return calendar.start(calendar.day_of(day + 1 - duration.days), zone)
+        return calendar.day_start(calendar.day_of(day + 1), zone) - timedelta(hours=duration.amount)
+    return calendar.day_start(calendar.day_of(day + 1 - duration.days), zone)
 
 
 def event_names(profile: "Profile") -> frozenset[str]:
@@ -72,7 +74,7 @@ def event_names(profile: "Profile") -> frozenset[str]:
     }
 
 
-def scored(profile: "Profile", where: Where) -> list[Part]:
+def scored_event_terms(profile: "Profile", where: Where) -> list[EventTerm]:
     """The events with a weight, or of a touchpoint with one. An event that fits several touchpoints counts once: what
     fits both of two is counted and taken away."""
     wheres: dict[str, set[Where]] = {event.event: {()} for event in profile.scored}
@@ -83,18 +85,18 @@ def scored(profile: "Profile", where: Where) -> list[Part]:
     alike: dict[frozenset[Where], list[str]] = {}
     for name, several in sorted(wheres.items()):
         alike.setdefault(frozenset({()} if () in several else several), []).append(name)
-    parts: list[Part] = []
+    parts: list[EventTerm] = []
     for among, names in alike.items():
         ways = sorted(among, key=repr)
         for size in range(1, len(ways) + 1):
             for some in combinations(ways, size):
                 together = {each for way in (*some, where) for each in way}
                 found = tuple(sorted(together, key=lambda each: (each[0], repr(each[1]))))
-                parts.append(Part(tuple(names), found, 1 if size % 2 else -1))
+                parts.append(EventTerm(tuple(names), found, 1 if size % 2 else -1))
     return parts
 
 
-def in_days(duration: Duration | None) -> Duration | None:
+def normalized_duration(duration: Duration | None) -> Duration | None:
     """Two weeks are 14 days, and until none ago is until t: one meaning, one measure."""
     if duration is None or duration.amount == 0:
         return None

@@ -11,16 +11,16 @@ from math import ceil
 
 import duckdb
 
-from heatsync.scoring.compute.churn_levels import AWAY, Bounds
-from heatsync.scoring.compute.compiled_profile import Plan
+from heatsync.scoring.compute.churn_levels import CHURN_DAYS, LevelBounds
+from heatsync.scoring.compute.compiled_profile import CompiledProfile
 from heatsync.scoring.compute.relations import PlacedCounts, Relation, create_empty
-from heatsync.scoring.compute.scores import HYSTERESIS, quoted
-from heatsync.scoring.compute.weighting import Windows, attend, named
+from heatsync.scoring.compute.scores import HYSTERESIS, escape_quotes
+from heatsync.scoring.compute.weighting import Windows, entities_with_events, event_in
 from heatsync.scoring.definition.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class DefaultScore:
     """What an entity that exists has on a day that does not name it. `known` is false where nothing can be said: the
     profile's filter looks at what happens, and who is absent may not have passed it."""
 
@@ -29,17 +29,17 @@ class Rest:
     known: bool = True
 
 
-def rest(profile: Profile, dynamic_filter: bool) -> Rest:
+def default_score(profile: Profile, dynamic_filter: bool) -> DefaultScore:
     if dynamic_filter:
-        return Rest(None, None, known=False)
+        return DefaultScore(None, None, known=False)
     if profile.model == "kpi":
-        return Rest(None, None)
+        return DefaultScore(None, None)
     low = [place for place, (_, bound) in enumerate(profile.levels.bands) if bound <= 0]
-    return Rest(0, max(low, default=None))
+    return DefaultScore(0, max(low, default=None))
 
 
 @dataclass(frozen=True, slots=True)
-class Levels:
+class LevelTables:
     """The days that are being computed, of an entity.
 
     long     key, day, score, level, fitting: a level is its place among the profile's, and `fitting` the one that it
@@ -51,9 +51,9 @@ class Levels:
     moves: Relation
 
 
-def begin(con: duckdb.DuckDBPyConnection, entity: str) -> Levels:
+def create_level_tables(con: duckdb.DuckDBPyConnection, entity: str) -> LevelTables:
     """`{entity}_long` and `{entity}_moves`, without rows."""
-    return Levels(
+    return LevelTables(
         create_empty(
             con,
             f"{entity}_long",
@@ -69,7 +69,7 @@ def begin(con: duckdb.DuckDBPyConnection, entity: str) -> Levels:
     )
 
 
-def see(
+def seen_entities(
     con: duckdb.DuckDBPyConnection,
     entity: str,
     placed: PlacedCounts,
@@ -79,30 +79,30 @@ def see(
 ) -> Relation:
     """`{entity}_seen` (day, key): the entities with an event that is not passive in the thirty days that end with each
     of the days."""
-    only = f" AND NOT {named(placed.counts.ids['event'], passive)}" if passive else ""
-    return attend(con, f"{entity}_seen", entity, placed, Windows(AWAY, days), among, only)
+    only = f" AND NOT {event_in(placed.counts.ids['event'], passive)}" if passive else ""
+    return entities_with_events(con, f"{entity}_seen", entity, placed, Windows(CHURN_DAYS, days), among, only)
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class LevelInputs:
     """Days that are scored, of an entity. `levels` are the tables that they are added to; `scored` and `seen` (for
     learned levels) are theirs; `born` (key, day) says since when an entity exists, and `existing` is the SQL of those
     that exist on the days, as (day, key); `follows` are those of the days whose day before is known; `bounds` are those
     of learned levels, by day."""
 
-    plan: Plan
+    plan: CompiledProfile
     days: Sequence[int]
-    levels: Levels
+    levels: LevelTables
     scored: Relation
     seen: Relation | None
     born: Relation
     existing: str
     follows: Collection[int]
-    rested: Rest
-    bounds: Mapping[int, Bounds]
+    rested: DefaultScore
+    bounds: Mapping[int, LevelBounds]
 
 
-def remember(con: duckdb.DuckDBPyConnection, of: Remembered) -> None:
+def add_levels(con: duckdb.DuckDBPyConnection, of: LevelInputs) -> None:
     """Add the scores to the long table, with the levels. Hysteresis looks at the day before in it."""
     profile, levels = of.plan.profile, of.plan.profile.levels
     resting = "NULL" if of.plan.model == "kpi" else "0"
@@ -129,7 +129,7 @@ def remember(con: duckdb.DuckDBPyConnection, of: Remembered) -> None:
         _hold(con, of, day, f"SELECT * FROM ({source}) WHERE day = {day}")
 
 
-def _hold(con: duckdb.DuckDBPyConnection, of: Remembered, day: int, source: str) -> None:
+def _hold(con: duckdb.DuckDBPyConnection, of: LevelInputs, day: int, source: str) -> None:
     """With hysteresis: a level is left only for good reason."""
     rest_level = "NULL" if of.rested.level is None else str(of.rested.level)
     if day not in of.follows:
@@ -159,7 +159,7 @@ def _hold(con: duckdb.DuckDBPyConnection, of: Remembered, day: int, source: str)
     )
 
 
-def move(con: duckdb.DuckDBPyConnection, of: Remembered) -> None:
+def add_level_changes(con: duckdb.DuckDBPyConnection, of: LevelInputs) -> None:
     """Add the moves of the days: what changed since the day before, where that is known."""
     days = [day for day in of.days if day in of.follows]
     if not days:
@@ -168,7 +168,7 @@ def move(con: duckdb.DuckDBPyConnection, of: Remembered) -> None:
     rest_level = "NULL" if of.rested.level is None else str(of.rested.level)
 
     def name(place: str) -> str:
-        cases = " ".join(f"WHEN {n} THEN '{quoted(each)}'" for n, each in enumerate(names))
+        cases = " ".join(f"WHEN {n} THEN '{escape_quotes(each)}'" for n, each in enumerate(names))
         return f"CASE {place} {cases} END"
 
     among = ", ".join(map(str, days))
@@ -210,7 +210,7 @@ _LEARNT = (
 """The place of a learnt level; without bounds, whoever is engaged at all is Low."""
 
 
-def _tabled(bounds: Mapping[int, Bounds]) -> str:
+def _tabled(bounds: Mapping[int, LevelBounds]) -> str:
     """Bounds as a relation `b`: day, low, high, the whole numbers that a raw score above the bound is above."""
     shown = {
         day: [
@@ -225,7 +225,7 @@ def _tabled(bounds: Mapping[int, Bounds]) -> str:
     return f"(VALUES {rows}) b(day, low, high)"
 
 
-def _beyond(profile: Profile, bounds: Bounds | None) -> str:
+def _beyond(profile: Profile, bounds: LevelBounds | None) -> str:
     """Whether the number lies so far beyond the bound of the level held that it is left at once."""
     crossed: dict[int, tuple[Fraction | int | None, Fraction | int | None]]
     if profile.levels.churn:

@@ -7,19 +7,19 @@ from fractions import Fraction
 
 import duckdb
 
-from heatsync.scoring.compute.calendar import FULL
-from heatsync.scoring.compute.compiled_profile import NANO, VALUE, Plan, thing_of
+from heatsync.scoring.compute.calendar import DECAY_UNIT
+from heatsync.scoring.compute.compiled_profile import NANO, VALUE_UNIT, CompiledProfile, item_of
 from heatsync.scoring.compute.relations import Relation, create_table
 from heatsync.scoring.definition.profile import Profile
 from heatsync.scoring.definition.signals import Signal
 from heatsync.scoring.definition.touchpoints import Touchpoint
 
-SHRINK = 50
+RATE_PRIOR = 50
 """Impressions of the pooled rate that each entity's own rate is mixed with."""
 HYSTERESIS = Fraction(5, 100)
 """Share of a bound by which a score must lie beyond it, for the level to be left at once."""
 
-SCORED = ("day", "key", "raw", "base", "nano", "points", "active", "score")
+SCORE_COLUMNS = ("day", "key", "raw", "base", "nano", "points", "active", "score")
 """The columns of scores."""
 
 Benchmarks = Mapping[int, Mapping[int, float]]
@@ -27,7 +27,7 @@ Benchmarks = Mapping[int, Mapping[int, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Having:
+class SignalValue:
     """A signal that an entity can have, and the SQL of its value in billionths of a point, over `k` (key) and `p`, the
     placement of users."""
 
@@ -36,7 +36,7 @@ class Having:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class EntityTotals:
     """What the windows of some days come to, of an entity.
 
     raw            day, key, part, raw (weighting.add_up); without rows for accounts whose score is an average of users'
@@ -48,7 +48,7 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Existing:
+class ExistingEntities:
     """Who there is: `born` (key, day: since when an entity exists) and `placement` (user_no, account_no)."""
 
     born: Relation
@@ -56,7 +56,7 @@ class Existing:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoreTables:
     """The scores of some days, of an entity that has something to say: it was active, or has a signal.
 
     scores    day, key, raw, base (before signals), nano (unrounded, in billionths), points, active, score
@@ -67,33 +67,33 @@ class Scored:
     normal: Relation | None = None
 
 
-def touchpoints(plan: Plan) -> tuple[Touchpoint, ...]:
+def weighted_touchpoints(plan: CompiledProfile) -> tuple[Touchpoint, ...]:
     """Those that weigh anything: their place here is the part that their benchmark is kept under."""
     return tuple(each for each in plan.profile.touchpoints if each.weight > 0)
 
 
-def tabulate(
-    con: duckdb.DuckDBPyConnection, plan: Plan, entity: str, present: Relation, raw: Relation
+def touchpoint_totals(
+    con: duckdb.DuckDBPyConnection, plan: CompiledProfile, entity: str, present: Relation, raw: Relation
 ) -> Relation:
     """`{entity}_x` of `kpi`: day, key, and what each touchpoint comes to, `x_N`: decayed counts, or a shrunken rate
     (NULL where no entity has what it is a rate of). `present`: day, key of the entities with an event in the window."""
     sums = ", ".join(
-        f"coalesce(max(raw) FILTER (part = {thing.place}), 0)::DOUBLE / {FULL * VALUE}.0 AS sum_{thing.place}"
+        f"coalesce(max(raw) FILTER (part = {thing.place}), 0)::DOUBLE / {DECAY_UNIT * VALUE_UNIT}.0 AS sum_{thing.place}"
         for thing in plan.things
     )
     together = ", ".join(
         f"sum(sum_{thing.place}::DECIMAL(38, 9))::DOUBLE AS all_{thing.place}" for thing in plan.things
     )
     shown = []
-    for place, touchpoint in enumerate(touchpoints(plan)):
-        above = thing_of(plan, touchpoint.of).place
+    for place, touchpoint in enumerate(weighted_touchpoints(plan)):
+        above = item_of(plan, touchpoint.of).place
         if touchpoint.to is None:
             shown.append(f"sum_{above} AS x_{place}")
             continue
-        below = thing_of(plan, touchpoint.to).place
+        below = item_of(plan, touchpoint.to).place
         shown.append(
             f"CASE WHEN all_{below} > 0 THEN CASE WHEN sum_{below} > 0 THEN"
-            f" (sum_{above} + {SHRINK} * (all_{above} / all_{below})) / (sum_{below} + {SHRINK}) ELSE 0 END END"
+            f" (sum_{above} + {RATE_PRIOR} * (all_{above} / all_{below})) / (sum_{below} + {RATE_PRIOR}) ELSE 0 END END"
             f" AS x_{place}"
         )
     columns = ["day", "key", *(f"x_{place}" for place in range(len(shown)))]
@@ -112,15 +112,15 @@ def tabulate(
     )
 
 
-def parts(
-    con: duckdb.DuckDBPyConnection, plan: Plan, totals: Totals, days: Sequence[int]
+def parts_with_data(
+    con: duckdb.DuckDBPyConnection, plan: CompiledProfile, totals: EntityTotals, days: Sequence[int]
 ) -> dict[int, tuple[int, ...]]:
     """By day, the parts that have data: one part, but for `kpi`, where each touchpoint is one."""
     if totals.touchpoints is None:
         return dict.fromkeys(days, (0,))
     there = ", ".join(
         f"count(*) FILTER ({f'x_{place} > 0' if touchpoint.to is None else f'x_{place} IS NOT NULL'})"
-        for place, touchpoint in enumerate(touchpoints(plan))
+        for place, touchpoint in enumerate(weighted_touchpoints(plan))
     )
     found: dict[int, tuple[int, ...]] = dict.fromkeys(days, ())
     for day, *counts in con.execute(f"SELECT day, {there} FROM {totals.touchpoints} GROUP BY day").fetchall():
@@ -128,7 +128,7 @@ def parts(
     return found
 
 
-def measured(totals: Totals, part: int) -> str:
+def benchmark_relation(totals: EntityTotals, part: int) -> str:
     """SQL: the relation (day, raw) that the benchmark of a part is measured on."""
     if totals.touchpoints is None:
         return str(totals.raw)
@@ -136,20 +136,20 @@ def measured(totals: Totals, part: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Scoring:
+class ScoreInputs:
     """What the scores of an entity are made of. `users` are the scores of the users of the same days, for accounts;
     `among` is the SQL that picks the entities that count, behind a relation with day and key."""
 
-    plan: Plan
+    plan: CompiledProfile
     entity: str
-    totals: Totals
-    existing: Existing
-    signals: Sequence[Having]
+    totals: EntityTotals
+    existing: ExistingEntities
+    signals: Sequence[SignalValue]
     among: str = ""
-    users: Scored | None = None
+    users: ScoreTables | None = None
 
 
-def score(con: duckdb.DuckDBPyConnection, of: Scoring, benchmarks: Benchmarks) -> Scored:
+def compute_scores(con: duckdb.DuckDBPyConnection, of: ScoreInputs, benchmarks: Benchmarks) -> ScoreTables:
     """`{entity}_scored` of the days of the benchmarks; for `kpi` also `{entity}_normal`."""
     base, normal = _base(con, of, benchmarks)
     name = f"{of.entity}_scored"
@@ -157,11 +157,11 @@ def score(con: duckdb.DuckDBPyConnection, of: Scoring, benchmarks: Benchmarks) -
         scored = create_table(
             con,
             name,
-            SCORED,
+            SCORE_COLUMNS,
             f"SELECT day, key, raw, base, base AS nano, points, true AS active,"
             f" {_shown('base', 'points > 0 AND something')} AS score FROM ({base}){of.among}",
         )
-        return Scored(scored, normal)
+        return ScoreTables(scored, normal)
     given = ", ".join(f"{having.sql} AS signal_{place}" for place, having in enumerate(of.signals))
     weights = [float(having.signal.weight / Decimal(100)) for having in of.signals]
     present = [f"(signal_{place} IS NOT NULL)" for place in range(len(of.signals))]
@@ -175,10 +175,10 @@ def score(con: duckdb.DuckDBPyConnection, of: Scoring, benchmarks: Benchmarks) -
     scored = create_table(
         con,
         name,
-        SCORED,
+        SCORE_COLUMNS,
         f"""
         WITH having_it AS (
-            SELECT k.day, k.key, {given} FROM ({existing(of.existing.born, list(benchmarks), of.among)}) k
+            SELECT k.day, k.key, {given} FROM ({existing_entities(of.existing.born, list(benchmarks), of.among)}) k
             LEFT JOIN {of.existing.placement} p ON p.user_no = k.key
         ),
         beside AS (
@@ -194,16 +194,20 @@ def score(con: duckdb.DuckDBPyConnection, of: Scoring, benchmarks: Benchmarks) -
         FROM mixed WHERE active OR judged
         """,
     )
-    return Scored(scored, normal)
+    return ScoreTables(scored, normal)
 
 
-def _base(con: duckdb.DuckDBPyConnection, of: Scoring, benchmarks: Benchmarks) -> tuple[str, Relation | None]:
+def _base(
+    con: duckdb.DuckDBPyConnection, of: ScoreInputs, benchmarks: Benchmarks
+) -> tuple[str, Relation | None]:
     """SQL: day, key, raw, points, base (the score before signals, in billionths), something; and of `kpi` the scores of
     the touchpoints."""
     plan, bench = of.plan, _tabled(of.plan, benchmarks)
     if of.totals.touchpoints is not None:
         normal = _touched(con, of, bench)
-        mean = " + ".join(f"s_{part} * coalesce(w_{part}, 0.0)" for part in range(len(touchpoints(plan))))
+        mean = " + ".join(
+            f"s_{part} * coalesce(w_{part}, 0.0)" for part in range(len(weighted_touchpoints(plan)))
+        )
         return (
             f"SELECT day, key, NULL::HUGEINT AS raw, base, base AS points, true AS something FROM"
             f" (SELECT *, round({mean or '0.0'})::BIGINT AS base FROM {normal})"
@@ -227,7 +231,7 @@ def _base(con: duckdb.DuckDBPyConnection, of: Scoring, benchmarks: Benchmarks) -
     ), None
 
 
-def existing(born: Relation, days: Sequence[int], among: str = "") -> str:
+def existing_entities(born: Relation, days: Sequence[int], among: str = "") -> str:
     """SQL: the entities that exist on each of the days, as (day, key)."""
     rows = ", ".join(f"({day}::BIGINT)" for day in days)
     return f"FROM (SELECT t.day, n.key FROM {born} n JOIN (VALUES {rows}) t(day) ON n.day <= t.day){among}"
@@ -249,19 +253,19 @@ def normalized(profile: Profile, raw: str, unit: str, benchmark: str) -> str:
     return f"CASE WHEN {raw} > 0 AND {benchmark} > 0 THEN round({found})::BIGINT ELSE 0 END"
 
 
-def shares(plan: Plan, benchmarks: Mapping[int, float]) -> dict[int, float]:
+def touchpoint_shares(plan: CompiledProfile, benchmarks: Mapping[int, float]) -> dict[int, float]:
     """What part of the score each touchpoint with data makes up."""
-    weights = {place: touchpoints(plan)[place].weight for place in benchmarks}
+    weights = {place: weighted_touchpoints(plan)[place].weight for place in benchmarks}
     total = sum(weights.values(), Decimal(0))
     return {place: float(weight / total) for place, weight in weights.items()}
 
 
-def _tabled(plan: Plan, benchmarks: Benchmarks) -> str:
+def _tabled(plan: CompiledProfile, benchmarks: Benchmarks) -> str:
     """The benchmarks as a relation `b`: day, b_N, and in kpi the share of each part, w_N."""
-    known = range(len(touchpoints(plan)) if plan.model == "kpi" else 1)
+    known = range(len(weighted_touchpoints(plan)) if plan.model == "kpi" else 1)
     rows = []
     for day, values in benchmarks.items():
-        share = shares(plan, values) if plan.model == "kpi" else {}
+        share = touchpoint_shares(plan, values) if plan.model == "kpi" else {}
         cells = [values.get(part) for part in known] + [
             share.get(part) for part in known if plan.model == "kpi"
         ]
@@ -271,9 +275,9 @@ def _tabled(plan: Plan, benchmarks: Benchmarks) -> str:
     return f"(VALUES {', '.join(rows)}) b(day, {', '.join(names)})"
 
 
-def _touched(con: duckdb.DuckDBPyConnection, of: Scoring, bench: str) -> Relation:
+def _touched(con: duckdb.DuckDBPyConnection, of: ScoreInputs, bench: str) -> Relation:
     """`{entity}_normal`: the touchpoints with their benchmarks and shares, and the score of each, `s_N`."""
-    known = range(len(touchpoints(of.plan)))
+    known = range(len(weighted_touchpoints(of.plan)))
     normal = "".join(
         f", {normalized(of.plan.profile, f'x_{part}', '1.0', f'b_{part}')} AS s_{part}" for part in known
     )
@@ -292,10 +296,10 @@ def _shown(nano: str, something: str) -> str:
     return f"CASE WHEN {nano} > 0 OR ({something}) THEN greatest(1, {rounded}) ELSE 0 END::BIGINT"
 
 
-def band(profile: Profile, score: str) -> str:
+def band_name(profile: Profile, score: str) -> str:
     """The name of the highest band that begins at or below the score."""
     cases = " ".join(
-        f"WHEN {score} >= {low} THEN '{quoted(name)}'" for name, low in reversed(profile.levels.bands)
+        f"WHEN {score} >= {low} THEN '{escape_quotes(name)}'" for name, low in reversed(profile.levels.bands)
     )
     return f"CASE {cases} END" if cases else "NULL::VARCHAR"
 
@@ -310,5 +314,5 @@ def trend(score: str, before: str) -> str:
     )
 
 
-def quoted(text: str) -> str:
+def escape_quotes(text: str) -> str:
     return text.replace("'", "''")

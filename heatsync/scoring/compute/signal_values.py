@@ -6,7 +6,7 @@ import duckdb
 
 from heatsync.scoring.compute.entities import Traits
 from heatsync.scoring.compute.relations import Relation, create_table
-from heatsync.scoring.compute.scores import Having
+from heatsync.scoring.compute.scores import SignalValue
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.scoring.definition.profile import Profile
 from heatsync.scoring.definition.signals import Signal
@@ -15,13 +15,13 @@ from heatsync.scoring.definition.value_types import suggest
 
 def signal_values(
     con: duckdb.DuckDBPyConnection, profile: Profile, traits: Traits, ids: Mapping[str, Relation]
-) -> dict[str, list[Having]]:
+) -> dict[str, list[SignalValue]]:
     """Create `user_values` and `account_values` (key, value_N in billionths of a point, N the signal's place), and
     return by entity the signals it can have.
 
     Raises ValueError for a signal whose table or column does not exist.
     """
-    found: dict[str, list[Having]] = {entity: [] for entity in ENTITIES}
+    found: dict[str, list[SignalValue]] = {entity: [] for entity in ENTITIES}
     for table in ENTITIES:
         values: dict[str, str] = {}
         for place, signal in enumerate(profile.signals):
@@ -32,7 +32,7 @@ def signal_values(
                 values[f"value_{place}"] = _points(signal, table, column[1], traits)
                 key = "k.key" if entity == table else "p.account_no"
                 having = f"(SELECT any_value(v.value_{place}) FROM {table}_values v WHERE v.key = {key})"
-                found[entity].append(Having(signal, having))
+                found[entity].append(SignalValue(signal, having))
         if values:
             shown = ", ".join(f"{sql} AS {name}" for name, sql in values.items())
             create_table(

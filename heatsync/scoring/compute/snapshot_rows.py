@@ -7,23 +7,23 @@ from datetime import datetime
 import duckdb
 
 from heatsync.scoring.compute import condition_sql, scores
-from heatsync.scoring.compute.compiled_profile import NANO, Plan, thing_of
-from heatsync.scoring.compute.condition_sql import Judged, Scope
+from heatsync.scoring.compute.compiled_profile import NANO, CompiledProfile, item_of
+from heatsync.scoring.compute.condition_sql import CompiledCondition, Scope
 from heatsync.scoring.compute.entities import Entities
-from heatsync.scoring.compute.level_history import Rest
+from heatsync.scoring.compute.level_history import DefaultScore
 from heatsync.scoring.compute.relations import PlacedCounts, Relation, create_table, create_view
-from heatsync.scoring.compute.scores import quoted
+from heatsync.scoring.compute.scores import escape_quotes
 from heatsync.scoring.definition.builtin_audiences import Audience
 
-DRIVERS = 3
-TREND = 30
+MAX_DRIVERS = 3
+TREND_DAYS = 30
 """Days that a trend looks back."""
-KEYS = {
+KEY_COLUMNS = {
     "user": ("user_id", "account_id"),
     "account": ("account_id", "active_users", "total_users", "percent_active", "member"),
 }
 """The first columns of a snapshot."""
-SNAPSHOT = [
+SNAPSHOT_COLUMNS = [
     "score",
     "segments",
     "activation",
@@ -73,18 +73,18 @@ _FULL = [
     "trend",
     "tenure_days",
 ]
-FULL_COLUMNS = {
+ROW_COLUMNS = {
     "user": ("key", "no", "user_id", "account_no", "account_id", *_FULL),
-    "account": ("key", "no", "id", *KEYS["account"], *_FULL),
+    "account": ("key", "no", "id", *KEY_COLUMNS["account"], *_FULL),
 }
 """The columns of a snapshot's rows before audiences."""
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
+class SnapshotDay:
     """The day of a snapshot, and the benchmark in points (nothing where there are several, or none)."""
 
-    plan: Plan
+    plan: CompiledProfile
     day: int
     benchmark: Mapping[str, float | None]
     weights: Mapping[str, Mapping[int, float]]
@@ -99,7 +99,7 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class EarlierScores:
     """What the day of a snapshot is compared with, of an entity.
 
     level      key, level: the name of the level of the day
@@ -115,7 +115,7 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class RowInputs:
     """What the rows of an entity are made of, on the day of a snapshot.
 
     existing        key: the entities that exist on the day
@@ -126,52 +126,52 @@ class Inputs:
 
     entity: str
     entities: Entities
-    scored: scores.Scored
-    signals: Sequence[scores.Having]
+    scored: scores.ScoreTables
+    signals: Sequence[scores.SignalValue]
     existing: Relation
     points: Relation
     days: Relation
-    compared: Compared
+    compared: EarlierScores
     counts: Relation
-    users: "Inputs | None" = None
+    users: "RowInputs | None" = None
 
 
 @dataclass(frozen=True, slots=True)
-class Members:
+class CompiledAudiences:
     """Audiences of an entity, judged: their SQL speaks of r, u, a, c and m (scoring.judging)."""
 
-    audiences: Sequence[tuple[Audience, Judged]]
+    audiences: Sequence[tuple[Audience, CompiledCondition]]
 
     @property
     def tables(self) -> frozenset[str]:
         return frozenset(table for _, judged in self.audiences for table in judged.tables)
 
     @property
-    def counting(self) -> dict[str, Judged]:
+    def counting(self) -> dict[str, CompiledCondition]:
         """Columns that count an account's users, with the condition on each of them."""
         return {column: inner for _, judged in self.audiences for column, inner in judged.members}
 
 
-def judged(audiences: Iterable[Audience], scope: Scope) -> Members:
+def compile_audiences(audiences: Iterable[Audience], scope: Scope) -> CompiledAudiences:
     """Raises scoring.judging.Refused; its `audience` is the one that does not fit."""
     found = []
     for audience in audiences:
         try:
-            found.append((audience, condition_sql.judge(audience.condition, scope)))
-        except condition_sql.Refused as error:
-            raise Unfit(audience, error) from error
-    return Members(found)
+            found.append((audience, condition_sql.compile_condition(audience.condition, scope)))
+        except condition_sql.ConditionError as error:
+            raise AudienceError(audience, error) from error
+    return CompiledAudiences(found)
 
 
-class Unfit(ValueError):
+class AudienceError(ValueError):
     """An audience whose condition does not fit the data."""
 
-    def __init__(self, audience: Audience, fault: condition_sql.Refused) -> None:
+    def __init__(self, audience: Audience, fault: condition_sql.ConditionError) -> None:
         super().__init__(str(fault))
         self.audience, self.fault = audience, fault
 
 
-def contributions(con: duckdb.DuckDBPyConnection, day: Day, of: Inputs) -> Relation:
+def build_contributions(con: duckdb.DuckDBPyConnection, day: SnapshotDay, of: RowInputs) -> Relation:
     """`{entity}_parts`: key, contributions (largest first: name, n events, points) and drivers (a text). Contributions
     add up to the unrounded score."""
     entity = of.entity
@@ -195,7 +195,7 @@ def contributions(con: duckdb.DuckDBPyConnection, day: Day, of: Inputs) -> Relat
         )
         left = f"(1 - ({present}))"
         judged_rows = "".join(
-            f" UNION ALL SELECT g.key, '{quoted(having.signal.trait)}', NULL,"
+            f" UNION ALL SELECT g.key, '{escape_quotes(having.signal.trait)}', NULL,"
             f" g.signal_{place} / {NANO}.0 * {weights[place]!r}, 0, true FROM {judgements} g"
             f" WHERE g.signal_{place} IS NOT NULL"
             + (f" AND g.key IN (SELECT key FROM {scored})" if day.plan.model == "kpi" else "")
@@ -217,23 +217,23 @@ def contributions(con: duckdb.DuckDBPyConnection, day: Day, of: Inputs) -> Relat
                    lambda each: {{'name': each.name, 'n': each.n, 'points': each.points}}
                ) AS contributions,
                array_to_string(list_transform(list_sort(
-                   list({{'by': -round(rank, 9), 'name': name}}) FILTER (NOT signal))[1:{DRIVERS}],
+                   list({{'by': -round(rank, 9), 'name': name}}) FILTER (NOT signal))[1:{MAX_DRIVERS}],
                    lambda each: each.name), ', ') AS drivers
         FROM entries GROUP BY key
         """,
     )
 
 
-def _shares(day: Day, of: Inputs) -> str:
+def _shares(day: SnapshotDay, of: RowInputs) -> str:
     """SQL: key, name, n events, share (in points of the score before signals) and rank of everything that is scored."""
     plan, weights = day.plan, day.weights[of.entity]
     if of.scored.normal is not None:
         rows = [
-            f"SELECT x.key, '{quoted(touchpoint.name)}' AS name, coalesce(p.n, 0) AS n,"
+            f"SELECT x.key, '{escape_quotes(touchpoint.name)}' AS name, coalesce(p.n, 0) AS n,"
             f" x.s_{place} * {weights[place]!r} / {NANO}.0 AS share, x.s_{place} * {weights[place]!r} AS rank"
             f" FROM {of.scored.normal} x LEFT JOIN {of.points} p ON p.key = x.key"
-            f" AND p.thing = {thing_of(plan, touchpoint.of).place} WHERE x.s_{place} > 0"
-            for place, touchpoint in enumerate(scores.touchpoints(plan))
+            f" AND p.thing = {item_of(plan, touchpoint.of).place} WHERE x.s_{place} > 0"
+            for place, touchpoint in enumerate(scores.weighted_touchpoints(plan))
             if place in weights
         ]
         return (
@@ -247,7 +247,7 @@ def _shares(day: Day, of: Inputs) -> str:
             f" JOIN {day.placed.placement} l ON l.user_no = p.key"
             f" SEMI JOIN {of.users.scored.scores} u ON u.key = p.key GROUP BY ALL)"
         )
-    names = " ".join(f"WHEN {thing.place} THEN '{quoted(thing.name)}'" for thing in plan.things)
+    names = " ".join(f"WHEN {thing.place} THEN '{escape_quotes(thing.name)}'" for thing in plan.things)
     return (
         f"SELECT p.key, CASE p.thing {names} END AS name, p.n, s.base / {NANO}.0 * p.points::DOUBLE"
         f" / (sum(p.points) OVER (PARTITION BY p.key))::DOUBLE AS share, p.points AS rank"
@@ -255,7 +255,9 @@ def _shares(day: Day, of: Inputs) -> str:
     )
 
 
-def full(con: duckdb.DuckDBPyConnection, day: Day, of: Inputs, parts: Relation, rested: Rest) -> Relation:
+def build_rows(
+    con: duckdb.DuckDBPyConnection, day: SnapshotDay, of: RowInputs, parts: Relation, rested: DefaultScore
+) -> Relation:
     """`{entity}_full`: the columns of the snapshot but for the audiences, and the numbers of the entity (`no`) and, for
     users, of its account (`account_no`). `parts`: key, contributions, drivers."""
     plan, entity = day.plan, of.entity
@@ -284,7 +286,7 @@ def full(con: duckdb.DuckDBPyConnection, day: Day, of: Inputs, parts: Relation, 
     return create_table(
         con,
         f"{entity}_full",
-        FULL_COLUMNS[entity],
+        ROW_COLUMNS[entity],
         f"""
         WITH changed AS (
             SELECT key, arg_max_null(level_before, day) AS level_previous,
@@ -318,19 +320,19 @@ def full(con: duckdb.DuckDBPyConnection, day: Day, of: Inputs, parts: Relation, 
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class EntityRows:
     """The rows of an entity (`full`), and `counts` (key, a column per measure of conditions)."""
 
     full: Relation
     counts: Relation
 
 
-def gather(
+def build_snapshot(
     con: duckdb.DuckDBPyConnection,
-    day: Day,
-    rows: Rows,
-    members: Members,
-    users: tuple[Rows, Mapping[str, Judged]] | None = None,
+    day: SnapshotDay,
+    rows: EntityRows,
+    members: CompiledAudiences,
+    users: tuple[EntityRows, Mapping[str, CompiledCondition]] | None = None,
 ) -> Relation:
     """`{entity}_snapshot`: the columns of a snapshot, with the audiences that the rows are in. For accounts, `users` are
     the rows of the users, and by column the conditions that users are counted by."""
@@ -340,28 +342,30 @@ def gather(
     for audience, found in members.audiences:
         if audience.shipped:
             by_name.setdefault(audience.name, []).append(found.sql)
-    keys = ", ".join(f"CASE WHEN {found.sql} THEN '{quoted(a.key)}' END" for a, found in members.audiences)
+    keys = ", ".join(
+        f"CASE WHEN {found.sql} THEN '{escape_quotes(a.key)}' END" for a, found in members.audiences
+    )
     names = ", ".join(
-        f"CASE WHEN {' OR '.join(by_name[name])} THEN '{quoted(name)}' END" for name in sorted(by_name)
+        f"CASE WHEN {' OR '.join(by_name[name])} THEN '{escape_quotes(name)}' END" for name in sorted(by_name)
     )
     present = "list_filter([{}]::VARCHAR[], lambda each: each IS NOT NULL)"
-    shown = ", ".join(f"r.{column}" for column in KEYS[entity])
+    shown = ", ".join(f"r.{column}" for column in KEY_COLUMNS[entity])
     return create_view(
         con,
         f"{entity}_snapshot",
-        (*KEYS[entity], *SNAPSHOT),
+        (*KEY_COLUMNS[entity], *SNAPSHOT_COLUMNS),
         f"""
         SELECT {shown}, r.score, {present.format(names)} AS segments, r.activation, r.adoption_recent, r.adoption_ever,
                r.last_active, r.frequency, r.level, r.level_previous, r.level_changed_on, r.trend, r.score_change,
                r.score_change_window, r.tenure_days, r.benchmark, r.drivers, r.first_seen, r.last_seen, r.signed_up,
                {present.format(keys)} AS audiences, r.raw, r.score_exact, r.contributions
-        FROM {rows.full} r {beside(day, entity, members.tables, rows.counts)}
+        FROM {rows.full} r {trait_joins(day, entity, members.tables, rows.counts)}
         {"" if counted is None else f"LEFT JOIN {counted} m ON m.key = r.no"}
         """,
     )
 
 
-def beside(day: Day, entity: str, tables: frozenset[str], counts: Relation) -> str:
+def trait_joins(day: SnapshotDay, entity: str, tables: frozenset[str], counts: Relation) -> str:
     """SQL: the joins that put u (users), a (accounts) and c (`counts`) beside r."""
     return join_tables(entity, tables, day.tables, (str(counts), "key"))
 
@@ -380,7 +384,10 @@ def join_tables(
 
 
 def _count_users(
-    con: duckdb.DuckDBPyConnection, day: Day, users: Rows, inner: Mapping[str, Judged]
+    con: duckdb.DuckDBPyConnection,
+    day: SnapshotDay,
+    users: EntityRows,
+    inner: Mapping[str, CompiledCondition],
 ) -> Relation:
     """`account_users`: key, users_all, and per condition how many users of an account meet it."""
     tables = frozenset(table for each in inner.values() for table in each.tables)
@@ -390,11 +397,11 @@ def _count_users(
         "account_users",
         ("key", "users_all", *inner),
         f"SELECT r.account_no AS key, count(*) AS users_all, {counts} FROM {users.full} r"
-        f" {beside(day, 'user', tables, users.counts)} WHERE r.account_no IS NOT NULL GROUP BY r.account_no",
+        f" {trait_joins(day, 'user', tables, users.counts)} WHERE r.account_no IS NOT NULL GROUP BY r.account_no",
     )
 
 
-def _members(con: duckdb.DuckDBPyConnection, day: Day, users: Inputs) -> Relation:
+def _members(con: duckdb.DuckDBPyConnection, day: SnapshotDay, users: RowInputs) -> Relation:
     """`account_members`: what an account has of the users that are in the snapshot."""
     plan = day.plan
     active = " OR ".join(f"coalesce(d.recent_{word}, 0) <> 0" for word in plan.thing_words)
@@ -427,12 +434,12 @@ def _ones(prefix: str, words: range) -> str:
     return " + ".join(f"coalesce(bit_count({prefix}_{word}), 0)" for word in words)
 
 
-def _adopted(plan: Plan, prefix: str) -> str:
+def _adopted(plan: CompiledProfile, prefix: str) -> str:
     if plan.model != "kpi":
         return _share(_ones(prefix, plan.thing_words), len(plan.things))
-    touched = scores.touchpoints(plan)
+    touched = scores.weighted_touchpoints(plan)
     bits = " + ".join(
         f"coalesce(({prefix}_{thing.word} >> {thing.place % 62}) & 1, 0)"
-        for thing in (thing_of(plan, touchpoint.of) for touchpoint in touched)
+        for thing in (item_of(plan, touchpoint.of) for touchpoint in touched)
     )
     return _share(bits, len(touched)) if bits else "NULL::DOUBLE"

@@ -25,14 +25,14 @@ import pyarrow as pa
 from ibis import Table
 
 from heatsync.scoring.compute import calendar
-from heatsync.scoring.compute.compiled_profile import VALUE, Plan, Thing
-from heatsync.scoring.compute.event_counts import Measure
+from heatsync.scoring.compute.compiled_profile import VALUE_UNIT, CompiledProfile, CountedItem
+from heatsync.scoring.compute.event_counts import EventCount
 from heatsync.scoring.definition import value_types
 from heatsync.scoring.definition.comparisons import NEGATIVE, Comparison
 
-LARGEST = 10**12
+MAX_VALUE = 10**12
 """A value beyond it counts as it."""
-FINITE = 1.7976931348623157e308
+MAX_FINITE = 1.7976931348623157e308
 """Beyond it there is only infinity; not every engine can ask for that by name."""
 
 
@@ -43,7 +43,7 @@ def _extract(document: Any, pointer: Any) -> Any:
 _pointed = ibis.udf.scalar.builtin(_extract, name="json_extract", signature=((dt.json, dt.string), dt.json))
 
 
-def daily(events: Table, bounds: pa.Table, embedded: bool = True) -> Table:
+def daily_counts(events: Table, bounds: pa.Table, embedded: bool = True) -> Table:
     """The events of the days of `bounds` (scoring.calendar.bounds), counted. `total` is in millionths."""
     dated = _dated(events, bounds, embedded)
     return dated.group_by("user_id", "account_id", "event", "day").agg(
@@ -51,14 +51,14 @@ def daily(events: Table, bounds: pa.Table, embedded: bool = True) -> Table:
     )
 
 
-def special(thing: Thing, events: Table, bounds: pa.Table, embedded: bool = True) -> Table:
+def item_counts(thing: CountedItem, events: Table, bounds: pa.Table, embedded: bool = True) -> Table:
     """Per user, account and day, the events that fit a thing."""
     fitting = events.filter(events.event.isin(thing.events) & _fits(events, thing.where, embedded))
     dated = _dated(fitting, bounds, embedded)
     return dated.group_by("user_id", "account_id", "day").agg(n=dated.count(), total=_total(dated))
 
 
-def occurred(measure: Measure, events: Table, bounds: pa.Table | None, embedded: bool = True) -> Table:
+def event_times(measure: EventCount, events: Table, bounds: pa.Table | None, embedded: bool = True) -> Table:
     """Per user, account and `happened`, the events that a measure counts: that is the instant, or with the bounds of days the
     local day."""
     kind = events if measure.events is None else events.filter(events.event.isin(measure.events))
@@ -69,7 +69,7 @@ def occurred(measure: Measure, events: Table, bounds: pa.Table | None, embedded:
     return dated.group_by("user_id", "account_id", happened=dated.day).agg(n=dated.count())
 
 
-def lives(plan: Plan, events: Table, embedded: bool = True) -> Table:
+def lifetime_counts(plan: CompiledProfile, events: Table, embedded: bool = True) -> Table:
     """Per user and account: first and last event, the last one not passive, things ever done, counts of sets."""
     known = _marked(plan, events) if embedded else events
     passive = known.passive if embedded else known.event.isin(plan.profile.passive)
@@ -105,7 +105,7 @@ def lives(plan: Plan, events: Table, embedded: bool = True) -> Table:
     return known.group_by("user_id", "account_id").agg(**summed)
 
 
-def _marked(plan: Plan, events: Table) -> Table:
+def _marked(plan: CompiledProfile, events: Table) -> Table:
     """With what a plan says of each event."""
     masks = ibis.memtable(plan.masks())
     columns = [name for name in ("value", "properties") if name in events.columns]
@@ -125,7 +125,7 @@ def _marked(plan: Plan, events: Table) -> Table:
     )
 
 
-def homes(events: Table) -> Table:
+def last_accounts(events: Table) -> Table:
     """Per user, the account on the last event that carried one, and when that was; several, if they carried it at
     the same instant: engines sort texts differently."""
     carrying = events.filter(events.account_id.notnull() & events.user_id.notnull())
@@ -135,8 +135,8 @@ def homes(events: Table) -> Table:
     return ranked.filter(ranked.place == 0).select("user_id", "account_id", "last")
 
 
-def measured(
-    measures: Iterable[tuple[Measure, datetime | None, datetime]], events: Table, embedded: bool = True
+def interval_counts(
+    measures: Iterable[tuple[EventCount, datetime | None, datetime]], events: Table, embedded: bool = True
 ) -> Table:
     """Per user and account, a column per measure: the events in [from, until); from None: ever."""
     asked = list(measures)
@@ -182,14 +182,14 @@ def local_day(instant: Any, bounds: pa.Table) -> Any:
             ibis.literal(stretch.ends, type="timestamp(6)"),
             _in_stretch(stretch, number, second),
         )
-        for stretch in calendar.stretches(bounds)
+        for stretch in calendar.day_ranges(bounds)
     ]
     if not earlier:
         return last[1]
     return ibis.cases(*((instant < ends, day) for ends, day in earlier), else_=last[1])
 
 
-def _in_stretch(stretch: calendar.Stretch, number: Any, second: Any) -> Any:
+def _in_stretch(stretch: calendar.DayRange, number: Any, second: Any) -> Any:
     if stretch.day is not None:
         return ibis.literal(stretch.day, "int64")
     day = number + stretch.ahead
@@ -198,7 +198,7 @@ def _in_stretch(stretch: calendar.Stretch, number: Any, second: Any) -> Any:
 
 def _total(events: Table) -> Any:
     if "value" not in events.columns:
-        return events.count() * VALUE
+        return events.count() * VALUE_UNIT
     return _sum(_worth(events))
 
 
@@ -214,11 +214,11 @@ def _worth(events: Table) -> Any:
     halves: nothing here depends on them."""
     value = events.value.cast("float64")
     number = ~value.isnan()
-    plain = ibis.ifelse(number & (value >= 0) & (value <= LARGEST), value, 0.0)
+    plain = ibis.ifelse(number & (value >= 0) & (value <= MAX_VALUE), value, 0.0)
     return ibis.cases(
-        (value.isnull(), VALUE),
-        (number & (value > LARGEST) & (value <= FINITE), LARGEST * VALUE),
-        else_=(plain * VALUE + 0.5).floor().cast("int64"),
+        (value.isnull(), VALUE_UNIT),
+        (number & (value > MAX_VALUE) & (value <= MAX_FINITE), MAX_VALUE * VALUE_UNIT),
+        else_=(plain * VALUE_UNIT + 0.5).floor().cast("int64"),
     ).cast("int64")
 
 

@@ -10,26 +10,33 @@ from dataclasses import dataclass
 import duckdb
 
 from heatsync.scoring.compute import calendar
-from heatsync.scoring.compute.arrow import take
-from heatsync.scoring.compute.calendar import FULL
-from heatsync.scoring.compute.compiled_profile import LOGARITHM, MOST, NANO, WEIGHT, Plan, Thing
+from heatsync.scoring.compute.arrow import load_arrow
+from heatsync.scoring.compute.calendar import DECAY_UNIT
+from heatsync.scoring.compute.compiled_profile import (
+    DAY_CAP,
+    LOG_UNIT,
+    NANO,
+    WEIGHT_UNIT,
+    CompiledProfile,
+    CountedItem,
+)
 from heatsync.scoring.compute.relations import DayCounts, PlacedCounts, Relation, create_table, create_view
-from heatsync.scoring.compute.scores import quoted
+from heatsync.scoring.compute.scores import escape_quotes
 
 ENTITIES = ("user", "account")
-RAW = ("day", "key", "part", "raw")
+RAW_COLUMNS = ("day", "key", "part", "raw")
 """The columns of raw scores."""
-WHOLE = -1
+COMBINED = -1
 """The part of what is summed up together; a thing that is kept by itself is a part of its own."""
 
 
-def named(event_ids: Relation, events: Iterable[str]) -> str:
+def event_in(event_ids: Relation, events: Iterable[str]) -> str:
     """SQL: whether a row of the daily counts is of one of some events."""
-    names = ", ".join(f"'{quoted(name)}'" for name in events) or "NULL"
+    names = ", ".join(f"'{escape_quotes(name)}'" for name in events) or "NULL"
     return f"event_no IN (SELECT no FROM {event_ids} WHERE id IN ({names}))"
 
 
-def own(relation: object, columns: str, placement: Relation) -> str:
+def account_rows(relation: object, columns: str, placement: Relation) -> str:
     """SQL: the rows of `relation` (user_no, account_no, `x.` columns) that are an account's own, as `key`: those of its
     users, and those that carry its id, each once."""
     return (
@@ -41,13 +48,13 @@ def own(relation: object, columns: str, placement: Relation) -> str:
 
 
 def scored_events(
-    con: duckdb.DuckDBPyConnection, plan: Plan, counts: DayCounts, by_properties: Relation
+    con: duckdb.DuckDBPyConnection, plan: CompiledProfile, counts: DayCounts, by_properties: Relation
 ) -> Relation:
     """`done`: user_no, account_no (on the event), thing, weight, per_day, day, n, total of the things of a profile.
 
     `by_properties` (user_no, account_no, thing, day, n, total) are those that select events by properties.
     """
-    named_things = take(con, "named_things", plan.named())
+    named_things = load_arrow(con, "named_things", plan.named())
     things = create_table(
         con,
         "thing_events",
@@ -66,7 +73,9 @@ def scored_events(
     )
 
 
-def place(con: duckdb.DuckDBPyConnection, counts: DayCounts, roaming: Relation, day: int) -> PlacedCounts:
+def place_users(
+    con: duckdb.DuckDBPyConnection, counts: DayCounts, roaming: Relation, day: int
+) -> PlacedCounts:
     """The counts, with the users placed as of a day: into the account of the users table, else into the one on the last
     event that carried one. `roaming`: user_no, account_no, day, last of users without an account in the table."""
     placement = create_table(
@@ -83,9 +92,9 @@ def place(con: duckdb.DuckDBPyConnection, counts: DayCounts, roaming: Relation, 
     return PlacedCounts(counts, placement)
 
 
-def weigh(
+def daily_worth(
     con: duckdb.DuckDBPyConnection,
-    plan: Plan,
+    plan: CompiledProfile,
     entity: str,
     done: Relation,
     placement: Relation,
@@ -103,10 +112,12 @@ def _done_by(entity: str, done: Relation, placement: Relation, days: str) -> str
             f"SELECT user_no AS key, thing, weight, per_day, day, n, total FROM {done}"
             f" WHERE user_no IS NOT NULL AND {days}"
         )
-    return own(f"(FROM {done} WHERE {days})", "x.thing, x.weight, x.per_day, x.day, x.n, x.total", placement)
+    return account_rows(
+        f"(FROM {done} WHERE {days})", "x.thing, x.weight, x.per_day, x.day, x.n, x.total", placement
+    )
 
 
-def _worth(plan: Plan, rows: str) -> str:
+def _worth(plan: CompiledProfile, rows: str) -> str:
     if plan.model == "kpi":
         return f"SELECT key, thing AS part, day, sum(total)::HUGEINT AS w FROM ({rows}) GROUP BY ALL"
     limited = any(thing.per_day is not None for thing in plan.things)
@@ -121,21 +132,21 @@ def _worth(plan: Plan, rows: str) -> str:
     if plan.model == "engagement":
         # Rounded as a sum, later: two days of log2(3) are one of log2(9).
         return (
-            f"SELECT key, {WHOLE} AS part, day, round({LOGARITHM} * log2(1 + sum(n)::DOUBLE))::HUGEINT AS w"
+            f"SELECT key, {COMBINED} AS part, day, round({LOG_UNIT} * log2(1 + sum(n)::DOUBLE))::HUGEINT AS w"
             f" FROM ({counted}) GROUP BY key, day"
         )
     alone = ", ".join(str(thing.place) for thing in plan.things if thing.per_window is not None)
-    part = f"CASE WHEN thing IN ({alone}) THEN thing ELSE {WHOLE} END" if alone else str(WHOLE)
+    part = f"CASE WHEN thing IN ({alone}) THEN thing ELSE {COMBINED} END" if alone else str(COMBINED)
     worth = f"CASE WHEN thing IN ({alone}) THEN n ELSE n * weight END" if alone else "n * weight"
     return (
-        f"SELECT key, {part} AS part, day, least(sum({worth}), {MOST})::BIGINT AS w"
+        f"SELECT key, {part} AS part, day, least(sum({worth}), {DAY_CAP})::BIGINT AS w"
         f" FROM ({counted}) GROUP BY ALL"
     )
 
 
-def add_up(
+def sum_windows(
     con: duckdb.DuckDBPyConnection,
-    plan: Plan,
+    plan: CompiledProfile,
     entity: str,
     worth: Relation,
     days: Sequence[int],
@@ -151,27 +162,27 @@ def add_up(
     alone, plain = len(days) == 1, decay.kind == "none"
     source = str(worth)
     if not (alone and plain):
-        windows = take(con, "windows", calendar.spans(days, window, decay))
+        windows = load_arrow(con, "windows", calendar.window_days(days, window, decay))
         source = f"{source} JOIN {windows} USING (day)"
     source = f"{source} WHERE day BETWEEN {min(days) - window + 1} AND {max(days)}"
-    total = f"(sum(w) * {FULL})" if plain else "sum(w::HUGEINT * factor)"
+    total = f"(sum(w) * {DECAY_UNIT})" if plain else "sum(w::HUGEINT * factor)"
     several = plan.model == "kpi" or any(thing.per_window is not None for thing in plan.things)
-    part = "part" if several else f"{WHOLE} AS part"
+    part = "part" if several else f"{COMBINED} AS part"
     target = f"{days[0]}::BIGINT" if alone else "target"
     groups = ", ".join(["key", *(["part"] if several else []), *([] if alone else ["target"])])
     summed = f"SELECT {target} AS day, key, {part}, {total}::HUGEINT AS raw FROM {source} GROUP BY {groups}"
     if plan.model == "weighted" and several:
         summed = (
-            f"SELECT day, key, {WHOLE} AS part, sum(CASE part {_capped(plan.things)} ELSE raw END)::HUGEINT AS raw"
+            f"SELECT day, key, {COMBINED} AS part, sum(CASE part {_capped(plan.things)} ELSE raw END)::HUGEINT AS raw"
             f" FROM ({summed}) GROUP BY day, key"
         )
     if plan.model != "kpi":
-        unit = FULL * (LOGARITHM if plan.model == "engagement" else WEIGHT) // NANO
+        unit = DECAY_UNIT * (LOG_UNIT if plan.model == "engagement" else WEIGHT_UNIT) // NANO
         summed = f"SELECT day, key, part, ((raw + {unit // 2}) // {unit})::BIGINT AS raw FROM ({summed})"
-    return create_table(con, f"{entity}_raw", RAW, f"FROM ({summed}){among}")
+    return create_table(con, f"{entity}_raw", RAW_COLUMNS, f"FROM ({summed}){among}")
 
 
-def roll_up(
+def roll_up_users(
     con: duckdb.DuckDBPyConnection,
     user_raw: Relation,
     placement: Relation,
@@ -186,16 +197,16 @@ def roll_up(
     return create_table(
         con,
         "account_raw",
-        RAW,
-        f"FROM (SELECT u.day, p.account_no AS key, {WHOLE} AS part,"
+        RAW_COLUMNS,
+        f"FROM (SELECT u.day, p.account_no AS key, {COMBINED} AS part,"
         f" sum({raw})::HUGEINT AS raw FROM {user_raw} u JOIN {placement} p ON p.user_no = u.key{caps}"
         f" GROUP BY u.day, p.account_no){among}",
     )
 
 
-def _capped(things: tuple[Thing, ...]) -> str:
+def _capped(things: tuple[CountedItem, ...]) -> str:
     return " ".join(
-        f"WHEN {thing.place} THEN least(raw, {thing.per_window * FULL}) * {thing.weight}"
+        f"WHEN {thing.place} THEN least(raw, {thing.per_window * DECAY_UNIT}) * {thing.weight}"
         for thing in things
         if thing.per_window is not None
     )
@@ -209,7 +220,7 @@ class Windows:
     days: Sequence[int]
 
 
-def attend(
+def entities_with_events(
     con: duckdb.DuckDBPyConnection,
     name: str,
     entity: str,
@@ -223,7 +234,7 @@ def attend(
     days, length = windows.days, windows.length
     source, target = str(placed.counts.daily), f"{days[0]}::BIGINT"
     if len(days) > 1:
-        spans = take(con, "windows", calendar.spans(days, length))
+        spans = load_arrow(con, "windows", calendar.window_days(days, length))
         source, target = f"{source} JOIN {spans} USING (day)", "target"
     rows = (
         f"(SELECT DISTINCT {target} AS target, user_no, account_no FROM {source}"
@@ -231,13 +242,15 @@ def attend(
     )
     found = f"SELECT DISTINCT target AS day, user_no AS key FROM {rows} WHERE user_no IS NOT NULL"
     if entity == "account":
-        found = f"SELECT DISTINCT target AS day, key FROM ({own(rows, 'x.target', placed.placement)})"
+        found = (
+            f"SELECT DISTINCT target AS day, key FROM ({account_rows(rows, 'x.target', placed.placement)})"
+        )
     return create_table(con, name, ("day", "key"), f"FROM ({found}){among}")
 
 
-def points(
+def event_points(
     con: duckdb.DuckDBPyConnection,
-    plan: Plan,
+    plan: CompiledProfile,
     entity: str,
     done: Relation,
     placement: Relation,
@@ -248,7 +261,7 @@ def points(
     which something was, bit 0 for the last)."""
     window, decay = plan.profile.window, plan.profile.decay
     rows = _done_by(entity, done, placement, f"day BETWEEN {day - window + 1} AND {day}")
-    windows = take(con, "windows", calendar.spans([day], window, decay))
+    windows = load_arrow(con, "windows", calendar.window_days([day], window, decay))
     counted = create_table(
         con,
         f"{entity}_done",
@@ -298,18 +311,18 @@ def points(
     return found, days
 
 
-def _weighted(plan: Plan) -> str:
+def _weighted(plan: CompiledProfile) -> str:
     """Whole numbers, so that they are the same however they are added up."""
     total = (
         "sum(round(worth * factor)::HUGEINT)"
         if plan.model == "engagement"
         else "sum(worth::HUGEINT * factor)"
     )
-    unit = FULL // NANO
+    unit = DECAY_UNIT // NANO
     if plan.model == "weighted":
-        unit *= WEIGHT
+        unit *= WEIGHT_UNIT
         caps = " ".join(
-            f"WHEN {thing.place} THEN {thing.per_window * FULL}::HUGEINT"
+            f"WHEN {thing.place} THEN {thing.per_window * DECAY_UNIT}::HUGEINT"
             for thing in plan.things
             if thing.per_window is not None
         )

@@ -5,11 +5,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from heatsync.scoring.definition.builtin_audiences import Audience, builtin
+from heatsync.scoring.definition.builtin_audiences import Audience, builtin_audiences
 from heatsync.scoring.definition.condition_types import (
     Condition,
     Member,
-    meaning,
+    canonical,
     walk,
 )
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from heatsync.scoring.definition.profile import Profile
 
 
-def of(profile: "Profile", entity: str, own: Iterable[Audience] = ()) -> tuple[Audience, ...]:
+def all_audiences(profile: "Profile", entity: str, own: Iterable[Audience] = ()) -> tuple[Audience, ...]:
     """All of an entity, by key: the built-in ones, and one's own of the profile."""
     mine = (each for each in own if each.entity == entity)
-    return tuple(sorted((*builtin(profile, entity), *mine), key=lambda each: each.key))
+    return tuple(sorted((*builtin_audiences(profile, entity), *mine), key=lambda each: each.key))
 
 
-def keys(profile: "Profile", entity: str, own: Iterable[Audience] = ()) -> frozenset[str]:
+def audience_keys(profile: "Profile", entity: str, own: Iterable[Audience] = ()) -> frozenset[str]:
     """The keys of every audience of an entity, for `audience.KEY` in mappings."""
-    return frozenset(each.key for each in of(profile, entity, own))
+    return frozenset(each.key for each in all_audiences(profile, entity, own))
 
 
-def version(key: str, entity: str, own: Iterable[Audience]) -> str | None:
+def audience_version(key: str, entity: str, own: Iterable[Audience]) -> str | None:
     """A hash of everything that decides who is in one of one's own, but for the profile: its condition, and those of
     the others that it names. None for a built-in one, which the profile's version covers."""
     conditions = {(each.entity, each.key): each.condition for each in own}
@@ -38,7 +38,7 @@ def version(key: str, entity: str, own: Iterable[Audience]) -> str | None:
         kind, name = waiting.pop()
         condition = conditions.get((kind, name))
         if condition is not None and f"{kind} {name}" not in said:
-            said[f"{kind} {name}"] = meaning(condition)
+            said[f"{kind} {name}"] = canonical(condition)
             waiting.extend(_members(condition, kind))
     if not said:
         return None
@@ -47,7 +47,7 @@ def version(key: str, entity: str, own: Iterable[Audience]) -> str | None:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def circle(
+def find_cycle(
     of_user: Mapping[str, Condition], of_account: Mapping[str, Condition]
 ) -> tuple[tuple[str, str], ...]:
     """Audiences that need each other in a circle, as entity and key, the first again at the end; empty when none

@@ -48,7 +48,7 @@ class Audience:
         return self.places.get(route, self.place)
 
 
-def builtin(profile: "Profile", entity: str) -> tuple[Audience, ...]:
+def builtin_audiences(profile: "Profile", entity: str) -> tuple[Audience, ...]:
     """Those of an entity (`user` or `account`), by key. Bands are half-open, on the shown score."""
 
     def audience(key: str, name: str, shipped: bool, condition: Condition) -> Audience:

@@ -96,7 +96,7 @@ def read_number(operator: Operator, value: object, whole: bool) -> Comparison:
     return found
 
 
-def counted(comparison: Comparison, number: str, of: str = "1", scale: int = 1) -> str:
+def compare_counts(comparison: Comparison, number: str, of: str = "1", scale: int = 1) -> str:
     """SQL: whether `scale * number / of` compares, decided in whole numbers. Both are whole numbers as SQL, never
     missing; where `of` is not above 0 the answer is the caller's."""
     factor = 10 ** max(0, *(-int(each.as_tuple().exponent) for each in comparison.numbers))
@@ -107,7 +107,7 @@ def counted(comparison: Comparison, number: str, of: str = "1", scale: int = 1) 
     return _compare(comparison.operator, left, right)
 
 
-def present(column: str, kind: str) -> str:
+def is_present(column: str, kind: str) -> str:
     """SQL: whether there is a value. NaN and an empty text are none."""
     base = _base(kind)
     if base in ("FLOAT", "DOUBLE"):
@@ -126,7 +126,7 @@ def sql(comparison: Comparison, what: str, column: str, kind: str, midnight: Mid
     ValueError when the two cannot be compared.
     """
     operator, base = comparison.operator, _base(kind)
-    there = present(column, kind)
+    there = is_present(column, kind)
     if operator == "exists":
         return there if value_types.flag(comparison.value) else f"NOT {there}"
     if operator == "contains" and kind.endswith("[]"):

@@ -38,8 +38,8 @@ from heatsync.scoring.definition.condition_types import (
     Time,
     Trait,
     Users,
-    inside,
-    meaning,
+    canonical,
+    children,
     walk,
 )
 
@@ -60,8 +60,8 @@ __all__ = [
     "Where",
     "Written",
     "WrittenFilter",
-    "inside",
-    "meaning",
+    "canonical",
+    "children",
     "parse",
     "parse_filter",
     "parse_where",

@@ -118,7 +118,7 @@ class Member:
 Condition: TypeAlias = All | Any | Not | Trait | Events | Time | Users | LevelChange | Member
 
 
-def inside(condition: Condition) -> Iterator[tuple[Route, Condition]]:
+def children(condition: Condition) -> Iterator[tuple[Route, Condition]]:
     """The conditions that it is made of, with the way to each."""
     match condition:
         case All(items):
@@ -136,11 +136,11 @@ def inside(condition: Condition) -> Iterator[tuple[Route, Condition]]:
 def walk(condition: Condition, route: Route = ()) -> Iterator[tuple[Route, Condition]]:
     """The condition and all that is inside it, each with the way to it."""
     yield route, condition
-    for step, inner in inside(condition):
+    for step, inner in children(condition):
         yield from walk(inner, (*route, *step))
 
 
-def meaning(condition: Condition) -> list[typing.Any]:
+def canonical(condition: Condition) -> list[typing.Any]:
     """The condition as plain lists and texts: the same for the same meaning, for hashes."""
 
     def plain(value: typing.Any) -> typing.Any:
@@ -156,11 +156,11 @@ def meaning(condition: Condition) -> list[typing.Any]:
                 return [plain(each) for each in value]
             case None | str() | bool() | int():
                 return value
-        return meaning(value)
+        return canonical(value)
 
     if isinstance(condition, All | Any):
         # Their order says nothing.
-        return [type(condition).__name__, sorted((meaning(item) for item in condition.items), key=repr)]
+        return [type(condition).__name__, sorted((canonical(item) for item in condition.items), key=repr)]
     if isinstance(condition, Events):
         names = None if condition.names is None else sorted(set(condition.names))
         rest = ("tier", "scored", "count", "old", "new", "where", "ratio")

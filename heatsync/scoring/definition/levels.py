@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from heatsync.scoring.definition import value_types
-from heatsync.scoring.definition.sections import Section, refuse
+from heatsync.scoring.definition.sections import Section, raise_problems
 
 BANDS = (("Low", 0), ("Medium", 25), ("High", 50), ("Very High", 75))
 """Metadata's names; the bounds were chosen here."""
@@ -40,7 +40,7 @@ def _bands(value: object) -> tuple[tuple[str, int], ...]:
             faults.append(((name,), f"{other}: the name of a level is also that of its audience, `{own}`"))
         else:
             bands[low], keys[key] = name, name
-    refuse(faults)
+    raise_problems(faults)
     return tuple((bands[low], low) for low in sorted(bands))
 
 
@@ -67,7 +67,7 @@ class Levels(Section):
     @model_validator(mode="after")
     def _one_kind(self) -> "Levels":
         if self.churn and self.bands:
-            refuse(
+            raise_problems(
                 [(("bands",), "expected `bands` or `churn: true`, found both: learnt levels have no bands")]
             )
         return self

@@ -16,33 +16,38 @@ from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
 from heatsync.scoring.definition import condition_types, value_types
 from heatsync.scoring.definition.activation import Step
-from heatsync.scoring.definition.builtin_audiences import builtin
+from heatsync.scoring.definition.builtin_audiences import builtin_audiences
 from heatsync.scoring.definition.condition_parser import WrittenFilter
 from heatsync.scoring.definition.condition_types import Condition, Route
 from heatsync.scoring.definition.levels import Levels
-from heatsync.scoring.definition.sections import Section, refuse
+from heatsync.scoring.definition.sections import Section, raise_problems
 from heatsync.scoring.definition.signals import Signals
-from heatsync.scoring.definition.touchpoints import DEFAULTS, Counted, Touchpoints, plain
+from heatsync.scoring.definition.touchpoints import (
+    DEFAULT_TOUCHPOINTS,
+    EventSelection,
+    Touchpoints,
+    plain_number,
+)
 
 REVISION = 1
 """Grows when the same profile would give other numbers; snapshots of an older one are computed again."""
 MODELS = ("weighted", "kpi", "engagement")
 TIERS: Mapping[str, int] = {"advanced": 8, "core": 5, "common": 2}
-MOST_STEPS = 60
+MAX_STEPS = 60
 """Steps of one entity: they are kept as the bits of a number."""
 
-USUAL: Mapping[str, Mapping[str, Any]] = {
+MODEL_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "weighted": {"window": "7d"},
     "kpi": {
         "window": "90d",
         "decay": {"half_life": "30d"},
         "events": [],
-        "touchpoints": [dict(each) for each in DEFAULTS],
+        "touchpoints": [dict(each) for each in DEFAULT_TOUCHPOINTS],
     },
     "engagement": {"window": "30d"},
 }
 """What a model has for a key that is left out, as it would stand in a file."""
-OWN = {
+MODEL_KEYS = {
     "rollup": ("weighted", "take it out: an account is scored by its own events"),
     "touchpoints": ("kpi", "take it out, or write `model: kpi`"),
 }
@@ -103,8 +108,8 @@ class Event(Section):
 
 
 class Activation(Section):
-    user: Annotated[tuple[Step, ...], Field(max_length=MOST_STEPS)] = ()
-    account: Annotated[tuple[Step, ...], Field(max_length=MOST_STEPS)] = ()
+    user: Annotated[tuple[Step, ...], Field(max_length=MAX_STEPS)] = ()
+    account: Annotated[tuple[Step, ...], Field(max_length=MAX_STEPS)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +215,7 @@ class Profile(Section):
         if model not in MODELS or (model != "kpi" and "touchpoints" in value):
             # Whatever else is missing belongs to the mistake.
             return {"events": [], **value}
-        tree = {**USUAL[model], **value}
+        tree = {**MODEL_DEFAULTS[model], **value}
         if model == "engagement" and isinstance(tree.get("events"), list):
             tree["events"] = [_action(event) for event in tree["events"]]
         return tree
@@ -221,7 +226,7 @@ class Profile(Section):
         unread = {route[0] for route in (info.context or {}).get("unread", ())}
         if "model" not in unread:
             unshipped = () if "levels" in unread else self._unshipped()
-            refuse([*self._misplaced(), *self._doubled(), *unshipped])
+            raise_problems([*self._misplaced(), *self._doubled(), *unshipped])
         return self
 
     def _misplaced(self) -> Iterator[tuple[Route, str]]:
@@ -229,7 +234,7 @@ class Profile(Section):
         here = f"`model: {self.model}`" + (
             "" if "model" in self.model_fields_set else " (no `model` is named)"
         )
-        for key, (model, cure) in OWN.items():
+        for key, (model, cure) in MODEL_KEYS.items():
             if key in self.model_fields_set and self.model != model:
                 yield (key,), f"`{key}` belongs to `model: {model}`, and this is {here}: {cure}"
         if self.levels.churn and self.model != "engagement":
@@ -274,7 +279,9 @@ class Profile(Section):
                 yield ("events", position, "event"), f"`events` names `{name}` twice: keep one of them"
 
     def _unshipped(self) -> Iterator[tuple[Route, str]]:
-        known = {audience.key for entity in ("user", "account") for audience in builtin(self, entity)}
+        known = {
+            audience.key for entity in ("user", "account") for audience in builtin_audiences(self, entity)
+        }
         for key in self.ship:
             if key not in known:
                 yield (
@@ -319,17 +326,17 @@ class Profile(Section):
             "revision": REVISION,
             "model": self.model,
             "window": self.window,
-            "filter": None if self.filter is None else condition_types.meaning(self.filter),
+            "filter": None if self.filter is None else condition_types.canonical(self.filter),
             "events": [
-                [event.event, plain(event.weight), event.passive, event.per_day, event.per_window]
+                [event.event, plain_number(event.weight), event.passive, event.per_day, event.per_window]
                 for event in sorted(self.events, key=lambda event: event.event)
             ],
             "touchpoints": [
-                [each.name, plain(each.weight), _counted(each.of), each.to and _counted(each.to)]
+                [each.name, plain_number(each.weight), _counted(each.of), each.to and _counted(each.to)]
                 for each in self.touchpoints
             ],
             "signals": [
-                [each.trait, plain(each.low), plain(each.high), plain(each.weight)]
+                [each.trait, plain_number(each.low), plain_number(each.high), plain_number(each.weight)]
                 for each in sorted(self.signals, key=lambda signal: signal.trait)
             ],
             "activation": {
@@ -338,7 +345,7 @@ class Profile(Section):
                 )
                 for entity, steps in (("user", self.activation.user), ("account", self.activation.account))
             },
-            "normalize": [self.normalize.kind, self.normalize.target and plain(self.normalize.target)],
+            "normalize": [self.normalize.kind, self.normalize.target and plain_number(self.normalize.target)],
             "benchmark": [
                 self.benchmark.kind,
                 self.benchmark.day.isoformat() if self.benchmark.day else None,
@@ -357,6 +364,6 @@ def _action(event: Any) -> Any:
     return event
 
 
-def _counted(counted: Counted) -> Any:
+def _counted(counted: EventSelection) -> Any:
     condition: Condition = condition_types.Events(counted.events, where=counted.where)
-    return condition_types.meaning(condition)
+    return condition_types.canonical(condition)

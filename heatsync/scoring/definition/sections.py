@@ -14,7 +14,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def refuse(faults: Iterable[tuple[Route, str]]) -> None:
+def raise_problems(faults: Iterable[tuple[Route, str]]) -> None:
     """Raises a ValidationError with a sentence for each place, counted from the value that is validated."""
     details = [
         InitErrorDetails(type="value_error", loc=route, input=None, ctx={"error": sentence})

@@ -6,16 +6,16 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from heatsync.scoring.definition import value_types
-from heatsync.scoring.definition.sections import Section, refuse
+from heatsync.scoring.definition.sections import Section, raise_problems
 
-MOST = 50
+MAX_WEIGHT = 50
 """Percent of a score that signals may make up together."""
 
 
 def _weight(value: object) -> Decimal:
     number = value_types.decimal(value)
-    if not 0 < number <= MOST:
-        raise ValueError(f"expected a weight in percent above 0, and at most {MOST}, found `{number}`")
+    if not 0 < number <= MAX_WEIGHT:
+        raise ValueError(f"expected a weight in percent above 0, and at most {MAX_WEIGHT}, found `{number}`")
     return number
 
 
@@ -30,7 +30,7 @@ class Signal(Section):
     @model_validator(mode="after")
     def _a_way(self) -> "Signal":
         if self.low == self.high:
-            refuse(
+            raise_problems(
                 [(("to",), f"`from` and `to` are both {self.high}: what lies between them is worth 0 to 100")]
             )
         return self
@@ -46,15 +46,15 @@ class Signal(Section):
 
 def _together(signals: tuple[Signal, ...]) -> tuple[Signal, ...]:
     names = [signal.trait for signal in signals]
-    refuse(
+    raise_problems(
         ((position, "trait"), f"`signals` names `{name}` twice: keep one of them")
         for position, name in enumerate(names)
         if name in names[:position]
     )
     total = sum(signal.weight for signal in signals)
-    if total > MOST:
+    if total > MAX_WEIGHT:
         raise ValueError(
-            f"the weights of the signals add up to {total}, and may to {MOST} at most:"
+            f"the weights of the signals add up to {total}, and may to {MAX_WEIGHT} at most:"
             " the score has to remain one of what is done"
         )
     return signals

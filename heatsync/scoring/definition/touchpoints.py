@@ -8,13 +8,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from heatsync.scoring.definition import value_types
 from heatsync.scoring.definition.condition_parser import Where
-from heatsync.scoring.definition.sections import Section, refuse
+from heatsync.scoring.definition.sections import Section, raise_problems
 
-WHOLE = Decimal(100)
+TOTAL_WEIGHT = Decimal(100)
 TOLERANCE = Decimal("0.000001")
 """How far from 100 the weights may add up: a third is written 33.333333."""
 
-DEFAULTS: tuple[Mapping[str, Any], ...] = (
+DEFAULT_TOUCHPOINTS: tuple[Mapping[str, Any], ...] = (
     {"name": "LinkedIn impressions", "event": "LinkedIn Ad Impression", "weight": "3"},
     {"name": "LinkedIn clicks", "event": "LinkedIn Ad Click", "weight": "10"},
     {"name": "LinkedIn leads", "event": "LinkedIn Lead Form Submitted", "weight": "17"},
@@ -67,7 +67,7 @@ def _names(value: object) -> tuple[str, ...]:
 
 def _weight(value: object) -> Decimal:
     number = value_types.decimal(value)
-    if not 0 <= number <= WHOLE:
+    if not 0 <= number <= TOTAL_WEIGHT:
         raise ValueError(f"expected a weight in percent, from 0 to 100, found `{number}`")
     return number
 
@@ -75,7 +75,7 @@ def _weight(value: object) -> Decimal:
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
 
-class Counted(Section):
+class EventSelection(Section):
     """Some events, all or those with certain properties."""
 
     events: Names = Field(alias="event")
@@ -85,8 +85,8 @@ class Counted(Section):
 class Ratio(Section):
     """How many of the one there are for each of the other."""
 
-    of: Counted
-    to: Counted
+    of: EventSelection
+    to: EventSelection
 
 
 class Touchpoint(Section):
@@ -115,15 +115,15 @@ class Touchpoint(Section):
         return value
 
     @property
-    def of(self) -> Counted:
+    def of(self) -> EventSelection:
         """What is counted; of a ratio, what stands above the line."""
         if self.ratio is not None:
             return self.ratio.of
         assert self.event is not None
-        return Counted.model_construct(events=self.event, where=self.where)
+        return EventSelection.model_construct(events=self.event, where=self.where)
 
     @property
-    def to(self) -> Counted | None:
+    def to(self) -> EventSelection | None:
         """What stands below the line of a ratio."""
         return self.ratio.to if self.ratio is not None else None
 
@@ -133,31 +133,35 @@ def _together(touchpoints: tuple[Touchpoint, ...]) -> tuple[Touchpoint, ...]:
     if not touchpoints:
         raise ValueError("expected touchpoints; leave `touchpoints` out for the eleven default ones")
     names = [touchpoint.name for touchpoint in touchpoints]
-    refuse(
+    raise_problems(
         ((position, "name"), f"`touchpoints` names `{name}` twice: rename one of them")
         for position, name in enumerate(names)
         if name in names[:position]
     )
     total = sum((touchpoint.weight for touchpoint in touchpoints), Decimal(0))
-    if abs(total - WHOLE) > TOLERANCE:
-        off = f"{plain(WHOLE - total)} are missing" if total < WHOLE else f"{plain(total - WHOLE)} too many"
+    if abs(total - TOTAL_WEIGHT) > TOLERANCE:
+        off = (
+            f"{plain_number(TOTAL_WEIGHT - total)} are missing"
+            if total < TOTAL_WEIGHT
+            else f"{plain_number(total - TOTAL_WEIGHT)} too many"
+        )
         raise ValueError(
-            f"the weights of the touchpoints add up to {plain(total)}, and must to 100: {off}."
+            f"the weights of the touchpoints add up to {plain_number(total)}, and must to 100: {off}."
             " `heatsync profile reset` restores the default ones"
         )
     return tuple(sorted(touchpoints, key=lambda touchpoint: touchpoint.name))
 
 
-def written(touchpoint: Mapping[str, Any]) -> str:
+def yaml_line(touchpoint: Mapping[str, Any]) -> str:
     """A default touchpoint as a file has it, on one line."""
     inner = ", ".join(
-        f"{key}: {written(value) if isinstance(value, Mapping) else value}"
+        f"{key}: {yaml_line(value) if isinstance(value, Mapping) else value}"
         for key, value in touchpoint.items()
     )
     return f"{{{inner}}}"
 
 
-def plain(number: Decimal) -> str:
+def plain_number(number: Decimal) -> str:
     """The same text for 5, 5.0 and 5.00."""
     return f"{number.normalize():f}"
 

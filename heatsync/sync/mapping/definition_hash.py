@@ -62,13 +62,13 @@ def _custom_audiences(mapping: Mapping, workspace: Workspace) -> list[list[str]]
             shipped.add((reference.profile, reference.entity.value))
     found: set[tuple[str, ...]] = set()
     for profile, entity, key in used:
-        version = audiences.version(key, entity, workspace.audiences.get(profile, ()))
+        version = audiences.audience_version(key, entity, workspace.audiences.get(profile, ()))
         if version is not None:
             found.add((profile, entity, "key", key, version))
     for profile, entity in shipped:
         own = workspace.audiences.get(profile, ())
         for audience in own:
-            version = audiences.version(audience.key, entity, own)
+            version = audiences.audience_version(audience.key, entity, own)
             if audience.shipped and audience.entity == entity and version is not None:
                 found.add((profile, entity, "name", audience.name, version))
     return sorted(map(list, found))

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pyarrow as pa
 
-from heatsync.scoring.compute.calendar import start
+from heatsync.scoring.compute.calendar import day_start
 
 TABLE = "heatsync_calendar"
 FIRST = date(1950, 1, 1)
@@ -30,7 +30,7 @@ def prepare(connection: duckdb.DuckDBPyConnection, zone: ZoneInfo) -> None:
 def _days(zone: ZoneInfo) -> pa.Table:
     count = (LAST - FIRST).days + 1
     days = [FIRST + timedelta(days=number) for number in range(count)]
-    starts = [start(day, zone) for day in days]
+    starts = [day_start(day, zone) for day in days]
     return pa.table(
         {
             "day": pa.array(days[:-1], pa.date32()),

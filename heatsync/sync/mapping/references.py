@@ -189,7 +189,7 @@ class Scope:
     def _audience(self, key: str) -> Reference:
         if self.profile not in self.broken:
             own = self.audiences.get(self.profile, ())
-            known = audiences.keys(self.profiles[self.profile], self.entity.value, own)
+            known = audiences.audience_keys(self.profiles[self.profile], self.entity.value, own)
             doubtful = self.broken_audiences is None or key in self.broken_audiences
             if key not in known and not doubtful:
                 raise ValueError(f"`{key}` is not an audience of {self.entity.value}s{suggest(key, known)}")

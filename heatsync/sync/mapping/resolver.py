@@ -260,7 +260,9 @@ class MappingResolver:
         if profile is None:
             return
         known: dict[str, str] = {}
-        for audience in audiences.of(profile, self.entity.value, self.workspace.audiences.get(name, ())):
+        for audience in audiences.all_audiences(
+            profile, self.entity.value, self.workspace.audiences.get(name, ())
+        ):
             if not audience.shipped:
                 continue
             other = known.setdefault(audience.name.casefold(), audience.key)
