@@ -85,6 +85,8 @@ class Stage:
     heatsync: str = HEATSYNC
     token: str = "default:t"
     mappings: dict[str, str] = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
+    """Environment variables of the workspace that are not set."""
 
     def mapping(self, name: str, text: str) -> None:
         self.mappings[f"mappings/{name}.yml"] = f"version: 1\nprofile: health\n{text}"
@@ -125,7 +127,8 @@ class Stage:
 
     def context(self, token: str | None = None) -> Context:
         workspace = self.opened()
-        return Context(workspace, environ=environment(workspace, self.sandbox.url, token or self.token))
+        environ = environment(workspace, self.sandbox.url, token or self.token)
+        return Context(workspace, environ={k: v for k, v in environ.items() if k not in self.unset})
 
     def sync(
         self,

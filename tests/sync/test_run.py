@@ -134,6 +134,7 @@ def test_a_second_destination_that_is_not_set_up_holds_up_nobody(
     stage.heatsync = HEATSYNC.replace(
         "  intercom:", '  hub2: {type: hubspot, token: "${NOT_SET}"}\n  intercom:'
     )
+    stage.unset = ("NOT_SET",)
     stage.mapping("a", CONTACTS)
     stage.mapping("b", CONTACTS.replace("hubspot", "hub2"))
     stage.contacts("u1")
