@@ -42,7 +42,7 @@ class Template:
 
     @property
     def origin(self) -> str:
-        """The key, with its environment variables and its place: `token` from HUBSPOT_TOKEN (heatsync.yml:7:12)."""
+        """The key, with its environment variables and its place: `token` from CRM_TOKEN (heatsync.yml:7:12)."""
         variables = " and ".join(self.variables)
         return (
             f"`{self.key}` from {variables} ({self.place})" if variables else f"`{self.key}` ({self.place})"
