@@ -23,11 +23,11 @@ import requests
 from bench import bare
 from bench.engine import DAY, write_snapshot
 from connectors.types import Batch, Change, Kind, Match, Status
-from heatsync.sync import plan as planning
 from heatsync.sync import run as sync_run
-from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import Context
+from heatsync.sync.context import Context, no_progress
 from heatsync.sync.mapping.model import Mapping
+from heatsync.sync.plan import PlanRequest
+from heatsync.sync.run_batches import deliver_mapping
 from heatsync.workspace import config
 
 SIZES = {"hubspot": 10_000, "salesforce": 10_000, "segment": 10_000, "intercom": 2_000}
@@ -126,11 +126,11 @@ def _measure(home: Path, url: str, name: str, size: int, connector: bool = True)
     requests.put(f"{url}/_state", json=_state(size), timeout=600).raise_for_status()
     with Context(of, environ=os.environ | {f"HEATSYNC_{name.upper()}_URL": url}) as context:
         mapping = context.mappings["people"]
-        plan = planning.plan(context, mapping, "bench", DAY, Scope(), sync_run.no_progress)
+        plan = sync_run.plan(context, PlanRequest(mapping, "bench", DAY), no_progress)
         context.ledger.release(plan.run)
         before = requests.get(f"{url}/_stats", timeout=60).json()[name]["calls"]
         started, busy = time.perf_counter(), time.process_time()
-        error = sync_run.deliver_mapping(context, "bench", mapping)
+        error = deliver_mapping(context, "bench", mapping)
         seconds, delivery = time.perf_counter() - started, time.process_time() - busy
         if error is not None:
             raise error

@@ -20,12 +20,14 @@ from typing import Any
 import duckdb
 
 from connectors.types import Match
-from heatsync.ledger import BoundMapping, Ledger, Record, Standing
-from heatsync.sync.compare.diff import Comparison
-from heatsync.sync.compare.types import Row, Scope
+from heatsync.ledger import BoundMapping, Ledger, PlannedChange, Record, Standing
+from heatsync.sync.compare import candidates, diff
+from heatsync.sync.compare.candidates import Standings
+from heatsync.sync.compare.relations import open_relations
+from heatsync.sync.compare.types import Scope
 from heatsync.sync.mapping import files as mapping_files
 from heatsync.sync.mapping import query
-from heatsync.sync.plan import CHANGED_FEW, MEMORY, know, shape
+from heatsync.sync.plan import MEMORY, recall, shape
 from heatsync.workspace import config
 
 DAY = date(2026, 1, 31)
@@ -81,40 +83,36 @@ def measure(records: int) -> list[dict[str, Any]]:
         bound = BoundMapping("contacts", "hubspot:1", "contacts")
         ledger = Ledger(f"sqlite:///{home}/ledger.db")
 
-        def morning(scope: Scope, then: Callable[[Iterator[Row], Comparison], int]) -> tuple[float, int]:
+        def morning(scope: Scope, then: Callable[[Iterator[PlannedChange]], int]) -> tuple[float, int]:
             started = time.perf_counter()
-            with duckdb.connect(
-                ":memory:", config={"memory_limit": MEMORY, "temp_directory": f"{home}/tmp"}
-            ) as con:
-                con.execute("SET preserve_insertion_order = false")
-                rendered = query.build_query(mapping, of, con, DAY)
-                diff = Comparison(con, shape(mapping, rendered))
-                diff.desire(rendered.sql)
-                diff.stand(
-                    ledger.settled_standings(bound), ledger.unsettled_standings(bound), time.time(), scope
+            with open_relations(home / "tmp", MEMORY) as relations:
+                built = query.build_query(mapping, of, relations.connection, DAY)
+                desired = candidates.materialise(relations, shape(mapping, built), built.sql)
+                standings = Standings(
+                    ledger.settled_standings(bound), ledger.unsettled_standings(bound), time.time()
                 )
-                know(diff, ledger, bound)
-                diff.compare(create=True)
+                known = recall(candidates.select(desired, standings, scope), ledger, bound)
+                found = diff.compare(known.unresolved(), create=True)
                 seconds = time.perf_counter() - started
-                changes = then(diff.changes(), diff)
+                changes = then(found.writes())
             return seconds, changes
 
         def peak() -> float:
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-        def deliver(rows: Iterator[Row], _diff: Comparison) -> int:
+        def deliver(rows: Iterator[PlannedChange]) -> int:
             count = 0
-            chunk: list[Row] = []
+            chunk: list[PlannedChange] = []
             for row in rows:
                 chunk.append(row)
                 count += 1
-                if len(chunk) == CHANGED_FEW // 10:
+                if len(chunk) == 5_000:
                     _delivered(ledger, bound, chunk)
                     chunk = []
             _delivered(ledger, bound, chunk)
             return count
 
-        def drain(rows: Iterator[Row], _diff: Comparison) -> int:
+        def drain(rows: Iterator[PlannedChange]) -> int:
             return sum(1 for _ in rows)
 
         told = []
@@ -131,7 +129,7 @@ def measure(records: int) -> list[dict[str, Any]]:
         return told
 
 
-def _delivered(ledger: Ledger, bound: BoundMapping, rows: list[Row]) -> None:
+def _delivered(ledger: Ledger, bound: BoundMapping, rows: list[PlannedChange]) -> None:
     """What a delivery would leave in the ledger."""
     ledger.remember_records(
         bound,

@@ -46,13 +46,13 @@ def take(context: Context, run: str, mapping: str, seconds: float = TURN) -> Tur
 
 
 def _note(context: Context, run: str, mapping: str, result: deliver.DeliveryResult, turn: Turn) -> None:
-    turn.ended = turn.ended or result.ended
+    turn.ended = turn.ended or result.run_ended
     if result.error is not None and str(result.error) not in map(str, turn.told):
         turn.told.append(result.error)
-    if result.state == "stopped":
+    if result.state is deliver.DeliveryState.STOPPED:
         turn.stopped = True
     limited = isinstance(result.error, Unavailable) and result.error.retry_after is not None
-    if result.state == "later" and limited and result.until - time.time() > LONG:
+    if result.state is deliver.DeliveryState.LATER and limited and result.until - time.time() > LONG:
         turn.stopped = True
         context.ledger.postpone(run, mapping, result.until, str(result.error))
 

@@ -16,12 +16,13 @@ from celery import shared_task
 from connectors.errors import ConfigurationError, HeatsyncError
 from heatsync.analysis import backtest_verdicts
 from heatsync.ledger import Run
+from heatsync.operations import alerts
 from heatsync.snapshots import run as snapshot_run
 from heatsync.sync import run as sync_run
-from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import Context
+from heatsync.sync.context import Context, no_progress
 from heatsync.sync.leases import keep_lease, lease_owner
 from heatsync.sync.mapping.model import Mapping
+from heatsync.sync.plan import PlanRequest
 from heatsync.workspace import config as workspace_files
 from heatsync.workspace import cron
 from worker import batch_loop
@@ -91,7 +92,7 @@ def score() -> None:
         except HeatsyncError as error:
             # The lock of the failure is the pause until the next try.
             here.ledger.lock(_failed(as_of), lease_owner("failed"), RETRY_SECONDS)
-            sync_run.alarm(here, f"heatsync could not score {as_of}: {error.delivery_message}")
+            alerts.notify(here, f"heatsync could not score {as_of}: {error.delivery_message}")
             raise
         here.ledger.mark_scored(as_of.isoformat())
     for note in (*scored.notes, *backtest_verdicts.not_predictive_warnings(here.workspace)):
@@ -113,15 +114,14 @@ def plan(mapping: str) -> None:
     with _once(here, f"task plan {mapping}") as first:
         if not first or not _to_plan(here, chosen, as_of):
             return
-        told = sync_run.plan_mapping(
-            here, chosen, _run(here, mapping, as_of), as_of, Scope(), sync_run.no_progress
-        )
-    if told.error is not None:
-        log.error("%s: %s", mapping, told.error.delivery_message)
-    if told.plan is not None and told.plan.run.state == "held":
-        _let_go(here, told.plan.run)
-    if told.run is not None or told.error is not None:
-        sync_run.alert(here, told.name, mapping)
+        request = PlanRequest(chosen, _run(here, mapping, as_of), as_of)
+        result = sync_run.plan_mapping(here, request, no_progress)
+    if result.error is not None:
+        log.error("%s: %s", mapping, result.error.delivery_message)
+    if result.plan is not None and result.plan.run.state == "held":
+        _let_go(here, result.plan.run)
+    if result.run is not None or result.error is not None:
+        alerts.report_run(here, result.run_id, mapping)
 
 
 @doorbell("heatsync.deliver")
@@ -142,7 +142,7 @@ def deliver(batch: str) -> None:
     for error in turn.told:
         log.warning("%s: %s", batch, error.delivery_message)
     if turn.ended or turn.stopped:
-        sync_run.alert(here, run, mapping)
+        alerts.report_run(here, run, mapping)
     following = here.ledger.next_batch_for(*lane)
     if following is not None:
         _ring(here, [following])

@@ -10,6 +10,7 @@ import requests
 
 from connectors.errors import ConfigurationError
 from heatsync.cli import init_template, run_output, terminal
+from heatsync.operations import alerts
 from heatsync.sandbox import server
 from heatsync.sandbox.demo_data import collegemsg, crm, product
 from heatsync.snapshots import run as snapshot_run
@@ -94,7 +95,9 @@ def _sync(context: Context, as_of: date, as_json: bool) -> sync_run.RunResult:
         return True
 
     with terminal.progress(as_json) as on_progress:
-        return sync_run.sync(context, list(context.mappings.values()), as_of, Scope(), decide, on_progress)
+        result = sync_run.sync(context, list(context.mappings.values()), as_of, Scope(), decide, on_progress)
+    alerts.report_run(context, result.run)
+    return result
 
 
 def _show(

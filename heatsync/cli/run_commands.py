@@ -15,11 +15,13 @@ from heatsync.cli import (
     terminal,
 )
 from heatsync.cli.options import FILE, HERE, AsJson, Config, Day, Folder, exit_code
+from heatsync.operations import alerts
 from heatsync.snapshots import run as snapshot_run
-from heatsync.sync import plan as planning
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import Context, OnProgress
+from heatsync.sync.context import PAUSED_BY_HAND, Context, OnProgress
+from heatsync.sync.plan import Plan, PlanRequest, preview
+from heatsync.sync.run_batches import deliver_mapping
 from heatsync.workspace.config import Workspace
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[MAPPING]...", help="Default: every mapping.")]
@@ -52,17 +54,8 @@ def plan(
         errors: list[HeatsyncError] = []
         for mapping in chosen:
             try:
-                planned = planning.plan(
-                    context,
-                    mapping,
-                    "plan",
-                    as_of,
-                    Scope(),
-                    on_progress,
-                    keep=False,
-                    show=show,
-                    offline=offline,
-                )
+                request = PlanRequest(mapping, "plan", as_of, show=show, offline=offline)
+                planned = preview(context, request, on_progress)
                 plans.append(run_output.planned(context, planned, bool(show)))
             except HeatsyncError as error:
                 errors.append(error)
@@ -107,6 +100,7 @@ def sync(
                 _decide(context, yes, as_json),
                 on_progress,
             )
+        alerts.report_run(context, result.run)
         if only is not None and all(
             one.plan is not None and not one.plan.counts.records for one in result.results
         ):
@@ -205,7 +199,7 @@ def approve(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: A
         if context.workspace.broker is None:
             with terminal.progress(as_json) as on_progress:
                 for one in result.results:
-                    one.error = sync_run.deliver_mapping(context, run, one.mapping, on_progress)
+                    one.error = deliver_mapping(context, run, one.mapping, on_progress)
         else:
             terminal.say("Approved; the workers deliver it.")
         answer = run_output.ended(context, result)
@@ -261,7 +255,7 @@ def pause(
     with options.context(folder, config) as context:
         if mapping is not None:
             context.choose([mapping])
-        context.ledger.pause(mapping or "*", sync_run.PAUSED_BY_HAND)
+        context.ledger.pause(mapping or "*", PAUSED_BY_HAND)
     terminal.show(
         f"{mapping or 'Everything'} is paused. Resume with `heatsync resume{f' {mapping}' if mapping else ''}`."
     )
@@ -300,7 +294,7 @@ def _asks(yes: bool) -> bool:
 
 
 def _decide(context: Context, yes: bool, as_json: bool) -> sync_run.Decide:
-    def decide(plan: planning.Plan) -> bool:
+    def decide(plan: Plan) -> bool:
         if not as_json:
             terminal.say(run_output.where(context, plan))
             for reason in plan.reasons:

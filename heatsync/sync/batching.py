@@ -1,76 +1,55 @@
 """Cut changes into batches, and estimate their calls."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass
+from itertools import chain
 
 from connectors.destination import Limits
 from connectors.types import Change, Kind
-from heatsync.ledger import PlannedChange, Run, Standing
-from heatsync.sync.compare.diff import Comparison
-from heatsync.sync.compare.types import Row
-from heatsync.sync.context import Context, OnProgress
-from heatsync.sync.destinations import OpenDestination
-from heatsync.sync.mapping.model import Mapping, MappingQuery
+from heatsync.ledger import PlannedChange
+from heatsync.sync.compare.diff import Changes
+from heatsync.sync.compare.types import Departure
 
 
-def _creates(mapping: Mapping) -> bool:
-    """Whether records are made over there that are not there, as far as that can be told apart."""
-    return mapping.vendor.readable and mapping.mode == "upsert"
+@dataclass(frozen=True, slots=True)
+class PlannedBatch:
+    """Changes that go out together, and how many calls they take where nothing goes wrong."""
+
+    changes: tuple[PlannedChange, ...]
+    calls: int
 
 
-def _cut(
-    comparison: Comparison,
-    context: Context,
-    mapping: Mapping,
-    opened: OpenDestination,
-    run: Run,
-    rendered: MappingQuery,
-    keep: bool,
-    show: int,
-    progress: OnProgress,
-) -> tuple[list[Row], int, int, int]:
-    """Cut the changes into batches; answers the first `show` of them, how many there are, how many create, and how many
-    calls they will take."""
-    types = {f.name: f.type for f in rendered.fields}
-    tags = {f.name for f in rendered.fields if f.tag}
-    limits = opened.limits
-    most = comparison.most_writes()
-    size = limits.batch_size(most)
-    shown: list[Row] = []
+def cut(changes: Changes, limits: Limits, readable: bool) -> Iterator[PlannedBatch | Departure]:
+    """Cut changes into batches of the size that the destination takes. Departures come as they are."""
+    most = changes.most_writes()
+    size, in_files = limits.batch_size(most), limits.uses_files(most)
+    tags = {column.name for column in changes.shape.columns if column.tag}
     waiting: list[PlannedChange] = []
-    number = total = creates = calls = 0
-    gone: list[Standing] = []
 
-    def write() -> None:
-        nonlocal number, waiting, calls
-        calls += _foretold(limits, [planned.change for planned in waiting], tags, limits.uses_files(most))
-        if waiting and keep:
-            number += 1
-            context.ledger.add_batch(run, number, waiting, types)
-        waiting = []
+    def batch() -> PlannedBatch:
+        calls = _estimated_calls(limits, [planned.change for planned in waiting], tags, in_files)
+        return PlannedBatch(tuple(waiting), calls)
 
-    for row in _all_changes(comparison, mapping.vendor.readable):
-        if isinstance(row, str):
-            gone.append(Standing(row, None, "left"))
+    for each in chain(changes.writes(), changes.departures(readable)):
+        if isinstance(each, Departure):
+            yield each
             continue
-        total += 1
-        creates += row.change.remote_id is None and row.change.kind is not Kind.LEFT
-        if len(shown) < show:
-            shown.append(row)
-        waiting.append(PlannedChange(row.change, row.digest, row.level))
+        waiting.append(each)
         if len(waiting) == size:
-            context.wait()
-            write()
-            progress(mapping.name, "planning", total, 0)
-    write()
-    if keep:
-        context.ledger.save_standings(opened.bound, gone)
-    return shown, total, creates if _creates(mapping) else 0, calls
+            yield batch()
+            waiting.clear()
+    if waiting:
+        yield batch()
 
 
-def _foretold(limits: Limits, changes: list[Change], tags: set[str], filed: bool) -> int:
-    """Calls that one batch takes where nothing goes wrong. What is there and what is made never go together, nor do two
-    tags."""
+def creates_record(change: Change) -> bool:
+    """Whether a change creates its record, as far as is known."""
+    return change.remote_id is None and change.kind is not Kind.LEFT
+
+
+def _estimated_calls(limits: Limits, changes: Iterable[Change], tags: Set[str], in_files: bool) -> int:
+    """Calls that one batch takes where nothing goes wrong. Updates and creations never share a call, nor do two tags."""
     written: Counter[bool] = Counter()
     tagged: Counter[tuple[bool, str, bool]] = Counter()
     for change in changes:
@@ -78,9 +57,4 @@ def _foretold(limits: Limits, changes: list[Change], tags: set[str], filed: bool
         marks = change.fields.keys() & tags
         written[new] += new or len(marks) < len(change.fields)
         tagged.update((new, name, bool(change.fields[name])) for name in marks)
-    return sum(limits.estimated_calls(count, filed) for count in written.values()) + len(tagged)
-
-
-def _all_changes(comparison: Comparison, readable: bool) -> Iterator[Row | str]:
-    yield from comparison.changes()
-    yield from comparison.leavers(readable)
+    return sum(limits.estimated_calls(count, in_files) for count in written.values()) + len(tagged)

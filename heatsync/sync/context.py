@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -20,6 +21,13 @@ from heatsync.sync.mapping import files as mapping_files
 from heatsync.sync.mapping.model import Mapping as FieldMapping
 from heatsync.workspace.config import Workspace
 
+OnProgress = Callable[[str, str, int, int], None]
+"""Called with (mapping, what is being done, done, of how many)."""
+
+
+def no_progress(_mapping: str, _doing: str, _done: int, _of: int) -> None:
+    """Progress that nobody watches."""
+
 
 def how_to_resume(mapping: str) -> str:
     """How a pause for refused credentials ends."""
@@ -31,7 +39,27 @@ class Stopped(HeatsyncError):
 
 
 class Paused(HeatsyncError):
-    """The mapping rests; what was not sent stays due."""
+    """The mapping is paused; unsent changes go out with the next sync."""
+
+
+PAUSED_BY_HAND = "paused by hand"
+"""The cause of a pause that nobody needs to look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long sync waits, in seconds."""
+
+    older_run: float = 180.0
+    """A plan waits for the batches in flight of an older run."""
+    destination: float = 90.0
+    """A run in one process waits for a destination; what takes longer stays pending."""
+    standstill: float = 900.0
+    """A run in one process waits for the next batch to be done."""
+    creation: float = 30.0
+    """A batch that creates records waits until it asks again whether another one is still creating some."""
+    fields: float = 900.0
+    """Between two looks at the fields at the destination, while records are rejected because of them."""
 
 
 class Context(AbstractContextManager["Context"]):
@@ -42,8 +70,10 @@ class Context(AbstractContextManager["Context"]):
         workspace: Workspace,
         book: QuotaStore | None = None,
         environ: Mapping[str, str] = os.environ,
+        timeouts: Timeouts | None = None,
     ) -> None:
         self.workspace = workspace
+        self.timeouts = timeouts or Timeouts()
         self.mappings: dict[str, FieldMapping] = mapping_files.load(workspace)
         self.ledger = Ledger(workspace.ledger_url)
         self.lease_keeper = LeaseKeeper()
@@ -200,7 +230,3 @@ def hold_lock(context: Context, name: str, patience: float = 180.0) -> Iterator[
             yield
     finally:
         context.ledger.unlock(name, me)
-
-
-OnProgress = Callable[[str, str, int, int], None]
-"""Called with (mapping, what is being done, done, of how many)."""

@@ -1,40 +1,55 @@
-"""What one mapping would change: desired, known, found, compared, cut into batches that wait."""
+"""What one mapping would change: desired -> candidates -> resolved -> changes -> batches that wait for their release."""
 
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
-import duckdb
-
-from connectors.errors import ConfigurationError, HeatsyncError, Unavailable
-from connectors.types import NewField
-from heatsync import ledger
-from heatsync.ledger import Run, Standing
+from connectors.errors import ConfigurationError, HeatsyncError
+from connectors.types import Kind, NewField
+from heatsync.ledger import BoundMapping, Ledger, PlannedChange, Run, Standing
 from heatsync.snapshots import data_health
-from heatsync.sync import deliver, guards, record_owners
-from heatsync.sync.batching import _creates, _cut
-from heatsync.sync.compare.diff import Comparison
-from heatsync.sync.compare.types import Column, Counts, Row, Scope, Shape
-from heatsync.sync.context import Context, OnProgress, hold_lock
+from heatsync.sync import batching, guards, lookup
+from heatsync.sync.compare import candidates, diff, identity
+from heatsync.sync.compare.candidates import Candidates, Standings
+from heatsync.sync.compare.diff import Changes
+from heatsync.sync.compare.identity import Known
+from heatsync.sync.compare.relations import Relations, open_relations
+from heatsync.sync.compare.types import Column, Counts, Departure, Scope, Shape
+from heatsync.sync.context import Context, OnProgress
 from heatsync.sync.destinations import OpenDestination
-from heatsync.sync.lookup import _find, _Refusals, _refuse_clashes
+from heatsync.sync.lookup import UnsentLog
 from heatsync.sync.mapping import query
 from heatsync.sync.mapping.model import Mapping, MappingQuery
-from heatsync.sync.remote_fields import missing_fields, schema_changed
+from heatsync.sync.remote_fields import missing_fields
 
 MEMORY = "400MB"
-CHANGED_FEW = 50_000
-"""Up to so many records are asked for by id; beyond, reading the whole table is cheaper."""
-PATIENCE = 180.0
-"""Seconds that a plan waits for the batches in flight of an older run."""
+FEW_CANDIDATES = 50_000
+"""Up to so many records are read from the ledger by id; beyond, reading the whole table is cheaper."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """What is to be planned: one mapping for one day, as a part of a run.
+
+    keep     write the plan to the ledger, where it waits as `held`; without it nothing is written anywhere
+    show     how many changes to keep in `Plan.shown`
+    offline  do not contact the destination: candidates are what the ledger knows of them
+    """
+
+    mapping: Mapping
+    run_id: str
+    as_of: date
+    scope: Scope = field(default_factory=Scope)
+    keep: bool = True
+    show: int = 0
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a run of one mapping would do. `reasons` are why it must wait for approval."""
 
@@ -42,47 +57,63 @@ class Plan:
     counts: Counts
     calls: int
     """Estimated calls to deliver it."""
-    reasons: list[str] = field(default_factory=list)
-    shown: list[Row] = field(default_factory=list)
-    new_fields: list[NewField] = field(default_factory=list)
+    reasons: tuple[str, ...] = ()
+    shown: tuple[PlannedChange, ...] = ()
+    new_fields: tuple[NewField, ...] = ()
 
 
-def plan(
-    context: Context,
-    mapping: Mapping,
-    run_id: str,
-    as_of: date,
-    scope: Scope,
-    progress: OnProgress,
-    keep: bool = True,
-    show: int = 0,
-    offline: bool = False,
-) -> Plan:
-    """Plan one mapping. With `keep` the plan is written to the ledger and waits there as `held`.
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What every step of a plan needs."""
+
+    context: Context
+    request: PlanRequest
+    opened: OpenDestination
+    run: Run
+    progress: OnProgress
+
+    @property
+    def mapping(self) -> Mapping:
+        return self.request.mapping
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.context.ledger
+
+    @property
+    def bound(self) -> BoundMapping:
+        return self.opened.bound
+
+    @property
+    def reads_destination(self) -> bool:
+        return self.mapping.vendor.readable and not self.request.offline
+
+
+@dataclass(slots=True)
+class _Totals:
+    """What the batches of a plan come to."""
+
+    writes: int = 0
+    creates: int = 0
+    left: int = 0
+    calls: int = 0
+    shown: list[PlannedChange] = field(default_factory=list)
+
+
+def preview(context: Context, request: PlanRequest, progress: OnProgress) -> Plan:
+    """Plan one mapping and write nothing, neither here nor at the destination.
 
     Raises ConfigurationError, Unauthorized, Unavailable, Misunderstood.
     """
-    opened = context.open(mapping)
-    _own(context, mapping, opened)
-    if not keep:
-        return _plan(context, mapping, opened, run_id, as_of, scope, progress, False, show, offline)
-    with hold_lock(context, f"plan {mapping.name}"):
-        pending = context.ledger.pending_run(opened.bound) if scope.partial else None
-        if pending is not None:
-            raise ConfigurationError(
-                f"{mapping.name}: run {pending} of all its records waits or is on its way. Approve or cancel it, or"
-                " let it end, before a few records are sent by themselves."
-            )
-        lost = _end_flights(context, mapping, opened, progress)
-        if schema_changed(context, mapping, opened):
-            context.ledger.retry_rejected(opened.bound, ledger.SCHEMA_CODES)
-        return _plan(context, mapping, opened, run_id, as_of, scope, progress, True, show, offline, lost)
+    opened = context.open(request.mapping)
+    check_field_owners(context, request.mapping, opened)
+    return make_plan(context, replace(request, keep=False), opened, progress)
 
 
-def _own(context: Context, mapping: Mapping, opened: OpenDestination) -> None:
+def check_field_owners(context: Context, mapping: Mapping, opened: OpenDestination) -> None:
     """One field has one owner, also where two destinations turn out to be one account.
 
-    Raises ConfigurationError. Another destination that cannot be opened is no matter of this mapping.
+    Raises ConfigurationError. Another destination that cannot be opened does not matter to this mapping.
     """
     mine = {field.name.casefold(): field for field in mapping.fields}
     for other in context.mappings.values():
@@ -106,187 +137,161 @@ def _own(context: Context, mapping: Mapping, opened: OpenDestination) -> None:
             )
 
 
-def _end_flights(context: Context, mapping: Mapping, opened: OpenDestination, progress: OnProgress) -> int:
-    """Make older runs void: nobody may begin their batches any more, and whoever began is waited for.
-
-    So is what is at work over there: it would overwrite newer values whenever it gets to it, also that of mappings
-    which are no longer there. A batch that comes back unfinished meanwhile is void as well: hence in turns. Answers
-    how many records were heard of that were not delivered: their own run is over, and nobody else would tell.
-    """
-    began, until, lost = time.time(), time.monotonic() + PATIENCE, 0
-    still, why = f"{mapping.name}: an older run is still being delivered.", ""
-    while context.ledger.supersede(opened.bound, context.mappings):
-        context.end_dead_leases()
-        for batch, due in context.ledger.batches_with_job(opened.bound, context.mappings):
-            wait = due - time.time()
-            if wait > PATIENCE:
-                raise Unavailable(f"{still} {why}".strip(), wait)
-            heard = deliver.deliver(context, batch, successor=mapping) if wait <= 0 else None
-            if heard is not None and heard.error is not None and heard.state != "done":
-                raise heard.error
-            if heard is not None and heard.underway:
-                why = heard.underway
-            lost += (
-                context.ledger.count_undelivered(batch, began)
-                if heard is not None and heard.state != "gone"
-                else 0
-            )
-        if time.monotonic() > until:
-            raise Unavailable(f"{still} {why}".strip(), 60)
-        progress(mapping.name, "waiting for an older run", 0, 0)
-        context.wait(0.2)
-    return lost
-
-
-def _plan(
-    context: Context,
-    mapping: Mapping,
-    opened: OpenDestination,
-    run_id: str,
-    as_of: date,
-    scope: Scope,
-    progress: OnProgress,
-    keep: bool,
-    show: int,
-    offline: bool,
-    lost: int = 0,
+def make_plan(
+    context: Context, request: PlanRequest, opened: OpenDestination, progress: OnProgress, lost: int = 0
 ) -> Plan:
-    """`lost` records of older runs turned out undelivered just before."""
-    book, bound = context.ledger, opened.bound
+    """Plan one mapping. `lost` records of older runs turned out undelivered just before.
+
+    Raises ConfigurationError, Unauthorized, Unavailable, Misunderstood.
+    """
     started = time.monotonic()
-    readable = mapping.vendor.readable
-    create = _creates(mapping)
-    with _workbench(context.workspace.state) as con:
-        rendered = query.build_query(mapping, context.workspace, con, as_of)
-        comparison = Comparison(con, shape(mapping, rendered))
-        progress(mapping.name, "comparing", 0, 0)
-        comparison.desire(rendered.sql)
-        comparison.stand(book.settled_standings(bound), book.unsettled_standings(bound), time.time(), scope)
-        run = Run(
-            run=run_id,
-            mapping=mapping.name,
-            destination=mapping.destination,
-            object=mapping.object,
-            account=bound.account,
-            label=opened.account.label,
-            as_of=as_of.isoformat(),
-            definition_hash=mapping.definition_hash,
-            state="planning",
-            cause="",
-            planned={},
-            calls=0,
-            seconds=0.0,
-            created_at=time.time(),
-            ended_at=None,
-        )
-        if keep:
-            book.save_run(run)
-        know(comparison, book, bound)
-        refuse = _Refusals(book, bound, run, mapping, keep)
-        refuse.take(comparison.refused())
-        if readable and not offline:
-            _find(comparison, context, mapping, opened, rendered, keep, progress)
-            record_owners.find_owners(comparison, context, mapping, bound, keep)
-            _refuse_clashes(comparison, book, bound, refuse, keep)
-            if create and mapping.search_lag:
-                doubtful = list(comparison.hesitant(time.time() - mapping.search_lag))
-                if keep:
-                    book.save_unsent_outcomes(run, doubtful)
-            refuse.take(comparison.unfound(create))
-        comparison.compare(create, scope.everything)
-        if keep:
-            book.save_standings(
-                bound,
-                (Standing(key, digest, "settled", level) for key, digest, level, _ in comparison.settled()),
+    work = _Work(context, request, opened, _new_run(request, opened), progress)
+    with open_relations(context.workspace.state / "tmp", MEMORY) as relations:
+        built = query.build_query(request.mapping, context.workspace, relations.connection, request.as_of)
+        changes = _changes(work, relations, built)
+        if request.keep:
+            settled = changes.settled()
+            work.ledger.save_standings(
+                work.bound, (Standing(k, d, "settled", level) for k, d, level in settled)
             )
-        shown, total, creates, calls = _cut(
-            comparison, context, mapping, opened, run, rendered, keep, show, progress
+        totals = _write_batches(work, changes)
+        counts = replace(changes.counts, left=totals.left)
+        levels, moves = query.level_moves(
+            request.mapping, context.workspace, relations.connection, request.as_of
         )
-        counts = comparison.counts
-        facts = _facts(context, mapping, con, bound, counts, total, creates, as_of)
-        plan = Plan(run, counts, calls, guards.reasons(facts, _thresholds(context, mapping)), shown)
-        made = book.mapping_state(bound).fields_created_for == mapping.definition_hash
-        if total and mapping.create_fields and readable and not offline and not made:
-            plan.new_fields = missing_fields(mapping, opened, rendered)
-            if keep and not plan.new_fields:
-                book.update_mapping_state(bound, fields_created_for=mapping.definition_hash)
-        planned = _planned(counts, total, calls, plan.new_fields) | {"partial": scope.partial, "lost": lost}
-        state, ended = ("held", None) if total else ("done", time.time())
-        plan.run = replace(run, planned=planned, cause="; ".join(plan.reasons), state=state, ended_at=ended)
-        if keep:
-            book.update_run(plan.run)
-            book.add_calls(run.run, run.mapping, opened.calls.take(), time.monotonic() - started)
-        return plan
+    reasons = guards.reasons(_facts(work, counts, totals, levels, moves), _thresholds(work))
+    new_fields = _new_fields(work, built) if totals.writes else ()
+    planned = _planned(counts, totals, new_fields) | {"partial": request.scope.partial, "lost": lost}
+    state, ended = ("held", None) if totals.writes else ("done", time.time())
+    run = replace(work.run, planned=planned, cause="; ".join(reasons), state=state, ended_at=ended)
+    if request.keep:
+        work.ledger.update_run(run)
+        work.ledger.add_calls(run.run, run.mapping, opened.calls.take(), time.monotonic() - started)
+    return Plan(run, counts, totals.calls, tuple(reasons), tuple(totals.shown), new_fields)
 
 
-@contextmanager
-def _workbench(state: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    spill = state / "tmp"
-    spill.mkdir(parents=True, exist_ok=True)
-    con = duckdb.connect(":memory:", config={"memory_limit": MEMORY, "temp_directory": str(spill)})
-    try:
-        con.execute("SET preserve_insertion_order = false")
-        yield con
-    finally:
-        con.close()
+def _new_run(request: PlanRequest, opened: OpenDestination) -> Run:
+    mapping = request.mapping
+    return Run(
+        run=request.run_id,
+        mapping=mapping.name,
+        destination=mapping.destination,
+        object=mapping.object,
+        account=opened.bound.account,
+        label=opened.account.label,
+        as_of=request.as_of.isoformat(),
+        definition_hash=mapping.definition_hash,
+        state="planning",
+        cause="",
+        planned={},
+        calls=0,
+        seconds=0.0,
+        created_at=time.time(),
+        ended_at=None,
+    )
 
 
-def shape(mapping: Mapping, rendered: MappingQuery) -> Shape:
+def _changes(work: _Work, relations: Relations, built: MappingQuery) -> Changes:
+    """The chain from the desired relation to the changes. With `keep`, the run and what is refused are written."""
+    mapping, request, book, bound = work.mapping, work.request, work.ledger, work.bound
+    work.progress(mapping.name, "comparing", 0, 0)
+    desired = candidates.materialise(relations, shape(mapping, built), built.sql)
+    standings = Standings(book.settled_standings(bound), book.unsettled_standings(bound), time.time())
+    found = candidates.select(desired, standings, request.scope)
+    if request.keep:
+        book.save_run(work.run)
+    unsent = UnsentLog(book, bound, work.run, mapping.recheck_after.total_seconds(), request.keep)
+    unsent.save(found.refusals())
+    known = recall(found, book, bound)
+    resolved = (
+        lookup.resolve(known, work.context, mapping, work.opened, unsent, work.progress)
+        if work.reads_destination
+        else known.unresolved()
+    )
+    return diff.compare(resolved, mapping.creates_records, request.scope.everything)
+
+
+def shape(mapping: Mapping, built: MappingQuery) -> Shape:
     """What the comparison must know of a mapping."""
     return Shape(
         columns=tuple(
             Column(f.name, f.type, f.when_null == "clear", f.write == "if_empty", f.tolerance, f.tag)
-            for f in rendered.fields
+            for f in built.fields
         ),
-        match=rendered.match,
+        match=built.match,
         definition_hash=mapping.definition_hash,
-        identity_hash=json.dumps([mapping.object, mapping.mode, list(rendered.match)]),
+        identity_hash=json.dumps([mapping.object, mapping.mode, list(built.match)]),
         needs_via=not mapping.vendor.readable and mapping.entity == "account" and not mapping.anonymous,
         clear_on_exit=mapping.on_exit == "clear",
     )
 
 
-def know(comparison: Comparison, book: ledger.Ledger, bound: ledger.BoundMapping) -> None:
-    """Hand the comparison what the ledger knows of its candidates; all of it, when they are many."""
-    few = comparison.candidates() <= CHANGED_FEW
-    if not few:
-        comparison.know(book.records(bound))
-    for keys in comparison.candidate_keys() if few or comparison.tolerant else ():
-        if few:
-            comparison.know(book.records(bound, keys))
-        if comparison.tolerant:
-            comparison.know_levels(book.levels(bound, keys))
+def recall(found: Candidates, book: Ledger, bound: BoundMapping) -> Known:
+    """Add what the ledger knows of the candidates; of all records, when there are many candidates."""
+    few = found.size <= FEW_CANDIDATES
+    by_id: Iterator[Any] = chain.from_iterable(book.records(bound, keys) for keys in found.key_chunks())
+    levels: Iterator[Any] = chain.from_iterable(book.levels(bound, keys) for keys in found.key_chunks())
+    return identity.recall(
+        found, by_id if few else book.records(bound), levels if found.shape.tolerant else ()
+    )
 
 
-def _facts(
-    context: Context,
-    mapping: Mapping,
-    con: duckdb.DuckDBPyConnection,
-    bound: ledger.BoundMapping,
-    counts: Counts,
-    total: int,
-    creates: int,
-    as_of: date,
-) -> guards.Facts:
-    state = context.ledger.mapping_state(bound)
-    levels, moves = query.level_moves(mapping, context.workspace, con, as_of)
+def _write_batches(work: _Work, changes: Changes) -> _Totals:
+    """Cut the changes into batches; with `keep`, write them to the ledger."""
+    mapping, keep = work.mapping, work.request.keep
+    totals, number = _Totals(), 0
+    departed: list[Standing] = []
+    for each in batching.cut(changes, work.opened.limits, mapping.vendor.readable):
+        if isinstance(each, Departure):
+            departed.append(Standing(each.key, None, "left"))
+            continue
+        work.context.wait()
+        number += 1
+        totals.writes += len(each.changes)
+        totals.calls += each.calls
+        totals.left += sum(planned.change.kind is Kind.LEFT for planned in each.changes)
+        if mapping.creates_records:
+            totals.creates += sum(batching.creates_record(planned.change) for planned in each.changes)
+        totals.shown.extend(each.changes[: max(0, work.request.show - len(totals.shown))])
+        if keep:
+            work.ledger.add_batch(work.run, number, each.changes, changes.shape.types)
+        work.progress(mapping.name, "planning", totals.writes, 0)
+    if keep:
+        work.ledger.save_standings(work.bound, departed)
+    return totals
+
+
+def _new_fields(work: _Work, built: MappingQuery) -> tuple[NewField, ...]:
+    """The fields that the first delivery creates. That none is missing is remembered with `keep`."""
+    mapping = work.mapping
+    known = work.ledger.mapping_state(work.bound).fields_created_for == mapping.definition_hash
+    if not mapping.create_fields or not work.reads_destination or known:
+        return ()
+    missing = tuple(missing_fields(mapping, work.opened, built))
+    if work.request.keep and not missing:
+        work.ledger.update_mapping_state(work.bound, fields_created_for=mapping.definition_hash)
+    return missing
+
+
+def _facts(work: _Work, counts: Counts, totals: _Totals, levels: int, moves: int) -> guards.Facts:
+    state = work.ledger.mapping_state(work.bound)
     return guards.Facts(
         approved=state.approved_hash,
-        definition_hash=mapping.definition_hash,
+        definition_hash=work.mapping.definition_hash,
         records=counts.records,
         previous=state.records,
         cleared=counts.cleared,
         dropped=counts.left,
-        writes=total,
-        creates=creates,
+        writes=totals.writes,
+        creates=totals.creates,
         levels=levels,
         level_moves=moves,
-        health=data_health.problems(context.workspace, as_of),
+        health=data_health.problems(work.context.workspace, work.request.as_of),
     )
 
 
-def _thresholds(context: Context, mapping: Mapping) -> guards.Thresholds:
-    settings = context.workspace.guards
+def _thresholds(work: _Work) -> guards.Thresholds:
+    settings = work.context.workspace.guards
     return guards.Thresholds(
         first_run=settings.first_run == "hold",
         changed_meaning=settings.changed_meaning == "hold",
@@ -295,12 +300,12 @@ def _thresholds(context: Context, mapping: Mapping) -> guards.Thresholds:
         clear_share=settings.max_clear_share,
         level_share=settings.max_level_share,
         shrink_share=settings.max_shrink_share,
-        max_writes=mapping.max_writes,
-        max_creates=mapping.max_creates,
+        max_writes=work.mapping.max_writes,
+        max_creates=work.mapping.max_creates,
     )
 
 
-def _planned(counts: Counts, total: int, calls: int, new_fields: list[NewField]) -> dict[str, Any]:
+def _planned(counts: Counts, totals: _Totals, new_fields: tuple[NewField, ...]) -> dict[str, Any]:
     return {
         "records": counts.records,
         "entered": counts.entered,
@@ -314,7 +319,7 @@ def _planned(counts: Counts, total: int, calls: int, new_fields: list[NewField])
         "refused": counts.refused,
         "skipped": counts.skipped,
         "parked": counts.parked,
-        "writes": total,
-        "calls": calls,
+        "writes": totals.writes,
+        "calls": totals.calls,
         "new_fields": [[f.name, f.type.value, f.label] for f in new_fields],
     }

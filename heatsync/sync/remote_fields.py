@@ -17,9 +17,6 @@ from heatsync.sync.context import Context, hold_lock
 from heatsync.sync.destinations import OpenDestination
 from heatsync.sync.mapping.model import Mapping, MappingQuery
 
-SCHEMA_SECONDS = 900.0
-"""How often the fields over there are asked for while records are rejected because of them."""
-
 
 def schema_changed(context: Context, mapping: Mapping, opened: OpenDestination) -> bool:
     """Whether the fields over there changed since records were rejected because of them; asked now and then, and
@@ -28,7 +25,7 @@ def schema_changed(context: Context, mapping: Mapping, opened: OpenDestination) 
     if not mapping.vendor.readable or not book.has_schema_rejections(bound):
         return False
     state = book.mapping_state(bound)
-    if state.schema_read_at is not None and time.time() - state.schema_read_at < SCHEMA_SECONDS:
+    if state.schema_read_at is not None and time.time() - state.schema_read_at < context.timeouts.fields:
         return False
     if mapping.create_fields and state.fields_created_for != mapping.definition_hash:
         return True  # they are to be made anew

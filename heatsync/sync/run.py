@@ -1,10 +1,8 @@
-"""The daily job: score, plan, ask where it must be asked, deliver. In one process, or told step by step by a worker."""
+"""A run: plan every mapping, ask where a person must decide, deliver. In one process, or step by step in a worker."""
 
-import logging
 import secrets
 import threading
 import time
-import traceback
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,42 +10,26 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from connectors.errors import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
-from heatsync.ledger import Run
-from heatsync.operations import alerts
-from heatsync.sync import deliver
-from heatsync.sync import plan as planning
+from connectors.errors import ConfigurationError, HeatsyncError, Unauthorized, Unavailable
+from heatsync.ledger import SCHEMA_CODES, Run
 from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import Context, OnProgress, Paused
+from heatsync.sync.context import PAUSED_BY_HAND, Context, OnProgress, hold_lock, no_progress
 from heatsync.sync.mapping.model import Mapping
-from heatsync.sync.plan import Plan
-
-PATIENCE = 90.0
-"""Seconds that a run in one process waits for a destination; what takes longer stays due."""
-
-PAUSED_BY_HAND = "paused by hand"
-"""The cause of a pause that nobody needs to look at."""
-
-log = logging.getLogger("heatsync")
-
-STANDSTILL = 900.0
-"""Seconds without a batch done after which a run in one process goes no further."""
+from heatsync.sync.older_runs import finish_older_runs
+from heatsync.sync.plan import Plan, PlanRequest, check_field_owners, make_plan
+from heatsync.sync.remote_fields import schema_changed
+from heatsync.sync.run_batches import deliver_mapping, unexpected_error
 
 Decide = Callable[[Plan], bool]
 """Asked about every plan that would write something: whether it may. One without `reasons` needs nobody's approval."""
 
 
-def no_progress(_mapping: str, _doing: str, _done: int, _of: int) -> None:
-    """A progress that nobody watches."""
-
-
 @dataclass(slots=True)
 class MappingResult:
-    """How one mapping fared: its run where it got so far, or the error that stopped it."""
+    """How the run of one mapping ended: its run where it got so far, or the error that stopped it."""
 
     mapping: Mapping
-    name: str = ""
-    """Of the run, as the ledger knows it."""
+    run_id: str = ""
     run: Run | None = None
     plan: Plan | None = None
     error: HeatsyncError | None = None
@@ -67,49 +49,58 @@ def new_run_id(as_of: date) -> str:
     return f"{as_of:%Y%m%d}-{secrets.token_hex(3)}"
 
 
-def plan_mapping(
-    context: Context, mapping: Mapping, run: str, as_of: date, scope: Scope, progress: OnProgress
-) -> MappingResult:
+def plan_mapping(context: Context, request: PlanRequest, progress: OnProgress) -> MappingResult:
     """Plan one mapping into the ledger; refused credentials pause it. Errors are returned, not raised."""
-    one = MappingResult(mapping, run)
+    mapping = request.mapping
+    result = MappingResult(mapping, request.run_id)
     try:
-        one.paused = context.ledger.pause_cause(mapping.name, context.credential(mapping))
-        if one.paused is not None:
-            return one
-        one.plan = planning.plan(context, mapping, run, as_of, scope, progress)
-        one.run = one.plan.run
+        result.paused = context.ledger.pause_cause(mapping.name, context.credential(mapping))
+        if result.paused is not None:
+            return result
+        result.plan = plan(context, request, progress)
+        result.run = result.plan.run
     except Unauthorized as error:
-        one.error = context.pause_unauthorized(mapping, error)
+        result.error = context.pause_unauthorized(mapping, error)
     except HeatsyncError as error:
-        one.error = context.locate(mapping, error)
+        result.error = context.locate(mapping, error)
     except Exception as error:  # one mapping's surprise must not hold up the others
-        one.error = _surprise(context, mapping, error)
-    if one.error is not None:
-        record_failure(context, run, mapping, as_of, one.error.delivery_message)
-    return one
+        result.error = unexpected_error(context, mapping, error)
+    if result.error is not None:
+        record_failure(context, request.run_id, mapping, request.as_of, result.error.delivery_message)
+    return result
+
+
+def plan(context: Context, request: PlanRequest, progress: OnProgress) -> Plan:
+    """Plan one mapping into the ledger, once its older runs are over. The plan waits there as `held`.
+
+    Raises ConfigurationError, Unauthorized, Unavailable, Misunderstood.
+    """
+    mapping = request.mapping
+    opened = context.open(mapping)
+    check_field_owners(context, mapping, opened)
+    with hold_lock(context, f"plan {mapping.name}"):
+        pending = context.ledger.pending_run(opened.bound) if request.scope.partial else None
+        if pending is not None:
+            raise ConfigurationError(
+                f"{mapping.name}: run {pending} of all its records is held or on its way. Approve or cancel it, or let"
+                " it end, before you send single records."
+            )
+        lost = finish_older_runs(context, mapping, opened, progress)
+        if schema_changed(context, mapping, opened):
+            context.ledger.retry_rejected(opened.bound, SCHEMA_CODES)
+        return make_plan(context, request, opened, progress, lost)
 
 
 def _overtaken(context: Context, held: Run) -> HeatsyncError | None:
-    """What became of a run while somebody was asked about it; None when another let it go."""
+    """What became of a run while a person was asked about it; None when another process released it."""
     now = next(row for row in context.ledger.runs(held.run) if row.mapping == held.mapping)
     if now.state not in ("superseded", "cancelled"):
         return None
     return Unavailable(f"{held.mapping}: the run was {now.state} while it waited. Nothing of it was sent.")
 
 
-def _surprise(context: Context, mapping: Mapping, error: Exception) -> HeatsyncError:
-    """A sentence in the place of a traceback, which is kept in a file."""
-    folder = context.workspace.state / "errors"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}.log"
-    path.write_text("".join(traceback.format_exception(error)), "utf-8")
-    return Misunderstood(
-        f"{mapping.name} failed in a way it should not ({type(error).__name__}). Details: {path}"
-    )
-
-
 def record_failure(context: Context, run: str, mapping: Mapping, as_of: date, cause: str) -> None:
-    """Note in the ledger that a run of a mapping came to nothing, however early."""
+    """Record in the ledger that a mapping's run failed, however early."""
     now = time.time()
     blank = Run(
         run=run,
@@ -146,7 +137,7 @@ def sync(
 ) -> RunResult:
     """Plan and deliver, here and now. A slow destination never holds up the others.
 
-    Whatever interrupts this lets the threads at work hear the answers to the calls that they made, and nothing more.
+    When this is interrupted, the threads at work wait for the answers to the calls that they made, and call no more.
     """
     result = RunResult(new_run_id(as_of), as_of)
     groups: dict[str, list[Mapping]] = defaultdict(list)
@@ -154,8 +145,8 @@ def sync(
         groups[mapping.destination].append(mapping)
     deciding = threading.Lock()
 
-    def one(mapping: Mapping) -> MappingResult:
-        one = plan_mapping(context, mapping, result.run, as_of, scope, progress)
+    def run_mapping(mapping: Mapping) -> MappingResult:
+        one = plan_mapping(context, PlanRequest(mapping, result.run, as_of, scope), progress)
         if one.plan is None or one.plan.run.state != "held":
             return one
         with deciding:
@@ -166,17 +157,16 @@ def sync(
             one.error = _overtaken(context, one.plan.run)
         return one
 
-    def group(mappings: Sequence[Mapping]) -> list[MappingResult]:
-        return [one(mapping) for mapping in mappings]
+    def run_group(mappings: Sequence[Mapping]) -> list[MappingResult]:
+        return [run_mapping(mapping) for mapping in mappings]
 
     with ThreadPoolExecutor(max(1, len(groups))) as pool:
         try:
-            found = {one.mapping.name: one for tolds in pool.map(group, groups.values()) for one in tolds}
+            found = {one.mapping.name: one for some in pool.map(run_group, groups.values()) for one in some}
         except BaseException:
             context.stop()
             raise
     result.results = [found[mapping.name] for mapping in mappings]
-    alert(context, result.run)
     forget_old_runs(context, as_of)
     return result
 
@@ -189,91 +179,8 @@ def forget_old_runs(context: Context, as_of: date) -> None:
     )
 
 
-def deliver_mapping(
-    context: Context, run: str, mapping: Mapping, progress: OnProgress = no_progress
-) -> HeatsyncError | None:
-    """Deliver every batch of a released run; answers what stopped it, if anything did.
-
-    A pause by hand is no failure: the run stays as it is, and what was not sent stays due.
-    """
-    try:
-        opened = context.open(mapping)
-    except HeatsyncError as error:
-        context.ledger.finish_run(run, mapping.name, error.delivery_message)
-        return error
-    started = time.monotonic()
-    stopped: list[HeatsyncError] = []
-    total = sum(r.planned.get("writes", 0) for r in context.ledger.runs(run) if r.mapping == mapping.name)
-    size = opened.limits.batch_size(total)
-    done = 0
-    moved = [started]
-    underway = ""
-
-    def one(batch_id: str) -> None:
-        nonlocal done, underway
-        if stopped:
-            return
-        try:
-            context.wait()
-            result = deliver.deliver(context, batch_id)
-        except HeatsyncError as error:
-            stopped.append(error)
-            return
-        except Exception as error:  # told like any other; the batch was given back
-            stopped.append(_surprise(context, mapping, error))
-            return
-        reason = _reason(result)
-        if reason is not None:
-            stopped.append(reason)
-        underway = result.underway
-        if result.state == "done" or result.moved:
-            moved[0] = time.monotonic()
-        if result.state != "later":
-            done += size
-        progress(mapping.name, "delivering", min(done, total), total)
-
-    with ThreadPoolExecutor(opened.limits.concurrency) as pool:
-        while not stopped:
-            if time.monotonic() - moved[0] > STANDSTILL:
-                stopped.append(
-                    Unavailable(
-                        f"{mapping.name}: for {STANDSTILL:.0f} s no batch was done; the rest stays due."
-                        f" {underway}".rstrip()
-                    )
-                )
-            due = context.ledger.due_batches(run, mapping.name)
-            if due:
-                list(pool.map(one, due))
-                continue
-            when = context.ledger.next_due(run, mapping.name)
-            if when is None:
-                break
-            try:
-                context.wait(min(max(0.05, when - time.time()), 5.0))
-            except HeatsyncError as error:
-                stopped.append(error)
-    context.ledger.add_calls(run, mapping.name, 0, time.monotonic() - started)
-    # Refused credentials pause the mapping, and the other threads see the pause: the refusal says more.
-    why = next((error for error in stopped if not isinstance(error, Paused)), stopped[0] if stopped else None)
-    if isinstance(why, Paused) and why.delivery_message == PAUSED_BY_HAND:
-        return None
-    context.ledger.finish_run(run, mapping.name, why.delivery_message if why is not None else "")
-    return why
-
-
-def _reason(result: deliver.DeliveryResult) -> HeatsyncError | None:
-    """Why a run in one process goes no further: the destination cannot be opened, or for long."""
-    if result.state != "later":
-        return result.error
-    wait = result.until - time.time()
-    unreachable = isinstance(result.error, Unavailable) and result.error.retry_after is None
-    if unreachable or wait > PATIENCE:
-        return result.error or Unavailable(f"the rest is due in {wait:.0f} s", wait)
-    return None
-
-
 def mapping_answers(context: Context, run: str) -> list[dict[str, Any]]:
-    """What files.md promises of every mapping of a run, from the ledger."""
+    """What `--json` shows of every mapping of a run, from the ledger."""
     answers = []
     for row in context.ledger.runs(run):
         planned = row.planned
@@ -315,35 +222,10 @@ def exit_code(context: Context, result: RunResult) -> int:
     rows = context.ledger.runs(result.run)
     if any(row.state == "held" for row in rows):
         return 4
-    return 1 if any(_lost(context, row) for row in rows) else 0
+    return 1 if any(undelivered(context, row) for row in rows) else 0
 
 
-def _lost(context: Context, row: Run) -> int:
-    """Records that did not arrive, of a mapping's share of a run or of what it heard of older ones."""
+def undelivered(context: Context, row: Run) -> int:
+    """Records that did not arrive: those of a mapping's run, and those of older runs that it learned of."""
     counts = context.ledger.outcome_counts(row.run, row.mapping)
     return counts["rejected"] + counts["unknown"] + int(row.planned.get("lost", 0))
-
-
-def alert(context: Context, run: str, mapping: str | None = None) -> None:
-    """Tell the webhook, if there is one, of what somebody must look at: in a run, or in one mapping's share of it."""
-    lines = []
-    for row in context.ledger.runs(run):
-        if mapping is not None and row.mapping != mapping:
-            continue
-        lost = _lost(context, row)
-        if row.state in ("held", "failed") or lost:
-            why = row.cause.partition("\n")[0]
-            lines.append(f"{row.mapping}: {row.state}, {lost} not delivered. {why}".strip())
-    if lines:
-        alarm(context, f"heatsync {run}\n" + "\n".join(lines))
-
-
-def alarm(context: Context, text: str) -> None:
-    """Post a text to the webhook, if there is one. That it could not be posted stops nothing, and is said."""
-    webhook = context.workspace.alerts_webhook
-    if webhook is None:
-        return
-    try:
-        alerts.post(webhook, text)
-    except HeatsyncError as error:
-        log.warning("%s", error)

@@ -9,12 +9,12 @@ from typing import Any
 import file_workspaces as files
 import pyarrow as pa
 
+from heatsync.operations import alerts
 from heatsync.sandbox.server import Running
-from heatsync.sync import plan as planning
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import Context
-from heatsync.sync.plan import Plan
+from heatsync.sync.context import Context, Timeouts, no_progress
+from heatsync.sync.plan import Plan, PlanRequest
 from heatsync.workspace import config
 from heatsync.workspace.env_vars import url_variable
 
@@ -87,6 +87,7 @@ class Stage:
     mappings: dict[str, str] = field(default_factory=dict)
     unset: tuple[str, ...] = ()
     """Environment variables of the workspace that are not set."""
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
     def mapping(self, name: str, text: str) -> None:
         self.mappings[f"mappings/{name}.yml"] = f"version: 1\nprofile: health\n{text}"
@@ -128,7 +129,8 @@ class Stage:
     def context(self, token: str | None = None) -> Context:
         workspace = self.opened()
         environ = environment(workspace, self.sandbox.url, token or self.token)
-        return Context(workspace, environ={k: v for k, v in environ.items() if k not in self.unset})
+        present = {name: value for name, value in environ.items() if name not in self.unset}
+        return Context(workspace, environ=present, timeouts=self.timeouts)
 
     def sync(
         self,
@@ -140,6 +142,7 @@ class Stage:
         """The whole story. `decide` is the person who is asked."""
         with self.context(token) as context:
             result = sync_run.sync(context, context.choose([]), DAY, scope or Scope(), decide)
+            alerts.report_run(context, result.run)
             answers = sync_run.mapping_answers(context, result.run)
             return Ended(
                 sync_run.exit_code(context, result),
@@ -179,7 +182,7 @@ class Stage:
 
 def planned(context: Context, name: str, run: str, release: bool = True) -> Plan:
     """Plan one mapping, and let it go."""
-    plan = planning.plan(context, context.mappings[name], run, DAY, Scope(), sync_run.no_progress)
+    plan = sync_run.plan(context, PlanRequest(context.mappings[name], run, DAY), no_progress)
     if release:
         assert context.ledger.release(plan.run)
     return plan

@@ -16,10 +16,10 @@ from connectors.salesforce.session import Session
 from heatsync.ledger import Ledger
 from heatsync.sandbox.server import Running
 from heatsync.sync import deliver as delivery
-from heatsync.sync import plan
-from heatsync.sync import run as sync_run
-from heatsync.sync.context import Context
+from heatsync.sync import run_batches
+from heatsync.sync.context import Context, Timeouts
 from heatsync.sync.mapping.model import Mapping
+from heatsync.sync.run_batches import deliver_mapping
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_run_of_several_files_is_cut_evenly_and_foretold(
     with stage.context() as context:
         assert planned(context, "m", "r").calls == 2 * bulk.CALLS
         assert len(context.ledger.due_batches("r")) == 2
-        assert sync_run.deliver_mapping(context, "r", context.mappings["m"]) is None
+        assert deliver_mapping(context, "r", context.mappings["m"]) is None
     assert [len(job.done) for job in done(stage)] == [10, 10]
     assert seen(stage) == plans(20)
 
@@ -175,10 +175,11 @@ def test_what_is_at_work_for_too_long_is_not_overtaken(stage: Stage, monkeypatch
     begun(stage)
     stage.accounts(plans(4, "newer"))
     monkeypatch.setattr("heatsync.sandbox.vendors.salesforce.bulk.LOOKS", 10_000)
-    monkeypatch.setattr(plan, "PATIENCE", 0.3)
+    stage.timeouts = Timeouts(older_run=0.3)
     ended = stage.sync()
     assert (ended.code, ended.only["state"]) == (3, "failed")
     assert "an older run is still being delivered" in ended.only["cause"]
+    stage.timeouts = Timeouts()
     monkeypatch.undo()
     monkeypatch.setattr(bulk, "FIRST_LOOK", 0.02)
     assert stage.sync().code == 0
@@ -216,14 +217,14 @@ def test_a_file_that_gets_on_is_no_standstill(stage: Stage, monkeypatch: pytest.
             return {"id": job.id, "state": "InProgress", "numberRecordsProcessed": job.done + 1}
         return look(self, job)
 
-    monkeypatch.setattr(sync_run, "time", Clock)
+    monkeypatch.setattr(run_batches, "time", Clock)
     monkeypatch.setattr(delivery, "deliver", deliver)
     monkeypatch.setattr(bulk.Jobs, "_look", getting_on)
     monkeypatch.setattr("heatsync.sandbox.vendors.salesforce.bulk.LOOKS", 1)
     with stage.context() as context:
         planned(context, "m", "r")
-        assert sync_run.deliver_mapping(context, "r", context.mappings["m"]) is None
-    assert passed[0] > 2 * sync_run.STANDSTILL
+        assert deliver_mapping(context, "r", context.mappings["m"]) is None
+    assert passed[0] > 2 * stage.timeouts.standstill
 
 
 def test_a_file_whose_every_upload_is_lost_is_not_tried_for_ever(

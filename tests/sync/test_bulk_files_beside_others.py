@@ -1,6 +1,7 @@
 """Files beside whatever else there is: other mappings, mappings that went away, people who pause, and late news."""
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,9 +30,9 @@ from connectors.salesforce.session import Session
 from heatsync.ledger import Ledger
 from heatsync.sandbox.server import Running
 from heatsync.sync import deliver as delivery
-from heatsync.sync import run as sync_run
-from heatsync.sync.context import Context
+from heatsync.sync.context import PAUSED_BY_HAND, Context, Timeouts
 from heatsync.sync.mapping.model import Mapping
+from heatsync.sync.run_batches import deliver_mapping
 
 BY_NAME = ACCOUNTS.replace("match: {Key__c: account_id}", "mode: upsert\nmatch: {Name: account.domain}")
 """Nothing but a look-up keeps these single."""
@@ -41,10 +42,9 @@ BY_CALL = FILES.replace("bulk_above: 2", "bulk_above: 1000")
 @pytest.fixture
 def stage(tmp_path: Any, sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> Stage:
     monkeypatch.setattr(bulk_jobs, "FIRST_LOOK", 0.02)
-    monkeypatch.setattr(delivery, "WAIT", 0.02)
     # How long a query may not show what was just made is tested elsewhere.
     monkeypatch.setattr(Mapping, "search_lag", 0.0)
-    return Stage(tmp_path / "w", sandbox, FILES)
+    return Stage(tmp_path / "w", sandbox, FILES, timeouts=Timeouts(creation=0.02))
 
 
 def nobody(stage: Stage) -> None:
@@ -54,7 +54,7 @@ def nobody(stage: Stage) -> None:
 
 def deliver(context: Context, run: str, *mappings: str) -> None:
     for name in mappings:
-        assert sync_run.deliver_mapping(context, run, context.mappings[name]) is None
+        assert deliver_mapping(context, run, context.mappings[name]) is None
 
 
 @pytest.mark.parametrize("text", [FILES, BY_CALL], ids=["files", "calls"])
@@ -121,15 +121,15 @@ def test_who_makes_nobody_beside_a_file_is_told_whose_it_is(
     stage.mapping("n", BY_NAME.replace("Plan__c", "Other__c"))
     stage.accounts(plans(5))
     begun(stage)
+    stage.timeouts = replace(stage.timeouts, standstill=0.3)
     with stage.context() as context:
-        context.ledger.pause("m", sync_run.PAUSED_BY_HAND, None)
+        context.ledger.pause("m", PAUSED_BY_HAND, None)
         planned(context, "n", "s")
-        with monkeypatch.context() as patch:
-            patch.setattr(sync_run, "STANDSTILL", 0.3)
-            error = sync_run.deliver_mapping(context, "s", context.mappings["n"])
+        error = deliver_mapping(context, "s", context.mappings["n"])
         assert error is not None
         assert (
-            "waits for m, which has Account in the making. Resume m if it is paused" in error.delivery_message
+            "cannot create Account yet: m is still creating some. Resume m if it is paused"
+            in error.delivery_message
         )
         context.ledger.resume("m")
         due_now(context)
@@ -242,7 +242,7 @@ def test_a_pause_holds_what_goes_by_call_after_a_few_of_them(
             if not safe:
                 writes += 1
                 if writes == 1:
-                    context.ledger.pause("m", sync_run.PAUSED_BY_HAND, None)
+                    context.ledger.pause("m", PAUSED_BY_HAND, None)
             return real(self, ask, safe)
 
         monkeypatch.setattr(Session, "call", call)
@@ -299,7 +299,7 @@ def aborted(stage: Stage) -> Stage:
 def test_who_aborted_a_job_over_there_is_asked_before_anything_more_is_sent(aborted: Stage) -> None:
     with aborted.context() as context:
         due_now(context)
-        error = sync_run.deliver_mapping(context, "r", context.mappings["m"])
+        error = deliver_mapping(context, "r", context.mappings["m"])
         assert error is not None
         assert "Someone aborted bulk job" in error.delivery_message
         assert set(seen(aborted).values()) == {None}
@@ -313,7 +313,6 @@ def test_who_waits_is_told_what_for(stage: Stage, monkeypatch: pytest.MonkeyPatc
     stage.mapping("m", ACCOUNTS)
     stage.accounts(plans(4))
     monkeypatch.setattr(heatsync.sandbox.vendors.salesforce.bulk, "LOOKS", 10_000)
-    monkeypatch.setattr(sync_run, "STANDSTILL", 0.3)
-    monkeypatch.setattr("heatsync.sync.plan.PATIENCE", 0.3)
+    stage.timeouts = replace(stage.timeouts, standstill=0.3, older_run=0.3)
     for _ in range(2):
         assert "Salesforce is working on bulk job 750" in stage.sync().only["cause"]

@@ -1,8 +1,9 @@
 """The difference: desired x delivered -> changes."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -12,8 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.types import FieldType, Found, Kind, Status, Value
-from heatsync.sync.compare.diff import Comparison, apply
-from heatsync.sync.compare.types import Column, Scope, Shape
+from heatsync.sync.compare import candidates, diff
+from heatsync.sync.compare.candidates import Candidates, Standings
+from heatsync.sync.compare.diff import Changes, apply
+from heatsync.sync.compare.identity import Known, Search, recall
+from heatsync.sync.compare.relations import Relations
+from heatsync.sync.compare.types import Column, Departure, Owners, Scope, Shape
 from heatsync.sync.value_problems import SQL_TYPE
 
 COLUMNS = (
@@ -43,6 +48,18 @@ def desired_sql(con: duckdb.DuckDBPyConnection, rows: Desired) -> str:
     return "SELECT * FROM wanted"
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A comparison up to what the ledger knows, and the later steps on demand."""
+
+    candidates: Candidates
+    known: Known
+
+    def changes(self, create: bool = True, everything: bool = False) -> Changes:
+        return diff.compare(self.known.unresolved(), create, everything)
+
+
+@contextmanager
 def compared(
     rows: Desired,
     *,
@@ -50,19 +67,18 @@ def compared(
     known: Mapping[str, Mapping[str, Value]] | None = None,
     columns: Sequence[Column] = COLUMNS,
     scope: Scope = EVERYTHING,
-    create: bool = True,
     clear_on_exit: bool = False,
-) -> tuple[Comparison, duckdb.DuckDBPyConnection]:
-    con = duckdb.connect()
-    diff = Comparison(con, Shape(tuple(columns), ("email",), "meaning", clear_on_exit=clear_on_exit))
-    diff.desire(desired_sql(con, rows))
-    settled = [(s[0], s[1]) for s in standings if s[2] == "settled"]
-    unsettled = [(s[0], s[1], s[2], s[4], None, None) for s in standings if s[2] != "settled"]
-    diff.stand([settled], [unsettled], 1000.0, scope)
-    diff.know_levels([[(s[0], s[3]) for s in standings]])
-    records = [(key, f"r-{key}", None, 1, json.dumps(fields), None) for key, fields in (known or {}).items()]
-    diff.know([records])
-    return diff, con
+) -> Iterator[Prepared]:
+    with duckdb.connect() as con:
+        shape = Shape(tuple(columns), ("email",), "definition", clear_on_exit=clear_on_exit)
+        desired = candidates.materialise(Relations(con), shape, desired_sql(con, rows))
+        settled = [(s[0], s[1]) for s in standings if s[2] == "settled"]
+        unsettled = [(s[0], s[1], s[2], s[4], None, None) for s in standings if s[2] != "settled"]
+        found = candidates.select(desired, Standings([settled], [unsettled], 1000.0), scope)
+        records = [
+            (key, f"r-{key}", None, 1, json.dumps(fields), None) for key, fields in (known or {}).items()
+        ]
+        yield Prepared(found, recall(found, [records], [[(s[0], s[3]) for s in standings]]))
 
 
 def row(
@@ -71,71 +87,68 @@ def row(
     return [match, level, problem, *values]
 
 
-def changes(diff: Comparison, create: bool = True, everything: bool = False) -> dict[str, Any]:
-    diff.compare(create, everything)
-    return {found.change.key: found.change for found in diff.changes()}
+def writes(prepared: Prepared, create: bool = True, everything: bool = False) -> dict[str, Any]:
+    return {found.change.key: found.change for found in prepared.changes(create, everything).writes()}
 
 
-def test_only_the_fields_that_differ_are_sent_with_the_values_before() -> None:
-    here = {"u1": {"score": 5, "plan": "pro", "share": 1.5, "is_new": True, "tags": ["a"]}}
-    diff, con = compared({"u1": row("a@x", 7, "pro", 1.5, False, ["a"])}, known=here)
-    change = changes(diff)["u1"]
-    con.close()
+def digests(rows: Desired) -> dict[str, int]:
+    with compared(rows) as prepared:
+        return dict(prepared.known.relations.all("SELECT key, digest FROM candidate"))
+
+
+def test_only_the_fields_that_differ_are_sent_with_the_previous_values() -> None:
+    known = {"u1": {"score": 5, "plan": "pro", "share": 1.5, "is_new": True, "tags": ["a"]}}
+    with compared({"u1": row("a@x", 7, "pro", 1.5, False, ["a"])}, known=known) as prepared:
+        change = writes(prepared)["u1"]
     assert change.fields == {"score": 7, "is_new": False}
     assert change.before == {"score": 5, "is_new": True}
     assert change.remote_id == "r-u1"
 
 
-def test_what_is_right_already_is_settled_and_not_sent() -> None:
-    here = {"u1": {"score": 5, "plan": None, "share": None, "is_new": None, "tags": ["a", "b"]}}
-    diff, con = compared({"u1": row("a@x", 5, None, None, None, ["a", "b"])}, known=here)
-    assert changes(diff) == {}
-    assert [key for key, *_ in diff.settled()] == ["u1"]
-    con.close()
+def test_a_record_that_is_right_already_is_settled_and_not_sent() -> None:
+    known = {"u1": {"score": 5, "plan": None, "share": None, "is_new": None, "tags": ["a", "b"]}}
+    with compared({"u1": row("a@x", 5, None, None, None, ["a", "b"])}, known=known) as prepared:
+        changes = prepared.changes()
+        assert list(changes.writes()) == []
+        assert [key for key, *_ in changes.settled()] == ["u1"]
 
 
-def test_nothing_clears_our_traits_and_keeps_theirs() -> None:
-    here = {"u1": {"score": 5, "plan": "pro", "share": 2.0, "is_new": None, "tags": None}}
-    diff, con = compared({"u1": row("a@x", None, None, None, None, None)}, known=here)
-    assert changes(diff)["u1"].fields == {"score": None, "share": None}
-    assert diff.counts.cleared == 1
-    con.close()
+def test_an_empty_value_clears_a_field_with_clear_and_keeps_the_others() -> None:
+    known = {"u1": {"score": 5, "plan": "pro", "share": 2.0, "is_new": None, "tags": None}}
+    with compared({"u1": row("a@x", None, None, None, None, None)}, known=known) as prepared:
+        changes = prepared.changes()
+        (write,) = changes.writes()
+    assert write.change.fields == {"score": None, "share": None}
+    assert changes.counts.cleared == 1
 
 
 def test_an_unchanged_digest_is_not_even_a_candidate() -> None:
     rows = {"u1": row("a@x", 5, None, None, None, None), "u2": row("b@x", 6, None, None, None, None)}
-    diff, con = compared(rows)
-    digests = dict(con.execute("SELECT key, digest FROM candidate").fetchall())
-    con.close()
+    standings = [(key, digest, "settled", None, None) for key, digest in digests(rows).items()]
     rows["u2"] = row("b@x", 9, None, None, None, None)
-    standings = [(key, digest, "settled", None, None) for key, digest in digests.items()]
-    diff, con = compared(rows, standings=standings)
-    assert [key for keys in diff.candidate_keys() for key in keys] == ["u2"]
-    con.close()
+    with compared(rows, standings=standings) as prepared:
+        assert [key for keys in prepared.candidates.key_chunks() for key in keys] == ["u2"]
 
 
 @pytest.mark.parametrize("state", ["rejected", "skipped"])
-def test_rejected_and_unmatched_records_rest_until_something_changed_or_the_day_comes(state: str) -> None:
+def test_rejected_and_unmatched_records_wait_until_something_changed_or_the_day_comes(state: str) -> None:
     rows = {"u1": row("a@x", 5, None, None, None, None)}
-    diff, con = compared(rows)
-    (digest,) = con.execute("SELECT digest FROM candidate").fetchone() or (None,)
-    con.close()
+    digest = digests(rows)["u1"]
     for standing, expected in [
         (("u1", digest, state, None, None), 0),
         (("u1", digest, state, None, 2000.0), 0),
         (("u1", digest, state, None, 900.0), 1),
         (("u1", digest + 1, state, None, None), 1),
     ]:
-        diff, con = compared(rows, standings=[standing])
-        assert diff.candidates() == expected
-        con.close()
+        with compared(rows, standings=[standing]) as prepared:
+            assert prepared.candidates.size == expected
 
 
 def test_two_of_our_records_with_one_key_are_both_refused_and_name_each_other() -> None:
     rows = {"u1": row("a@x", 1, None, None, None, None), "u2": row("a@x", 2, None, None, None, None)}
-    diff, con = compared(rows)
-    refused = {outcome.key: outcome for outcome, _ in diff.refused()}
-    con.close()
+    with compared(rows) as prepared:
+        refused = {refusal.outcome.key: refusal.outcome for refusal in prepared.candidates.refusals()}
+        assert prepared.candidates.counts.refused == 2
     assert {o.code for o in refused.values()} == {"duplicate_key"}
     assert "u2" in refused["u1"].cause
     assert "u1" in refused["u2"].cause
@@ -145,23 +158,32 @@ def test_a_record_without_a_key_is_skipped_and_one_with_a_problem_refused() -> N
     rows = {
         "u1": row(None, 1, None, None, None, None),
         "u2": row(
-            "b@x", 2, None, None, None, None, problem={"code": "not_a_number", "field": "a|b", "value": "1|2"}
+            "b@x",
+            2,
+            None,
+            None,
+            None,
+            None,
+            problem={"code": "not_a_number", "field": "a|b", "value": "1|2"},
         ),
     }
-    diff, con = compared(rows)
-    refused = {outcome.key: outcome for outcome, _ in diff.refused()}
+    with compared(rows) as prepared:
+        refused = {refusal.outcome.key: refusal.outcome for refusal in prepared.candidates.refusals()}
+        assert (prepared.candidates.size, prepared.known.counts.refused, prepared.known.counts.skipped) == (
+            0,
+            1,
+            1,
+        )
     assert {key: (outcome.status, outcome.code) for key, outcome in refused.items()} == {
         "u1": (Status.SKIPPED, "no_key"),
         "u2": (Status.REJECTED, "not_a_number"),
     }
     assert (refused["u2"].field, refused["u2"].answer) == ("a|b", "1|2")
-    assert diff.candidates() == 0
-    con.close()
 
 
 def test_a_move_within_the_tolerance_is_not_worth_a_write_unless_the_level_moved() -> None:
     columns = (Column("score", FieldType.INTEGER, clear=True, tolerance=3.0), *COLUMNS[1:])
-    here = {"u1": {"score": 50, "plan": None, "share": None, "is_new": None, "tags": None}}
+    known = {"u1": {"score": 50, "plan": None, "share": None, "is_new": None, "tags": None}}
     standing = [("u1", 1, "settled", "High", None)]
     for value, level, sent in [
         (52, "High", False),
@@ -170,134 +192,134 @@ def test_a_move_within_the_tolerance_is_not_worth_a_write_unless_the_level_moved
         (None, "High", True),
     ]:
         rows = {"u1": row("a@x", value, None, None, None, None, level=level)}
-        diff, con = compared(rows, standings=standing, known=here, columns=columns)
-        assert bool(changes(diff)) is sent, (value, level)
-        con.close()
+        with compared(rows, standings=standing, known=known, columns=columns) as prepared:
+            assert bool(writes(prepared)) is sent, (value, level)
 
 
-def test_write_if_empty_never_touches_what_somebody_wrote() -> None:
+def test_write_if_empty_never_touches_a_value_that_exists() -> None:
     columns = (COLUMNS[0], Column("plan", FieldType.TEXT, clear=False, if_empty=True), *COLUMNS[2:])
     for present, sent in [("theirs", False), ("", True), (None, True)]:
-        here = {"u1": {"score": 1, "plan": present, "share": None, "is_new": None, "tags": None}}
-        diff, con = compared({"u1": row("a@x", 1, "ours", None, None, None)}, known=here, columns=columns)
-        assert bool(changes(diff)) is sent, present
-        con.close()
+        known = {"u1": {"score": 1, "plan": present, "share": None, "is_new": None, "tags": None}}
+        rows = {"u1": row("a@x", 1, "ours", None, None, None)}
+        with compared(rows, known=known, columns=columns) as prepared:
+            assert bool(writes(prepared)) is sent, present
 
 
 def test_all_sends_every_value_changed_or_not() -> None:
-    here = {"u1": {"score": 5, "plan": "pro", "share": 1.5, "is_new": True, "tags": ["a"]}}
+    known = {"u1": {"score": 5, "plan": "pro", "share": 1.5, "is_new": True, "tags": ["a"]}}
     scope = Scope(everything=True)
-    diff, con = compared({"u1": row("a@x", 5, "pro", 1.5, True, ["a"])}, known=here, scope=scope)
-    assert changes(diff, everything=True)["u1"].fields == {
-        "score": 5,
-        "plan": "pro",
-        "share": 1.5,
-        "is_new": True,
-        "tags": ("a",),
-    }
-    con.close()
+    with compared({"u1": row("a@x", 5, "pro", 1.5, True, ["a"])}, known=known, scope=scope) as prepared:
+        change = writes(prepared, everything=True)["u1"]
+    assert change.fields == {"score": 5, "plan": "pro", "share": 1.5, "is_new": True, "tags": ("a",)}
 
 
-def test_text_over_there_in_a_field_for_numbers_is_a_difference() -> None:
-    here = {"u1": {"score": "many", "plan": None, "share": None, "is_new": None, "tags": None}}
-    diff, con = compared({"u1": row("a@x", None, None, None, None, None)}, known=here)
-    assert changes(diff)["u1"].fields == {"score": None}
-    con.close()
+def test_a_text_at_the_destination_in_a_field_for_numbers_is_a_difference() -> None:
+    known = {"u1": {"score": "many", "plan": None, "share": None, "is_new": None, "tags": None}}
+    with compared({"u1": row("a@x", None, None, None, None, None)}, known=known) as prepared:
+        assert writes(prepared)["u1"].fields == {"score": None}
 
 
-@pytest.mark.parametrize("there", [3.7, 4.4, "4", "4 pieces", True])
-def test_what_only_looks_like_our_number_is_a_difference(there: Value) -> None:
-    here = {"u1": {"score": there, "plan": None, "share": None, "is_new": None, "tags": None}}
-    diff, con = compared({"u1": row("a@x", 4, None, None, None, None)}, known=here)
-    differ = {name for change in changes(diff).values() for name in change.fields}
-    assert differ == ({"score"} if there != "4" else set())
-    con.close()
+@pytest.mark.parametrize("remote", [3.7, 4.4, "4", "4 pieces", True])
+def test_a_value_that_only_looks_like_our_number_is_a_difference(remote: Value) -> None:
+    known = {"u1": {"score": remote, "plan": None, "share": None, "is_new": None, "tags": None}}
+    with compared({"u1": row("a@x", 4, None, None, None, None)}, known=known) as prepared:
+        differ = {name for change in writes(prepared).values() for name in change.fields}
+    assert differ == ({"score"} if remote != "4" else set())
 
 
-@pytest.mark.parametrize("there", ["yes", "1", "t", 1])
-def test_what_only_looks_like_our_yes_is_a_difference(there: Value) -> None:
-    here = {"u1": {"score": None, "plan": None, "share": None, "is_new": there, "tags": None}}
-    diff, con = compared({"u1": row("a@x", None, None, None, True, None)}, known=here)
-    assert changes(diff)["u1"].fields == {"is_new": True}
-    con.close()
+@pytest.mark.parametrize("remote", ["yes", "1", "t", 1])
+def test_a_value_that_only_looks_like_our_yes_is_a_difference(remote: Value) -> None:
+    known = {"u1": {"score": None, "plan": None, "share": None, "is_new": remote, "tags": None}}
+    with compared({"u1": row("a@x", None, None, None, True, None)}, known=known) as prepared:
+        assert writes(prepared)["u1"].fields == {"is_new": True}
 
 
 @pytest.mark.parametrize("wanted", [(5, "pro", 1.5, True, ["a"]), (None, None, None, None, None)])
 def test_a_doubtful_value_is_sent_again_whatever_it_is_to_be(wanted: tuple[Any, ...]) -> None:
     columns = [replace(column, clear=True) for column in COLUMNS]
     doubtful: Any = {c.name: {"doubtful": value} for c, value in zip(COLUMNS, wanted, strict=True)}
-    diff, con = compared({"u1": row("a@x", *wanted)}, known={"u1": doubtful}, columns=columns)
-    change = changes(diff)["u1"]
+    with compared({"u1": row("a@x", *wanted)}, known={"u1": doubtful}, columns=columns) as prepared:
+        change = writes(prepared)["u1"]
     assert list(change.fields) == [column.name for column in COLUMNS]
     assert (change.before, change.version) == ({}, 1)
-    diff, con = compared({"u1": row("a@x", 6, *wanted[1:])}, known={"u1": doubtful}, columns=columns)
-    assert changes(diff)["u1"].version == 2, "another message, and no repetition"
-    con.close()
+    with compared({"u1": row("a@x", 6, *wanted[1:])}, known={"u1": doubtful}, columns=columns) as prepared:
+        assert writes(prepared)["u1"].version == 2, "another message, and no repetition"
 
 
-def test_who_leaves_is_cleared_only_where_the_mapping_says_so_and_only_in_what_we_hold() -> None:
-    here = {"gone": {"score": 5, "plan": None, "share": 1.0, "is_new": None, "tags": None}}
+def test_a_record_that_left_is_cleared_only_with_on_exit_clear_and_only_in_the_fields_it_has() -> None:
+    known = {"gone": {"score": 5, "plan": None, "share": 1.0, "is_new": None, "tags": None}}
     standing = [("gone", 1, "settled", None, None)]
     for clear in (True, False):
-        diff, con = compared({}, standings=standing, known=here, clear_on_exit=clear)
-        diff.compare(create=False)
-        (left,) = diff.leavers(readable=True)
-        con.close()
+        with compared({}, standings=standing, known=known, clear_on_exit=clear) as prepared:
+            (left,) = prepared.changes(create=False).departures(readable=True)
         if clear:
-            assert not isinstance(left, str)
+            assert not isinstance(left, Departure)
             assert left.change.kind is Kind.LEFT
             assert left.change.fields == {"score": None, "share": None}
         else:
-            assert left == "gone"
+            assert left == Departure("gone")
 
 
 @pytest.mark.parametrize("scope", [Scope(only="u1"), Scope(limit=1)])
-def test_a_scope_makes_nobody_leave(scope: Scope) -> None:
-    diff, con = compared(
-        {"u1": row("a@x", 1, None, None, None, None)},
-        standings=[("gone", 1, "settled", None, None)],
-        scope=scope,
-    )
-    diff.compare(create=True)
-    assert list(diff.leavers(readable=True)) == []
-    con.close()
+def test_no_record_leaves_because_of_a_scope(scope: Scope) -> None:
+    rows = {"u1": row("a@x", 1, None, None, None, None)}
+    with compared(rows, standings=[("gone", 1, "settled", None, None)], scope=scope) as prepared:
+        assert list(prepared.changes().departures(readable=True)) == []
 
 
 def test_a_look_up_is_made_only_for_what_is_not_known() -> None:
     rows = {f"u{n}": row(f"{n}@x", n, None, None, None, None) for n in range(3)}
-    here = {
+    known = {
         "u0": {"score": 9, "plan": None, "share": None, "is_new": None, "tags": None},
         "u1": {"score": 9},
     }
-    diff, con = compared(rows, known=here)
-    asked = {lookup.key: lookup.remote_id for lookups in diff.lookups() for lookup in lookups}
+    with compared(rows, known=known) as prepared:
+        asked = {lookup.key: lookup.remote_id for lookups in prepared.known.lookups() for lookup in lookups}
     assert asked == {"u1": "r-u1", "u2": None}
-    con.close()
 
 
-def test_unmatched_and_ambiguous_records_are_told_apart_and_never_sent() -> None:
+def test_unmatched_and_ambiguous_records_are_distinguished_and_never_sent() -> None:
     rows = {f"u{n}": row(f"{n}@x", n, None, None, None, None) for n in range(3)}
-    diff, con = compared(rows)
-    found = diff.found([Found("u0", ("7",)), Found("u1", ()), Found("u2", ("8", "9"))], create=False)
-    diff.learn([("u0", "7", "0@x", 0, json.dumps({"score": 4}), None)])
-    outcomes = {outcome.key: (outcome.status, outcome.code) for outcome, _ in diff.unfound(create=False)}
-    assert [answer.key for answer in found] == ["u0"]
+    with compared(rows) as prepared:
+        search = Search(prepared.known, create=False)
+        search.add(
+            [Found("u0", ("7",)), Found("u1", ()), Found("u2", ("8", "9"))],
+            [("u0", "7", "0@x", 0, json.dumps({"score": 4}), None)],
+        )
+        resolved = search.located().assign_owners([]).resolve(created_since=None)
+        outcomes = {r.outcome.key: (r.outcome.status, r.outcome.code) for r in resolved.unfound()}
+        changes = diff.compare(resolved, create=False)
+        assert [write.change.key for write in changes.writes()] == ["u0"]
     assert outcomes == {"u1": (Status.SKIPPED, "unmatched"), "u2": (Status.REJECTED, "ambiguous")}
-    assert list(changes(diff, create=False)) == ["u0"]
-    con.close()
+    counts = changes.counts
+    assert (counts.matched, counts.unmatched, counts.ambiguous) == (1, 1, 1)
 
 
-def test_two_of_ours_that_are_one_record_over_there_are_both_refused() -> None:
+def test_two_of_ours_that_are_one_remote_record_are_both_refused() -> None:
     rows = {"u0": row("0@x", 1, None, None, None, None), "u1": row("1@x", 1, None, None, None, None)}
-    diff, con = compared(rows)
-    diff.found([Found("u0", ("7",)), Found("u1", ("7",))], create=False)
-    diff.learn([("u0", "7", "0@x", 0, "{}", None), ("u1", "7", "1@x", 0, "{}", None)])
-    assert {outcome.key: outcome.code for outcome, _ in diff.shared()} == {
-        "u0": "same_record",
-        "u1": "same_record",
-    }
-    assert changes(diff, create=False) == {}
-    con.close()
+    with compared(rows) as prepared:
+        search = Search(prepared.known, create=False)
+        search.add(
+            [Found("u0", ("7",)), Found("u1", ("7",))],
+            [("u0", "7", "0@x", 0, "{}", None), ("u1", "7", "1@x", 0, "{}", None)],
+        )
+        owned = search.located().assign_owners([])
+        assert {r.outcome.key: r.outcome.code for r in owned.clashes()} == {
+            "u0": "same_record",
+            "u1": "same_record",
+        }
+        assert list(diff.compare(owned.resolve(created_since=None), create=False).writes()) == []
+    assert owned.counts.refused == 2
+
+
+def test_a_record_that_another_of_ours_owns_is_refused() -> None:
+    with compared({"u0": row("0@x", 1, None, None, None, None)}) as prepared:
+        search = Search(prepared.known, create=False)
+        search.add([Found("u0", ("7",))], [("u0", "7", "0@x", 0, "{}", None)])
+        owned = search.located().assign_owners([Owners((("7", "other"),), ())])
+        (clash,) = owned.clashes()
+    assert (clash.outcome.key, clash.outcome.code) == ("u0", "same_record")
+    assert "other" in clash.outcome.cause
 
 
 integers = st.none() | st.integers(-(2**53), 2**53)
@@ -317,10 +339,11 @@ records = st.tuples(integers, texts, numbers, st.none() | st.booleans(), lists)
 def test_diff_then_apply_is_desired(want: dict[str, Any], have: dict[str, Any]) -> None:
     names = [column.name for column in COLUMNS]
     delivered = {key: dict(zip(names, values, strict=True)) for key, values in have.items()}
-    diff, con = compared({key: row(f"{key}@x", *values) for key, values in want.items()}, known=delivered)
-    sent = changes(diff)
-    settled = {key for key, *_ in diff.settled()}
-    con.close()
+    rows = {key: row(f"{key}@x", *values) for key, values in want.items()}
+    with compared(rows, known=delivered) as prepared:
+        changes = prepared.changes()
+        sent = {write.change.key: write.change for write in changes.writes()}
+        settled = {key for key, *_ in changes.settled()}
     for key, values in want.items():
         desired = dict(zip(names, values, strict=True))
         before = delivered.get(key, {})

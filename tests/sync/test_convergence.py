@@ -14,9 +14,11 @@ from connectors.types import Batch, Kind, Outcome, Status
 from heatsync.ledger import BoundMapping, Ledger
 from heatsync.sandbox.server import Running
 from heatsync.sync import deliver
-from heatsync.sync import plan as planning
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
+from heatsync.sync.context import Timeouts, no_progress
+from heatsync.sync.plan import PlanRequest
+from heatsync.sync.run_batches import deliver_mapping
 
 CHEERS = "destination: segment\nobject: accounts\nfields: {plan: account.plan}\n"
 INTERCOM = """\
@@ -274,10 +276,10 @@ def test_a_batch_taken_while_a_new_run_begins_does_not_arrive_after_it(
         monkeypatch.setattr(context.ledger, "supersede", a_worker_is_faster)
         with monkeypatch.context() as patch:
             patch.setattr(context, "wait", the_worker_gets_on)
-            plan = planning.plan(context, context.mappings["m"], "fresh", DAY, Scope(), sync_run.no_progress)
+            plan = sync_run.plan(context, PlanRequest(context.mappings["m"], "fresh", DAY), no_progress)
         assert context.ledger.lease_owners() == set(), "the plan waited until the worker was through"
         assert context.ledger.release(plan.run)
-        assert sync_run.deliver_mapping(context, "fresh", context.mappings["m"]) is None
+        assert deliver_mapping(context, "fresh", context.mappings["m"]) is None
     assert stage.roles()["u1"] == "FRESH"
 
 
@@ -379,7 +381,7 @@ def test_a_record_that_always_rests_in_the_lock_of_another_ends_the_run_and_stay
 
     with monkeypatch.context() as patch:
         patch.setattr(HubSpot, "push", locked)
-        patch.setattr(sync_run, "STANDSTILL", 0.2)
+        stage.timeouts = Timeouts(standstill=0.2)
         ended = stage.sync()
     assert ended.code == 3
     assert ended.only["state"] == "failed"

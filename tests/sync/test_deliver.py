@@ -21,12 +21,12 @@ from heatsync.ledger import Ledger, tables
 from heatsync.sandbox.server import Running
 from heatsync.sync import context as contexts
 from heatsync.sync import deliver
-from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
 from heatsync.sync.context import Context
 from heatsync.sync.destinations import OpenDestination
 from heatsync.sync.leases import LeaseKeeper, keep_lease, lease_owner
 from heatsync.sync.mapping.model import Mapping
+from heatsync.sync.run_batches import deliver_mapping
 
 UPSERT = CONTACTS + "mode: upsert\n"
 ACCOUNTS = "destination: salesforce\nobject: Account\nmatch: {Website: domain}\nmode: upsert\nfields: {Name: account.plan}\n"
@@ -70,7 +70,7 @@ def test_who_is_there_and_who_is_made_share_no_call_and_both_are_foretold(stage:
     with stage.context() as context:
         foretold = planned(context, "m", "r1").calls
         stage.calls()
-        assert sync_run.deliver_mapping(context, "r1", context.mappings["m"]) is None
+        assert deliver_mapping(context, "r1", context.mappings["m"]) is None
     assert foretold == stage.calls() == 4
     assert len(stage.sandbox.state()["hubspot"]["contacts"]) == 400
 
@@ -121,7 +121,7 @@ def test_batches_that_make_records_wait_for_each_other_without_a_call_or_an_atte
     with stage.context() as context:
         small_batches(context, 2, concurrency=4)
         planned(context, "m", "r")
-        assert sync_run.deliver_mapping(context, "r", context.mappings["m"]) is None
+        assert deliver_mapping(context, "r", context.mappings["m"]) is None
         assert attempts(context) == [1] * 4
     assert sum(found) == 8, "each is looked for once, by the plan"
     assert len(stage.roles()) == 8
@@ -146,7 +146,7 @@ def test_a_create_whose_answer_was_lost_is_looked_for_before_it_is_made_again(
         with monkeypatch.context() as patch:
             patch.setattr(HubSpot, "push", push)
             assert deliver.deliver(context, batch).state == "later"
-        assert sync_run.deliver_mapping(context, "r", context.mappings["m"]) is None
+        assert deliver_mapping(context, "r", context.mappings["m"]) is None
         assert context.ledger.outcome_counts("r", "m")["delivered"] == 2
     assert len(stage.sandbox.state()["hubspot"]["contacts"]) == 2
 
@@ -171,7 +171,7 @@ def test_what_is_there_several_times_by_now_is_not_made_once_more(
             deliver.deliver(context, batch)
         twice = [{"id": str(number), "properties": {"domain": "a1.com"}} for number in (1, 2)]
         stage.sandbox.seed({"hubspot": {"companies": twice}, "fields": fields})
-        assert sync_run.deliver_mapping(context, "r", context.mappings["m"]) is None
+        assert deliver_mapping(context, "r", context.mappings["m"]) is None
         counts = context.ledger.outcome_counts("r", "m")
         assert (counts["delivered"], counts["rejected"]) == (1, 1)
         (failure,) = context.ledger.failures("r")
@@ -270,7 +270,7 @@ def test_a_lease_is_kept_as_long_as_a_call_lasts(stage: Stage, monkeypatch: pyte
     with stage.context() as context:
         context.lease_keeper = LeaseKeeper(every=0.02)
         planned(context, "m", "r")
-        assert sync_run.deliver_mapping(context, "r", context.mappings["m"]) is None
+        assert deliver_mapping(context, "r", context.mappings["m"]) is None
         assert context.ledger.outcome_counts("r", "m")["delivered"] == 1
 
 
@@ -353,7 +353,7 @@ def test_fields_are_made_once_however_many_batches_come_at_once(
         small_batches(context, 2, concurrency=4)
         planned(context, "m", "r")
         monkeypatch.setattr(HubSpot, "fields", fields)
-        assert sync_run.deliver_mapping(context, "r", context.mappings["m"]) is None
+        assert deliver_mapping(context, "r", context.mappings["m"]) is None
         assert context.ledger.runs("r")[0].state == "done"
     assert asked == ["contacts"]
     assert stage.roles("made") == numbered(8)

@@ -8,7 +8,7 @@ from stories import CONTACTS, Stage, numbered
 from connectors.errors import Unavailable
 from connectors.hubspot.destination import HubSpot
 from heatsync.sandbox.server import Running
-from heatsync.sync import plan
+from heatsync.sync.context import Timeouts
 
 INTERCOM = """\
 destination: intercom
@@ -40,7 +40,7 @@ def test_fields_that_could_not_be_made_at_first_are_made_later(
     assert stage.roles("made") == numbered(2)
 
 
-def test_a_field_that_somebody_deletes_is_made_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_field_that_somebody_deletes_is_created_again(stage: Stage) -> None:
     stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
     stage.contacts("u1", "u2")
     stage.users(numbered(2))
@@ -48,14 +48,12 @@ def test_a_field_that_somebody_deletes_is_made_again(stage: Stage, monkeypatch: 
     stage.contacts("u1", "u2")
     stage.users({"u1": "new", "u2": "newer"})
     assert stage.sync().code == 1
-    monkeypatch.setattr(plan, "SCHEMA_SECONDS", 0.0)
+    stage.timeouts = Timeouts(fields=0.0)
     assert stage.sync().code == 0
     assert stage.roles("made") == {"u1": "new", "u2": "newer"}
 
 
-def test_records_that_wait_for_a_field_cost_nothing_until_it_is_there(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_records_that_wait_for_a_field_cost_nothing_until_it_exists(stage: Stage) -> None:
     stage.mapping("m", CONTACTS.replace("role:", "wanted:"))
     stage.contacts("u1", "u2")
     stage.users(numbered(2))
@@ -63,7 +61,7 @@ def test_records_that_wait_for_a_field_cost_nothing_until_it_is_there(
     stage.calls()
     assert stage.sync().code == 0
     assert stage.calls() == 0
-    monkeypatch.setattr(plan, "SCHEMA_SECONDS", 0.0)
+    stage.timeouts = Timeouts(fields=0.0)
     for _ in range(2):
         ended = stage.sync()
         assert (ended.code, ended.outcomes) == (0, {})

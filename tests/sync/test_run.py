@@ -19,8 +19,9 @@ from heatsync.sandbox.server import Running
 from heatsync.sync import plan as planning
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import Context, Stopped
-from heatsync.sync.plan import Plan
+from heatsync.sync.context import PAUSED_BY_HAND, Context, Stopped, no_progress
+from heatsync.sync.plan import Plan, PlanRequest
+from heatsync.sync.run_batches import deliver_mapping
 
 ALERTING = HEATSYNC + "alerts: {webhook: http://127.0.0.1:9/nobody}\n"
 
@@ -99,7 +100,7 @@ def test_a_run_for_another_account_is_neither_sent_nor_called_done(stage: Stage)
     with stage.context() as context:
         (run,) = context.ledger.runs(held.run)
         assert context.ledger.release(run)
-        error = sync_run.deliver_mapping(context, held.run, context.mappings["m"])
+        error = deliver_mapping(context, held.run, context.mappings["m"])
         assert isinstance(error, ConfigurationError)
         assert "another account" in error.delivery_message
     assert states(stage)[held.run] == "failed"
@@ -276,14 +277,12 @@ def test_what_is_to_be_created_is_counted_only_where_records_are_created(stage: 
     with stage.context() as context:
         (mapping,) = context.choose([])
         for offline in (False, True):
-            made = planning.plan(
-                context, mapping, "p", DAY, Scope(), lambda *_: None, keep=False, offline=offline
-            )
+            made = planning.preview(context, PlanRequest(mapping, "p", DAY, offline=offline), no_progress)
             assert made.counts.created == 0
     stage.mapping("m", CONTACTS + "mode: upsert\n")
     with stage.context() as context:
         (mapping,) = context.choose([])
-        made = planning.plan(context, mapping, "p", DAY, Scope(), lambda *_: None, keep=False)
+        made = planning.preview(context, PlanRequest(mapping, "p", DAY), no_progress)
         assert (made.counts.created, made.counts.entered) == (2, 3)
 
 
@@ -402,7 +401,7 @@ def test_a_pause_by_hand_is_no_failure_and_what_is_left_stays_due(stage: Stage, 
 
         def pause(_mapping: str, doing: str, _done: int, _of: int) -> None:
             if doing == "delivering":
-                context.ledger.pause("m", sync_run.PAUSED_BY_HAND)
+                context.ledger.pause("m", PAUSED_BY_HAND)
 
         result = sync_run.sync(context, context.choose([]), DAY, Scope(), lambda _plan: True, pause)
         assert sync_run.exit_code(context, result) == 0
@@ -425,7 +424,7 @@ def test_refused_credentials_in_the_middle_are_a_failure_and_pause_the_mapping(
         context.ledger.pause(
             "m", "HubSpot refused the credentials (401).", context.credential(context.mappings["m"])
         )
-        error = sync_run.deliver_mapping(context, "r", context.mappings["m"])
+        error = deliver_mapping(context, "r", context.mappings["m"])
         assert isinstance(error, HeatsyncError)
         (run,) = context.ledger.runs("r")
         assert (run.state, run.cause) == ("failed", "HubSpot refused the credentials (401).")

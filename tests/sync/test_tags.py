@@ -11,10 +11,11 @@ from heatsync.analysis import explain
 from heatsync.ledger import Ledger
 from heatsync.sandbox.server import Running
 from heatsync.sync import live_check
-from heatsync.sync import plan as planning
-from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
+from heatsync.sync.context import no_progress
 from heatsync.sync.mapping import files as mapping_files
+from heatsync.sync.plan import PlanRequest, preview
+from heatsync.sync.run_batches import deliver_mapping
 
 CONTACTS = """\
 destination: intercom
@@ -216,7 +217,7 @@ def test_the_calls_for_fields_and_tags_are_foretold(stage: Stage) -> None:
     with stage.context() as context:
         foretold = planned(context, "m", "r1").calls
         stage.calls()
-        assert sync_run.deliver_mapping(context, "r1", context.mappings["m"]) is None
+        assert deliver_mapping(context, "r1", context.mappings["m"]) is None
     assert foretold == stage.calls()
     assert foretold > 120 + 4
 
@@ -317,9 +318,7 @@ def test_a_tag_is_planned_and_explained_like_a_field(stage: Stage) -> None:
     seed(stage, 1)
     members(stage, u1=["quiet"])
     with stage.context() as context:
-        plan = planning.plan(
-            context, context.mappings["m"], "r1", DAY, Scope(), sync_run.no_progress, keep=False, show=9
-        )
+        plan = preview(context, PlanRequest(context.mappings["m"], "r1", DAY, show=9), no_progress)
         (change,) = [row.change for row in plan.shown]
         assert (change.fields["tag:Quiet ones"], change.before["tag:Quiet ones"]) == (True, False)
         (payload,) = explain.desired_records(context, "user", "u1", DAY)

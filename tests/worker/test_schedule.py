@@ -20,6 +20,7 @@ from heatsync.snapshots import run as snapshot_run
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
 from heatsync.sync.context import Context
+from heatsync.sync.run_batches import deliver_mapping
 from worker import batch_loop, tasks
 
 
@@ -69,7 +70,7 @@ def older(context: Context, seconds: float) -> None:
 def approved(context: Context) -> None:
     """The mapping was let through once."""
     planned(context, "m", "first")
-    assert sync_run.deliver_mapping(context, "first", context.mappings["m"]) is None
+    assert deliver_mapping(context, "first", context.mappings["m"]) is None
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/Santiago", "Pacific/Kiritimati"])
@@ -95,7 +96,7 @@ def test_a_plan_that_nobody_must_approve_is_let_go_by_the_sweep(
     approved(at_work)
     stage.users({"u1": "new", "u2": "newer"})
     plan = planned(at_work, "m", "orphan", release=False)
-    assert plan.reasons == []
+    assert not plan.reasons
     older(at_work, 2 * tasks.SOON)
     tasks.sweep()
     assert rung == [("deliver", "orphan.m.000001")]

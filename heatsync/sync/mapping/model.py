@@ -82,6 +82,11 @@ class Mapping:
     """Where its `object` is written."""
 
     @property
+    def creates_records(self) -> bool:
+        """Whether missing records may be created: upsert mode, readable vendor."""
+        return self.vendor.readable and self.mode == "upsert"
+
+    @property
     def search_lag(self) -> float:
         """Seconds during which a search may not find a record that was just created."""
         kind = self.vendor.objects.get(self.object)
