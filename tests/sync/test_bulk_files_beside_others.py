@@ -73,7 +73,7 @@ def test_who_was_made_before_a_crash_is_updated_in_a_file_and_not_made_again(
         planned(context, "m", "r")
         (batch,) = context.ledger.due_batches("r")
         with monkeypatch.context() as patch, suppress(Killed):
-            for name in ("settle", "conclude", "requeue"):
+            for name in ("save_outcomes", "finish_batch", "requeue"):
                 patch.setattr(Ledger, name, killed)
             delivery.deliver(context, batch)
         due_now(context)
@@ -132,6 +132,8 @@ def test_who_makes_nobody_beside_a_file_is_told_whose_it_is(
             in error.delivery_message
         )
         context.ledger.resume("m")
+    stage.timeouts = Timeouts()
+    with stage.context() as context:
         due_now(context)
         deliver(context, "r", "m")
     assert stage.sync().code == 0

@@ -81,7 +81,9 @@ def refused(stage: Stage, *otherwise: str) -> set[str]:
     with stage.context() as context:
         rows = context.ledger.failures(None)
     assert {row.code for row in rows} == {"same_record", *otherwise}
-    assert all("are the same record at the destination" in row.cause for row in rows if row.code == "same_record")
+    assert all(
+        "are the same record at the destination" in row.cause for row in rows if row.code == "same_record"
+    )
     return {row.entity for row in rows}
 
 

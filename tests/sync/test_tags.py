@@ -234,7 +234,7 @@ def test_what_entered_before_a_crash_and_left_after_it_has_no_tag(
     stage.sync()
     members(stage, u1=["quiet"], u2=["quiet"])
     with monkeypatch.context() as patch:
-        for name in ("settle", "conclude"):
+        for name in ("save_outcomes", "finish_batch"):
             patch.setattr(Ledger, name, die)
         with pytest.raises(Killed):
             stage.sync()
@@ -304,7 +304,7 @@ def test_tags_are_no_attributes_that_are_made_or_missed(stage: Stage) -> None:
     stage.sandbox.seed({"intercom": {"contacts": [{"id": "c1", "external_id": "u1"}]}})
     members(stage, u1=["quiet"])
     with stage.context() as context:
-        found = live_check.inspect(context, context.mappings["m"])
+        found = live_check.check_mapping(context, context.mappings["m"])
         assert (found.problems, found.compared) == ((), 3)
         assert not any("tag:" in note for note in found.notes)
         assert [new.name for new in planned(context, "m", "r1", release=False).new_fields] == ["tier"]
@@ -343,7 +343,7 @@ def test_whoever_leaves_after_a_crash_loses_the_tag_as_well(
     stage.sync()
     members(stage, u1=["all_active", "quiet"], u2=["all_active"])
     with monkeypatch.context() as patch:
-        for name in ("settle", "conclude"):
+        for name in ("save_outcomes", "finish_batch"):
             patch.setattr(Ledger, name, die)
         with pytest.raises(Killed):
             stage.sync()
