@@ -12,7 +12,7 @@ from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.scoring.definition import audiences
 from heatsync.scoring.definition.builtin_audiences import Audience
 from heatsync.snapshots.parquet_files import SnapshotMetadata, read_metadata
-from heatsync.source.duckdb_session import workbench
+from heatsync.source.duckdb_session import open_duckdb
 from heatsync.workspace.config import Workspace
 from heatsync.workspace.strict_yaml import suggest
 
@@ -51,7 +51,7 @@ class AudienceMembers:
         entity = self.audience.entity
         snapshot = self.workspace.snapshot_path(self.profile, entity, self.day)
         copied = self.workspace.traits_path(entity, self.day)
-        with workbench(self.workspace) as con:
+        with open_duckdb(self.workspace) as con:
             traits: dict[str, str] = {}
             if copied.is_file():
                 described = con.execute("DESCRIBE FROM read_parquet(?)", [str(copied)]).fetchall()
@@ -205,7 +205,7 @@ def _counted(
         f"SELECT count(n.id), count(*) FILTER (b.id IS NULL), count(*) FILTER (n.id IS NULL) FROM ({members}) n"
         f" FULL JOIN ({members}) b ON b.id = n.id"
     )
-    with workbench(workspace) as con:
+    with open_duckdb(workspace) as con:
         try:
             paths = [str(stored.path), audience.key, str((before or stored).path), audience.key]
             row = con.execute(query, paths).fetchone()

@@ -29,9 +29,9 @@ from heatsync.scoring.compute import calendar, source_counts
 from heatsync.scoring.compute.compiled_profile import CountedItem
 from heatsync.scoring.compute.relations import Relation, create_table
 from heatsync.source import backends
-from heatsync.source.duckdb_session import fetch
+from heatsync.source.duckdb_session import fetch_table
 from heatsync.source.reader import Source
-from heatsync.source.tables import reading
+from heatsync.source.tables import explain_read_errors
 from heatsync.workspace.config import Workspace
 
 FORMAT = 1
@@ -335,8 +335,8 @@ class DailyCounts:
 
     def fetch(self, name: str, expression: ibis.Table) -> Relation:
         """The rows of an expression over the source's events, as a table. Raises ConfigurationError."""
-        with reading(self.workspace.folder, *self.workspace.source.events):
-            return fetch(self.connection, name, expression)
+        with explain_read_errors(self.workspace.folder, *self.workspace.source.events):
+            return fetch_table(self.connection, name, expression)
 
     def _load_coverage(self) -> Coverage | None:
         try:
@@ -377,9 +377,9 @@ class DailyCounts:
         return digest(
             [
                 FORMAT,
-                backends.identity(written.engine),
+                backends.address_of(written.engine),
                 tables,
-                self.source.shape(),
+                self.source.column_types(),
                 self.workspace.time_zone.key,
             ]
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from heatsync.scoring.compute import calendar
 from heatsync.snapshots.session import Session
-from heatsync.source.tables import open_table, reading
+from heatsync.source.tables import explain_read_errors, open_table
 from heatsync.workspace.config import Workspace
 
 WEEKS = 4
@@ -86,7 +86,7 @@ def _empty(open_: Session) -> list[str]:
     workspace = open_.workspace
     found = []
     for table in workspace.source.events:
-        with reading(workspace.folder, table):
+        with explain_read_errors(workspace.folder, table):
             there = open_table(open_.source.connection, workspace.folder, table, as_text=True)
             if not there.limit(1).count().to_pyarrow().as_py():
                 found.append(table.table)

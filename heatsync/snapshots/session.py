@@ -14,7 +14,7 @@ from heatsync.snapshots import daily_counts
 from heatsync.snapshots.daily_counts import DAILY, IDS, DailyCounts
 from heatsync.source import duckdb_session, reader
 from heatsync.source.reader import Source
-from heatsync.source.tables import reading
+from heatsync.source.tables import explain_read_errors
 from heatsync.workspace.config import Workspace
 
 
@@ -48,8 +48,8 @@ def open_session(workspace: Workspace, last: date) -> Iterator[Session]:
     """Everything that scoring days up to `last` needs; one process at a time. Raises ConfigurationError."""
     with (
         daily_counts.locked(workspace.state),
-        reader.opened(workspace) as source,
-        duckdb_session.workbench(workspace) as con,
+        reader.open_source(workspace) as source,
+        duckdb_session.open_duckdb(workspace) as con,
     ):
         counts = DailyCounts(workspace, source, con)
         counts.load()
@@ -71,8 +71,8 @@ def _fetch_traits(
     ):
         if table is None or written is None:
             continue
-        with reading(workspace.folder, written):
-            tables[entity] = duckdb_session.fetch(con, f"{entity}s", table)
+        with explain_read_errors(workspace.folder, written):
+            tables[entity] = duckdb_session.fetch_table(con, f"{entity}s", table)
         described = con.execute(f"DESCRIBE {tables[entity]}").fetchall()
         columns[entity] = {name: kind for name, kind, *_ in described}
         counts.number_ids(entity, f"(SELECT {entity}_id AS id FROM {tables[entity]})")

@@ -26,7 +26,7 @@ from connectors.errors import ConfigurationError
 from heatsync.scoring.definition.place import Place
 from heatsync.workspace.strict_yaml import suggest
 
-PATIENCE = 15
+CONNECT_SECONDS = 15
 """Seconds within which a server has to answer when it is called; `connect_timeout` in its URL says otherwise."""
 POSTGRES = ("postgres", "postgresql", "postgresql+psycopg")
 EXPECTED = "postgres://USER:PASSWORD@HOST:PORT/DATABASE"
@@ -38,8 +38,8 @@ DRIVERS = frozenset(
 
 UNSUPPORTED = (OperationNotDefinedError, UnsupportedOperationError, UnsupportedBackendType)
 """What Ibis cannot say in an engine's language."""
-ABSENT = (TableNotFound,)
-_CURES = {
+NO_SUCH_TABLE = (TableNotFound,)
+_REMEDIES = {
     "42501": "Let the user of `engine` read it: GRANT SELECT on the table, and USAGE on its schema",
     "25006": "It writes when it is read, and heatsync only reads: name a table or a view without such functions",
     "57014": "The server ended the question: give the user of `engine` a longer statement_timeout",
@@ -129,7 +129,7 @@ def connect(url: str, place: Place) -> Any:
         ) from None
 
 
-def identity(url: str) -> str:
+def address_of(url: str) -> str:
     """Where a source is, without who asks it: another password leaves it the same."""
     scheme, _, _ = url.partition("://")
     parts = urlsplit(url)
@@ -140,17 +140,17 @@ def identity(url: str) -> str:
     return urlunsplit(("postgres" if scheme in POSTGRES else scheme, host, parts.path, query, ""))
 
 
-def failed(error: BaseException) -> bool:
+def is_driver_error(error: BaseException) -> bool:
     """Whether it is an engine's own error."""
     return type(error).__module__.partition(".")[0] in DRIVERS
 
 
-def cure(error: BaseException) -> str:
+def remedy(error: BaseException) -> str:
     """What to do about it, where that is known."""
-    return _CURES.get(getattr(error, "sqlstate", None) or "", "")
+    return _REMEDIES.get(getattr(error, "sqlstate", None) or "", "")
 
 
-def utc(engine: str, column: Any) -> Any:
+def as_utc(engine: str, column: Any) -> Any:
     """An instant with a zone as one of UTC without. Some engines' casts would keep its own clock."""
     if engine == "snowflake":
         column = _convert_timezone(ibis.literal("UTC"), column)
@@ -159,7 +159,7 @@ def utc(engine: str, column: Any) -> Any:
     return column.cast(dt.Timestamp(scale=6))
 
 
-def number(engine: str, column: Any) -> Any:
+def as_number(engine: str, column: Any) -> Any:
     """A column as numbers; nothing where a text is none."""
     if not column.type().is_string():
         return column.cast("float64")
@@ -168,7 +168,7 @@ def number(engine: str, column: Any) -> Any:
     return ibis.ifelse(column.re_search(_NUMBER), column, ibis.null("string")).cast("float64")
 
 
-def document(engine: str, column: Any) -> Any:
+def as_json(engine: str, column: Any) -> Any:
     """JSON, in the form in which all tables of a source have it. Elsewhere than at home it is a document, and some
     engines' casts would make one that is just this text."""
     if engine == "duckdb":
@@ -179,7 +179,7 @@ def document(engine: str, column: Any) -> Any:
     return column.cast(dt.JSON(binary=engine == "postgres")) if parse is None else parse(column)
 
 
-def plain(engine: str, column: Any) -> Any:
+def with_portable_type(engine: str, column: Any) -> Any:
     """A column of users or accounts as a type that comes home as it is: what has no such type comes as text."""
     kind = column.type()
     if engine == "duckdb" or kind.is_string() or kind.is_boolean() or kind.is_integer() or kind.is_floating():
@@ -192,7 +192,7 @@ def plain(engine: str, column: Any) -> Any:
     return column.cast("string")
 
 
-def plainly(engine: str, text: Any) -> Any:
+def sorted_bytewise(engine: str, text: Any) -> Any:
     """A text as something that is sorted byte by byte, as DuckDB sorts texts."""
     return _convert_to(text, ibis.literal("UTF8")) if engine == "postgres" else text
 
@@ -240,7 +240,7 @@ def _postgres(url: str, place: Place) -> Any:
     database, _, schema = database.partition("/")
     asked |= {"dbname": database or None, "application_name": asked.get("application_name") or "heatsync"}
     if "PGCONNECT_TIMEOUT" not in os.environ:
-        asked.setdefault("connect_timeout", PATIENCE)
+        asked.setdefault("connect_timeout", CONNECT_SECONDS)
     try:
         connection = psycopg.connect(make_conninfo(**asked), autocommit=True)
     except psycopg.Error as error:

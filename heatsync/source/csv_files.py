@@ -43,7 +43,7 @@ def open_csv(connection: Any, path: Path, table: SourceTable) -> ibis.Table:
     return opened
 
 
-def typed(plain: ibis.Table, texts: set[str]) -> ibis.Table:
+def infer_types(plain: ibis.Table, texts: set[str]) -> ibis.Table:
     """The same table with whole numbers, numbers, true and false, and dates where a column holds nothing else.
     Columns of `texts` stay text."""
     columns = [name for name in plain.columns if name not in texts]
@@ -65,7 +65,7 @@ def typed(plain: ibis.Table, texts: set[str]) -> ibis.Table:
     return plain.mutate(**{name: plain[name].nullif("").cast(kind) for name, kind in kinds.items()})
 
 
-def not_utf8(path: Path) -> int | None:
+def first_line_not_utf8(path: Path) -> int | None:
     """The number of the first line that is not UTF-8, if there is one and the file can be read until there."""
     decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
     try:

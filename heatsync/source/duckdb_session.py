@@ -16,7 +16,7 @@ ROWS = 50_000
 
 
 @contextmanager
-def workbench(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_duckdb(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB in memory, in UTC, that spills to the state folder. Raises ConfigurationError."""
     con = duckdb.connect(":memory:", config=engine_settings(workspace.state))
     try:
@@ -26,7 +26,7 @@ def workbench(workspace: Workspace) -> Iterator[duckdb.DuckDBPyConnection]:
         con.close()
 
 
-def fetch(con: duckdb.DuckDBPyConnection, name: str, expression: ibis.Table) -> Relation:
+def fetch_table(con: duckdb.DuckDBPyConnection, name: str, expression: ibis.Table) -> Relation:
     """Run an expression at the source; its rows stream into a temporary table of ours."""
     # PostgreSQL's rows become Python's first: a million of them at once is more than everything else needs.
     size = {} if expression.get_backend().name == "duckdb" else {"chunk_size": ROWS}

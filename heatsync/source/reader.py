@@ -15,8 +15,8 @@ import ibis
 from connectors.errors import ConfigurationError
 from heatsync.scoring.compute import calendar, source_counts
 from heatsync.source import backends
-from heatsync.source.tables import connect, is_file, need, open_table, reading
-from heatsync.source.timestamps import instants, mention, recent, refuse
+from heatsync.source.tables import connect, explain_read_errors, is_file, open_table, require_columns
+from heatsync.source.timestamps import drop_older, parse_timestamps, refuse_unreadable, zone_note
 from heatsync.workspace.config import SourceTable, Workspace
 
 SMALL = 4 * 2**20
@@ -56,7 +56,7 @@ class Source:
             if not self.small:
                 return self._read(since, until)
             events, first = self._read(None, until)
-            with reading(self.workspace.folder, *self.workspace.source.events):
+            with explain_read_errors(self.workspace.folder, *self.workspace.source.events):
                 kept = self.connection.create_table("heatsync_events", events, temp=True, overwrite=True)
             self._all = kept, first, until
         events, first, end = self._all
@@ -99,7 +99,7 @@ class Source:
         """Whether the engine is our own, and reads files."""
         return self.engine == "duckdb"
 
-    def shape(self) -> list[list[list[str]]]:
+    def column_types(self) -> list[list[list[str]]]:
         """The columns of each table of events, and their types."""
         return [
             [
@@ -121,8 +121,8 @@ class Source:
         found: dict[str, int] = {}
         for table in self.workspace.source.events:
             there = open_table(self.connection, self.workspace.folder, table, as_text=True)
-            with reading(self.workspace.folder, table):
-                stamp = there.select(at=instants(table, there, "timestamp", self.engine).value)
+            with explain_read_errors(self.workspace.folder, table):
+                stamp = there.select(at=parse_timestamps(table, there, "timestamp", self.engine).value)
                 past = stamp.filter(stamp["at"] < ibis.literal(until, type="timestamp(6)"))
                 dated = past.group_by(date=past["at"].date()).agg(n=past.count())
                 for row in dated.to_pyarrow().to_pylist():
@@ -135,25 +135,25 @@ class Source:
             known = self._ignored.get((table.table, reason), 0)
             self._ignored[table.table, reason] = max(known, int(count))
 
-    def after(self, table: SourceTable, until: datetime, count: int | None) -> None:
+    def ignore_after(self, table: SourceTable, until: datetime, count: int | None) -> None:
         """Events at or after an instant: of the latest one that is asked for."""
         if until >= self._latest.get(table.table, until):
             self._latest[table.table] = until
             self._ignored[table.table, "after_as_of"] = int(count or 0)
 
-    def mention(self, table: SourceTable, naive: int | None) -> None:
-        if naive and mention(table) not in self.notes:
-            self.notes.append(mention(table))
+    def note_zone(self, table: SourceTable, naive: int | None) -> None:
+        if naive and zone_note(table) not in self.notes:
+            self.notes.append(zone_note(table))
 
-    def ask(self, table: SourceTable, there: ibis.Table, **questions: Any) -> Mapping[str, Any]:
+    def aggregate(self, table: SourceTable, there: ibis.Table, **questions: Any) -> Mapping[str, Any]:
         """The one row of an aggregation."""
-        with reading(self.workspace.folder, table):
+        with explain_read_errors(self.workspace.folder, table):
             answer: Mapping[str, Any] = there.aggregate(**questions).to_pyarrow().to_pylist()[0]
         return answer
 
 
 @contextmanager
-def opened(workspace: Workspace) -> Iterator[Source]:
+def open_source(workspace: Workspace) -> Iterator[Source]:
     """The source of a workspace. Raises ConfigurationError."""
     with connect(workspace) as connection:
         source = Source(connection, workspace)
@@ -167,17 +167,17 @@ class _Events:
 
     def __init__(self, source: Source, table: SourceTable, since: datetime | None, until: datetime) -> None:
         there = open_table(source.connection, source.workspace.folder, table, as_text=True)
-        need(table, there, "event", "timestamp")
+        require_columns(table, there, "event", "timestamp")
         if "account_id" not in there.columns:
-            need(table, there, "user_id")
+            require_columns(table, there, "user_id")
         everything = there
         if since is not None:
-            there = recent(there, "timestamp", since)
-        with reading(source.workspace.folder, table):
-            stamps = instants(table, there, "timestamp", source.engine)
+            there = drop_older(there, "timestamp", since)
+        with explain_read_errors(source.workspace.folder, table):
+            stamps = parse_timestamps(table, there, "timestamp", source.engine)
         more = {name: there[name] for name in ("properties",) if name in there.columns}
         if "value" in there.columns:
-            more["value"] = backends.number(source.engine, there.value)
+            more["value"] = backends.as_number(source.engine, there.value)
         read = there.select(
             user_id=_id(table, there, "user_id"),
             account_id=_id(table, there, "account_id"),
@@ -211,13 +211,13 @@ class _Events:
             if source.embedded:
                 # Elsewhere it is not asked whether an id is there twice: it costs as much as what would be done then.
                 questions["ids"] = read.event_id.nunique(where=past)
-        facts = {"with_id": 0, "ids": 0, **source.ask(table, read, **questions)}
+        facts = {"with_id": 0, "ids": 0, **source.aggregate(table, read, **questions)}
         if facts["unread"]:
-            refuse(table, there, "timestamp", source.engine)
-        source.mention(table, facts["naive"])
+            refuse_unreadable(table, there, "timestamp", source.engine)
+        source.note_zone(table, facts["naive"])
         for reason in ("without_timestamp", "without_user_and_account"):
             source.ignore(table, reason, facts[reason])
-        source.after(table, until, facts["after_as_of"])
+        source.ignore_after(table, until, facts["after_as_of"])
         kept = read.filter(past)
         if (facts["with_id"] or 0) > (facts["ids"] or 0):
             kept = self._each_once(source, table, kept, facts["first"], until)
@@ -226,7 +226,7 @@ class _Events:
         self.first: datetime | None = facts["first"]
         self.rows = facts["rows"]
         if since is not None and not self.rows:
-            self.rows = source.ask(table, everything, rows=everything.count())["rows"]
+            self.rows = source.aggregate(table, everything, rows=everything.count())["rows"]
 
     @staticmethod
     def _each_once(
@@ -253,21 +253,23 @@ class _Events:
             dated = kept.mutate(day=source_counts.local_day(kept.timestamp, bounds))
         # Engines differ about where nothing is sorted: here it comes first.
         names = ("user_id", "account_id", "event")
-        texts = (backends.plainly(source.engine, ibis.coalesce(dated[name], "")) for name in names)
+        texts = (backends.sorted_bytewise(source.engine, ibis.coalesce(dated[name], "")) for name in names)
         order = [dated.timestamp, *texts]
         window = ibis.window(group_by=[dated.event_id, dated.day], order_by=order)
         placed = dated.mutate(place=ibis.row_number().over(window))
         once = placed.event_id.isnull() | (placed.place == 0)
-        source.ignore(table, "duplicate_event_id", source.ask(table, placed, twice=(~once).sum())["twice"])
+        source.ignore(
+            table, "duplicate_event_id", source.aggregate(table, placed, twice=(~once).sum())["twice"]
+        )
         return placed.filter(once)
 
     def shaped(self, columns: list[str]) -> ibis.Table:
         """With the columns that any table has; where this one has none of them, without a value."""
         kept, engine = self.kept, self.engine
         if "properties" in columns and "properties" not in kept.columns:
-            kept = kept.mutate(properties=backends.document(engine, ibis.null("string")))
+            kept = kept.mutate(properties=backends.as_json(engine, ibis.null("string")))
         elif "properties" in columns and not kept.properties.type().is_struct():
-            kept = kept.mutate(properties=backends.document(engine, kept.properties))
+            kept = kept.mutate(properties=backends.as_json(engine, kept.properties))
         if "value" in columns and "value" not in kept.columns:
             kept = kept.mutate(value=ibis.null("float64"))
         return kept.select("user_id", "account_id", "event", "timestamp", *columns)
@@ -278,14 +280,16 @@ def _entities(source: Source, entity: str, table: SourceTable | None) -> ibis.Ta
         return None
     key = f"{entity}_id"
     there = open_table(source.connection, source.workspace.folder, table)
-    need(table, there, key)
-    columns: dict[str, Any] = {name: backends.plain(source.engine, there[name]) for name in there.columns}
+    require_columns(table, there, key)
+    columns: dict[str, Any] = {
+        name: backends.with_portable_type(source.engine, there[name]) for name in there.columns
+    }
     for name in columns.keys() & {"user_id", "account_id"}:
         columns[name] = _id(table, there, name)
     if "created_at" in columns:
         columns["created_at"] = _created(source, table, there)
     read = there.select(**columns)
-    facts = source.ask(
+    facts = source.aggregate(
         table, read, rows=read.count(), with_id=read[key].notnull().sum(), ids=read[key].nunique()
     )
     if not facts["with_id"]:
@@ -300,13 +304,13 @@ def _entities(source: Source, entity: str, table: SourceTable | None) -> ibis.Ta
 
 
 def _created(source: Source, table: SourceTable, there: ibis.Table) -> Any:
-    with reading(source.workspace.folder, table):
-        stamps = instants(table, there, "created_at", source.engine)
+    with explain_read_errors(source.workspace.folder, table):
+        stamps = parse_timestamps(table, there, "created_at", source.engine)
     beside = there.select(unread=stamps.unread, naive=stamps.naive)
-    facts = source.ask(table, beside, unread=beside.unread.sum(), naive=beside.naive.sum())
+    facts = source.aggregate(table, beside, unread=beside.unread.sum(), naive=beside.naive.sum())
     if facts["unread"]:
-        refuse(table, there, "created_at", source.engine)
-    source.mention(table, facts["naive"])
+        refuse_unreadable(table, there, "created_at", source.engine)
+    source.note_zone(table, facts["naive"])
     return stamps.value
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from connectors.errors import ConfigurationError
 from heatsync.scoring.definition.place import Place
 from heatsync.source import backends
-from heatsync.source.csv_files import not_utf8, open_csv, typed
+from heatsync.source.csv_files import first_line_not_utf8, infer_types, open_csv
 from heatsync.workspace.config import SourceTable, Workspace
 from heatsync.workspace.strict_yaml import suggest
 
@@ -69,34 +69,36 @@ def _embedded(workspace: Workspace, name: str, place: Place) -> Any:
     try:
         return ibis.duckdb.connect(path, read_only=True, **settings)
     except duckdb.Error as error:
-        raise ConfigurationError(f"{place}: {path} cannot be opened: {said(error)}") from error
+        raise ConfigurationError(f"{place}: {path} cannot be opened: {error_text(error)}") from error
 
 
 @contextmanager
-def reading(folder: Path, *tables: SourceTable) -> Iterator[None]:
+def explain_read_errors(folder: Path, *tables: SourceTable) -> Iterator[None]:
     """What goes wrong while tables are read becomes a ConfigurationError that names them and says what to do."""
     try:
         yield
     except Exception as error:
-        if not (isinstance(error, _UNREADABLE) or backends.failed(error)):
+        if not (isinstance(error, _UNREADABLE) or backends.is_driver_error(error)):
             raise
         names = [table.table for table in tables]
         if isinstance(error, backends.UNSUPPORTED):
             raise ConfigurationError(
-                f"{tables[0].place}: {', '.join(names)} cannot be asked this: {said(error)}, says Ibis of this engine."
+                f"{tables[0].place}: {', '.join(names)} cannot be asked this: {error_text(error)}, says Ibis of this engine."
                 " Leave out what needs it, or score an export of the table in Parquet files"
             ) from error
-        cause = said(error)
-        if line := next(filter(None, (not_utf8(folder / name) for name in names if is_csv(name))), None):
+        cause = error_text(error)
+        if line := next(
+            filter(None, (first_line_not_utf8(folder / name) for name in names if is_csv(name))), None
+        ):
             cause = f"line {line} is not UTF-8: save the file as UTF-8"
-        elif cure := backends.cure(error):
+        elif cure := backends.remedy(error):
             cause = f"{cause}. {cure}"
         elif not isinstance(error, duckdb.OutOfMemoryException) and any(is_file(name) for name in names):
             cause = f"{cause}. Mend the export, or write the file anew"
         raise ConfigurationError(f"{tables[0].place}: {', '.join(names)} cannot be read: {cause}") from error
 
 
-def said(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """An engine's message without its advice."""
     words = _BESIDE.sub("", _KIND.sub("", str(error)))
     lines = [line.strip()[:160] for line in words.splitlines() if line.strip()]
@@ -122,7 +124,7 @@ def open_table(connection: Any, folder: Path, table: SourceTable, as_text: bool 
             f"{table.place}: {table.table} is a file, and the engine is {connection.name}: name a table of it, or write"
             " `engine: duckdb://` and have every table in files"
         )
-    with reading(folder, table):
+    with explain_read_errors(folder, table):
         if is_file(table.table):
             opened = _file(connection, folder / table.table, table, as_text)
         else:
@@ -143,7 +145,7 @@ def open_table(connection: Any, folder: Path, table: SourceTable, as_text: bool 
     )
 
 
-def need(table: SourceTable, opened: ibis.Table, *names: str) -> None:
+def require_columns(table: SourceTable, opened: ibis.Table, *names: str) -> None:
     """Raises ConfigurationError unless the table has these columns."""
     for name in names:
         if name not in opened.columns:
@@ -170,14 +172,14 @@ def _file(connection: Any, path: Path, table: SourceTable, as_text: bool) -> ibi
     plain = open_csv(connection, path, table)
     # Ids and instants are read by our own rules.
     ours = {table.columns.get(each, each) for each in ("user_id", "account_id", "created_at")}
-    return plain if as_text else typed(plain, ours)
+    return plain if as_text else infer_types(plain, ours)
 
 
 def _stored(connection: Any, table: SourceTable) -> ibis.Table:
     schema, _, name = table.table.rpartition(".")
     if connection.name != "duckdb":
         # Not every kind of view is in the list of tables.
-        with contextlib.suppress(*backends.ABSENT):
+        with contextlib.suppress(*backends.NO_SUCH_TABLE):
             return connection.table(name, database=schema or None)
     known = connection.list_tables(database=schema or None)
     if name not in known:

@@ -28,7 +28,7 @@ _AWARE = dt.Timestamp(timezone="UTC", scale=6)
 
 
 @dataclass(frozen=True, slots=True)
-class Instants:
+class ParsedTimestamps:
     """`value` is nothing where a text cannot be read; `blank` and `naive` (no zone of its own) are true or false."""
 
     value: Any
@@ -40,29 +40,31 @@ class Instants:
         return ~self.blank & self.value.isnull()
 
 
-def instants(table: SourceTable, opened: ibis.Table, name: str, engine: str = "duckdb") -> Instants:
+def parse_timestamps(
+    table: SourceTable, opened: ibis.Table, name: str, engine: str = "duckdb"
+) -> ParsedTimestamps:
     """A column as instants. Raises ConfigurationError when it holds something else."""
     column = opened[name]
     kind = column.type()
     zone = ZoneInfo(table.time_zone or "UTC")
     if kind.is_timestamp() and kind.timezone is not None:
-        return Instants(backends.utc(engine, column), column.isnull(), ibis.literal(False))
+        return ParsedTimestamps(backends.as_utc(engine, column), column.isnull(), ibis.literal(False))
     if kind.is_timestamp() or kind.is_date():
-        return Instants(_shifted(opened, column.cast(_UTC), zone), column.isnull(), column.notnull())
+        return ParsedTimestamps(_shifted(opened, column.cast(_UTC), zone), column.isnull(), column.notnull())
     if kind.is_string():
         text = _text(column)
         zoned = text.re_search(_ZONED)
         naive = _shifted(opened, _tried(text, _UTC, engine), zone)
         aware = _tried(text, _AWARE, engine)
-        value = ibis.ifelse(zoned, backends.utc(engine, aware), naive)
-        return Instants(value, column.isnull() | (text == ""), ~zoned & naive.notnull())
+        value = ibis.ifelse(zoned, backends.as_utc(engine, aware), naive)
+        return ParsedTimestamps(value, column.isnull() | (text == ""), ~zoned & naive.notnull())
     raise ConfigurationError(
         f"{table.place}: {table.table}, column `{table.columns.get(name, name)}`: expected timestamps, found {kind}:"
         " export it as a timestamp, or as text such as 2026-01-31T12:00:00Z"
     )
 
 
-def recent(opened: ibis.Table, name: str, since: datetime) -> ibis.Table:
+def drop_older(opened: ibis.Table, name: str, since: datetime) -> ibis.Table:
     """Without rows that are surely from before an instant, asked of the column as it is: so that an engine can look
     into an index, or leave out whole files and partitions. What cannot be dated stays."""
     column = opened[name]
@@ -78,7 +80,7 @@ def recent(opened: ibis.Table, name: str, since: datetime) -> ibis.Table:
     return opened.filter((column >= start) | column.isnull())
 
 
-def refuse(table: SourceTable, opened: ibis.Table, name: str, engine: str = "duckdb") -> None:
+def refuse_unreadable(table: SourceTable, opened: ibis.Table, name: str, engine: str = "duckdb") -> None:
     """Raises ConfigurationError with the first text that is no instant."""
     numbered = opened.select(row=ibis.row_number() + 1, found=opened[name], text=_text(opened[name]))
     unread = numbered.filter((numbered.text != "") & _tried(numbered.text, _AWARE, engine).isnull())
@@ -102,7 +104,7 @@ def _text(column: Any) -> Any:
     return column.strip().re_replace(r"^(\d{4}-\d\d-\d\d[T ]\d\d:\d\d)([^:\d].*)?$", r"\1:00\2")
 
 
-def mention(table: SourceTable) -> str:
+def zone_note(table: SourceTable) -> str:
     """What is said once of timestamps without a zone."""
     if table.time_zone:
         return f"{table.table}: timestamps without a zone are taken as those of {table.time_zone}"
