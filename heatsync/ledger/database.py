@@ -240,5 +240,5 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
-            f"ledger: the folder {folder} cannot be made ({error.strerror}). Check `ledger:` in heatsync.yml."
+            f"ledger: the folder {folder} cannot be created ({error.strerror}). Check `ledger:` in heatsync.yml."
         ) from error

@@ -1,4 +1,4 @@
-"""Who is in an audience on a day that was scored: read from its snapshot, and from the copy of the tables made then."""
+"""The members of an audience on a day that was scored: read from the snapshot, and the copy of the tables, of the day."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,14 +22,15 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "user": ("user_id", "name", "email", "score", "level"),
     "account": ("account_id", "name", "domain", "score", "level"),
 }
-"""What is told of a member; what the tables do not have is nothing."""
+"""The columns of a member, by entity; NULL where the tables do not have one."""
 SCORES = ("score", "level")
 
 
 @dataclass(frozen=True, slots=True)
 class AudienceMembers:
-    """An audience on a day. `entered` and `left` are since `since`, the day before; None, and `not_compared` says why,
-    where that was not scored by the same rules. `notes` are worth a mention."""
+    """An audience on a day, and the number of its members. `entered` and `left` are counted since `since`, the day
+    before; all three are None, and `not_compared` says why, where that day was not scored by the same rules. `notes` are
+    sentences for the person who asked."""
 
     workspace: Workspace
     profile: str
@@ -47,7 +48,7 @@ class AudienceMembers:
         return COLUMNS[self.audience.entity]
 
     def rows(self) -> Iterator[list[tuple[Any, ...]]]:
-        """The members in the order of their keys, in chunks; a value per column."""
+        """The members in the order of their keys, in chunks of rows with a value per column (`columns`)."""
         entity = self.audience.entity
         snapshot = self.workspace.snapshot_path(self.profile, entity, self.day)
         copied = self.workspace.traits_path(entity, self.day)
@@ -80,7 +81,7 @@ class AudienceMembers:
 def find(
     workspace: Workspace, key: str, profile: str | None, entity: str | None, day: date | None
 ) -> AudienceMembers:
-    """The audience of that key on a day; default: the last one that was scored. Raises ConfigurationError."""
+    """The audience with a key on a day (default: the last day that was scored). Raises ConfigurationError."""
     name, audience = _the(workspace, key, profile, entity)
     days = _days(workspace, name, audience.entity)
     if not days:
@@ -89,7 +90,7 @@ def find(
     path = workspace.snapshot_path(name, audience.entity, on)
     stored = read_metadata(path)
     if stored is None:
-        why = "cannot be read" if path.exists() else f"is not there; the last one is of {days[-1]}"
+        why = "cannot be read" if path.exists() else f"does not exist; the last one is of {days[-1]}"
         raise ConfigurationError(
             f"The snapshot of {on} of `{name}` {why}. Run `heatsync score --date {on}`, then ask again."
         )
@@ -120,7 +121,7 @@ def find(
 
 
 def _the(workspace: Workspace, key: str, profile: str | None, entity: str | None) -> tuple[str, Audience]:
-    """The only audience of that key; asks for what tells several apart."""
+    """The profile and audience of a key. Raises ConfigurationError unless there is exactly one."""
     if profile is not None and profile not in workspace.profiles:
         raise ConfigurationError(
             f"There is no profile `{profile}` in {workspace.folder / 'mappings' / 'profiles'}"
@@ -139,7 +140,7 @@ def _the(workspace: Workspace, key: str, profile: str | None, entity: str | None
     if len(meant) == 1:
         return meant[0]
     if not called:
-        # What somebody wrote is nearer than what is there anyway.
+        # A custom audience is more likely meant than a built-in one.
         own = [each.key for _, each in every if each.own]
         near = suggest(key, own)
         names = own if "did you mean" in near else [each.key for _, each in every]
@@ -167,7 +168,7 @@ def _the(workspace: Workspace, key: str, profile: str | None, entity: str | None
 
 
 def _days(workspace: Workspace, profile: str, entity: str) -> list[date]:
-    """The days that there are snapshots of."""
+    """The days with a snapshot, the earliest first."""
     found = []
     for path in workspace.snapshot_path(profile, entity, date.min).parent.glob("????-??-??.parquet"):
         try:
@@ -180,26 +181,26 @@ def _days(workspace: Workspace, profile: str, entity: str) -> list[date]:
 def _notes(
     workspace: Workspace, profile: str, audience: Audience, stored: SnapshotMetadata, day: date
 ) -> tuple[str, ...]:
-    """Whether what is written now is what was scored. Raises ConfigurationError where the audience was not known."""
-    again = f"`heatsync score --date {day}` scores it by what is written now"
+    """Notes where the audience or profile has changed since. Raises ConfigurationError where it did not exist yet."""
+    again = f"`heatsync score --date {day}` scores the day with the files as they are now"
     if audience.own and audience.key not in stored.audiences:
         raise ConfigurationError(
-            f"{audience.place}: `{audience.key}` was not there yet when {day} was scored: {again}; then ask again."
+            f"{audience.place}: `{audience.key}` did not exist when {day} was scored: {again}; then ask again."
         )
     version = audiences.audience_version(audience.key, audience.entity, workspace.audiences.get(profile, ()))
     if stored.audiences.get(audience.key) != version:
         return (
-            f"`{audience.key}` was changed since {day} was scored, and this is who was in it then: {again}",
+            f"`{audience.key}` has changed since {day} was scored; these are its members as of then: {again}",
         )
     if stored.version != f"{workspace.profiles[profile].version} {workspace.time_zone.key}":
-        return (f"`{profile}` was changed since {day} was scored, and this is who was in it then: {again}",)
+        return (f"`{profile}` has changed since {day} was scored; these are its members as of then: {again}",)
     return ()
 
 
 def _counted(
     workspace: Workspace, audience: Audience, stored: SnapshotMetadata, before: SnapshotMetadata | None
 ) -> tuple[int, int, int]:
-    """How many are in it, entered, and left."""
+    """How many members there are, how many entered, and how many left."""
     members = f"SELECT {audience.entity}_id AS id FROM read_parquet(?) WHERE list_contains(audiences, ?)"
     query = (
         f"SELECT count(n.id), count(*) FILTER (b.id IS NULL), count(*) FILTER (n.id IS NULL) FROM ({members}) n"

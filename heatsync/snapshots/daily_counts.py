@@ -1,12 +1,11 @@
-"""What each day counted, kept in the state folder, so that a morning reads the news and not the whole past.
+"""What each day counted, kept in the state folder, so that a run reads only the last days of the source.
 
-    <state>/daily/ids/{user,account,event}-N.parquet   no, id: the numbers that stand for texts
+    <state>/daily/ids/{user,account,event}-N.parquet   no, id: the numbers in place of texts
     <state>/daily/<week>.parquet                       user_no, account_no, event_no, day, n, total, first, last
-    <state>/daily/carried.parquet                      user_no, account_no, last: accounts carried before the first day
+    <state>/daily/carried.parquet                      user_no, account_no, last: accounts on events before the first day
     <state>/daily/cover.json                           which days, of which source
-    <state>/daily/lives/<profile>/<day>.parquet        what had accumulated by the end of a day (scoring.counting.lives)
 
-Deleting the folder costs time and nothing else. One process at a time uses it.
+Deleting the folder costs only time. One process at a time uses it.
 """
 
 import fcntl
@@ -35,7 +34,7 @@ from heatsync.source.tables import explain_read_errors
 from heatsync.workspace.config import Workspace
 
 FORMAT = 1
-"""Grows when the files mean something else; older ones are made anew."""
+"""Grows when the files mean something else; older ones are written again."""
 KINDS = ("user", "account", "event")
 IDS = {kind: Relation(f"{kind}_ids", ("no", "id")) for kind in KINDS}
 """The numbers that stand for ids and event names, by kind. `DailyCounts` keeps these tables up to date."""
@@ -43,34 +42,35 @@ DAILY = Relation("daily", ("user_no", "account_no", "event_no", "day", "n", "tot
 """What each day counted, per user, account and event. `DailyCounts` keeps this view up to date."""
 WEEK = 7
 EARLIEST = date(1900, 1, 1)
-"""Days before it are not told apart."""
+"""Days before it count as one."""
 FEW_DAYS = 2000
-"""What of a small source is counted at once."""
+"""Days of a small source that are counted at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """The days from `since` to `until` are counted, of a source; `first` is when its first event was."""
+    """The days from `since` to `until` are counted, of a source (a hash of what the counts depend on); `first` is the
+    timestamp of its first event (ISO 8601)."""
 
     source: str
     since: int
     until: int
     first: str | None
     volumes: dict[str, int] = field(default_factory=dict)
-    """Events per UTC date, as they were counted at the source."""
+    """Events per UTC date, as the source had them."""
 
 
 @contextmanager
 def locked(state: Path) -> Iterator[None]:
-    """Alone with the daily counts of a state folder; waits until it is. Raises ConfigurationError."""
+    """Use the daily counts of a state folder alone; waits for another process that does. Raises ConfigurationError."""
     folder = state / "daily"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "lock").open("w")
     except OSError as error:
         raise ConfigurationError(
-            f"the state folder {folder} cannot be made: {error.strerror}: name another one with `state`, or let this"
-            " user write there"
+            f"the state folder {folder} cannot be created: {error.strerror}: name another one with `state`, or let"
+            " this user write there"
         ) from error
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -82,7 +82,7 @@ class PropertyCounts:
     """What things that select events by properties counted from the day `first` to `last`: `table` (user_no, account_no,
     thing, day, n, total)."""
 
-    things: tuple[CountedItem, ...]
+    items: tuple[CountedItem, ...]
     first: int
     last: int
     table: Relation
@@ -98,10 +98,10 @@ class DailyCounts:
     connection: duckdb.DuckDBPyConnection
     coverage: Coverage | None = None
     fresh: bool = False
-    """Whether the last days have been read again since it was opened."""
+    """Whether the last days have been read again in this session."""
     by_properties: PropertyCounts | None = None
     asked: int | None = None
-    """The first day that was asked for since it was opened."""
+    """The first day that was asked for in this session."""
 
     @property
     def folder(self) -> Path:
@@ -126,7 +126,7 @@ class DailyCounts:
         return calendar.day_number(self.local_date(datetime.fromisoformat(self.coverage.first)))
 
     def load(self) -> None:
-        """Find what is kept, if it is of this source."""
+        """Load what is stored, if it is of this source; else delete it."""
         self.coverage = self._load_coverage()
         if self.coverage is None and self.folder.exists():
             for path in self.folder.iterdir():
@@ -140,8 +140,8 @@ class DailyCounts:
         self._show()
 
     def count_days(self, first: int, last: int) -> None:
-        """Count the days from `first` to `last`, as far as they are not counted; the last of them are always read
-        again, once, for events that came late. Raises ConfigurationError."""
+        """Count the days from `first` to `last` that are not counted. The last of them are read again once a session, for
+        events that came late. Raises ConfigurationError."""
         self.asked = first if self.asked is None else min(first, self.asked)
         if self.coverage is None or first < self._reach(self.coverage):
             first = min(first, self._beginning(last))
@@ -159,8 +159,8 @@ class DailyCounts:
         self.fresh = True
 
     def drop_before(self, before: int) -> None:
-        """Drop the weeks that lie wholly before a day and that nothing asked for. Which account their users carried
-        last is kept with that of the time before."""
+        """Delete the weeks that lie wholly before a day and that nothing asked for. The last account on the events of their
+        users is kept."""
         coverage = self.coverage
         bound = before if self.asked is None else min(before, self.asked)
         old = [path for path in self._weeks() if (int(path.stem) + 1) * WEEK <= bound]
@@ -181,7 +181,7 @@ class DailyCounts:
         self._show()
 
     def _beginning(self, last: int) -> int:
-        """Of small files everything is counted, so that nobody need read them again."""
+        """The first day to count. Small files are counted as a whole, so that they need not be read again."""
         if not self.source.small:
             return last
         _, first = self.events(None, last)
@@ -189,8 +189,8 @@ class DailyCounts:
         return begins if begins > last - FEW_DAYS else last
 
     def _changed(self) -> int | None:
-        """The first day before which the source has other events than were counted. Elsewhere than in files, where
-        counting is not for nothing, only the last days are read again."""
+        """The first day whose events in the source differ from those that were counted; None if there is none. Only files
+        are compared, where counting events costs little."""
         assert self.coverage is not None
         if not self.source.embedded:
             return None
@@ -203,7 +203,7 @@ class DailyCounts:
         }
         if not dates:
             return None
-        # A local day may begin on the UTC date before.
+        # A local day may begin on the previous UTC date.
         changed = calendar.day_number(date.fromisoformat(min(dates))) - 1
         for path in (self.folder / "lives").glob("*/*.parquet"):
             if int(path.stem) >= changed:
@@ -211,7 +211,7 @@ class DailyCounts:
         return changed
 
     def number_ids(self, kind: str, ids: str) -> None:
-        """Give numbers to the ids of a relation of `home` (id) that have none yet."""
+        """Give numbers to the ids of a relation (SQL, with `id`) that have none yet."""
         self.connection.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE new_ids AS
@@ -227,7 +227,8 @@ class DailyCounts:
             )
 
     def number_events(self, events: Collection[str], last: int) -> None:
-        """Know also those of some events that happened only before the days that are counted."""
+        """Give numbers also to those of some events that occurred only before the counted days. Raises
+        ConfigurationError."""
         known = {name for (name,) in self.connection.execute("SELECT id FROM event_ids").fetchall()}
         missing = sorted({*events} - known)
         if missing:
@@ -236,7 +237,7 @@ class DailyCounts:
             self.number_ids("event", str(self.fetch("incoming_ids", names)))
 
     def _count(self, again: int | None, since: int, last: int) -> None:
-        """Read and count the days from `again` (None: `since`, and look at everything before it) to `last`."""
+        """Read and count the days from `again` to `last`; with None those from `since`, and the accounts before it."""
         start = since if again is None else again
         events, first = self.events(None if again is None else calendar.day_of(again), last)
         if again is not None and self.coverage is not None and self.coverage.first is not None:
@@ -288,8 +289,8 @@ class DailyCounts:
         )
 
     def _coded(self, events: ibis.Table) -> ibis.Table:
-        """With numbers in the place of ids and names, where the engine is our own: grouping many rows by numbers
-        takes a third of the time. Elsewhere the texts come home and are numbered here."""
+        """The events with numbers in place of ids and names, in DuckDB: grouping many rows by numbers takes a third of the
+        time. Of other engines the texts are fetched and numbered afterwards."""
         if not self.source.embedded:
             return events
         connection = self.source.connection
@@ -350,7 +351,7 @@ class DailyCounts:
         return found if whole and (self.carried).exists() else None
 
     def _reach(self, coverage: Coverage) -> int:
-        """The first day that can be asked for: none came before the first event."""
+        """The first day that is counted: every day, if the counts begin at or before the first event."""
         first = self.first_day
         return -(10**9) if first is None or coverage.since <= first else coverage.since
 
@@ -371,7 +372,7 @@ class DailyCounts:
         self.connection.execute(f"CREATE OR REPLACE TEMP VIEW daily AS FROM {source}")
 
     def _source(self) -> str:
-        """What the counts depend on: another table, column or time zone makes other counts."""
+        """A hash of what the counts depend on: the tables, their columns, and the time zone."""
         written = self.workspace.source
         tables = [[each.table, sorted(each.columns.items()), each.time_zone] for each in written.events]
         return digest(

@@ -33,7 +33,7 @@ from heatsync.snapshots import event_queries
 from heatsync.snapshots.churn_training import ChurnTraining
 from heatsync.snapshots.daily_counts import IDS
 from heatsync.snapshots.day_benchmarks import DayBenchmarks
-from heatsync.snapshots.history_files import History, Values, kept
+from heatsync.snapshots.history_files import History, Values, history_days
 from heatsync.snapshots.profile_filter import ProfileFilter
 from heatsync.snapshots.session import Session
 from heatsync.snapshots.window_totals import WindowTotals
@@ -156,7 +156,7 @@ class DailyScores:
         month = self._earlier_scores(entity, f"{entity}_month", day - snapshot_rows.TREND_DAYS, block)
         earlier = self._earlier_scores(entity, f"{entity}_earlier", day - self.plan.profile.window, block)
         workspace = self.session.workspace
-        back = kept(workspace.history_days, self.plan.profile, workspace.audiences.get(self.name, ()))
+        back = history_days(workspace.history_days, self.plan.profile, workspace.audiences.get(self.name, ()))
         moves = self.histories[entity].moves_query(day - back, day, block)
         changes = create_table(
             con,

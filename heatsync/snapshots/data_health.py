@@ -1,7 +1,7 @@
-"""Whether the events of a day look whole. A day that lost half of its events is scored, and nothing of it is sent until
-somebody looked: what a broken export says would go to everybody.
+"""Whether the events of a day look complete. A day that lost half of its events is scored, but its runs wait for
+approval: a broken export would change every record.
 
-    <state>/health/<day>.json     what was found on scoring that day
+    <state>/health/<day>.json     what was found when that day was scored
 """
 
 import json
@@ -17,13 +17,14 @@ from heatsync.source.tables import explain_read_errors, open_table
 from heatsync.workspace.config import Workspace
 
 WEEKS = 4
-"""The same weekday of so many weeks is what a day is compared with."""
+"""A day is compared with the same weekday of so many weeks before it."""
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 @dataclass(frozen=True, slots=True)
 class DataHealth:
-    """The events of a day, those of the same weekday before it (the latest first), and the tables without a row."""
+    """The number of events of a day, those of the same weekday of the weeks before it (the latest first), and the tables
+    without a row."""
 
     day: date
     events: int
@@ -32,12 +33,12 @@ class DataHealth:
 
     @property
     def usual(self) -> float | None:
-        """The median of the weeks before; None without any."""
+        """The median of the weeks before; None where there is none."""
         return statistics.median(self.before) if self.before else None
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Why nothing may be sent unseen, as sentences."""
+        """Why the runs of the day must wait for approval, as sentences."""
         found = [f"the table {table} is empty: check the export that fills it" for table in self.empty]
         usual = self.usual
         if usual is not None and 2 * self.events < usual:
@@ -61,8 +62,8 @@ def compared_days(day: date) -> list[date]:
 def from_counts(
     day: date, counts: Mapping[date, int], first: date | None, empty: Sequence[str] = ()
 ) -> DataHealth:
-    """The health of a day, by the number of events per day; a day that is not in `counts` has none. Weeks before the
-    first event take no part."""
+    """The health of a day, from the number of events by day; a day that is not in `counts` has none. Weeks before the
+    `first` event are left out."""
     today, *before = compared_days(day)
     reached = [each for each in before if first is not None and each >= first]
     return DataHealth(
@@ -70,40 +71,40 @@ def from_counts(
     )
 
 
-def measure(open_: Session, day: date) -> DataHealth:
+def measure(session: Session, day: date) -> DataHealth:
     """The health of a day that was scored in a session."""
     counted = [calendar.day_number(each) for each in compared_days(day)]
-    rows = open_.connection.execute(
+    rows = session.connection.execute(
         "SELECT day, sum(n)::BIGINT FROM daily WHERE list_contains(?::BIGINT[], day) GROUP BY day", [counted]
     ).fetchall()
-    first = open_.counts.first_day
+    first = session.counts.first_day
     counts = {calendar.day_of(number): int(count) for number, count in rows}
-    return from_counts(day, counts, None if first is None else calendar.day_of(first), _empty(open_))
+    return from_counts(day, counts, None if first is None else calendar.day_of(first), _empty(session))
 
 
-def _empty(open_: Session) -> list[str]:
-    """The tables of events without a row; where all of them are empty, scoring refuses them."""
-    workspace = open_.workspace
+def _empty(session: Session) -> list[str]:
+    """The tables of events without a row. Where all of them are empty, scoring fails before."""
+    workspace = session.workspace
     found = []
     for table in workspace.source.events:
         with explain_read_errors(workspace.folder, table):
-            there = open_table(open_.source.connection, workspace.folder, table, as_text=True)
+            there = open_table(session.source.connection, workspace.folder, table, as_text=True)
             if not there.limit(1).count().to_pyarrow().as_py():
                 found.append(table.table)
     return found
 
 
 def save(workspace: Workspace, health: DataHealth) -> None:
-    """Remember what was found, for the runs of that day."""
+    """Store the health of a day, for its runs."""
     path = _path(workspace, health.day)
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = path.with_suffix(".new")
-    made.write_text(json.dumps(asdict(health) | {"day": health.day.isoformat()}), "utf-8")
-    made.replace(path)
+    part = path.with_suffix(".new")
+    part.write_text(json.dumps(asdict(health) | {"day": health.day.isoformat()}), "utf-8")
+    part.replace(path)
 
 
 def load(workspace: Workspace, day: date) -> DataHealth | None:
-    """What was found on scoring a day; None for one that was not scored, or where it cannot be read."""
+    """The stored health of a day; None where it does not exist or cannot be read."""
     try:
         read = json.loads(_path(workspace, day).read_text("utf-8"))
         return DataHealth(day, int(read["events"]), tuple(map(int, read["before"])), tuple(read["empty"]))
@@ -112,7 +113,7 @@ def load(workspace: Workspace, day: date) -> DataHealth | None:
 
 
 def problems(workspace: Workspace, day: date) -> tuple[str, ...]:
-    """Why the runs of a day must wait; nothing for a day that was not looked at."""
+    """Why the runs of a day must wait for approval, as sentences; empty for a day without a stored health."""
     found = load(workspace, day)
     if found is not None:
         return found.problems

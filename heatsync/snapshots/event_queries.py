@@ -159,7 +159,7 @@ def count_by_properties(counts: DailyCounts, plan: CompiledProfile, first: int, 
     if not things:
         return found
     known = counts.by_properties
-    if known is not None and (known.things, known.first) == (things, first) and last <= known.last:
+    if known is not None and (known.items, known.first) == (things, first) and last <= known.last:
         con.execute(f"INSERT INTO {found} FROM {known.table}")
         return found
     last = max(last, counts.counted.until)

@@ -1,10 +1,10 @@
 """The history of a profile in the state folder: scores, levels and moves of many days, and the daily benchmarks.
 
-    <state>/history/<profile>/<user|account>/<first>_<last>.parquet         id, day, score, level (scoring.history)
+    <state>/history/<profile>/<user|account>/<first>_<last>.parquet         id, day, score, level (its place)
     <state>/history/<profile>/<user|account>/<first>_<last>.moves.parquet   id, day, level_before, level
-    <state>/history/<profile>/<user|account>/benchmarks.json                per day, its own ones and those used
+    <state>/history/<profile>/<user|account>/benchmarks.json                by day, its own benchmarks and those used
 
-A file is of days that were computed together. Of a day that is in several, the one that was begun latest counts.
+A file holds days that were computed together. Of a day that is in several files, the one that begins latest counts.
 """
 
 import json
@@ -30,7 +30,7 @@ from heatsync.scoring.definition.profile import Profile
 from heatsync.snapshots.parquet_files import read_metadata, write_parquet
 
 Values = dict[int, float]
-"""By part: one for a profile, or one per touchpoint."""
+"""By part: benchmarks in points. A profile has one part (0); in `kpi` each touchpoint is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class File:
 
 @dataclass(slots=True)
 class History:
-    """Of a profile and an entity, in a version: what another one left is not seen."""
+    """The history of a profile and an entity. Files of other versions are ignored. `daily` are the benchmarks measured on
+    each day, `used` those that the scores of each day were measured against."""
 
     folder: Path
     version: str
@@ -54,7 +55,7 @@ class History:
     daily: dict[int, Values] = field(default_factory=dict)
     used: dict[int, Values] = field(default_factory=dict)
     level_bounds: dict[int, LevelBounds] = field(default_factory=dict)
-    """The bounds of levels learnt from churn, by the Sunday after which they stand."""
+    """The bounds of levels learned from churn, by the Sunday that they are in force after."""
     files: list[File] = field(default_factory=list)
 
     def load(self) -> "History":
@@ -102,11 +103,11 @@ class History:
         return frozenset(day for file in self.files for day in range(file.first, file.last + 1))
 
     def file_of(self, day: int) -> File | None:
-        """The file that counts for a day."""
+        """The file that counts for a day; None where the day is not stored."""
         return next((file for file in reversed(self.files) if file.first <= day <= file.last), None)
 
     def drop_unreadable(self, con: duckdb.DuckDBPyConnection, days: Iterable[int]) -> None:
-        """Drop the files of some days, and of moves, that cannot be read to their end: they are computed again."""
+        """Delete the files of some days, and files of moves, that cannot be read to their end. They are computed again."""
         asked = {file for file in map(self.file_of, days) if file is not None}
         damaged = [file for file in asked if not _readable(con, [file.path])]
         if not _readable(con, [file.moves for file in self.files]):
@@ -117,14 +118,14 @@ class History:
         self.files = [file for file in self.files if file not in damaged]
 
     def score_query(self, day: int) -> str | None:
-        """id, score and level (place) of a day, as SQL; with hysteresis also fitting. None where it is not stored."""
+        """SQL: id, score and level (place) of a day; with hysteresis also fitting. None where the day is not stored."""
         file = self.file_of(day)
         if file is None:
             return None
         return f"SELECT * EXCLUDE (day) FROM read_parquet('{_quoted(file.path)}') WHERE day = {day}"
 
     def moves_query(self, since: int, until: int, without: Iterable[int]) -> str:
-        """id, day, level_before, level of the stored days from `since` to `until`, but for those of `without`."""
+        """SQL: id, day, level_before, level of the stored days from `since` to `until` that are not in `without`."""
         excluded = set(without)
         chosen: dict[File, list[int]] = {}
         for day in sorted(self.days):
@@ -186,7 +187,7 @@ class History:
         os.replace(part, self.folder / "benchmarks.json")
 
     def drop_before(self, before: int, but: int | None = None) -> None:
-        """Drop what lies wholly before a day, and files of other versions; but not the benchmark of a day for ever."""
+        """Delete files of days before `before`, files of other versions, and old benchmarks other than that of the day `but`."""
         kept = {file.path for file in self.files if file.last >= before}
         for path in self.folder.glob("*_*.parquet"):
             whole = path.with_name(path.name.replace(".moves.parquet", ".parquet"))
@@ -213,8 +214,8 @@ def _readable(con: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> bool:
     return True
 
 
-def kept(keep: int, profile: Profile, own: Iterable[Audience]) -> int:
-    """How many days of history a scoring may look back to: `keep` of them, and at least those that it needs."""
+def history_days(keep: int, profile: Profile, own: Iterable[Audience]) -> int:
+    """How many days of history are kept: `keep`, and at least those that scoring needs."""
     moves = [
         part.within.days or 1
         for audience in own

@@ -1,4 +1,4 @@
-"""Parquet files that are the same bytes for the same rows, written whole, with a few metadata of their own."""
+"""Parquet files that are the same bytes for the same rows, written whole, with metadata of ours."""
 
 import json
 import os
@@ -17,8 +17,8 @@ _PREFIX = "heatsync."
 
 @dataclass(frozen=True, slots=True)
 class SnapshotMetadata:
-    """What a snapshot says of itself; the benchmarks are those it was scored against, and of its day alone.
-    `audiences` are one's own that it knows, by key: the version of each (scoring.audiences)."""
+    """The metadata of a snapshot: `version` of the profile, the `benchmark` it was scored against and the `daily` one of
+    its day alone (points), and the version of each custom audience by key."""
 
     path: Path
     version: str
@@ -28,7 +28,7 @@ class SnapshotMetadata:
 
 
 def read_metadata(path: Path) -> SnapshotMetadata | None:
-    """What a snapshot says of itself; None when there is none, or it cannot be read."""
+    """The metadata of a snapshot; None where the file does not exist or cannot be read."""
     try:
         stored = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid):
@@ -51,7 +51,7 @@ def read_metadata(path: Path) -> SnapshotMetadata | None:
 
 
 def write_parquet(con: duckdb.DuckDBPyConnection, query: str, path: Path, metadata: Mapping[str, str]) -> int:
-    """Write the rows of a query, in its order, and answer how many. Nobody ever sees half a file."""
+    """Write the rows of a query, in its order, and return how many. The file appears only when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     listed = ", ".join(

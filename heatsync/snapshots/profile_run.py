@@ -1,4 +1,4 @@
-"""One profile over the days that are wanted, and over the days before them that they are compared with."""
+"""The snapshots of one profile: of the days that are wanted, and the scores of the days before that they need."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +46,8 @@ class Snapshot:
 
 @dataclass(slots=True)
 class ProfileRun:
-    """A profile in a session. Without `stored` nothing is read from, or written to, its history and snapshots."""
+    """A profile in a session. `own` are its custom audiences. Without `stored`, its history and snapshots are neither read
+    nor written. `notes` are sentences for the person who runs the scoring."""
 
     session: Session
     name: str
@@ -80,7 +81,7 @@ class ProfileRun:
             if unchanged is not None and day != days[-1] and unchanged.is_unchanged(day):
                 yield from (self._written(entity, day) for entity in ENTITIES)
                 continue
-            # What is worth a mention is so of the last day: every day of a range would say it again.
+            # Only the notes of the last day are kept: every day of a range would repeat them.
             self.notes.clear()
             for entity, rows in self.build_snapshot(day).items():
                 yield self._write(entity, day, rows)
@@ -88,7 +89,7 @@ class ProfileRun:
             if unchanged is not None:
                 unchanged.save([day])
         if unchanged is not None:
-            # On the way more of the past may have been counted.
+            # More of the past may have been counted since, which changes the hashes.
             unchanged.save(filled)
         progress(label, len(days), len(days))
 
@@ -168,7 +169,7 @@ class ProfileRun:
     def _prepare(
         self, last: int, first: int
     ) -> tuple[CompiledProfile, dict[str, snapshot_rows.CompiledAudiences]]:
-        """Count what is needed for the days, and judge the audiences of the last of them."""
+        """Count what the days need, and compile the audiences for the last of them."""
         filtering = self._filtering()
         need = self._reach(first)
         counts = self.session.counts
@@ -180,7 +181,7 @@ class ProfileRun:
         counts.number_events(named - condition_sql.event_names(self.profile), self.session.last)
         judged = {entity: self._judged(entity, last) for entity in ENTITIES}
         measures = {measure for entity in ENTITIES for measure in self._measures(judged, entity)} | filtering
-        # The filter is judged on every day that is scored or measured, audiences on the last only.
+        # The filter applies on every day that is scored or measured, audiences on the last one only.
         back = [last - each.old.days + 1 for each in measures if each.old is not None and each.old.days]
         back += [need - each.old.days for each in filtering if each.old is not None and each.old.days]
         if back and min(back) < need:
@@ -212,11 +213,11 @@ class ProfileRun:
 
     @property
     def version(self) -> str:
-        """What snapshots and history of the profile, as it is now, say of themselves."""
+        """The version in the files of snapshots and history of the profile as it is now."""
         return f"{self.profile.version} {self.session.workspace.time_zone.key}"
 
     def histories(self) -> dict[str, History]:
-        """By entity, as far as they are stored."""
+        """The histories by entity, as far as they are stored."""
         folder = self.session.workspace.state / "history" / self.name
         found = {
             entity: History(folder / entity, self.version, self.profile.levels.names) for entity in ENTITIES
@@ -236,8 +237,8 @@ class ProfileRun:
             raise ConfigurationError(f"{place}: `{error.audience.key}`: {error}") from error
 
     def _scope(self, entity: str, day: int) -> condition_sql.Scope:
-        home = self.session.connection
-        events = frozenset(name for (name,) in home.execute(f"SELECT id FROM {IDS['event']}").fetchall())
+        con = self.session.connection
+        events = frozenset(name for (name,) in con.execute(f"SELECT id FROM {IDS['event']}").fetchall())
         return condition_sql.Scope(
             profile=self.profile,
             entity=entity,
@@ -255,7 +256,7 @@ class ProfileRun:
     def _measures(
         self, judged: dict[str, snapshot_rows.CompiledAudiences], entity: str
     ) -> frozenset[EventCount]:
-        """Those of the entity's audiences; of users also those that are counted for accounts."""
+        """The measures of the entity's audiences; of users also those of accounts that count users."""
         own = {measure for _, each in judged[entity].audiences for measure in each.measures}
         if entity == "user":
             for each in judged["account"].counting.values():
@@ -269,7 +270,7 @@ class ProfileRun:
         day: snapshot_rows.SnapshotDay,
         rows: snapshot_rows.EntityRows,
     ) -> None:
-        """Say of how many the missing value of a trait may not decide as it was meant to."""
+        """Note how many entities lack a trait whose absence may decide otherwise than was meant."""
         for audience, found in members.audiences:
             for missing, sentence in found.doubts if audience.own else ():
                 beside = snapshot_rows.trait_joins(day, entity, found.tables, rows.counts)
@@ -282,15 +283,15 @@ class ProfileRun:
                     )
 
     def _note_fallback(self, entity: str, bounds: churn_levels.LevelBounds | None) -> None:
-        """Say so where levels could not be learnt."""
+        """Note where levels could not be learned."""
         if bounds is not None and bounds.fallback:
             self.notes.append(
-                f"{self._file}: the levels of {entity}s begin at a fallback: too few of them left or stayed to learn"
-                f" from, or their scores hardly tell who leaves (an AUC below {float(churn_levels.MIN_AUC):.2f})"
+                f"{self._file}: the levels of {entity}s use a fallback: too few of them left or stayed to learn from,"
+                f" or their scores hardly predict leaving (an AUC below {float(churn_levels.MIN_AUC):.2f})"
             )
 
     def _filtering(self) -> frozenset[EventCount]:
-        """What the filter counts. Raises ConfigurationError when it does not fit."""
+        """The measures of the filter. Raises ConfigurationError where the filter does not fit the data."""
         found: set[EventCount] = set()
         if self.profile.filter is None:
             return frozenset()
@@ -331,7 +332,7 @@ class ProfileRun:
         return Snapshot(self.name, entity, when, count, path, self.profile.version)
 
     def _written(self, entity: str, day: int) -> Snapshot:
-        """A snapshot that stands."""
+        """A snapshot that is already stored."""
         when = calendar.day_of(day)
         path = self.session.workspace.snapshot_path(self.name, entity, when)
         rows = pq.read_metadata(path).num_rows

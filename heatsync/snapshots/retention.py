@@ -1,8 +1,8 @@
-"""How long history is kept. What is older than `keep` days before the day that was scored is dropped, but for what the
-next morning needs.
+"""How long history is kept. Files older than `keep` days before the day that was scored are deleted, except those that
+the next run needs.
 
-    <state>/snapshots, <state>/health    whatever is of an older day
-    <state>/history                      files that lie wholly before it, and those of a profile as it was
+    <state>/snapshots, <state>/health    files of an older day
+    <state>/history                      files that lie wholly before it, and files of other versions of a profile
     <state>/daily                        weeks that no profile looks back to
 """
 
@@ -14,15 +14,15 @@ from heatsync.scoring.compute import calendar
 from heatsync.scoring.compute.snapshot_rows import TREND_DAYS
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.snapshots.event_queries import KEPT_LIVES
-from heatsync.snapshots.history_files import History, kept
+from heatsync.snapshots.history_files import History, history_days
 from heatsync.snapshots.session import Session
 from heatsync.workspace.config import Workspace
 
 
 def drop_old_files(session: Session, scored: Sequence[date]) -> list[str]:
-    """Drop what is of no more use after the last of the scored days; answers what somebody should know.
+    """Delete the files that are of no use after the last of the scored days; returns notes for the person who runs it.
 
-    Snapshots go day by day, the rest file by file. What was scored just now stays until the next time.
+    Snapshots are deleted day by day, the rest file by file. Days that were just scored stay until the next run.
     """
     workspace, day = session.workspace, max(scored)
     cut = min(day - timedelta(days=workspace.history_days), *scored)
@@ -32,7 +32,7 @@ def drop_old_files(session: Session, scored: Sequence[date]) -> list[str]:
         if of < cut:
             path.unlink(missing_ok=True)
     for name, profile in workspace.profiles.items():
-        before = calendar.day_number(day) - kept(
+        before = calendar.day_number(day) - history_days(
             workspace.history_days, profile, workspace.audiences.get(name, ())
         )
         frozen = None if profile.benchmark.day is None else calendar.day_number(profile.benchmark.day)
@@ -48,13 +48,13 @@ def drop_old_files(session: Session, scored: Sequence[date]) -> list[str]:
     if not soon:
         return []
     return [
-        f"{workspace.config_file}: {max(soon)} and what is before it lies more than {workspace.history_days} days before {latest}: it"
-        " is dropped when a later day is scored. `keep: 800d` keeps more"
+        f"{workspace.config_file}: {max(soon)} is more than {workspace.history_days} days before {latest}: it and all"
+        " earlier days are deleted when a later day is scored. `keep: 800d` keeps more"
     ]
 
 
 def _dated(workspace: Workspace) -> Iterator[tuple[Path, date]]:
-    """The files that are of one day, those of profiles that are no more included."""
+    """The files that hold one day, with the day; also those of profiles that no longer exist."""
     for pattern in ("snapshots/*/*/*.parquet", "health/*.json"):
         for path in workspace.state.glob(pattern):
             try:

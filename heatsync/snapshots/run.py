@@ -1,10 +1,10 @@
-"""Scores every user and account of a workspace, and keeps what came out: a Parquet file per profile, entity and day.
+"""Scores every user and account of a workspace and stores the snapshots: a Parquet file per profile, entity and day.
 
     <state>/snapshots/<profile>/<user|account>/<day>.parquet
-    <state>/snapshots/traits/<user|account>/<day>.parquet     the source's tables as they were on scoring that day
+    <state>/snapshots/traits/<user|account>/<day>.parquet     the source's tables as they were when that day was scored
 
-A file is written whole and then renamed. It carries the version of its profile and the benchmark of its day: a
-benchmark that is stored stands, and a snapshot of another version is computed again.
+A file is written whole and then renamed. It carries the version of its profile: a snapshot of another version is
+computed again. A benchmark that is stored is not measured again.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ __all__ = ["ScoringResult", "Snapshot", "last_complete_day", "score", "snapshot_
 
 @dataclass(frozen=True, slots=True)
 class ScoringResult:
-    """What a scoring run wrote, the days before the wanted ones included; how many events and rows never count, by
-    reason; and what is worth a mention."""
+    """The snapshots that a scoring run wrote, how many rows of the source never count, by reason, and notes for the
+    person who runs it."""
 
     snapshots: tuple[Snapshot, ...]
     ignored: dict[str, int]
@@ -39,12 +39,12 @@ def last_complete_day(workspace: Workspace, now: datetime | None = None) -> date
 
 
 def snapshot_path(workspace: Workspace, profile: str, entity: str, day: date) -> Path:
-    """Where the snapshot of a day lies, or would lie."""
+    """The file of the snapshot of a day, whether it exists or not."""
     return workspace.snapshot_path(profile, entity, day)
 
 
 def traits_path(workspace: Workspace, entity: str, day: date) -> Path | None:
-    """The copy of the users or accounts table made on scoring a day; None when the source has no such table, or
+    """The copy of the users or accounts table from when a day was scored; None where the source has no such table, or
     the day was not scored."""
     table = workspace.source.users if entity == "user" else workspace.source.accounts
     path = workspace.traits_path(entity, day)
@@ -52,28 +52,28 @@ def traits_path(workspace: Workspace, entity: str, day: date) -> Path | None:
 
 
 def score(
-    workspace: Workspace, dates: Sequence[date] | None = None, progress: OnProgress | None = None
+    workspace: Workspace, dates: Sequence[date] | None = None, on_progress: OnProgress | None = None
 ) -> ScoringResult:
     """Compute the snapshots of `dates` (default: the last complete day) for every profile, and those of the days
     before that they are compared with, where these are missing or of another version.
 
-    `progress` is told what is being done, how much of it is done, and of how much. Raises ConfigurationError.
+    `on_progress` is called with what is being done, how much of it is done, and of how much. Raises ConfigurationError.
     """
     if not workspace.profiles:
         raise ConfigurationError(
             f"{workspace.folder} has no profile to score by: write one, mappings/profiles/health.yml"
         )
-    told = progress or _silent
+    report = on_progress or _ignore
     days = sorted(set(dates or [last_complete_day(workspace)]))
     wanted = [calendar.day_number(day) for day in days]
-    told("reading the source", 0, 1)
+    report("reading the source", 0, 1)
     with open_session(workspace, days[-1]) as session:
-        told("reading the source", 1, 1)
+        report("reading the source", 1, 1)
         written: list[Snapshot] = []
         notes: list[str] = []
         for name in sorted(workspace.profiles):
             run = ProfileRun.of(session, name)
-            written.extend(run.compute(wanted, told))
+            written.extend(run.compute(wanted, report))
             notes.extend(run.notes)
         for entity in session.traits.columns:
             for day in days:
@@ -87,6 +87,6 @@ def score(
         return ScoringResult(tuple(written), dict(session.ignored), (*session.source.notes, *notes))
 
 
-def _silent(doing: str, done: int, of: int) -> None:
-    """Nobody is listening."""
+def _ignore(doing: str, done: int, of: int) -> None:
+    """Progress that no caller asked for."""
     _ = doing, done, of

@@ -1,6 +1,6 @@
-"""Engines beside our own DuckDB: how each is opened, only to be read, and where it speaks otherwise than Ibis expects.
+"""Engines beside DuckDB: how each is opened, for reading only, and where it differs from what Ibis expects.
 
-PostgreSQL is run in the tests. What is asked of the others is compiled there and not run.
+Tests run against PostgreSQL. For the other engines they compile the queries and do not run them.
 """
 
 import os
@@ -27,30 +27,30 @@ from heatsync.scoring.definition.place import Place
 from heatsync.workspace.strict_yaml import suggest
 
 CONNECT_SECONDS = 15
-"""Seconds within which a server has to answer when it is called; `connect_timeout` in its URL says otherwise."""
+"""Seconds within which a server must accept a connection; `connect_timeout` in its URL overrides it."""
 POSTGRES = ("postgres", "postgresql", "postgresql+psycopg")
 EXPECTED = "postgres://USER:PASSWORD@HOST:PORT/DATABASE"
 DRIVERS = frozenset(
     {"psycopg", "snowflake", "google", "databricks", "pyspark", "py4j", "trino", "clickhouse_connect"}
 )
-"""The packages whose errors are those of a source."""
+"""The packages whose errors are errors of a source."""
 
 
 UNSUPPORTED = (OperationNotDefinedError, UnsupportedOperationError, UnsupportedBackendType)
-"""What Ibis cannot say in an engine's language."""
+"""Errors for what Ibis cannot express in an engine's SQL."""
 NO_SUCH_TABLE = (TableNotFound,)
 _REMEDIES = {
     "42501": "Let the user of `engine` read it: GRANT SELECT on the table, and USAGE on its schema",
-    "25006": "It writes when it is read, and heatsync only reads: name a table or a view without such functions",
-    "57014": "The server ended the question: give the user of `engine` a longer statement_timeout",
+    "25006": "Reading it writes something, and heatsync only reads: name a table, or a view without such functions",
+    "57014": "The server ended the query: give the user of `engine` a longer statement_timeout",
     "57P01": "The server ended the connection: run this again",
-    "22P02": "A value is not what its column is read as: mend it, or name a view that leaves it out",
+    "22P02": "A value does not fit the type of its column: fix it, or name a view that leaves it out",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """`open` is given the URL and answers an Ibis backend. `extra` of ibis-framework has its driver."""
+    """An engine. `open` takes its URL and returns an Ibis backend. The `extra` of ibis-framework has its driver."""
 
     title: str
     extra: str
@@ -66,15 +66,15 @@ def _connect(url: str) -> Any:
 
 
 def _snowflake(url: str) -> Any:
-    """Without the functions that Ibis would leave in a database of its own."""
+    """Opened without the functions that Ibis would create in a database of its own."""
     return ibis.connect(url, create_object_udfs=False)
 
 
 def _databricks(url: str) -> Any:
-    """Without the volume that Ibis would make for tables that nobody brings along."""
+    """Opened without the volume that Ibis would create for in-memory tables, which are not used."""
     from ibis.backends.databricks import Backend
 
-    # Without its driver nothing is known of the class.
+    # Without its driver mypy does not know the class.
     class Reading(Backend):  # type: ignore[misc]
         def _post_connect(self, *, memtable_volume: str) -> None:
             _ = memtable_volume
@@ -104,7 +104,7 @@ def connect(url: str, place: Place) -> Any:
     if scheme in POSTGRES:
         return _postgres(url, place)
     if scheme not in OTHERS:
-        found = "this is no address of an engine"
+        found = "this is not the address of an engine"
         if "://" in url:
             near = suggest(scheme, ["duckdb", "postgres", *OTHERS])
             found = f"the engine `{scheme[:20]}` is not one that can be a source{near}"
@@ -121,16 +121,16 @@ def connect(url: str, place: Place) -> Any:
             f" pip install 'ibis-framework[{engine.extra}]'"
         ) from error
     except Exception as error:
-        # Every driver has errors of its own, which cannot be named where it is not installed.
-        said = _last_line(_without(str(error), urlsplit(url).password or ""))
+        # Each driver has its own errors, which cannot be imported where it is not installed.
+        message = _last_line(_without(str(error), urlsplit(url).password or ""))
         raise ConfigurationError(
-            f"{place}: {engine.title} cannot be opened: {said}: check the address, the user and the password in"
+            f"{place}: {engine.title} cannot be opened: {message}: check the address, the user and the password in"
             " `engine`, and that this machine may reach it"
         ) from None
 
 
 def address_of(url: str) -> str:
-    """Where a source is, without who asks it: another password leaves it the same."""
+    """The address of a source without user and password: another password leaves it the same."""
     scheme, _, _ = url.partition("://")
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
@@ -141,17 +141,17 @@ def address_of(url: str) -> str:
 
 
 def is_driver_error(error: BaseException) -> bool:
-    """Whether it is an engine's own error."""
+    """Whether an error comes from the driver of an engine."""
     return type(error).__module__.partition(".")[0] in DRIVERS
 
 
 def remedy(error: BaseException) -> str:
-    """What to do about it, where that is known."""
+    """What to do about an error of an engine, where that is known; else empty."""
     return _REMEDIES.get(getattr(error, "sqlstate", None) or "", "")
 
 
 def as_utc(engine: str, column: Any) -> Any:
-    """An instant with a zone as one of UTC without. Some engines' casts would keep its own clock."""
+    """A timestamp with a zone as one of UTC without. The casts of some engines would keep the local time."""
     if engine == "snowflake":
         column = _convert_timezone(ibis.literal("UTC"), column)
     if engine == "trino":
@@ -160,7 +160,7 @@ def as_utc(engine: str, column: Any) -> Any:
 
 
 def as_number(engine: str, column: Any) -> Any:
-    """A column as numbers; nothing where a text is none."""
+    """A column as numbers; NULL where a text is not a number."""
     if not column.type().is_string():
         return column.cast("float64")
     if engine == "duckdb":
@@ -169,8 +169,8 @@ def as_number(engine: str, column: Any) -> Any:
 
 
 def as_json(engine: str, column: Any) -> Any:
-    """JSON, in the form in which all tables of a source have it. Elsewhere than at home it is a document, and some
-    engines' casts would make one that is just this text."""
+    """JSON, in one form for all tables of a source: text in DuckDB, a document in other engines, where some casts would
+    make a document of just the text."""
     if engine == "duckdb":
         return column.cast("string")
     if not column.type().is_string():
@@ -180,7 +180,7 @@ def as_json(engine: str, column: Any) -> Any:
 
 
 def with_portable_type(engine: str, column: Any) -> Any:
-    """A column of users or accounts as a type that comes home as it is: what has no such type comes as text."""
+    """A column of users or accounts in a type that Arrow keeps as it is; any other type becomes text."""
     kind = column.type()
     if engine == "duckdb" or kind.is_string() or kind.is_boolean() or kind.is_integer() or kind.is_floating():
         return column
@@ -193,7 +193,7 @@ def with_portable_type(engine: str, column: Any) -> Any:
 
 
 def sorted_bytewise(engine: str, text: Any) -> Any:
-    """A text as something that is sorted byte by byte, as DuckDB sorts texts."""
+    """A text as a value that sorts byte by byte, as DuckDB sorts texts."""
     return _convert_to(text, ibis.literal("UTF8")) if engine == "postgres" else text
 
 
@@ -205,8 +205,8 @@ def _builtin(name: str, takes: tuple[dt.DataType, ...], gives: dt.DataType) -> C
     def two(first: Any, second: Any) -> Any: ...
 
     function = one if len(takes) == 1 else two
-    made: Callable[..., Any] = ibis.udf.scalar.builtin(function, name=name, signature=(takes, gives))
-    return made
+    builtin: Callable[..., Any] = ibis.udf.scalar.builtin(function, name=name, signature=(takes, gives))
+    return builtin
 
 
 _ZONED = dt.Timestamp("UTC", 6)
@@ -225,13 +225,13 @@ _PARSE = {
 
 
 def _postgres(url: str, place: Place) -> Any:
-    """Every transaction of this connection is one that only reads: the server refuses anything else."""
+    """A connection whose transactions only read: the server refuses anything else."""
     try:
         asked: dict[str, Any] = dict(conninfo_to_dict(f"postgresql://{url.partition('://')[2]}"))
     except (psycopg.Error, ValueError):
         asked = {"host": "@"}
     host, port, database = (str(asked.get(key) or "") for key in ("host", "port", "dbname"))
-    # What the server's library would say of such an address quotes from the password.
+    # The error of the library for such an address quotes from the password.
     if "@" in host + database or re.search(r"[^0-9,]", port):
         raise ConfigurationError(
             f"{place}: the address cannot be read: expected {EXPECTED}. In the password, signs such as @ : / ? # %"
@@ -245,8 +245,8 @@ def _postgres(url: str, place: Place) -> Any:
         connection = psycopg.connect(make_conninfo(**asked), autocommit=True)
     except psycopg.Error as error:
         server = f"{host or 'this machine'}{f':{port}' if port else ''}"
-        said = _without(str(error), str(asked.get("password") or ""))
-        raise ConfigurationError(f"{place}: {_refused(said, server)}") from None
+        message = _without(str(error), str(asked.get("password") or ""))
+        raise ConfigurationError(f"{place}: {_refused(message, server)}") from None
     try:
         connection.read_only = True
         connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
@@ -267,32 +267,34 @@ _REFUSALS = (
     (r"database .* does not exist", "has no such database: check the name at the end of `engine`"),
     (
         r"no pg_hba.conf entry",
-        "does not admit this user from this machine: its pg_hba.conf has to, or `engine` wants `?sslmode=require`",
+        "does not admit this user from this machine: allow it in pg_hba.conf, or add `?sslmode=require` to `engine`",
     ),
     (
         r"refused|time(d )?out|No such file|No route|unreachable|closed the connection",
-        "does not answer: is it running there, and may this machine reach it?",
+        "does not answer: check that it runs there and that this machine may reach it",
     ),
 )
 
 
-def _refused(said: str, place: str) -> str:
-    """What became of a call to PostgreSQL, and what to do."""
-    if re.search(r"resolve host|translate host name|Name or service not known|No address associated", said):
+def _refused(message: str, place: str) -> str:
+    """Why PostgreSQL could not be opened, and what to do."""
+    if re.search(
+        r"resolve host|translate host name|Name or service not known|No address associated", message
+    ):
         return f"there is no host {place}: check the host in `engine`"
     for words, sentence in _REFUSALS:
-        if re.search(words, said):
+        if re.search(words, message):
             return f"PostgreSQL at {place} {sentence}"
-    return f"PostgreSQL at {place} cannot be asked: {_last_line(said)}: check `engine`"
+    return f"PostgreSQL at {place} cannot be opened: {_last_line(message)}: check `engine`"
 
 
-def _without(said: str, secret: str) -> str:
-    """What an engine said, and nothing of a password."""
+def _without(message: str, secret: str) -> str:
+    """An engine's message without the password."""
     for each in sorted({secret, unquote(secret), quote(secret, safe="")} - {""}, key=len, reverse=True):
-        said = said.replace(each, "***")
-    return said
+        message = message.replace(each, "***")
+    return message
 
 
-def _last_line(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def _last_line(message: str) -> str:
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
     return lines[-1][:300].rstrip(".") if lines else "it gave no reason"

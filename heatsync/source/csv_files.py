@@ -1,4 +1,4 @@
-"""CSV files, read strictly: nothing of the form is guessed, and a column has a type only if every value has it."""
+"""CSV files, read strictly: the format is not guessed, and a column has a type only if every value has it."""
 
 import codecs
 import csv
@@ -27,7 +27,7 @@ def open_csv(connection: Any, path: Path, table: SourceTable) -> ibis.Table:
     reading a file may raise."""
     separator, names = _header(path, table)
     if _packed(path):
-        # The engine takes a packed file that was cut for one that ends there.
+        # DuckDB reads a truncated gzip file without an error: read it to its end first.
         with _raw(path) as file:
             while file.read(_CHUNK):
                 pass
@@ -44,8 +44,8 @@ def open_csv(connection: Any, path: Path, table: SourceTable) -> ibis.Table:
 
 
 def infer_types(plain: ibis.Table, texts: set[str]) -> ibis.Table:
-    """The same table with whole numbers, numbers, true and false, and dates where a column holds nothing else.
-    Columns of `texts` stay text."""
+    """The table with whole numbers, numbers, booleans and dates where every value of a column is one. Columns of
+    `texts` stay text."""
     columns = [name for name in plain.columns if name not in texts]
     if not columns:
         return plain
@@ -91,7 +91,7 @@ def _raw(path: Path) -> gzip.GzipFile | io.BufferedReader:
 
 
 def _header(path: Path, table: SourceTable) -> tuple[str, list[str]]:
-    """What separates the columns, and their names."""
+    """The separator of the columns, and their names."""
     with io.TextIOWrapper(_raw(path), encoding="utf-8-sig", newline="") as file:
         line = file.readline(100_000)
     separator = max((",", ";", "\t", "|"), key=line.count)
@@ -107,6 +107,6 @@ def _header(path: Path, table: SourceTable) -> tuple[str, list[str]]:
             )
         if name.casefold() in {each.casefold() for each in names[: place - 1]}:
             raise ConfigurationError(
-                f"{table.place}: {table.table}, line 1: the column `{name}` is there twice"
+                f"{table.place}: {table.table}, line 1: the column `{name}` occurs twice"
             )
     return separator, names

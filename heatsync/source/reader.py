@@ -1,7 +1,7 @@
-"""What the source tells: its events, users and accounts, checked and brought into one form.
+"""The events, users and accounts of the source, checked and brought into one form.
 
-Ids are text, instants are UTC without a zone, columns have our names. What cannot be understood is a
-ConfigurationError that says where it stands and what to do; what never counts is counted as ignored.
+Ids are text, timestamps are UTC without a zone, columns have our names. What cannot be read is a ConfigurationError that
+says where it is and what to do; rows that never count are counted as ignored.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,14 +20,13 @@ from heatsync.source.timestamps import drop_older, parse_timestamps, refuse_unre
 from heatsync.workspace.config import SourceTable, Workspace
 
 SMALL = 4 * 2**20
-"""Bytes of files that are read whole, and once."""
+"""Events in files of at most so many bytes together are read whole, and once."""
 
 
 @dataclass(slots=True)
 class Source:
-    """`users` and `accounts` have their key, created_at (if there is one) and every other column. Events are read by
-    `events`, as far as they are asked for. `ignored` counts what was read and never counts, by reason; `notes` are
-    worth a mention."""
+    """An open source. `users` and `accounts` have their key, created_at (if the table has it) and every other column.
+    `notes` are sentences for the person who runs the scoring."""
 
     connection: Any
     workspace: Workspace
@@ -37,12 +36,12 @@ class Source:
     _ignored: dict[tuple[str, str], int] = field(default_factory=dict)
     _latest: dict[str, datetime] = field(default_factory=dict)
     _all: tuple[ibis.Table, datetime | None, datetime] | None = None
-    """Every event before an instant, as a table of the engine, and when the first of them was: where files are small
-    they are read once."""
+    """Of small files: every event before an instant, as a table of the engine; the first timestamp; and the instant."""
     _volumes: dict[datetime, dict[str, int]] = field(default_factory=dict)
 
     @property
     def ignored(self) -> dict[str, int]:
+        """How many rows were read that never count, by reason."""
         found: dict[str, int] = {}
         for (_, reason), count in sorted(self._ignored.items(), key=lambda each: each[0][1]):
             if count:
@@ -50,8 +49,9 @@ class Source:
         return found
 
     def events(self, since: datetime | None, until: datetime) -> tuple[ibis.Table, datetime | None]:
-        """The events of [since, until), each once: user_id, account_id, event, timestamp, and where a table has
-        them value and properties; and when the first of them was. Raises ConfigurationError."""
+        """The events from `since` (None: all) to before `until`, each once: user_id, account_id, event, timestamp, and
+        where a table has them value and properties; and the first timestamp of all events before `until`, as far as it
+        is known. Instants are naive, in UTC. Raises ConfigurationError."""
         if self._all is None or self._all[2] < until:
             if not self.small:
                 return self._read(since, until)
@@ -77,15 +77,15 @@ class Source:
 
     def _read(self, since: datetime | None, until: datetime) -> tuple[ibis.Table, datetime | None]:
         written = self.workspace.source.events
-        read = [_Events(self, table, since, until) for table in written]
+        read = [_read_events(self, table, since, until) for table in written]
         if not any(each.rows for each in read):
             names = ", ".join(table.table for table in written)
             raise ConfigurationError(
-                f"{written[0].place}: {names} has no event at all, and nobody is scored by an empty table:"
-                " check the export that fills it"
+                f"{written[0].place}: {names} has no event at all, and an empty table cannot be scored: check"
+                " the export that fills it"
             )
         shared = [name for name in ("value", "properties") if any(name in each.kept.columns for each in read)]
-        parts = [each.shaped(shared) for each in read]
+        parts = [_with_columns(each.kept, shared, self.engine) for each in read]
         first = min(filter(None, (each.first for each in read)), default=None)
         return (ibis.union(*parts) if len(parts) > 1 else parts[0]), first
 
@@ -96,7 +96,7 @@ class Source:
 
     @property
     def embedded(self) -> bool:
-        """Whether the engine is our own, and reads files."""
+        """Whether the engine is the DuckDB of this process, which reads files."""
         return self.engine == "duckdb"
 
     def column_types(self) -> list[list[list[str]]]:
@@ -112,12 +112,12 @@ class Source:
         ]
 
     def volumes(self, until: datetime) -> dict[str, int]:
-        """How many events there are before an instant, per UTC date."""
+        """How many rows with a timestamp before `until` there are, per UTC date (YYYY-MM-DD)."""
         if until not in self._volumes:
-            self._volumes[until] = self._counted(until)
+            self._volumes[until] = self._count(until)
         return self._volumes[until]
 
-    def _counted(self, until: datetime) -> dict[str, int]:
+    def _count(self, until: datetime) -> dict[str, int]:
         found: dict[str, int] = {}
         for table in self.workspace.source.events:
             there = open_table(self.connection, self.workspace.folder, table, as_text=True)
@@ -130,23 +130,24 @@ class Source:
         return dict(sorted(found.items()))
 
     def ignore(self, table: SourceTable, reason: str, count: int | None) -> None:
-        """Tables are read several times, whole or in part: what the largest part had is what was ignored."""
+        """Count rows as ignored. A table is read several times, whole or in part: the largest count is kept."""
         if count:
             known = self._ignored.get((table.table, reason), 0)
             self._ignored[table.table, reason] = max(known, int(count))
 
     def ignore_after(self, table: SourceTable, until: datetime, count: int | None) -> None:
-        """Events at or after an instant: of the latest one that is asked for."""
+        """Count the events at or after an instant as ignored; the count of the latest instant is kept."""
         if until >= self._latest.get(table.table, until):
             self._latest[table.table] = until
             self._ignored[table.table, "after_as_of"] = int(count or 0)
 
     def note_zone(self, table: SourceTable, naive: int | None) -> None:
+        """Note once how timestamps without a zone are read, if the table has any."""
         if naive and zone_note(table) not in self.notes:
             self.notes.append(zone_note(table))
 
     def aggregate(self, table: SourceTable, there: ibis.Table, **questions: Any) -> Mapping[str, Any]:
-        """The one row of an aggregation."""
+        """The one row of an aggregation over a table, by name. Raises ConfigurationError."""
         with explain_read_errors(self.workspace.folder, table):
             answer: Mapping[str, Any] = there.aggregate(**questions).to_pyarrow().to_pylist()[0]
         return answer
@@ -157,125 +158,134 @@ def open_source(workspace: Workspace) -> Iterator[Source]:
     """The source of a workspace. Raises ConfigurationError."""
     with connect(workspace) as connection:
         source = Source(connection, workspace)
-        source.users = _entities(source, "user", workspace.source.users)
-        source.accounts = _entities(source, "account", workspace.source.accounts)
+        source.users = read_entities(source, "user", workspace.source.users)
+        source.accounts = read_entities(source, "account", workspace.source.accounts)
         yield source
 
 
-class _Events:
-    """One table of events, looked at. `kept` are the events that count."""
+@dataclass(frozen=True, slots=True)
+class _EventTable:
+    """One table of events: those that count, the first timestamp of them, and how many rows were read."""
 
-    def __init__(self, source: Source, table: SourceTable, since: datetime | None, until: datetime) -> None:
-        there = open_table(source.connection, source.workspace.folder, table, as_text=True)
-        require_columns(table, there, "event", "timestamp")
-        if "account_id" not in there.columns:
-            require_columns(table, there, "user_id")
-        everything = there
-        if since is not None:
-            there = drop_older(there, "timestamp", since)
-        with explain_read_errors(source.workspace.folder, table):
-            stamps = parse_timestamps(table, there, "timestamp", source.engine)
-        more = {name: there[name] for name in ("properties",) if name in there.columns}
-        if "value" in there.columns:
-            more["value"] = backends.as_number(source.engine, there.value)
-        read = there.select(
-            user_id=_id(table, there, "user_id"),
-            account_id=_id(table, there, "account_id"),
-            event=there.event.cast("string"),
-            event_id=_id(table, there, "event_id"),
-            timestamp=stamps.value,
-            blank=stamps.blank,
-            naive=stamps.naive,
-            unread=stamps.unread,
-            **more,
+    kept: ibis.Table
+    first: datetime | None
+    rows: int
+
+
+def _read_events(source: Source, table: SourceTable, since: datetime | None, until: datetime) -> _EventTable:
+    opened = open_table(source.connection, source.workspace.folder, table, as_text=True)
+    require_columns(table, opened, "event", "timestamp")
+    if "account_id" not in opened.columns:
+        require_columns(table, opened, "user_id")
+    newer = opened if since is None else drop_older(opened, "timestamp", since)
+    read = _with_our_columns(source, table, newer)
+    if since is not None:
+        # A row without a readable timestamp is read again every day, so that it is never passed over in silence.
+        read = read.filter(
+            (read.timestamp >= ibis.literal(since, type="timestamp(6)")) | read.timestamp.isnull()
         )
-        if since is not None:
-            # What cannot be dated is read again on every day, so that it is never passed over in silence.
-            read = read.filter(
-                (read.timestamp >= ibis.literal(since, type="timestamp(6)")) | read.timestamp.isnull()
-            )
-        somebody = read.user_id.notnull() | read.account_id.notnull()
-        counts = ~read.blank & somebody
-        past = counts & (read.timestamp < ibis.literal(until, type="timestamp(6)"))
-        questions = {
-            "rows": read.count(),
-            "unread": read.unread.sum(),
-            "naive": read.naive.sum(),
-            "without_timestamp": read.blank.sum(),
-            "without_user_and_account": (~read.blank & ~somebody).sum(),
-            "after_as_of": (counts & ~past).sum(),
-            "first": read.timestamp.min(where=past),
-        }
-        if "event_id" in there.columns:
-            questions["with_id"] = (past & read.event_id.notnull()).sum()
-            if source.embedded:
-                # Elsewhere it is not asked whether an id is there twice: it costs as much as what would be done then.
-                questions["ids"] = read.event_id.nunique(where=past)
-        facts = {"with_id": 0, "ids": 0, **source.aggregate(table, read, **questions)}
-        if facts["unread"]:
-            refuse_unreadable(table, there, "timestamp", source.engine)
-        source.note_zone(table, facts["naive"])
-        for reason in ("without_timestamp", "without_user_and_account"):
-            source.ignore(table, reason, facts[reason])
-        source.ignore_after(table, until, facts["after_as_of"])
-        kept = read.filter(past)
-        if (facts["with_id"] or 0) > (facts["ids"] or 0):
-            kept = self._each_once(source, table, kept, facts["first"], until)
-        self.engine = source.engine
-        self.kept = kept.select("user_id", "account_id", "event", "timestamp", *more)
-        self.first: datetime | None = facts["first"]
-        self.rows = facts["rows"]
-        if since is not None and not self.rows:
-            self.rows = source.aggregate(table, everything, rows=everything.count())["rows"]
-
-    @staticmethod
-    def _each_once(
-        source: Source, table: SourceTable, kept: ibis.Table, first: datetime, until: datetime
-    ) -> ibis.Table:
-        """Without the events whose id stood in an earlier one of the same local day: a morning that reads the last
-        days only must drop the same ones as one that reads everything."""
-        zone = source.workspace.time_zone
-        last = calendar.local_day(until - timedelta(microseconds=1), zone)
-        begin = max(calendar.local_day(max(first, datetime(1900, 1, 2)), zone), date(1900, 1, 1))
-        bounds = calendar.day_bounds(begin, last, zone)
+    named = read.user_id.notnull() | read.account_id.notnull()
+    counts = ~read.blank & named
+    past = counts & (read.timestamp < ibis.literal(until, type="timestamp(6)"))
+    questions = {
+        "rows": read.count(),
+        "unread": read.unread.sum(),
+        "naive": read.naive.sum(),
+        "without_timestamp": read.blank.sum(),
+        "without_user_and_account": (~read.blank & ~named).sum(),
+        "after_as_of": (counts & ~past).sum(),
+        "first": read.timestamp.min(where=past),
+    }
+    if "event_id" in opened.columns:
+        questions["with_id"] = (past & read.event_id.notnull()).sum()
         if source.embedded:
-            days = ibis.memtable(bounds)
-            beside = kept.mutate(utc_date=kept.timestamp.date())
-            dated = beside.left_join(
-                days,
-                [
-                    beside.utc_date == days.utc_date,
-                    beside.timestamp >= days.starts,
-                    beside.timestamp < days.ends,
-                ],
-            ).select(*(beside[name] for name in kept.columns), day=days.day)
-        else:
-            dated = kept.mutate(day=source_counts.local_day(kept.timestamp, bounds))
-        # Engines differ about where nothing is sorted: here it comes first.
-        names = ("user_id", "account_id", "event")
-        texts = (backends.sorted_bytewise(source.engine, ibis.coalesce(dated[name], "")) for name in names)
-        order = [dated.timestamp, *texts]
-        window = ibis.window(group_by=[dated.event_id, dated.day], order_by=order)
-        placed = dated.mutate(place=ibis.row_number().over(window))
-        once = placed.event_id.isnull() | (placed.place == 0)
-        source.ignore(
-            table, "duplicate_event_id", source.aggregate(table, placed, twice=(~once).sum())["twice"]
-        )
-        return placed.filter(once)
-
-    def shaped(self, columns: list[str]) -> ibis.Table:
-        """With the columns that any table has; where this one has none of them, without a value."""
-        kept, engine = self.kept, self.engine
-        if "properties" in columns and "properties" not in kept.columns:
-            kept = kept.mutate(properties=backends.as_json(engine, ibis.null("string")))
-        elif "properties" in columns and not kept.properties.type().is_struct():
-            kept = kept.mutate(properties=backends.as_json(engine, kept.properties))
-        if "value" in columns and "value" not in kept.columns:
-            kept = kept.mutate(value=ibis.null("float64"))
-        return kept.select("user_id", "account_id", "event", "timestamp", *columns)
+            # Other engines are not asked whether an id occurs twice: that costs as much as dropping the second one.
+            questions["ids"] = read.event_id.nunique(where=past)
+    facts = {"with_id": 0, "ids": 0, **source.aggregate(table, read, **questions)}
+    if facts["unread"]:
+        refuse_unreadable(table, newer, "timestamp", source.engine)
+    source.note_zone(table, facts["naive"])
+    for reason in ("without_timestamp", "without_user_and_account"):
+        source.ignore(table, reason, facts[reason])
+    source.ignore_after(table, until, facts["after_as_of"])
+    kept = read.filter(past)
+    if (facts["with_id"] or 0) > (facts["ids"] or 0):
+        kept = _each_once(source, table, kept, facts["first"], until)
+    rows = facts["rows"]
+    if since is not None and not rows:
+        rows = source.aggregate(table, opened, rows=opened.count())["rows"]
+    columns = [name for name in ("properties", "value") if name in kept.columns]
+    return _EventTable(
+        kept.select("user_id", "account_id", "event", "timestamp", *columns), facts["first"], rows
+    )
 
 
-def _entities(source: Source, entity: str, table: SourceTable | None) -> ibis.Table | None:
+def _with_our_columns(source: Source, table: SourceTable, opened: ibis.Table) -> ibis.Table:
+    """user_id, account_id, event, event_id, timestamp (and whether it is blank, naive, unread), and what the table has of
+    properties and value."""
+    with explain_read_errors(source.workspace.folder, table):
+        stamps = parse_timestamps(table, opened, "timestamp", source.engine)
+    more = {name: opened[name] for name in ("properties",) if name in opened.columns}
+    if "value" in opened.columns:
+        more["value"] = backends.as_number(source.engine, opened.value)
+    return opened.select(
+        user_id=_id(table, opened, "user_id"),
+        account_id=_id(table, opened, "account_id"),
+        event=opened.event.cast("string"),
+        event_id=_id(table, opened, "event_id"),
+        timestamp=stamps.value,
+        blank=stamps.blank,
+        naive=stamps.naive,
+        unread=stamps.unread,
+        **more,
+    )
+
+
+def _each_once(
+    source: Source, table: SourceTable, kept: ibis.Table, first: datetime, until: datetime
+) -> ibis.Table:
+    """The events without those whose id an earlier one of the same local day has. A run that reads only the last days
+    must drop the same events as one that reads all of them."""
+    zone = source.workspace.time_zone
+    last = calendar.local_day(until - timedelta(microseconds=1), zone)
+    begin = max(calendar.local_day(max(first, datetime(1900, 1, 2)), zone), date(1900, 1, 1))
+    bounds = calendar.day_bounds(begin, last, zone)
+    if source.embedded:
+        days = ibis.memtable(bounds)
+        beside = kept.mutate(utc_date=kept.timestamp.date())
+        dated = beside.left_join(
+            days,
+            [
+                beside.utc_date == days.utc_date,
+                beside.timestamp >= days.starts,
+                beside.timestamp < days.ends,
+            ],
+        ).select(*(beside[name] for name in kept.columns), day=days.day)
+    else:
+        dated = kept.mutate(day=source_counts.local_day(kept.timestamp, bounds))
+    # Engines differ in where they sort NULL: an empty text comes first in all of them.
+    names = ("user_id", "account_id", "event")
+    texts = (backends.sorted_bytewise(source.engine, ibis.coalesce(dated[name], "")) for name in names)
+    order = [dated.timestamp, *texts]
+    window = ibis.window(group_by=[dated.event_id, dated.day], order_by=order)
+    placed = dated.mutate(place=ibis.row_number().over(window))
+    once = placed.event_id.isnull() | (placed.place == 0)
+    source.ignore(table, "duplicate_event_id", source.aggregate(table, placed, twice=(~once).sum())["twice"])
+    return placed.filter(once)
+
+
+def _with_columns(kept: ibis.Table, columns: list[str], engine: str) -> ibis.Table:
+    """The events with the columns that any table has, which are empty where this one has none."""
+    if "properties" in columns and "properties" not in kept.columns:
+        kept = kept.mutate(properties=backends.as_json(engine, ibis.null("string")))
+    elif "properties" in columns and not kept.properties.type().is_struct():
+        kept = kept.mutate(properties=backends.as_json(engine, kept.properties))
+    if "value" in columns and "value" not in kept.columns:
+        kept = kept.mutate(value=ibis.null("float64"))
+    return kept.select("user_id", "account_id", "event", "timestamp", *columns)
+
+
+def read_entities(source: Source, entity: str, table: SourceTable | None) -> ibis.Table | None:
     if table is None:
         return None
     key = f"{entity}_id"
@@ -294,8 +304,8 @@ def _entities(source: Source, entity: str, table: SourceTable | None) -> ibis.Ta
     )
     if not facts["with_id"]:
         raise ConfigurationError(
-            f"{table.place}: {table.table} has no {entity} at all, and what an empty table says would go to"
-            f" everybody: check the export that fills it, or leave `{entity}s` out of the source"
+            f"{table.place}: {table.table} has no {entity} at all, and an empty table would change every"
+            f" record: check the export that fills it, or leave `{entity}s` out of the source"
         )
     source.ignore(table, f"{entity}s_without_id", facts["rows"] - facts["with_id"])
     if facts["with_id"] > facts["ids"]:
@@ -315,7 +325,7 @@ def _created(source: Source, table: SourceTable, there: ibis.Table) -> Any:
 
 
 def _id(table: SourceTable, there: ibis.Table, name: str) -> Any:
-    """An id as text; nothing for an empty one, or where there is no such column."""
+    """An id as text; NULL for an empty one, or where the table has no such column."""
     if name not in there.columns:
         return ibis.null("string")
     kind = there[name].type()
@@ -323,13 +333,13 @@ def _id(table: SourceTable, there: ibis.Table, name: str) -> Any:
     if not (kind.is_string() or whole or kind.is_uuid() or kind.is_unknown()):
         raise ConfigurationError(
             f"{table.place}: {table.table}, column `{table.columns.get(name, name)}`: expected ids as text or whole"
-            f" numbers, found {kind}, which cannot name anybody exactly: export the column as text"
+            f" numbers, found {kind}, which cannot hold ids exactly: export the column as text"
         )
     return there[name].cast("string").nullif("")
 
 
 def _refuse_twice(table: SourceTable, read: ibis.Table, key: str) -> None:
-    """Raises ConfigurationError with the first id that stands in two rows."""
+    """Raises ConfigurationError with the first id that two rows have."""
     numbered = read.select(row=ibis.row_number() + 1, id=read[key])
     numbered = numbered.filter(numbered.id.notnull())
     doubled = numbered.group_by("id").agg(
@@ -338,12 +348,12 @@ def _refuse_twice(table: SourceTable, read: ibis.Table, key: str) -> None:
     doubled = doubled.filter(doubled.rows > 1)
     first = doubled.order_by("first").limit(1).to_pyarrow().to_pylist()
     if not first:
-        # Some engines only estimate how many there are.
+        # Some engines only estimate the number of distinct ids.
         return
     found = first[0]
     many = doubled.count().to_pyarrow().as_py()
     raise ConfigurationError(
         f"{table.place}: {table.table}, rows {found['first']} and {found['last']}, column"
-        f" `{table.columns.get(key, key)}`: found `{found['id']}` more than once, expected each id once"
-        f" ({many} {'ids are' if many > 1 else 'id is'} like that). Keep one row per id"
+        f" `{table.columns.get(key, key)}`: found `{found['id']}` twice, expected each id once"
+        f" ({many} {'ids occur' if many > 1 else 'id occurs'} more than once). Keep one row per id"
     )

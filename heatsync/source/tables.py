@@ -28,18 +28,18 @@ _KIND = re.compile(r"^[A-Z][A-Za-z/ -]{1,30} Error: ")
 _BESIDE = re.compile(
     r"^\s*(LINE \d+:|Possible [Ff]ix|Possible [Ss]olution|Stack Trace:).*", re.MULTILINE | re.DOTALL
 )
-"""The engine's own statement, its options and its stack, which say nothing to who named a file."""
+"""What follows an engine's message: its own statement, options and stack, of no use to the person who named a file."""
 
 
 def engine_settings(state: Path) -> dict[str, Any]:
-    """How every DuckDB of a scoring run is opened."""
+    """The settings that every DuckDB of a scoring run is opened with. Raises ConfigurationError."""
     spill = state / "tmp"
     try:
         spill.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
-            f"the state folder {spill} cannot be made: {error.strerror}: name another one with `state`, or let this"
-            " user write there"
+            f"the state folder {spill} cannot be created: {error.strerror}: name another one with `state`, or let"
+            " this user write there"
         ) from error
     return {"memory_limit": MEMORY, "temp_directory": str(spill)}
 
@@ -65,7 +65,7 @@ def _embedded(workspace: Workspace, name: str, place: Place) -> Any:
         return ibis.duckdb.connect(**settings)
     path = workspace.folder / name
     if not path.is_file():
-        raise ConfigurationError(f"{place}: there is no database file {path}: mend `engine`")
+        raise ConfigurationError(f"{place}: there is no database file {path}: fix `engine`")
     try:
         return ibis.duckdb.connect(path, read_only=True, **settings)
     except duckdb.Error as error:
@@ -74,7 +74,7 @@ def _embedded(workspace: Workspace, name: str, place: Place) -> Any:
 
 @contextmanager
 def explain_read_errors(folder: Path, *tables: SourceTable) -> Iterator[None]:
-    """What goes wrong while tables are read becomes a ConfigurationError that names them and says what to do."""
+    """Raise an error of reading tables as a ConfigurationError that names them and says what to do."""
     try:
         yield
     except Exception as error:
@@ -83,8 +83,9 @@ def explain_read_errors(folder: Path, *tables: SourceTable) -> Iterator[None]:
         names = [table.table for table in tables]
         if isinstance(error, backends.UNSUPPORTED):
             raise ConfigurationError(
-                f"{tables[0].place}: {', '.join(names)} cannot be asked this: {error_text(error)}, says Ibis of this engine."
-                " Leave out what needs it, or score an export of the table in Parquet files"
+                f"{tables[0].place}: {', '.join(names)} cannot be read as the settings need it: Ibis cannot express it for this"
+                f" engine ({error_text(error)}). Leave out the setting that needs it, or score an export of the table in"
+                " Parquet files"
             ) from error
         cause = error_text(error)
         if line := next(
@@ -94,19 +95,19 @@ def explain_read_errors(folder: Path, *tables: SourceTable) -> Iterator[None]:
         elif cure := backends.remedy(error):
             cause = f"{cause}. {cure}"
         elif not isinstance(error, duckdb.OutOfMemoryException) and any(is_file(name) for name in names):
-            cause = f"{cause}. Mend the export, or write the file anew"
+            cause = f"{cause}. Fix the export, or write the file again"
         raise ConfigurationError(f"{tables[0].place}: {', '.join(names)} cannot be read: {cause}") from error
 
 
 def error_text(error: Exception) -> str:
-    """An engine's message without its advice."""
+    """An engine's message, without its advice."""
     words = _BESIDE.sub("", _KIND.sub("", str(error)))
     lines = [line.strip()[:160] for line in words.splitlines() if line.strip()]
     return " ".join(lines[:4]).rstrip(".") or type(error).__name__
 
 
 def is_file(name: str) -> bool:
-    """Whether a table is a file of the workspace; otherwise it is one of the engine."""
+    """Whether a table is a file of the workspace; otherwise it is a table of the engine."""
     return name.lower().endswith(FILES) or "/" in name
 
 
@@ -115,14 +116,15 @@ def is_csv(name: str) -> bool:
 
 
 def open_table(connection: Any, folder: Path, table: SourceTable, as_text: bool = False) -> ibis.Table:
-    """A file of the workspace or a table of the engine. With `as_text` nothing of a CSV file is taken for a number.
+    """A file of the workspace or a table of the engine, with our names for its columns. With `as_text` every column of a
+    CSV file is text.
 
-    Raises ConfigurationError for one that is not there or cannot be read, and for names that do not fit.
+    Raises ConfigurationError for a table that does not exist or cannot be read, and for a column that it lacks.
     """
     if is_file(table.table) and connection.name != "duckdb":
         raise ConfigurationError(
-            f"{table.place}: {table.table} is a file, and the engine is {connection.name}: name a table of it, or write"
-            " `engine: duckdb://` and have every table in files"
+            f"{table.place}: {table.table} is a file, and the engine is {connection.name}: name a table of that engine, or"
+            " write `engine: duckdb://` and have every table in files"
         )
     with explain_read_errors(folder, table):
         if is_file(table.table):
@@ -132,7 +134,7 @@ def open_table(connection: Any, folder: Path, table: SourceTable, as_text: bool 
     for ours, theirs in table.columns.items():
         if theirs not in opened.columns:
             raise ConfigurationError(
-                f"{table.place}: {table.table} has no column `{theirs}`, which `columns` takes for `{ours}`"
+                f"{table.place}: {table.table} has no column `{theirs}`, which `columns` names for `{ours}`"
                 f"{suggest(theirs, opened.columns)}"
             )
     ours_of = {theirs: ours for ours, theirs in table.columns.items()}
@@ -151,7 +153,7 @@ def require_columns(table: SourceTable, opened: ibis.Table, *names: str) -> None
         if name not in opened.columns:
             raise ConfigurationError(
                 f"{table.place}: {table.table} has no column `{name}`{suggest(name, opened.columns)}."
-                f" If it is called otherwise there, say so: `columns: {{{name}: THEIR_NAME}}`"
+                f" If the table has it under another name, write `columns: {{{name}: THEIR_NAME}}`"
             )
 
 
@@ -170,7 +172,7 @@ def _file(connection: Any, path: Path, table: SourceTable, as_text: bool) -> ibi
     if name.endswith(".parquet"):
         return connection.read_parquet(path)
     plain = open_csv(connection, path, table)
-    # Ids and instants are read by our own rules.
+    # Ids and timestamps are read by our own rules.
     ours = {table.columns.get(each, each) for each in ("user_id", "account_id", "created_at")}
     return plain if as_text else infer_types(plain, ours)
 
@@ -178,7 +180,7 @@ def _file(connection: Any, path: Path, table: SourceTable, as_text: bool) -> ibi
 def _stored(connection: Any, table: SourceTable) -> ibis.Table:
     schema, _, name = table.table.rpartition(".")
     if connection.name != "duckdb":
-        # Not every kind of view is in the list of tables.
+        # Some kinds of views are not in the list of tables.
         with contextlib.suppress(*backends.NO_SUCH_TABLE):
             return connection.table(name, database=schema or None)
     known = connection.list_tables(database=schema or None)

@@ -1,6 +1,6 @@
-"""Columns of the source that hold instants, as UTC without a zone.
+"""Columns of the source that hold timestamps, as UTC without a zone.
 
-`engine` is the name of an Ibis backend. Only DuckDB is trusted to try whether a text is an instant.
+`engine` is the name of an Ibis backend. Only DuckDB can try to read a text as a timestamp; for the others a pattern decides.
 """
 
 from dataclasses import dataclass
@@ -16,20 +16,21 @@ from heatsync.source import backends
 from heatsync.workspace.config import SourceTable
 
 _ZONED = r":[0-9.:]+\s*([Zz]|UTC|[+-][0-9:]+)$"
-"""A time of day, and what follows it says where."""
+"""A time of day that is followed by a zone."""
 _READABLE = (
     r"^(\d{4}-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|1\d|2[0-8]))"
     r"|(\d\d(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29)"
     r"([T ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?\s*([Zz]|UTC|[+-](0\d|1[0-5])(:?[0-5]\d)?)?)?$"
 )
-"""A day that there is, and a time of it, with or without a zone."""
+"""A day that exists, and a time of it, with or without a zone."""
 _UTC = dt.Timestamp(scale=6)
 _AWARE = dt.Timestamp(timezone="UTC", scale=6)
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedTimestamps:
-    """`value` is nothing where a text cannot be read; `blank` and `naive` (no zone of its own) are true or false."""
+    """A column as timestamps. `value` is NULL where a text cannot be read; `blank` and `naive` (without a zone) are
+    booleans."""
 
     value: Any
     blank: Any
@@ -43,7 +44,7 @@ class ParsedTimestamps:
 def parse_timestamps(
     table: SourceTable, opened: ibis.Table, name: str, engine: str = "duckdb"
 ) -> ParsedTimestamps:
-    """A column as instants. Raises ConfigurationError when it holds something else."""
+    """A column as timestamps. Raises ConfigurationError for a column of another type."""
     column = opened[name]
     kind = column.type()
     zone = ZoneInfo(table.time_zone or "UTC")
@@ -65,14 +66,14 @@ def parse_timestamps(
 
 
 def drop_older(opened: ibis.Table, name: str, since: datetime) -> ibis.Table:
-    """Without rows that are surely from before an instant, asked of the column as it is: so that an engine can look
-    into an index, or leave out whole files and partitions. What cannot be dated stays."""
+    """The rows without those that are surely from before an instant. The column is compared as it is, so that an engine
+    can use an index or leave out whole files and partitions. Rows whose timestamp cannot be read stay."""
     column = opened[name]
     kind = column.type()
     if kind.is_timestamp() and kind.timezone is not None:
         start = ibis.literal(since.replace(tzinfo=UTC), type=kind)
     elif kind.is_timestamp() or kind.is_date():
-        # No zone is further than a day from UTC.
+        # No zone is more than a day away from UTC.
         early = max(since, datetime(1900, 1, 3)) - timedelta(days=2)
         start = ibis.literal(early.date() if kind.is_date() else early, type=kind)
     else:
@@ -81,7 +82,7 @@ def drop_older(opened: ibis.Table, name: str, since: datetime) -> ibis.Table:
 
 
 def refuse_unreadable(table: SourceTable, opened: ibis.Table, name: str, engine: str = "duckdb") -> None:
-    """Raises ConfigurationError with the first text that is no instant."""
+    """Raises ConfigurationError with the first text that is not a timestamp."""
     numbered = opened.select(row=ibis.row_number() + 1, found=opened[name], text=_text(opened[name]))
     unread = numbered.filter((numbered.text != "") & _tried(numbered.text, _AWARE, engine).isnull())
     first = unread.order_by("row").limit(1).to_pyarrow().to_pylist()[0]
@@ -89,7 +90,7 @@ def refuse_unreadable(table: SourceTable, opened: ibis.Table, name: str, engine:
     raise ConfigurationError(
         f"{table.place}: {table.table}, row {first['row']}, column `{table.columns.get(name, name)}`: expected a"
         f" timestamp such as 2026-01-31T12:00:00Z, found `{first['found'][:40]}`"
-        f" ({count} {'rows are' if count > 1 else 'row is'} like that). Mend the export, or leave the value empty"
+        f" ({count} {'rows have' if count > 1 else 'row has'} this problem). Fix the export, or leave the value empty"
     )
 
 
@@ -100,19 +101,19 @@ def _tried(text: Any, kind: dt.Timestamp, engine: str) -> Any:
 
 
 def _text(column: Any) -> Any:
-    """A text without blanks around it, and with the seconds that DuckDB wants."""
+    """A text without blanks around it, and with the seconds that DuckDB requires."""
     return column.strip().re_replace(r"^(\d{4}-\d\d-\d\d[T ]\d\d:\d\d)([^:\d].*)?$", r"\1:00\2")
 
 
 def zone_note(table: SourceTable) -> str:
-    """What is said once of timestamps without a zone."""
+    """The note about timestamps without a zone."""
     if table.time_zone:
-        return f"{table.table}: timestamps without a zone are taken as those of {table.time_zone}"
-    return f"{table.table}: timestamps without a zone are taken as UTC; `time_zone:` in the source says otherwise"
+        return f"{table.table}: timestamps without a zone are read as {table.time_zone}"
+    return f"{table.table}: timestamps without a zone are read as UTC; set `time_zone:` in the source if they are not"
 
 
 def _shifted(opened: ibis.Table, naive: Any, zone: ZoneInfo) -> Any:
-    """Local instants as UTC, by the offsets that were in force. An hour that happens twice is its first."""
+    """Local timestamps as UTC, by the offsets that were in force. Of an hour that occurs twice the first is taken."""
     if zone.key == "UTC":
         return naive
     span = opened.aggregate(low=naive.min(), high=naive.max()).to_pyarrow().to_pylist()[0]

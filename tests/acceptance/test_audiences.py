@@ -166,7 +166,7 @@ def test_notes_of_scoring_reach_who_scores_plans_and_syncs(scored: Warmed) -> No
     said = [
         f"{FILE}:7:1: `unpaid`",
         "`user.phone` is missing for 30 of the users",
-        "mappings/profiles/habit.yml: the levels of users begin at a fallback",
+        "mappings/profiles/habit.yml: the levels of users use a fallback",
     ]
     day = ["--date", END.isoformat()]
     for command in (["score", *day], ["plan", *day], ["sync", *day], ["plan", *day, "--json"]):

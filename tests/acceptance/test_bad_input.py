@@ -232,11 +232,11 @@ def test_a_ledger_whose_server_is_away_is_named_without_its_password(paper: Warm
     assert "s3cr3t" not in answer.out + answer.err
 
 
-def test_a_state_folder_that_cannot_be_made_is_named(paper: Warmed) -> None:
+def test_a_state_folder_that_cannot_be_created_is_named(paper: Warmed) -> None:
     shutil.rmtree(paper.folder / ".heatsync")
     paper.write(".heatsync", "a file")
     for command in ("score", "sync", "runs"):
-        refused(paper.run(command), 2, str(paper.folder / ".heatsync"), "cannot be made")
+        refused(paper.run(command), 2, str(paper.folder / ".heatsync"), "cannot be created")
     (paper.folder / ".heatsync").unlink()
     assert paper.run("runs").code == 0
 

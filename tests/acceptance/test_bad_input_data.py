@@ -100,7 +100,7 @@ TABLES: dict[str, Case] = {
     ),
     "text for times": (
         column("timestamp", lambda t: pa.array(["2026-10-30T10:00:00Z", "soon"] + [""] * (len(t) - 2))),
-        (EVENTS_AT, EVENTS, "row 2, column `timestamp`", "found `soon`", "2026-01-31T12:00:00Z", "Mend"),
+        (EVENTS_AT, EVENTS, "row 2, column `timestamp`", "found `soon`", "2026-01-31T12:00:00Z", "Fix"),
     ),
     "fractions for ids": (
         column("user_id", lambda t: pa.array([1.5] * len(t))),
@@ -121,7 +121,7 @@ TABLES: dict[str, Case] = {
     ),
     "no day": (
         value(USERS, "created_at", "soon"),
-        (USERS_AT, USERS, "row 4, column `created_at`", "found `soon`", "Mend the export"),
+        (USERS_AT, USERS, "row 4, column `created_at`", "found `soon`", "Fix the export"),
     ),
     "a user twice": (twice(USERS), (USERS_AT, USERS, "rows 1 and ", "`user_id`", "`u0000", "Keep one row")),
     "an account twice": (
@@ -130,15 +130,15 @@ TABLES: dict[str, Case] = {
     ),
     "cut Parquet": (
         lambda shop: bytes_of(shop, EVENTS, lambda old: old[:500]),
-        (EVENTS_AT, f"{EVENTS} cannot be read", "write the file anew"),
+        (EVENTS_AT, f"{EVENTS} cannot be read", "write the file again"),
     ),
     "corrupt Parquet": (
         lambda shop: bytes_of(shop, EVENTS, lambda old: old[:200] + b"\xff" * 300 + old[500:]),
-        (EVENTS_AT, f"{EVENTS} cannot be read", "write the file anew"),
+        (EVENTS_AT, f"{EVENTS} cannot be read", "write the file again"),
     ),
     "no Parquet": (
         lambda shop: bytes_of(shop, EVENTS, lambda _: b"PAR1, or what looks like it"),
-        (EVENTS_AT, f"{EVENTS} cannot be read", "write the file anew"),
+        (EVENTS_AT, f"{EVENTS} cannot be read", "write the file again"),
     ),
     "a folder": (
         lambda shop: (
@@ -154,11 +154,11 @@ TABLES: dict[str, Case] = {
     ),
     "a column too many": (
         added(USERS, "u9,nine@example.com,a00001,2026-01-01T00:00:00Z,Nine,viewer,more,and more\n"),
-        (USERS_AT, f"{USERS} cannot be read", "30", "Mend the export"),
+        (USERS_AT, f"{USERS} cannot be read", "30", "Fix the export"),
     ),
     "an open quote": (
         added(USERS, 'u9,"nine@example.com,a00001,2026-01-01T00:00:00Z,Nine,viewer\n'),
-        (USERS_AT, f"{USERS} cannot be read", "quote", "Mend the export"),
+        (USERS_AT, f"{USERS} cannot be read", "quote", "Fix the export"),
     ),
 }
 
@@ -197,8 +197,8 @@ def test_events_of_the_future_and_without_a_zone_are_counted_and_mentioned(paper
         user["created_at"] = user["created_at"].removesuffix("Z")
     write_rows(paper, changed)
     scored = paper.run("score", "--date", DAY)
-    refused(scored, 0, "5 events after_as_of", f"{EVENTS}: timestamps without a zone are taken as UTC")
-    refused(scored, 0, f"{USERS}: timestamps without a zone", "`time_zone:` in the source says otherwise")
+    refused(scored, 0, "5 events after_as_of", f"{EVENTS}: timestamps without a zone are read as UTC")
+    refused(scored, 0, f"{USERS}: timestamps without a zone", "set `time_zone:` in the source")
 
 
 NAMES = (

@@ -404,7 +404,7 @@ def test_a_schema_may_stand_in_the_address(happened: Workspace) -> None:
         ),
         (
             "{table: shop.happened, columns: {user_id: uidd, timestamp: at}}",
-            ("no column `uidd`, which `columns` takes for `user_id`; did you mean `uid`?",),
+            ("no column `uidd`, which `columns` names for `user_id`; did you mean `uid`?",),
         ),
         (
             "{table: shop.happened, columns: {user_id: uid, event: at, timestamp: event}}",
@@ -439,7 +439,7 @@ def test_what_is_wrong_with_a_table_is_said_where_it_is_named(
         ("postgres://reader:s3%cret@127.0.0.1/shop", "the address cannot be read"),
         ("postgres://reader:s3cret@127.0.0.1:port/shop", "the address cannot be read"),
         ("mysql://reader:s3cret@db/shop", "the engine `mysql` is not one that can be a source"),
-        ("reader:s3cret@db/shop", "this is no address of an engine"),
+        ("reader:s3cret@db/shop", "this is not the address of an engine"),
         ("snowflake://reader:s3cret@db/shop", "pip install 'ibis-framework[snowflake]'"),
         ("bigquery://project/data", "pip install 'ibis-framework[bigquery]'"),
         ("databricks://:s3cret@host?http_path=x", "pip install 'ibis-framework[databricks]'"),

@@ -155,7 +155,7 @@ def test_a_day_that_was_not_scored_says_what_to_run(scored: Workspace) -> None:
 def test_an_audience_that_is_newer_than_the_snapshot_is_not_an_empty_one(folder: Path) -> None:
     made = write(folder, AUDIENCES + "fresh: {entity: user, profile: health, where: {trait: score, gt: 0}}\n")
     said = refusal(made, "fresh")
-    assert said.startswith(f"{FILE}:11:1: `fresh` was not there yet when {leavers.DAY} was scored")
+    assert said.startswith(f"{FILE}:11:1: `fresh` did not exist when {leavers.DAY} was scored")
     assert f"`heatsync score --date {leavers.DAY}`" in said
 
 
@@ -165,7 +165,7 @@ def test_an_audience_that_was_changed_since_is_told_as_it_was_and_said_so(
     made = write(folder, AUDIENCES.replace("within: 1d", "within: 9d"))
     found = audience_members.find(made, "lively", None, None, None)
     assert found.count == len(members(scored, "lively", "user"))
-    assert [note.partition(" since ")[0] for note in found.notes] == ["`lively` was changed"]
+    assert [note.partition(" since ")[0] for note in found.notes] == ["`lively` has changed"]
     renamed = write(folder, AUDIENCES.replace("name: Lively", "name: Very lively"))
     assert audience_members.find(renamed, "lively", None, None, None).notes == ()
 

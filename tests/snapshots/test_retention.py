@@ -182,7 +182,7 @@ def test_days_older_than_that_may_be_scored_and_it_is_said_that_they_will_go(tmp
     old = back(80, 79)
     (note,) = snapshot_run.score(made, old).notes
     assert note.startswith(
-        f"heatsync.yml: {old[-1]} and what is before it lies more than 30 days before {DAY}"
+        f"heatsync.yml: {old[-1]} is more than 30 days before {DAY}: it and all earlier days are deleted"
     )
     assert set(map(str, old)) < set(days_of(made, "snapshots/p/user/*"))
     snapshot_run.score(made, [DAY])

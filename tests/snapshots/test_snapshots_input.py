@@ -105,7 +105,7 @@ def test_a_broken_parquet_file_is_refused_without_the_statement_of_the_engine(fo
         path.write_bytes(content)
         said = refusal(folder, "  events: {table: events.parquet}")
         assert "events.parquet cannot be read: " in said
-        assert said.endswith("Mend the export, or write the file anew")
+        assert said.endswith("Fix the export, or write the file again")
         assert "LINE 1" not in said
 
 
@@ -118,7 +118,7 @@ def test_a_broken_csv_file_is_refused_with_its_line(folder: Path, line: bytes) -
     assert "events.csv cannot be read: " in said
     assert "line 3" in said.casefold().replace("line: ", "line ")
     assert "Possible" not in said
-    assert said.endswith(("Mend the export, or write the file anew", "is not UTF-8: save the file as UTF-8"))
+    assert said.endswith(("Fix the export, or write the file again", "is not UTF-8: save the file as UTF-8"))
 
 
 def test_a_file_in_another_encoding_is_refused_with_its_first_such_line(folder: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_packed_file_that_was_cut_is_refused(folder: Path) -> None:
         (folder / "events.csv.gz").write_bytes(content)
         said = refusal(folder, "  events: {table: events.csv.gz}")
         assert "events.csv.gz cannot be read: " in said
-        assert said.endswith("Mend the export, or write the file anew")
+        assert said.endswith("Fix the export, or write the file again")
 
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
@@ -169,14 +169,14 @@ def test_a_missing_column_is_named_with_the_nearest_and_the_cure(folder: Path) -
 
 def test_a_renamed_column_that_is_not_there_is_named(folder: Path) -> None:
     said = refusal(folder, "  events: {table: events.csv, columns: {user_id: userid}}")
-    assert "no column `userid`, which `columns` takes for `user_id`; did you mean `user_id`?" in said
+    assert "no column `userid`, which `columns` names for `user_id`; did you mean `user_id`?" in said
 
 
 def test_a_timestamp_that_cannot_be_read_is_shown_with_its_row(folder: Path) -> None:
     (folder / "events.csv").write_text(GOOD + "u2,Viewed,yesterday\nu3,Viewed,2026-13-01T00:00:00Z\n")
     said = refusal(folder)
     assert "events.csv, row 2, column `timestamp`" in said
-    assert "found `yesterday` (2 rows are like that)" in said
+    assert "found `yesterday` (2 rows have this problem)" in said
 
 
 def test_a_number_is_no_timestamp(folder: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_64_bit_id_and_one_with_zeros_in_front_stay_what_they_are(folder: Path
 def test_an_id_twice_is_shown_with_its_rows(folder: Path) -> None:
     (folder / "users.csv").write_text("user_id,email\nu1,a@example.com\nu2,b@example.com\nu1,c@example.com\n")
     said = refusal(folder, with_users())
-    assert "users.csv, rows 1 and 3, column `user_id`: found `u1` more than once" in said
+    assert "users.csv, rows 1 and 3, column `user_id`: found `u1` twice" in said
 
 
 def test_rows_of_users_without_an_id_are_reported(folder: Path) -> None:
@@ -249,7 +249,7 @@ def test_timestamps_without_a_zone_are_mentioned_once(folder: Path) -> None:
     )
     scored = score(folder)
     assert scored.notes == (
-        "events.csv: timestamps without a zone are taken as UTC; `time_zone:` in the source says otherwise",
+        "events.csv: timestamps without a zone are read as UTC; set `time_zone:` in the source if they are not",
     )
     assert rows(folder)["u1"]["last_seen"] == datetime(2026, 4, 5, 10)
 

@@ -117,12 +117,12 @@ def questions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is asked of tables when they are opened."""
     found: list[Any] = []
 
-    def ask(self: Source, table: Any, there: ibis.Table, **some: Any) -> dict[str, Any]:
+    def aggregate(self: Source, table: Any, there: ibis.Table, **some: Any) -> dict[str, Any]:
         _ = self, table
         found.append(there.aggregate(**some))
         return {each: SINCE if each == "first" else 2 * (each in ("rows", "with_id")) for each in some}
 
-    monkeypatch.setattr(Source, "ask", ask)
+    monkeypatch.setattr(Source, "aggregate", aggregate)
     monkeypatch.setattr(reader, "_refuse_twice", lambda *_: None)
     return found
 
@@ -141,7 +141,7 @@ def test_tables_are_opened_and_days_counted_by_one_query_each_that_only_reads(
 ) -> None:
     opened = Source(Elsewhere(name, STAMPS[stamp]), made)  # type: ignore[arg-type]
     for entity in ("user", "account"):
-        questions.append(reader._entities(opened, entity, getattr(made.source, f"{entity}s")))
+        questions.append(reader.read_entities(opened, entity, getattr(made.source, f"{entity}s")))
     events, _ = opened.events(SINCE, UNTIL)
     questions += [
         source_counts.daily_counts(events, bounds(made), False),
@@ -176,11 +176,7 @@ def test_properties_are_asked_in_one_query_that_only_reads_or_not_at_all(
     like = EventCount(("Viewed",), (("page", Comparison("contains", "x%")),), Duration(36, "h"), None)
     asked = [
         source_counts.lifetime_counts(drawn, events, False),
-        *(
-            source_counts.item_counts(each, events, bounds(made), False)
-            for each in drawn.things
-            if each.where
-        ),
+        *(source_counts.item_counts(each, events, bounds(made), False) for each in drawn.items if each.where),
         source_counts.interval_counts([(like, SINCE, UNTIL)], events, False),
     ]
     assert questions
