@@ -51,49 +51,49 @@ class LoadedAudiences:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _LoadedAudience:
     audience: Audience
     profile: str
     document: Document
 
-    def problem(self, route: Route, sentence: str, key: bool = False) -> Problem:
-        return self.document.problem((self.audience.key, *route), sentence, key)
+    def problem(self, route: Route, message: str, key: bool = False) -> Problem:
+        return self.document.problem((self.audience.key, *route), message, key)
 
 
-def load(folder: Path, known: profile_files.LoadedProfiles, problems: Problems) -> LoadedAudiences:
+def load(folder: Path, profiles: profile_files.LoadedProfiles, problems: Problems) -> LoadedAudiences:
     """The custom audiences of a workspace. Problems are added to `problems`."""
-    collected: list[_Read] = []
+    collected: list[_LoadedAudience] = []
     broken: set[str] = set()
-    unread = False
+    has_unreadable_file = False
     for path in profile_files.yaml_files(folder, FOLDER, problems):
         document = read(path, f"{FOLDER}/{path.name}", problems)
         if document is None:
-            unread = True
+            has_unreadable_file = True
             continue
-        written = _file(document, problems)
-        broken |= document.tree.keys() - written.keys() - {"version"}
-        for key, audience in written.items():
+        audiences_of_file = _file(document, problems)
+        broken |= document.tree.keys() - audiences_of_file.keys() - {"version"}
+        for key, audience in audiences_of_file.items():
             before = len(problems.found)
-            checked = _audience(document, key, audience, known, problems)
+            checked = _audience(document, key, audience, profiles, problems)
             if checked is None or len(problems.found) > before:
                 broken.add(key)
             if checked is not None:
                 collected.append(checked)
-    kept = _without_duplicates(collected, broken, problems)
-    for name, profile in known.profiles.items():
-        _check(profile, [each for each in kept if each.profile == name], broken, problems)
-    whole = [each for each in kept if each.audience.key not in broken]
+    unique = _without_duplicates(collected, broken, problems)
+    for name, profile in profiles.profiles.items():
+        _check(profile, [each for each in unique if each.profile == name], broken, problems)
+    valid = [each for each in unique if each.audience.key not in broken]
     return LoadedAudiences(
         {
             name: tuple(
                 sorted(
-                    (each.audience for each in whole if each.profile == name),
+                    (each.audience for each in valid if each.profile == name),
                     key=lambda audience: (audience.key, audience.entity),
                 )
             )
-            for name in known.profiles
+            for name in profiles.profiles
         },
-        None if unread else frozenset(broken),
+        None if has_unreadable_file else frozenset(broken),
     )
 
 
@@ -116,10 +116,10 @@ def _file(document: Document, problems: Problems) -> dict[str, AudienceFile]:
 def _audience(
     document: Document,
     key: str,
-    written: AudienceFile,
-    known: profile_files.LoadedProfiles,
+    settings: AudienceFile,
+    profiles: profile_files.LoadedProfiles,
     problems: Problems,
-) -> _Read | None:
+) -> _LoadedAudience | None:
     """One audience, checked by itself; None if its key is invalid or its profile unknown."""
     if re.fullmatch(r"[a-z][a-z0-9_]*", key) is None:
         better = re.sub(r"^[^a-z]+", "", value_types.snake(key))
@@ -133,39 +133,41 @@ def _audience(
             )
         )
         return None
-    profile = known.profiles.get(written.profile)
+    profile = profiles.profiles.get(settings.profile)
     if profile is None:
-        if written.profile not in known.broken:
-            names = [*known.profiles, *known.broken]
-            sentence = f"`{written.profile}` is not a profile{suggest(written.profile, names)}"
-            problems.add(document.problem((key, "profile"), sentence))
+        if settings.profile not in profiles.broken:
+            names = [*profiles.profiles, *profiles.broken]
+            message = f"`{settings.profile}` is not a profile{suggest(settings.profile, names)}"
+            problems.add(document.problem((key, "profile"), message))
         return None
-    if key in audiences.audience_keys(profile, written.entity):
+    if key in audiences.audience_keys(profile, settings.entity):
         problems.add(
             document.problem(
-                (key,), f"`{key}` is a built-in audience of {written.entity}s: choose another key", key=True
+                (key,), f"`{key}` is a built-in audience of {settings.entity}s: choose another key", key=True
             )
         )
     start = (key, "where")
-    return _Read(
+    return _LoadedAudience(
         Audience(
             key=key,
-            name=written.name or key,
-            entity=written.entity,
-            shipped=written.ship,
-            condition=written.where,
+            name=settings.name or key,
+            entity=settings.entity,
+            shipped=settings.ship,
+            condition=settings.where,
             place=document.place((key,), key=True),
             own=True,
             places={route[2:]: document.place(route) for route in document.positions if route[:2] == start},
         ),
-        written.profile,
+        settings.profile,
         document,
     )
 
 
-def _without_duplicates(collected: list[_Read], broken: set[str], problems: Problems) -> list[_Read]:
+def _without_duplicates(
+    collected: list[_LoadedAudience], broken: set[str], problems: Problems
+) -> list[_LoadedAudience]:
     """The audiences without those whose key is already used by another one of the same profile and entity."""
-    first: dict[tuple[str, str, str], _Read] = {}
+    first: dict[tuple[str, str, str], _LoadedAudience] = {}
     for each in collected:
         audience = each.audience
         other = first.setdefault((each.profile, audience.entity, audience.key), each)
@@ -182,7 +184,7 @@ def _without_duplicates(collected: list[_Read], broken: set[str], problems: Prob
     return list(first.values())
 
 
-def _check(profile: Profile, own: list[_Read], broken: set[str], problems: Problems) -> None:
+def _check(profile: Profile, custom: list[_LoadedAudience], broken: set[str], problems: Problems) -> None:
     """Check the names in the conditions. Columns and events are not checked: they need the data."""
     conditions: dict[str, dict[str, Condition]] = {}
     for entity in ("user", "account"):
@@ -192,15 +194,15 @@ def _check(profile: Profile, own: list[_Read], broken: set[str], problems: Probl
         # The condition of an invalid audience is unknown, but other conditions may name it.
         conditions[entity] |= {key: All(()) for key in broken if key not in conditions[entity]}
         conditions[entity] |= {
-            each.audience.key: each.audience.condition for each in own if each.audience.entity == entity
+            each.audience.key: each.audience.condition for each in custom if each.audience.entity == entity
         }
-    _break_circles(own, conditions, broken, problems)
+    _break_circles(custom, conditions, broken, problems)
     scopes = _scopes(profile, conditions)
-    for each in own:
-        for route, sentence in condition_sql.find_problems(
+    for each in custom:
+        for route, message in condition_sql.find_problems(
             each.audience.condition, scopes[each.audience.entity]
         ):
-            problems.add(each.problem(("where", *route), sentence))
+            problems.add(each.problem(("where", *route), message))
             broken.add(each.audience.key)
 
 
@@ -226,16 +228,19 @@ def _scopes(profile: Profile, conditions: Mapping[str, Mapping[str, Condition]])
 
 
 def _break_circles(
-    own: list[_Read], conditions: dict[str, dict[str, Condition]], broken: set[str], problems: Problems
+    custom: list[_LoadedAudience],
+    conditions: dict[str, dict[str, Condition]],
+    broken: set[str],
+    problems: Problems,
 ) -> None:
     """Report audiences that depend on each other in a circle, once per circle, and break the circle."""
     while circle := audiences.find_cycle(conditions["user"], conditions["account"]):
-        entity, key, onward = circle[0][0], circle[0][1], circle[1][1]
-        each = next(one for one in own if (one.audience.entity, one.audience.key) == (entity, key))
+        entity, key, following = circle[0][0], circle[0][1], circle[1][1]
+        each = next(one for one in custom if (one.audience.entity, one.audience.key) == (entity, key))
         place = next(
             route
             for route, part in walk(each.audience.condition)
-            if isinstance(part, Member) and part.key == onward
+            if isinstance(part, Member) and part.key == following
         )
         shown = " -> ".join(name for _, name in circle)
         problems.add(

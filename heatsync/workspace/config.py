@@ -84,8 +84,8 @@ class DestinationConfig:
         """A sentence that says where the credentials are read from."""
         settings = self.vendor.settings
         secrets = [
-            written.origin
-            for key, written in self.templates.items()
+            template.origin
+            for key, template in self.templates.items()
             if key in settings and settings[key].secret
         ]
         return f"{self.name} reads {', '.join(secrets)}."
@@ -238,20 +238,20 @@ def load_partial(
             f" or create one with `heatsync init {folder}`."
         )
     problems = Problems()
-    found = profile_files.load(folder, problems)
-    groups = audience_files.load(folder, found, problems)
+    profiles = profile_files.load(folder, problems)
+    audiences = audience_files.load(folder, profiles, problems)
     document = read(path, config, problems)
     if document is not None:
         document = resolve_early(document, _later, problems)
     file = validate(document, WorkspaceFile, problems) if document is not None else None
     if document is None or file is None:
-        return PartialWorkspace(None, problems, frozenset(), found.broken, groups.broken)
+        return PartialWorkspace(None, problems, frozenset(), profiles.broken, audiences.broken)
     for key in ("version", "source"):
         if key not in document.tree:
             problems.add(document.problem((), f"`{key}` is missing"))
     destinations, broken = _destinations(document, file, vendors, problems)
-    workspace = _workspace(folder, config, document, file, destinations, found, groups)
-    return PartialWorkspace(workspace, problems, broken, found.broken, groups.broken)
+    workspace = _workspace(folder, config, document, file, destinations, profiles, audiences)
+    return PartialWorkspace(workspace, problems, broken, profiles.broken, audiences.broken)
 
 
 def _later(route: Route) -> bool:
@@ -270,32 +270,32 @@ def _workspace(
     document: Document,
     file: WorkspaceFile,
     destinations: Mapping[str, DestinationConfig],
-    found: profile_files.LoadedProfiles,
-    groups: audience_files.LoadedAudiences,
+    profiles: profile_files.LoadedProfiles,
+    audiences: audience_files.LoadedAudiences,
 ) -> Workspace:
     def template(text: str, *route: str | int) -> Template:
         return Template(text, document.place(route), str(route[-1]))
 
     # A missing source is a problem already; the rest is checked as well.
-    written_source = file.source or SourceFile.model_construct(events=[])
+    source_section = file.source or SourceFile.model_construct(events=[])
 
-    def table(written: TableFile, route: Route) -> SourceTable:
-        zone = written.time_zone or written_source.time_zone
+    def table(section: TableFile, route: Route) -> SourceTable:
+        zone = section.time_zone or source_section.time_zone
         return SourceTable(
-            template(written.table, *route, "table"), written.columns, zone.key if zone else None
+            template(section.table, *route, "table"), section.columns, zone.key if zone else None
         )
 
     events: Route = ("source", "events")
-    users, accounts = written_source.users, written_source.accounts
+    users, accounts = source_section.users, source_section.accounts
     source = Source(
-        engine_template=template(written_source.engine, "source", "engine"),
+        engine_template=template(source_section.engine, "source", "engine"),
         events=tuple(
-            table(written, (*events, position) if (*events, position) in document.positions else events)
-            for position, written in enumerate(written_source.events)
+            table(section, (*events, position) if (*events, position) in document.positions else events)
+            for position, section in enumerate(source_section.events)
         ),
         users=table(users, ("source", "users")) if users else None,
         accounts=table(accounts, ("source", "accounts")) if accounts else None,
-        look_back=written_source.look_back,
+        look_back=source_section.look_back,
     )
     state = folder / file.state
     return Workspace(
@@ -309,13 +309,13 @@ def _workspace(
         broker_address=template(file.broker, "broker"),
         score_cron=file.schedule.score,
         destinations=destinations,
-        profiles=found.profiles,
+        profiles=profiles.profiles,
         alerts=template(file.alerts.webhook, "alerts", "webhook"),
         guards=file.guards,
         warnings=tuple(
-            str(warning) for warning in sorted([*_warnings(document, file, destinations), *found.warnings])
+            str(warning) for warning in sorted([*_warnings(document, file, destinations), *profiles.warnings])
         ),
-        audiences=groups.audiences,
+        audiences=audiences.audiences,
         history_days=file.keep,
     )
 
@@ -325,7 +325,7 @@ def _destinations(
 ) -> tuple[dict[str, DestinationConfig], frozenset[str]]:
     configs: dict[str, DestinationConfig] = {}
     variables: dict[str, str] = {}
-    for name, written in file.destinations.items():
+    for name, section in file.destinations.items():
         route: Route = ("destinations", name)
         before = len(problems.found)
         variable = url_variable(name)
@@ -339,12 +339,12 @@ def _destinations(
                 )
             )
         variables.setdefault(variable, name)
-        vendor = _vendor(document, route, name, written, vendors, problems)
+        vendor = _vendor(document, route, name, section, vendors, problems)
         if vendor is None:
             continue
-        templates = written.templates(document, route)
+        templates = section.templates(document, route)
         for key, template in templates.items():
-            problems.extend(written.problems(document, route, vendor, key, template))
+            problems.extend(section.problems(document, route, vendor, key, template))
         for key, setting in vendor.settings.items():
             if setting.required and key not in templates and setting.default is None:
                 problems.add(
@@ -359,36 +359,36 @@ def _destinations(
             )
         if len(problems.found) == before:
             configs[name] = DestinationConfig(name, vendor, templates, document.place(route, key=True))
-    unread = document.tree.get("destinations")
-    named = set(unread) if isinstance(unread, dict) else set()
-    return configs, frozenset(named - set(configs))
+    all_destinations = document.tree.get("destinations")
+    names = set(all_destinations) if isinstance(all_destinations, dict) else set()
+    return configs, frozenset(names - set(configs))
 
 
 def _vendor(
     document: Document,
     route: Route,
     name: str,
-    written: DestinationFile,
+    section: DestinationFile,
     vendors: Mapping[str, Vendor],
     problems: Problems,
 ) -> Vendor | None:
-    if written.type in vendors:
-        return vendors[written.type]
-    if written.type:
-        sentence = f"`{written.type}` is not a type of destination{suggest(written.type, vendors)}"
-        problems.add(document.problem((*route, "type"), sentence))
+    if section.type in vendors:
+        return vendors[section.type]
+    if section.type:
+        message = f"`{section.type}` is not a type of destination{suggest(section.type, vendors)}"
+        problems.add(document.problem((*route, "type"), message))
         return None
     if name in vendors:
         return vendors[name]
-    sentence = f"`{name}` is not a type of destination: add `type:`{suggest(name, vendors)}"
-    problems.add(document.problem(route, sentence, key=True))
+    message = f"`{name}` is not a type of destination: add `type:`{suggest(name, vendors)}"
+    problems.add(document.problem(route, message, key=True))
     return None
 
 
 def _warnings(
     document: Document, file: WorkspaceFile, destinations: Mapping[str, DestinationConfig]
 ) -> list[Problem]:
-    """A warning for each secret that is written into the file."""
+    """A warning for each secret that is section into the file."""
     found: list[Problem] = []
 
     def warn(route: Route, variable: str) -> None:

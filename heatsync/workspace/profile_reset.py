@@ -1,8 +1,8 @@
 """`heatsync profile reset`: puts the default touchpoints back into the file of a profile.
 
 Only touchpoints that differ are written; every other line and every comment stays as it is. The lines are edited one
-by one because a YAML library that rewrites the section does not keep that promise: ruamel.yaml 0.19 writes invalid
-YAML for a list with a comment after its key and after a `{...}` item that is followed by an item in lines.
+by one because ruamel.yaml 0.19, which rewrites the whole list, drops a comment line after a `{...}` item, and writes
+invalid YAML for a list whose key and whose `{...}` item both have a comment.
 """
 
 import os

@@ -13,6 +13,8 @@ from connectors.destination import Destination, Limits, ObjectKind, Setting, Thr
 from connectors.errors import ConfigurationError
 from connectors.types import Entity
 from heatsync.sync.mapping import files as mapping_files
+from heatsync.sync.mapping import query
+from heatsync.sync.mapping.model import Mapping as FieldMapping
 from heatsync.sync.mapping.model import MappingQuery
 from heatsync.workspace import config
 from heatsync.workspace.config import Workspace
@@ -134,7 +136,7 @@ def problems(folder: Path, files: Mapping[str, str] | None = None, heatsync: str
     return list(mapping_files.check(write(folder, files, heatsync), vendors=VENDORS).problems)
 
 
-def mapped(folder: Path, text: str, heatsync: str = HEATSYNC) -> mapping_files.Mapping:
+def mapped(folder: Path, text: str, heatsync: str = HEATSYNC) -> FieldMapping:
     """The mapping of a file whose head is MAPPING."""
     of = opened(folder, {"mappings/m.yml": MAPPING + text}, heatsync)
     return mapping_files.load(of)["m"]
@@ -192,7 +194,7 @@ def rendered(of: Workspace, name: str = "m") -> tuple[MappingQuery, dict[str, di
     """The query of a mapping, and its rows by key, with the destination's names of their fields."""
     chosen = mapping_files.load(of)[name]
     with duckdb.connect() as connection:
-        built = mapping_files.build_query(chosen, of, connection, DAY)
+        built = query.build_query(chosen, of, connection, DAY)
         relation = connection.execute(built.sql)
         columns = [column[0] for column in relation.description or ()]
         names = {f"f{position}": field.name for position, field in enumerate(built.fields)}

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from connectors.types import FieldType
 from heatsync.scoring.compute import calendar
 from heatsync.sync.mapping import files as mapping_files
+from heatsync.sync.mapping import query
 from heatsync.sync.value_problems import ValueProblem
 from heatsync.workspace.config import Workspace
 
@@ -239,7 +240,7 @@ def test_a_problem_keeps_a_bar_in_the_name_of_its_field_and_in_its_value(tmp_pat
     mapping = mapping_files.load(of)["m"]
     mapping = replace(mapping, fields=(replace(mapping.fields[0], name="a|b"),))
     with duckdb.connect() as connection:
-        built = mapping_files.build_query(mapping, of, connection, DAY)
+        built = query.build_query(mapping, of, connection, DAY)
         (row,) = connection.execute(f"SELECT problem FROM ({built.sql})").fetchall()
     assert ValueProblem.from_struct(row[0]) == ValueProblem("bad_value", "a|b", "1|2")
 
@@ -501,8 +502,8 @@ def test_changes_of_level_are_counted_within_the_audience(tmp_path: Path) -> Non
     ])  # fmt: skip
     mappings = mapping_files.load(of)
     with duckdb.connect() as connection:
-        assert mapping_files.level_moves(mappings["m"], of, connection, DAY) == (4, 2)
-        assert mapping_files.level_moves(mappings["n"], of, connection, DAY) == (3, 1)
+        assert query.level_moves(mappings["m"], of, connection, DAY) == (4, 2)
+        assert query.level_moves(mappings["n"], of, connection, DAY) == (3, 1)
 
 
 ZONES = [
@@ -544,7 +545,7 @@ def test_the_time_zone_of_the_session_changes_nothing(tmp_path: Path) -> None:
     for zone in ("UTC", "America/Los_Angeles", "Asia/Tokyo"):
         with duckdb.connect() as connection:
             connection.execute(f"SET TimeZone = '{zone}'")
-            rows = connection.execute(mapping_files.build_query(chosen, of, connection, DAY).sql).fetchall()
+            rows = connection.execute(query.build_query(chosen, of, connection, DAY).sql).fetchall()
         assert rows[0][5:] == ("2026-07-02", "2026-07-01T22:30:00Z", "2026-07-02T00:30:00Z")
 
 

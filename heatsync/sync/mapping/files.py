@@ -7,28 +7,14 @@ from pathlib import Path
 from connectors.destination import Vendor
 from connectors.errors import ConfigurationError
 from heatsync.sync.mapping import sample_check
-from heatsync.sync.mapping.model import Field, Mapping, MappingQuery, MatchKey, QueryField
-from heatsync.sync.mapping.query import build_query, level_moves
-from heatsync.sync.mapping.resolver import MappingResolver
+from heatsync.sync.mapping.model import Field, Mapping
+from heatsync.sync.mapping.resolver import resolve
 from heatsync.sync.mapping.schema import MappingFile
 from heatsync.workspace import config as workspace_config
 from heatsync.workspace import profile_files
 from heatsync.workspace.config import PartialWorkspace, Workspace
 from heatsync.workspace.strict_yaml import Problem, Problems, read
 from heatsync.workspace.validation import validate
-
-__all__ = [
-    "CheckResult",
-    "Field",
-    "Mapping",
-    "MappingQuery",
-    "MatchKey",
-    "QueryField",
-    "build_query",
-    "check",
-    "level_moves",
-    "load",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +25,10 @@ class CheckResult:
     warnings: tuple[str, ...]
 
 
-def load(of: Workspace) -> dict[str, Mapping]:
+def load(workspace: Workspace) -> dict[str, Mapping]:
     """The mappings by name. Raises ConfigurationError with every problem of every file, one per line."""
     problems = Problems()
-    mappings = _read_all(PartialWorkspace(of, problems), of.folder)
+    mappings = _read_all(PartialWorkspace(workspace, problems), workspace.folder)
     problems.raise_if_any()
     return mappings
 
@@ -61,9 +47,9 @@ def check(
         return CheckResult(tuple(problems), ())
     if not problems:
         problems = [
-            fault
+            error
             for mapping in mappings.values()
-            for fault in sample_check.errors(partial.workspace, mapping)
+            for error in sample_check.errors(partial.workspace, mapping)
         ]
     return CheckResult((*problems, *partial.workspace.late_errors()), partial.workspace.warnings)
 
@@ -71,17 +57,17 @@ def check(
 def _read_all(partial: PartialWorkspace, folder: Path) -> dict[str, Mapping]:
     mappings: dict[str, Mapping] = {}
     owners: dict[tuple[str, str, str], tuple[str, Field]] = {}
-    spelled: dict[tuple[str, str], tuple[str, str]] = {}
+    spellings: dict[tuple[str, str], tuple[str, str]] = {}
     for path in profile_files.yaml_files(folder, "mappings", partial.problems):
         file = f"mappings/{path.name}"
         document = read(path, file, partial.problems)
-        written = validate(document, MappingFile, partial.problems) if document is not None else None
-        if document is None or written is None or partial.workspace is None:
+        settings = validate(document, MappingFile, partial.problems) if document is not None else None
+        if document is None or settings is None:
             continue
-        mapping = MappingResolver(document, written, path, partial, partial.workspace).resolve()
+        mapping = resolve(document, settings, path, partial)
         if mapping is not None:
             # The ledger keeps records and locks by the name of the object.
-            other, object = spelled.setdefault(
+            other, object = spellings.setdefault(
                 (mapping.destination, mapping.object.casefold()), (file, mapping.object)
             )
             if object != mapping.object:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,81 +20,22 @@ from heatsync.workspace.config import PartialWorkspace, Workspace
 from heatsync.workspace.strict_yaml import Document, Route, suggest
 
 
-class MappingResolver:
-    """Turns one validated file into a mapping. Problems are added to those of the workspace."""
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A validated mapping file, and the workspace in which its names are looked up."""
 
-    def __init__(
-        self, document: Document, written: MappingFile, path: Path, partial: PartialWorkspace, of: Workspace
-    ) -> None:
-        self.document = document
-        self.written = written
-        self.path = path
-        self.partial = partial
-        self.workspace = of
-
-    def resolve(self) -> Mapping | None:
-        """The mapping; None if its destination, object or profile is unknown, or if nothing of it is left."""
-        before = len(self.partial.problems.found)
-        vendor = self._vendor()
-        known_profile = self._profile()
-        if vendor is None or not known_profile:
-            return None
-        self.vendor = vendor
-        entity = self._entity()
-        if entity is None:
-            return None
-        self.entity = entity
-        tables = {Entity.USER: self.workspace.source.users, Entity.ACCOUNT: self.workspace.source.accounts}
-        self.scope = Scope(
-            entity,
-            self.written.profile,
-            self.workspace.profiles,
-            frozenset(
-                which
-                for which, table in tables.items()
-                if table is not None or self.partial.config_has_errors
-            ),
-            self.partial.broken_profiles,
-            self.workspace.audiences,
-            self.partial.broken_audiences,
-        )
-        match = self._match()
-        mode = self._mode()
-        audience = self._audience()
-        fields = (*self._standard(), *self._fields(), *self._tags())
-        self._check_whole()
-        mapping = Mapping(
-            name=self.path.stem,
-            path=self.path,
-            destination=self.written.destination,
-            vendor=vendor,
-            object=self.written.object,
-            entity=entity,
-            profile=self.written.profile,
-            audience=audience,
-            on_exit=self.written.on_exit,
-            match=match,
-            mode=mode,
-            fields=fields,
-            create_fields=self.written.create_fields,
-            max_writes=self.written.limits.max_writes,
-            max_creates=self.written.limits.max_creates,
-            recheck_after=self.written.recheck_after or timedelta(days=7),
-            anonymous=self.written.anonymous,
-            schedule=self.written.schedule,
-            definition_hash="",
-            place=self.document.place(("object",)),
-        )
-        if len(self.partial.problems.found) > before and not fields:
-            return None
-        return replace(mapping, definition_hash=definition_hash(mapping, self.workspace))
+    document: Document
+    settings: MappingFile
+    partial: PartialWorkspace
+    workspace: Workspace
 
     def _add_problem(self, route: Route, message: str, key: bool = False) -> None:
         if not self.document.reported(route):
             self.partial.problems.add(self.document.problem(route, message, key))
 
-    def _vendor(self) -> Vendor | None:
-        name = self.written.destination
+    def destination_vendor(self) -> Vendor | None:
+        """None if the destination is unknown or invalid."""
+        name = self.settings.destination
         if name in self.workspace.destinations:
             return self.workspace.destinations[name].vendor
         if name not in self.partial.broken_destinations:
@@ -105,8 +46,9 @@ class MappingResolver:
             )
         return None
 
-    def _profile(self) -> bool:
-        name = self.written.profile
+    def has_profile(self) -> bool:
+        """Whether the profile exists, valid or not."""
+        name = self.settings.profile
         known = {*self.workspace.profiles, *self.partial.broken_profiles}
         if name in known:
             return True
@@ -115,27 +57,28 @@ class MappingResolver:
         )
         return False
 
-    def _entity(self) -> Entity | None:
-        kind = self.vendor.objects.get(self.written.object)
-        entity = self.written.entity
+    def entity_of_records(self, vendor: Vendor) -> Entity | None:
+        """The entity of the records; None if the object is unknown or the entity unclear."""
+        kind = vendor.objects.get(self.settings.object)
+        entity = self.settings.entity
         if kind is not None:
-            if entity is None or entity == kind.entity or self.vendor.any_object:
+            if entity is None or entity == kind.entity or vendor.any_object:
                 return entity or kind.entity
             self._add_problem(
                 ("entity",),
-                f"{self.written.object} of {self.vendor.title} are {kind.entity.value}s: remove `entity`",
+                f"{self.settings.object} of {vendor.title} are {kind.entity.value}s: remove `entity`",
             )
             return kind.entity
-        if not self.vendor.any_object:
+        if not vendor.any_object:
             self._add_problem(
                 ("object",),
-                f"`{self.written.object}` is not an object of {self.vendor.title}"
-                f"{suggest(self.written.object, self.vendor.objects)}",
+                f"`{self.settings.object}` is not an object of {vendor.title}"
+                f"{suggest(self.settings.object, vendor.objects)}",
             )
             return None
         if entity is not None:
             return entity
-        ours = {ours for pair in self.written.match for ours in pair.values()}
+        ours = {ours for pair in self.settings.match for ours in pair.values()}
         for likely, columns in (
             (Entity.USER, {"user_id", "email"}),
             (Entity.ACCOUNT, {"account_id", "domain"}),
@@ -144,29 +87,38 @@ class MappingResolver:
                 return likely
         self._add_problem(
             ("object",),
-            f"`{self.written.object}` records may be users or accounts: add `entity: user` or `entity: account`",
+            f"`{self.settings.object}` records may be users or accounts: add `entity: user` or `entity: account`",
         )
         return None
 
-    def _match(self) -> tuple[MatchKey, ...]:
-        kind = self.vendor.objects.get(self.written.object, ObjectKind(self.entity, ()))
-        if not self.written.match and (not kind.match or self.entity is not kind.entity):
+
+@dataclass(frozen=True, slots=True)
+class _Resolver(_File):
+    """Resolves the parts of a mapping whose vendor and entity are known."""
+
+    vendor: Vendor
+    entity: Entity
+    scope: Scope
+
+    def match(self) -> tuple[MatchKey, ...]:
+        kind = self.vendor.objects.get(self.settings.object, ObjectKind(self.entity, ()))
+        if not self.settings.match and (not kind.match or self.entity is not kind.entity):
             self._add_problem(
                 (),
-                f"`match` is missing: name the field of {self.written.object} and our column that find a record",
+                f"`match` is missing: name the field of {self.settings.object} and our column that find a record",
             )
         default = kind.match if self.entity is kind.entity else ()
         pairs: list[tuple[str, str, Route]] = [
             (theirs, ours, ("match", position, theirs) if self._listed() else ("match", theirs))
-            for position, pair in enumerate(self.written.match)
+            for position, pair in enumerate(self.settings.match)
             for theirs, ours in pair.items()
         ] or [(theirs, ours, ("object",)) for theirs, ours in default]
         keys: list[MatchKey] = []
         for theirs, ours, route in pairs:
-            if self.written.match and kind.keys is not None and theirs not in kind.keys:
+            if self.settings.match and kind.keys is not None and theirs not in kind.keys:
                 self._add_problem(
                     route,
-                    f"{self.vendor.title} cannot look up {self.written.object} by `{theirs}`{suggest(theirs, kind.keys)}",
+                    f"{self.vendor.title} cannot look up {self.settings.object} by `{theirs}`{suggest(theirs, kind.keys)}",
                     key=True,
                 )
             if any(theirs.casefold() == key.field.casefold() for key in keys):
@@ -181,17 +133,17 @@ class MappingResolver:
     def _listed(self) -> bool:
         return isinstance(self.document.tree.get("match"), list)
 
-    def _mode(self) -> str:
-        mode = self.written.mode or self.vendor.modes[0]
+    def mode(self) -> str:
+        mode = self.settings.mode or self.vendor.modes[0]
         if mode not in self.vendor.modes:
             modes = ", ".join(self.vendor.modes)
             self._add_problem(("mode",), f"{self.vendor.title} has no mode `{mode}`; possible: {modes}")
         return mode
 
-    def _audience(self) -> str | None:
-        key = self.written.audience
+    def audience(self) -> str | None:
+        key = self.settings.audience
         if key is None:
-            if self.written.on_exit is not None:
+            if self.settings.on_exit is not None:
                 self._add_problem(
                     ("on_exit",), "`on_exit` needs an `audience`: add one or remove `on_exit`", key=True
                 )
@@ -200,7 +152,7 @@ class MappingResolver:
             self.scope.resolve(("audience", key))
         except ValueError as error:
             self._add_problem(("audience",), str(error))
-        if self.written.on_exit is None:
+        if self.settings.on_exit is None:
             self._add_problem(
                 ("audience",),
                 "`on_exit` is missing: choose `keep` or `clear` for the fields of records that leave the audience",
@@ -208,9 +160,9 @@ class MappingResolver:
             )
         return key
 
-    def _standard(self) -> Iterable[Field]:
-        profile = self.workspace.profiles.get(self.written.profile)
-        if not self.written.standard_traits or profile is None:
+    def standard_traits(self) -> Iterable[Field]:
+        profile = self.workspace.profiles.get(self.settings.profile)
+        if not self.settings.standard_traits or profile is None:
             return
         route: Route = ("standard_traits",)
         title = profile.name
@@ -227,24 +179,24 @@ class MappingResolver:
                 sql=quoted(reference.alias),
                 references=(reference,),
                 is_reference=True,
-                when_null=self.written.when_null or "clear",
+                when_null=self.settings.when_null or "clear",
                 standard=True,
                 place=self.document.place(route, key=True),
             )
             self._check_name(name, route)
             yield field
 
-    def _fields(self) -> Iterable[Field]:
-        for name, written in self.written.fields.items():
+    def fields(self) -> Iterable[Field]:
+        for name, settings in self.settings.fields.items():
             route: Route = ("fields", name)
             self._check_name(name, route)
-            field = self._field(name, written, route)
+            field = self._field(name, settings, route)
             if field is not None:
                 yield field
 
-    def _tags(self) -> Iterable[Field]:
+    def tags(self) -> Iterable[Field]:
         """A field for each shipped audience: whether the record has its tag."""
-        if self.written.tags is None:
+        if self.settings.tags is None:
             return
         route: Route = ("tags",)
         if not self.vendor.tags:
@@ -255,7 +207,7 @@ class MappingResolver:
                 key=True,
             )
             return
-        name = self.written.profile
+        name = self.settings.profile
         profile = self.workspace.profiles.get(name)
         if profile is None:
             return
@@ -311,8 +263,8 @@ class MappingResolver:
             and name.isprintable()
         )
 
-    def _field(self, name: str, written: FieldFile, route: Route) -> Field | None:
-        if (written.from_ is None) == (written.sql is None):
+    def _field(self, name: str, settings: FieldFile, route: Route) -> Field | None:
+        if (settings.from_ is None) == (settings.sql is None):
             if not self.document.reported((*route, "from")) and not self.document.reported((*route, "sql")):
                 self._add_problem(
                     route,
@@ -320,51 +272,52 @@ class MappingResolver:
                     key=True,
                 )
             return None
-        source: Route = (*route, "sql" if written.sql is not None else "from")
+        source: Route = (*route, "sql" if settings.sql is not None else "from")
         if source not in self.document.positions:
             source = route
         try:
-            if written.sql is not None:
-                sql, references = sql_expressions.compile(written.sql, self.scope)
+            if settings.sql is not None:
+                sql, references = sql_expressions.compile(settings.sql, self.scope)
             else:
-                reference = self.scope.resolve(tuple((written.from_ or "").split(".")))
+                reference = self.scope.resolve(tuple((settings.from_ or "").split(".")))
                 sql, references = quoted(reference.alias), (reference,)
         except ValueError as error:
             self._add_problem(source, str(error))
             return None
-        own = bool(references) and all(reference.computed for reference in references)
+        is_computed = bool(references) and all(reference.computed for reference in references)
         field = Field(
             name=name,
             label=name.replace("_", " ").strip().capitalize() if name.islower() else name,
             sql=sql,
             references=references,
-            is_reference=written.from_ is not None,
-            map=tuple(written.map.items()),
-            as_=written.as_,
-            join=written.join,
-            default=written.default,
-            when_null=written.when_null or self.written.when_null or ("clear" if own else "keep"),
-            write=written.write,
-            tolerance=written.tolerance,
-            source=written.sql or written.from_ or "",
+            is_reference=settings.from_ is not None,
+            map=tuple(settings.map.items()),
+            as_=settings.as_,
+            join=settings.join,
+            default=settings.default,
+            when_null=settings.when_null or self.settings.when_null or ("clear" if is_computed else "keep"),
+            write=settings.write,
+            tolerance=settings.tolerance,
+            source=settings.sql or settings.from_ or "",
             place=self.document.place(source),
         )
-        if written.write == "if_empty" and not self.vendor.readable:
+        if settings.write == "if_empty" and not self.vendor.readable:
             self._add_problem(
                 (*route, "write"),
                 f"{self.vendor.title} cannot be read, so its empty fields are unknown: remove `write: if_empty`",
             )
         kind = references[0].type if field.is_reference else None
         if kind is not None:
-            fault = conversions.mismatch(field, kind, self.vendor)
-            if fault is not None:
-                self._add_problem((*route, fault[0]), fault[1])
+            misfit = conversions.mismatch(field, kind, self.vendor)
+            if misfit is not None:
+                self._add_problem((*route, misfit[0]), misfit[1])
         return field
 
-    def _check_whole(self) -> None:
+    def check_whole(self) -> None:
+        """Add the problems that need several keys."""
         if (
-            not self.written.fields
-            and not self.written.standard_traits
+            not self.settings.fields
+            and not self.settings.standard_traits
             and "tags" not in self.document.tree
             and not self.document.reported(("fields",))
         ):
@@ -372,6 +325,68 @@ class MappingResolver:
             self._add_problem(
                 (), f"the mapping writes nothing: add `fields:` or `standard_traits: true`{tags}"
             )
-        if self.written.anonymous and not (self.vendor.anonymous_accounts and self.entity is Entity.ACCOUNT):
-            sentence = f"`anonymous` does not apply to {self.vendor.title} {self.written.object}: remove it"
+        if self.settings.anonymous and not (self.vendor.anonymous_accounts and self.entity is Entity.ACCOUNT):
+            sentence = f"`anonymous` does not apply to {self.vendor.title} {self.settings.object}: remove it"
             self._add_problem(("anonymous",), sentence, key=True)
+
+
+def resolve(
+    document: Document, settings: MappingFile, path: Path, partial: PartialWorkspace
+) -> Mapping | None:
+    """The mapping of a file. Problems are added to those of the workspace.
+
+    None if there is no workspace, if the destination, the object or the profile is unknown, or if no field is valid.
+    """
+    workspace = partial.workspace
+    if workspace is None:
+        return None
+    before = len(partial.problems.found)
+    file = _File(document, settings, partial, workspace)
+    vendor = file.destination_vendor()
+    has_profile = file.has_profile()
+    if vendor is None or not has_profile:
+        return None
+    entity = file.entity_of_records(vendor)
+    if entity is None:
+        return None
+    tables = {Entity.USER: workspace.source.users, Entity.ACCOUNT: workspace.source.accounts}
+    scope = Scope(
+        entity,
+        settings.profile,
+        workspace.profiles,
+        frozenset(which for which, table in tables.items() if table is not None or partial.config_has_errors),
+        partial.broken_profiles,
+        workspace.audiences,
+        partial.broken_audiences,
+    )
+    resolver = _Resolver(document, settings, partial, workspace, vendor, entity, scope)
+    match = resolver.match()
+    mode = resolver.mode()
+    audience = resolver.audience()
+    fields = (*resolver.standard_traits(), *resolver.fields(), *resolver.tags())
+    resolver.check_whole()
+    mapping = Mapping(
+        name=path.stem,
+        path=path,
+        destination=settings.destination,
+        vendor=vendor,
+        object=settings.object,
+        entity=entity,
+        profile=settings.profile,
+        audience=audience,
+        on_exit=settings.on_exit,
+        match=match,
+        mode=mode,
+        fields=fields,
+        create_fields=settings.create_fields,
+        max_writes=settings.limits.max_writes,
+        max_creates=settings.limits.max_creates,
+        recheck_after=settings.recheck_after or timedelta(days=7),
+        anonymous=settings.anonymous,
+        schedule=settings.schedule,
+        definition_hash="",
+        place=document.place(("object",)),
+    )
+    if len(partial.problems.found) > before and not fields:
+        return None
+    return replace(mapping, definition_hash=definition_hash(mapping, workspace))
