@@ -1,7 +1,7 @@
 """The simulated vendors as one ASGI application.
 
-Every call takes the same way: read, delayed, attributed to an account, admitted by its quota, answered by the
-vendor, counted. Only the vendor's part differs.
+Every call goes the same way: it is read, delayed, attributed to an account, admitted by its quota, answered by the
+vendor, and counted. Only the vendor's part differs.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Sandbox:
-    """What is behind the paths: the vendors' records, quotas and counts, per account, guarded by one lock."""
+    """The state behind the paths: records, quotas and counts, per account and vendor, guarded by one lock."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Sandbox:
             return self._world.dump(account)
 
     def seed(self, state: Mapping[str, Any], account: str = "default") -> None:
-        """Replace what an account holds. Raises ValueError; then nothing has changed."""
+        """Replace everything that an account holds. Raises ValueError, and then changes nothing."""
         with self._lock:
             self._world.load(account, state)
 
@@ -87,7 +87,7 @@ class Sandbox:
             self._stats.clear()
 
     def answer(self, simulator: Simulator, route: Route, call: Call) -> Reply:
-        """One call, from credential to count."""
+        """The reply to one call, which is counted."""
         with self._lock:
             call.now = self.clock()
             reply = self._reply(simulator, route, call)
@@ -146,7 +146,7 @@ async def _respond(request: Request, reply: Reply) -> Response:
         await asyncio.sleep(reply.delay)
     if reply.cut:
         request.scope["hang_up"]()
-        # Whoever has hung up is told so, and then takes no answer any more.
+        # After the hang-up, the server expects the disconnect to be read, and sends nothing.
         await request.receive()
         return Response()
     if reply.raw:
@@ -163,7 +163,7 @@ def _json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None
 async def _read(request: Request) -> Call:
     body = await request.body()
     if request.headers.get("content-encoding") == "gzip":
-        # What does not unpack stays as it is: no vendor can read it.
+        # A body that cannot be unpacked stays as it is: the vendor refuses it as unreadable.
         with suppress(zlib.error):
             body = zlib.decompress(body, GZIP)
     address = request.scope.get("raw_path", b"") + b"?" + request.scope.get("query_string", b"")
@@ -196,15 +196,15 @@ def _unknown(simulator: Simulator) -> Handler:
     return lambda call, _: simulator.unknown(call)
 
 
-def _elsewhere(sandbox: Sandbox) -> Endpoint:
-    """Paths that no vendor of ours has: refused by the vendor they look like."""
+def _unknown_path(sandbox: Sandbox) -> Endpoint:
+    """Paths without a route: refused by the vendor whose prefix they have."""
 
     async def endpoint(request: Request) -> Response:
         for simulator in sandbox.simulators.values():
             if request.url.path.startswith(simulator.prefixes):
                 route = Route(request.method, "", f"{request.method} unknown", _unknown(simulator), ())
                 return await _endpoint(sandbox, simulator, route)(request)
-        return _json({"error": f"The sandbox has nothing at {request.url.path}"}, 404)
+        return _json({"error": f"The sandbox has no path {request.url.path}"}, 404)
 
     return endpoint
 
@@ -242,9 +242,9 @@ def create(
 ) -> Starlette:
     """The sandbox as an ASGI application; `app.state.sandbox` is the `Sandbox` behind it.
 
-    `quotas` off: nobody is limited, calls are still counted. `latency_ms` is added to every call to a vendor.
-    `state` is the default account's, in the shape of /_state; raises ValueError when it does not fit. `faults` are what
-    goes wrong on purpose, also as the command line writes them (`server=0.1,seed=7`).
+    With `quotas` off no call is limited; calls are still counted. `latency_ms` is added to every call to a vendor.
+    `state` is the default account's, in the shape of /_state; raises ValueError when it does not fit. `faults` go
+    wrong on purpose; a text has the form of the command line (`server=0.1,seed=7`).
     """
     wrong = parse(faults) if isinstance(faults, str) else faults
     sandbox = Sandbox(quotas, latency_ms / 1000, limits or {}, clock, wrong)
@@ -259,7 +259,7 @@ def create(
             Path(each.path, _endpoint(sandbox, simulator, each), methods=[each.method])
             for each in simulator.routes
         ]
-    paths.append(Path("/{path:path}", _elsewhere(sandbox), methods=METHODS))
+    paths.append(Path("/{path:path}", _unknown_path(sandbox), methods=METHODS))
     app = Starlette(routes=paths)
     app.state.sandbox = sandbox
     return app

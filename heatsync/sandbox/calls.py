@@ -13,10 +13,10 @@ from heatsync.sandbox.quotas import Window
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer; `body` None is an empty one, and one that is `raw` is sent as the text that it is.
+    """An answer. A `body` of None is empty; a `raw` body is sent as text, not as JSON.
 
-    `records` is how many records the call carried, `counts` whatever else its vendor counts. `fault` names what went
-    wrong on purpose: an answer may come after `delay` seconds, or the connection be `cut` in its place.
+    `records` is how many records the call carried, `counts` what else its vendor counts. `fault` names a fault that
+    struck the call: the answer is delayed by `delay` seconds, or the connection is `cut` instead.
     """
 
     status: int
@@ -31,7 +31,7 @@ class Reply:
 
 
 class Refusal(Exception):
-    """Ends a call from wherever it is raised, with the vendor's own words."""
+    """Ends a call with the vendor's reply, from wherever it is raised."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(reply.status)
@@ -48,7 +48,7 @@ def _no_constant(name: str) -> NoReturn:
 
 @dataclass(slots=True)
 class Call:
-    """One request, read. Header names are in lower case; `now` is in unix seconds; `origin` is where it came to."""
+    """One request. Header names are in lower case; `now` is in unix seconds; `origin` is the scheme and host that it was sent to."""
 
     method: str
     path: str
@@ -62,14 +62,14 @@ class Call:
     size: int = 0
     """Bytes of the request line's address."""
     accounts: Collection[str] = ()
-    """The accounts that the sandbox has heard of."""
+    """The accounts that exist in the sandbox."""
     windows: Mapping[str, Window] = field(default_factory=dict)
     """The account's quotas, by name."""
     used: Mapping[str, int] = field(default_factory=dict)
     """Calls so far in each of them, this one included; empty while quotas are off."""
 
     def json(self) -> Any:
-        """The body, strictly read: NaN and Infinity are not JSON. Raises Unreadable."""
+        """The body as strict JSON, without NaN and Infinity. Raises Unreadable."""
         try:
             return json.loads(self.body, parse_constant=_no_constant)
         except ValueError as error:
@@ -82,7 +82,7 @@ class Call:
         return found
 
     def token(self) -> str:
-        """What the Authorization header carries behind `Bearer`, empty without it."""
+        """The token of the Authorization header (`Bearer TOKEN`); empty without one."""
         kind, _, token = self.headers.get("authorization", "").partition(" ")
         return token.strip() if kind.lower() == "bearer" else ""
 
@@ -91,12 +91,12 @@ class Store(Protocol):
     """What one vendor holds for one account."""
 
     def load(self, part: Mapping[str, Any], fields: Mapping[str, Any], /) -> None:
-        """Take records and fields in the shape of /_state. Raises ValueError with a sentence."""
+        """Load records and fields in the shape of /_state. Raises ValueError with a sentence."""
 
     def dump(self) -> dict[str, Any]: ...
 
     def dump_fields(self) -> dict[str, Any] | None:
-        """None for a vendor without a schema."""
+        """The fields in the shape of /_state; None for a vendor without a schema."""
 
 
 Handler = Callable[[Call, Any], Reply]
@@ -104,7 +104,7 @@ Handler = Callable[[Call, Any], Reply]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path of a vendor. `label` names it in the statistics; `{object}` in it is filled in.
+    """A path of a vendor. `label` is its name in /_stats, where `{object}` is replaced by the object.
 
     `windows` are the quotas that a call takes from. An `open` path needs no credential.
     """

@@ -16,7 +16,7 @@ class Quota:
 
 
 class Window:
-    """At most `calls` in any `seconds`. Times are given and must not decrease."""
+    """At most `calls` in any `seconds`. Times are arguments, in unix seconds, and must not decrease."""
 
     def __init__(self, calls: int, seconds: float) -> None:
         self.calls = calls
@@ -43,7 +43,8 @@ class Window:
 
 
 def admit(windows: Mapping[str, Window], names: Iterable[str], now: float) -> tuple[str, float] | None:
-    """Take one call from every named window, or from none: then the full one, and seconds until it has room."""
+    """Count one call in every named window, and return None; or count it in none, and return the full window with the
+    seconds until it has room."""
     wanted = [(name, windows[name]) for name in names]
     for name, window in wanted:
         wait = window.free_in(now)

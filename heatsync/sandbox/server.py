@@ -16,7 +16,7 @@ from heatsync.sandbox.app import Sandbox
 
 HOST = "127.0.0.1"
 KEEP_ALIVE = 75
-"""Seconds; long enough that a client's idle connection is not closed under it."""
+"""Seconds. Longer than a client keeps an idle connection, so that none is closed while the client uses it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ class Running:
         self.sandbox.reset_stats(account)
 
     def clear(self) -> None:
-        """Every account is as if nobody had ever spoken of it."""
+        """Forget every account: its records, quotas and counts."""
         self.sandbox.clear()
 
 
 def _cuttable(application: ASGIApp) -> ASGIApp:
-    """Lets the application hang up on its caller, for which ASGI has no word."""
+    """Let the application close a connection without an answer, which ASGI does not provide."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         # `send` is a method of uvicorn's answer, which knows the connection.
@@ -57,7 +57,7 @@ def _cuttable(application: ASGIApp) -> ASGIApp:
 def _config(application: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
         _cuttable(application),
-        # Nobody stands in between.
+        # There is no proxy.
         proxy_headers=False,
         # The sandbox has a clock of its own.
         date_header=False,
@@ -76,7 +76,7 @@ def _listen(port: int) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((HOST, port))
-        # From here on a client can connect, whether uvicorn has come to accept it or not.
+        # From here on a client can connect, also before uvicorn accepts connections.
         sock.listen(128)
     except OSError:
         sock.close()
@@ -87,7 +87,7 @@ def _listen(port: int) -> socket.socket:
 def serve(port: int = 8100, ready: Callable[[], None] | None = None, **options: Any) -> None:
     """Serve until interrupted; `ready` is called once clients may connect. `options` are those of `app.create`.
 
-    Raises OSError when the port is taken, ValueError for faults that there are not.
+    Raises OSError when the port is taken, ValueError for an unknown fault.
     """
     server = uvicorn.Server(_config(app.create(**options)))
     sock = _listen(port)
@@ -100,7 +100,7 @@ def serve(port: int = 8100, ready: Callable[[], None] | None = None, **options: 
 
 @contextmanager
 def running(port: int = 0, **options: Any) -> Iterator[Running]:
-    """A sandbox in a thread of this process, on a free port unless one is named; gone when the block ends."""
+    """A sandbox in a thread of this process, on a free port unless one is given. It stops when the block ends."""
     application = app.create(**options)
     sock = _listen(port)
     server = uvicorn.Server(_config(application))

@@ -1,4 +1,4 @@
-"""What the sandbox remembers: tables of records, found through indexes, one set per account."""
+"""The sandbox's state: tables of records with indexes, per account and vendor."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,7 +10,7 @@ Scalar = str | int | float | bool | None
 
 @dataclass(slots=True)
 class Row:
-    """A record: flat values, without the empty ones; times in unix seconds."""
+    """A record: flat values without empty ones; times in unix seconds."""
 
     id: str
     values: dict[str, Any]
@@ -19,7 +19,7 @@ class Row:
 
 
 def fold(value: Any) -> str:
-    """What counts as equal when a vendor looks a value up: case does not, nor does 7 against 7.0 and "7"."""
+    """A value in the form that look-ups compare: without case, and with 7, 7.0 and "7" equal."""
     if isinstance(value, str):
         return value.lower()
     if isinstance(value, bool):
@@ -30,7 +30,7 @@ def fold(value: Any) -> str:
 
 
 class Table:
-    """Records by id and, from the first time a field is looked up by, by the values of that field.
+    """Records by id. A field gets an index when it is first used in a look-up.
 
     Values of the `exact` fields are compared as they are, all others folded.
     """
@@ -51,7 +51,7 @@ class Table:
 
     def add(self, row: Row) -> Row:
         if row.id in self.rows:
-            raise ValueError(f"the id {row.id} is there twice")
+            raise ValueError(f"the id {row.id} exists twice")
         self.rows[row.id] = row
         for field, index in self._indexes.items():
             if field in row.values:
@@ -59,7 +59,7 @@ class Table:
         return row
 
     def change(self, row: Row, changes: Mapping[str, Any], now: float) -> None:
-        """Set values; None takes one away."""
+        """Set values; None removes one."""
         values = row.values
         for field, new in changes.items():
             index = self._indexes.get(field)
@@ -74,12 +74,12 @@ class Table:
         row.updated = now
 
     def having(self, field: str, value: Any) -> list[Row]:
-        """The records whose field equals the value, in the order in which they got it."""
+        """The records whose field equals the value, in the order in which they received it."""
         ids = self._index(field).get(self.key(field, value), ())
         return [self.rows[id] for id in ids]
 
     def having_key(self, field: str, key: str) -> list[Row]:
-        """As `having`, for a value that is already what the index holds."""
+        """Like `having`, for a value that is already in the form of the index."""
         return [self.rows[id] for id in self._index(field).get(key, ())]
 
     def _index(self, field: str) -> dict[str, dict[str, None]]:
@@ -93,14 +93,14 @@ class Table:
 
 
 def number_of(*words: str, digits: int) -> int:
-    """A number of so many digits that the words always give: the same account has the same id for ever."""
+    """A number with this many digits, derived from the words: an account always has the same id."""
     digest = hashlib.sha256(":".join(words).encode()).digest()
     low = int(10 ** (digits - 1))
     return low + int.from_bytes(digest[:8], "big") % (9 * low)
 
 
 def listed(part: Mapping[str, Any], name: str, where: str) -> list[dict[str, Any]]:
-    """The list of objects at `name`, empty when it is not there. Raises ValueError."""
+    """The list of objects at `name`, empty when it is missing. Raises ValueError."""
     found = part.get(name, [])
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         raise ValueError(f"{where}.{name} must be a list of objects")
@@ -108,7 +108,7 @@ def listed(part: Mapping[str, Any], name: str, where: str) -> list[dict[str, Any
 
 
 def mapped(part: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
-    """The object at `name`, empty when it is not there. Raises ValueError."""
+    """The object at `name`, empty when it is missing. Raises ValueError."""
     found = part.get(name, {})
     if not isinstance(found, dict):
         raise ValueError(f"{where}.{name} must be an object")
@@ -116,7 +116,7 @@ def mapped(part: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
 
 
 def only(part: Mapping[str, Any], names: Iterable[str], where: str) -> None:
-    """Raise ValueError when there is anything but these."""
+    """Raise ValueError when the part has any other name."""
     allowed = list(names)
     for name in part:
         if name not in allowed:
@@ -124,14 +124,14 @@ def only(part: Mapping[str, Any], names: Iterable[str], where: str) -> None:
 
 
 class World:
-    """Everything that the sandbox holds, per account and vendor, in the shape of /_state."""
+    """All stores, per account and vendor, in the shape of /_state."""
 
     def __init__(self, stores: Mapping[str, Callable[[str], Any]]) -> None:
         self._make = stores
         self.accounts: dict[str, dict[str, Any]] = {}
 
     def account(self, name: str) -> dict[str, Any]:
-        """The stores of an account by vendor; an account that nobody spoke of is empty."""
+        """The stores of an account by vendor; an account that is used for the first time is empty."""
         if name not in self.accounts:
             self.accounts[name] = {vendor: make(name) for vendor, make in self._make.items()}
         return self.accounts[name]

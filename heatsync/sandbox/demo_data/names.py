@@ -1,6 +1,6 @@
-"""What the invented people and companies of the demo are called.
+"""The names of the invented people and companies of the demo.
 
-Some names carry what real ones carry: apostrophes, hyphens, accents, and letters outside Latin.
+Some have what real names have: apostrophes, hyphens, accents, and letters outside Latin.
 """
 
 import unicodedata
@@ -53,7 +53,7 @@ _TRADE = (
     "Travel",
     "Works",
 )
-# No factor in common with the number of names: neighbours differ, and nothing repeats before all were used.
+# No common factor with the number of names: neighbours differ, and no name repeats before all were used.
 _STRIDE = 610
 
 
@@ -75,7 +75,7 @@ def person(draw: float) -> tuple[str, str]:
 
 
 def plain(name: str) -> str:
-    """The letters and digits of a name as an address has them: `Žižka` is `zizka`."""
+    """The letters and digits of a name in an e-mail address: `Žižka` is `zizka`."""
     lowered = name.replace("ø", "o").replace("ß", "ss")
     letters = unicodedata.normalize("NFKD", lowered).encode("ascii", "ignore").decode().lower()
     return "".join(letter for letter in letters if letter.isalnum())

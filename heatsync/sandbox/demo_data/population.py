@@ -1,6 +1,6 @@
-"""Who the accounts and users of the invented product are, and what they do: arrays, and no files.
+"""The accounts and users of the invented product, and what they do, as arrays.
 
-Every draw is a hash of the seed and of what it is for, so that nothing depends on the order of drawing.
+Every random number is a hash of the seed and of its purpose, so that nothing depends on the order of drawing.
 """
 
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ _ROLE_SHARES = (0.15, 0.60, 0.25)
 _ACTIVITY = np.array([0.75, 0.55, 0.25])
 _WEEK = np.array([1.0, 1.05, 1.05, 1.0, 0.9, 0.12, 0.08])
 UNFOLDING = 110
-"""Within so many days every fate has begun, and everybody who signs up has done so (sooner in a short period)."""
+"""Days within which every fate has begun and every user has signed up (fewer in a short period)."""
 
-# Mean number on a day on which somebody works, by role; and how much more often in the first two weeks.
+# Mean number of events on a day on which a user works, by role; and the factor in the first two weeks.
 _EVENTS: tuple[tuple[str, tuple[float, float, float], float], ...] = (
     ("Logged In", (0.4, 0.3, 0.2), 1),
     ("Dashboard Viewed", (2.4, 2.2, 2.0), 1),
@@ -39,7 +39,7 @@ INVOICE = "Invoice Paid"
 EVENTS = (*(name for name, _, _ in _EVENTS), INVOICE)
 
 NEVER = 10**6
-"""A day that does not come."""
+"""A day after the end of any period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Accounts:
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """One row per user; `account` is -1 for people without one, `gone` the first day on which they are away."""
+    """One row per user; `account` is -1 for users without one, `gone` is the first day on which a user no longer works."""
 
     account: Ints
     role: Ints
@@ -71,7 +71,7 @@ class Users:
 
 
 def sizes_of(users: int, seed: int) -> Ints:
-    """Users per account: many small, a few large; some have nobody, and some people have no account."""
+    """Users per account: many small, a few large; some accounts have no user, and some users no account."""
     count = max(1, users // 10)
     numbers = np.arange(count)
     weight = np.minimum((1 - draw(seed, "size", numbers)) ** (-1 / 1.2), 40.0)
@@ -97,7 +97,7 @@ def accounts_of(count: int, sizes: Ints, unfolding: int, seed: int) -> Accounts:
     mood = np.array([7.0, 9.0, 4.5, 3.0, 8.0, 5.0])[fate] + (draw(seed, "nps", numbers) - 0.5) * 4
     answered = draw(seed, "answered", numbers) < 0.65
     names = [name for name, _ in zip(companies(), range(count), strict=False)]
-    own = 7 if count > 20 else -1  # the company that makes the product uses it, too
+    own = 7 if count > 20 else -1  # the company that sells the product uses it, too
     paying = draw(seed, "plan", numbers)
     return Accounts(
         fate=fate,
@@ -142,7 +142,7 @@ def users_of(sizes: Ints, accounts: Accounts, count: int, unfolding: int, seed: 
         gone=np.choose(
             fate, [np.full(count, NEVER), np.maximum(gone, signed_up + 1), np.full(count, -NEVER)]
         ),
-        # Asked to be deleted: their events stay, without a name.
+        # Users who asked to be deleted: their events stay, without a name.
         erased=(draw(seed, "erased", numbers) < 0.004) & (fate == 0),
         activity=_ACTIVITY[role] * (0.4 + 1.2 * draw(seed, "activity", numbers)),
     )
@@ -174,7 +174,7 @@ def _curve(people: Users, accounts: Accounts, rows: slice, days: int) -> Floats:
 def happenings(
     people: Users, accounts: Accounts, rows: slice, first: date, days: int, seed: int
 ) -> tuple[Ints, Ints, Ints]:
-    """The user, the event and the UTC second (since 1970) of everything that some users did, in order of time."""
+    """User, event and UTC second (since 1970) of every action of these users, in order of time."""
     curve = _curve(people, accounts, rows, days)
     weekday = (np.arange(days) + first.weekday()) % 7
     numbers = np.arange(rows.start, rows.start + len(curve))
@@ -196,7 +196,7 @@ def happenings(
         home = people.account[author]
         zone = np.where(home >= 0, accounts.zone[home], 0)
         second = its_day * 86_400 + ((hour - zone) * 3_600).astype(np.int64)
-        # Evenings in the west are tomorrow in UTC, where the period, and whoever leaves, ends at midnight.
+        # An evening in the west is the next day in UTC; the period, and the days of a user, end at midnight in UTC.
         ended = np.where(home >= 0, accounts.ended[home], NEVER)
         last = np.minimum(np.minimum(people.gone[author], ended), days)
         kept = (second >= np.maximum(people.signed_up[author] * 86_400 + JOINED, 0)) & (
@@ -209,7 +209,7 @@ def happenings(
 
 
 JOINED = 6 * 3_600
-"""Everybody signs up at six in the morning, UTC, before that day's first event."""
+"""Users sign up at six in the morning, UTC, before the first event of the day."""
 
 
 def invoices(accounts: Accounts, first: date, days: int, seed: int) -> tuple[Ints, Ints]:
@@ -244,7 +244,7 @@ def _mix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def _choose(seed: int, purpose: str, numbers: Ints, shares: tuple[float, ...]) -> Ints:
-    """Which of several, by their shares."""
+    """Choose one of several, by their shares, for each number."""
     places = np.searchsorted(np.cumsum(shares), draw(seed, purpose, numbers))
     return np.minimum(places, len(shares) - 1).astype(np.int64)
 

@@ -1,8 +1,8 @@
-"""An invented B2B product: its accounts, their people, and what they did, with the truth beside it.
+"""An invented B2B product: its accounts, their users, what they did, and the truth about it.
 
-`write` makes `events.parquet`, `users.csv`, `accounts.csv` and `truth.csv`, of any size, and always the same
-ones for the same arguments. Every draw is a hash of the seed and of what it is for, so that nothing depends on
-the order of drawing: from 120 days on, a day more adds that day's rows and changes none of the earlier ones.
+`write` writes `events.parquet`, `users.csv`, `accounts.csv` and `truth.csv`, of any size, and always the same files
+for the same arguments. Every random number is a hash of the seed and of its purpose, so that nothing depends on the
+order of drawing: from 120 days on, one more day adds the rows of that day and changes no earlier ones.
 
 What happens to an account is its *fate*. It is decided first, in `truth.csv`, and behaviour follows:
 
@@ -58,7 +58,7 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was written; `ends_on` is the last day with events."""
+    """What was written. `ends_on` is the last day with events."""
 
     users: int
     accounts: int
@@ -68,7 +68,7 @@ class Summary:
 
 
 def write(folder: Path, users: int = 600, days: int = 120, *, end: date, seed: int = 1) -> Summary:
-    """Writes the tables of a product with so many users, for the days that end with `end`, into `folder`."""
+    """Write the tables of a product with this many users, for `days` days that end with `end`, into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     first = end - timedelta(days=days - 1)
     unfolding = max(1, min(UNFOLDING, days - 10))
@@ -128,7 +128,7 @@ def _write_accounts(path: Path, accounts: Accounts, sizes: Ints, first: date) ->
         for n, name in enumerate(accounts.name):
             employees = int(sizes[n]) * 7 + 5 + n % 11
             created = _instant(first, int(accounts.signed_up[n]), 0)
-            # A few never told us their domain.
+            # The domain of a few is not known.
             domain = "" if n % 41 == 40 else accounts.domain[n]
             out.writerow([account_id(n), name, domain, accounts.plan[n], created, employees, accounts.nps[n]])
 

@@ -1,7 +1,7 @@
 """Segment: POST /v1/batch.
 
-It answers 200 to everything but JSON that cannot be read, too large a request, and too many of them; a wrong
-write key or an unusable item is dropped without a word. Sources: segment.com/docs, 2025-11.
+It answers 200 to everything except unreadable JSON, a request that is too large, and too many requests; a wrong
+write key or an unusable item is dropped silently. Sources: segment.com/docs, 2025-11.
 """
 
 import json
@@ -24,9 +24,9 @@ MESSAGE_ID = 100
 
 
 class Store:
-    """Profiles by user id, groups by group id, and who belongs to which.
+    """Profiles by user id, groups by group id, and the members of groups.
 
-    `anonymous` holds the profiles that have no user id. They, and `members`, are shown when there are any.
+    `anonymous` holds the profiles without a user id. It and `members` are shown unless they are empty.
     """
 
     def __init__(self, account: str) -> None:
@@ -36,7 +36,7 @@ class Store:
         self.anonymous: dict[str, dict[str, Any]] = {}
         self.members: dict[str, dict[str, None]] = {}
         self.seen: set[str] = set()
-        """Message ids. Segment looks back at least 24 h; this one forgets when the state is replaced."""
+        """Message ids. Segment remembers them for at least 24 h; the sandbox until the state is replaced."""
 
     def load(self, part: Mapping[str, Any], _fields: Mapping[str, Any]) -> None:
         only(part, ("users", "groups", "anonymous", "members"), "segment")
@@ -58,7 +58,7 @@ class Store:
         return None
 
     def take(self, item: Mapping[str, Any]) -> bool:
-        """Whether the item is one that Segment uses."""
+        """Store an item; False where Segment drops it."""
         kind, traits = item.get("type"), item.get("traits") or {}
         user, anonymous = _id(item, "userId"), _id(item, "anonymousId")
         if not user and not anonymous:
@@ -99,7 +99,7 @@ def batch(call: Call, store: Store) -> Reply:
     items = body.get("batch")
     if not isinstance(items, list):
         return _bad("batch must be a list")
-    # An item makes the whole request fail only when it is too large, which few bodies can be.
+    # An item fails the whole request only when it is too large; most bodies are too small for that.
     if len(call.body) > ITEM_BYTES and any(_bytes(item) > ITEM_BYTES for item in items):
         return _bad("Exceeded max message size")
     taken = duplicates = 0

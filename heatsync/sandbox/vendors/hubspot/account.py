@@ -1,4 +1,4 @@
-"""HubSpot's paths about the account itself: who it is, and how much of its quotas is used."""
+"""HubSpot's paths about the account itself: its id, its tokens and scopes, and how much of its quotas is used."""
 
 import re
 from urllib.parse import parse_qsl
@@ -10,7 +10,7 @@ from heatsync.sandbox.vendors.hubspot.schema import CUSTOM_PROPERTIES
 from heatsync.sandbox.vendors.hubspot.store import OBJECTS, Store
 
 LIFETIME = 1800
-"""Seconds that an OAuth access token is good for (ToolJet 17192, airbyte 74726, 2026)."""
+"""Seconds that an OAuth access token is valid (ToolJet 17192, airbyte 74726, 2026)."""
 _ISSUED = re.compile(r"(?:.*:)?oauth\.([0-9]+)")
 _LACKING = re.compile(r"(?:.*:)?lacks\.(.+)")
 _SCOPED = re.compile(r"/crm/(?:v3/)?(objects|properties)/(?:[0-9]{4}-[0-9]{2}/)?([a-z]+)(/.*)?")
@@ -18,15 +18,15 @@ _READING = ("/batch/read", "/search")
 
 
 def issued(token: str) -> float | None:
-    """When an OAuth access token was given out, in unix seconds; None for any other token."""
+    """When an OAuth access token was issued, in unix seconds; None for any other token."""
     found = _ISSUED.fullmatch(token)
     return float(found[1]) if found else None
 
 
 def lacking(call: Call) -> list[str]:
-    """The scopes, any one of which the call needs, when its token has none of them: `lacks.SCOPE,SCOPE` has all but those.
+    """The scopes of which the call needs one, when its token has none of them. The token `lacks.SCOPE,SCOPE` has all others.
 
-    Which call needs which: HubSpot's scopes reference, 2026; properties are read with either scope for reading, and the
+    Which call needs which scope: HubSpot's scopes reference, 2026; properties are read with either scope for reading, and the
     limits with any of the objects' (observed live, 2026-09).
     """
     needed = _needed(call)
@@ -39,7 +39,7 @@ def _without(token: str) -> set[str]:
 
 
 def scopes(call: Call, store: Store) -> Reply:
-    """What a private app's token may do (private apps guide, 2026)."""
+    """The scopes of a private app's token (private apps guide, 2026)."""
     token = str(call.object().get("tokenKey") or "")
     every = [
         f"crm.{area}.{object}.{right}"
@@ -67,7 +67,7 @@ def _needed(call: Call) -> list[str]:
 
 
 def token(call: Call, _store: Store) -> Reply:
-    """An access token for a refresh token, whose account it belongs to; whatever is not `refused` is let in."""
+    """An access token of the account that the refresh token belongs to; only `refused` is refused."""
     form = dict(parse_qsl(call.body.decode(errors="replace")))
     refresh, secret = form.get("refresh_token", ""), form.get("client_secret", "")
     if form.get("grant_type") != "refresh_token":
@@ -83,7 +83,7 @@ def token(call: Call, _store: Store) -> Reply:
 
 
 def _no_token(status: str, message: str) -> Reply:
-    """The words are those reported of the older endpoint (supaglue 1935, mk-node-hubspot 64)."""
+    """The message is as reported for the older endpoint (supaglue 1935, mk-node-hubspot 64)."""
     return Reply(400, {"status": status, "message": message, "correlationId": CORRELATION})
 
 

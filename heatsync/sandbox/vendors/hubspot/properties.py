@@ -1,4 +1,4 @@
-"""HubSpot's properties: which exist as standard, what they take, and what is said of a value they do not."""
+"""HubSpot's properties: the standard ones, the values that they accept, and the errors for other values."""
 
 import json
 import math
@@ -40,7 +40,7 @@ class Property:
     standard: bool = False
     archived: bool = False
     raw: Mapping[str, Any] = field(default_factory=dict)
-    """As it was seeded or created; what /_state shows."""
+    """The definition as it was seeded or created; /_state shows it."""
 
     def shown(self) -> dict[str, Any]:
         options = self.raw.get("options") or [{"value": value, "label": value} for value in self.options]
@@ -76,7 +76,7 @@ def _option(each: Any) -> dict[str, Any]:
 
 
 def read(name: str, raw: Mapping[str, Any]) -> Property:
-    """A property from its definition, the short one of /_state included. Raises ValueError."""
+    """A property from its definition, or from the short form of /_state. Raises ValueError."""
     type = str(raw.get("type", "string"))
     if type not in FIELD_TYPES:
         raise ValueError(f"{type!r} is not a type of HubSpot's; use {', '.join(FIELD_TYPES)}")
@@ -129,7 +129,7 @@ def _standard(group: str, **types: str) -> dict[str, Property]:
 
 
 _PLACE = dict.fromkeys(("address", "city", "state", "zip", "country", "phone", "website"), "string")
-# `*` marks a unique one, `!` one that only HubSpot writes.
+# `*` marks a unique property, `!` one that only HubSpot writes.
 STANDARD: dict[str, dict[str, Property]] = {
     "contacts": _standard(
         "contactinformation",
@@ -203,11 +203,11 @@ def invalid(problems: list[Problem]) -> Refusal:
 
 
 class BadValue(Exception):
-    """(HubSpot's code, its sentence) for a value that a property does not take."""
+    """(HubSpot's code, its message) for a value that a property does not accept."""
 
 
 def stored(wanted: Property, value: Any, before: str = "") -> str:
-    """The text that HubSpot keeps of a value, empty when it clears the property. Raises BadValue.
+    """The text that HubSpot stores for a value, empty when it clears the property. Raises BadValue.
 
     `before` matters to a multiple checkbox: a leading semicolon adds to it.
     """
@@ -289,7 +289,7 @@ def instant(moment: datetime) -> str:
 
 @lru_cache(maxsize=10_000)
 def timestamp(moment: float) -> str:
-    """A moment in unix seconds, as HubSpot writes it."""
+    """A time in unix seconds, as HubSpot writes it."""
     return instant(datetime.fromtimestamp(moment, UTC))
 
 

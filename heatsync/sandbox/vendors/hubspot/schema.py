@@ -102,7 +102,7 @@ def _errors(errors: list[Any]) -> dict[str, Any]:
 
 
 def change_one(call: Call, store: Any) -> Reply:
-    """Options that are sent replace the whole list; what is not sent stays."""
+    """Options in the request replace the whole list; keys that are not in the request stay."""
     name, object = call.params["name"], call.params["object"]
     old = _properties(call, store).get(name)
     if old is None or old.archived:

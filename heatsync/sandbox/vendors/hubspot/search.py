@@ -1,7 +1,7 @@
-"""HubSpot's search: which records a search body means.
+"""HubSpot's search: the records that a search body selects.
 
 developers.hubspot.com, search guide, 2026: at most 5 groups of 6 filters, 18 in all, 200 records a page, 10,000
-a search; the values of IN are compared as they are with what is stored in lower case.
+a search; the values of IN are compared, without a change of case, with values in lower case.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ def found(table: Table, known: Mapping[str, Property], body: Mapping[str, Any]) 
 
 
 def page(body: Mapping[str, Any]) -> tuple[int, int]:
-    """(records a page, where it begins). Raises Refusal."""
+    """(records per page, position of the first). Raises Refusal."""
     try:
         limit, after = int(body.get("limit", 10)), int(body.get("after") or 0)
     except ValueError:

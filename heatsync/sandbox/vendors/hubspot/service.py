@@ -81,7 +81,7 @@ def _values(each: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _unique(store: Store, object: str, name: str, verb: str) -> None:
     wanted = store.properties[object].get(name)
-    # hubspot-api-nodejs 548 (2024-09): e-mail does for reading and upserting, batch update refuses it.
+    # hubspot-api-nodejs 548 (2024-09): e-mail works for reading and upserting; batch update refuses it.
     if wanted is None or not wanted.unique or (name == "email" and verb == "update"):
         message = f"Unable to perform {verb} by non-unique {OBJECTS[object]} property"
         raise Refusal(error(400, "VALIDATION_ERROR", f"{message} {name} in portal ID {store.portal}"))
@@ -144,7 +144,7 @@ def update_batch(call: Call, store: Store) -> Reply:
             work.append((row, changes, each))
         elif key or id.isdigit():
             missing.append(id)
-        # Anything else is passed over without a word (hubspot-api-nodejs 548, 2024-09).
+        # Any other id is ignored silently (hubspot-api-nodejs 548, 2024-09).
     results = []
     for row, changes, each in work:
         table.change(row, changes, call.now)
@@ -163,7 +163,7 @@ def _not_twice(store: Store, object: str, changes: Mapping[str, Any], taken: set
         if value is not None and store.properties[object][name].unique:
             mark = f"{name}:{value.lower()}"
             if mark in taken:
-                raise Refusal(error(400, "VALIDATION_ERROR", f"{name} {value} is there twice in the batch"))
+                raise Refusal(error(400, "VALIDATION_ERROR", f"{name} {value} is twice in the batch"))
             taken.add(mark)
 
 

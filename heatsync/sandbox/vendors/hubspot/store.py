@@ -21,14 +21,14 @@ from heatsync.sandbox.vendors.hubspot.properties import (
 )
 
 OBJECTS = {"contacts": "0-1", "companies": "0-2"}
-"""Their object type ids."""
+"""Object type ids."""
 REQUIRED = {"contacts": ("email", "firstname", "lastname"), "companies": ("name", "domain")}
 """A new record needs one of these."""
 FIRST_ID = 1001
 OWN_ID = "hs_object_id"
 ALIASES = {"email": "hs_additional_emails", OWN_ID: "hs_merged_object_ids"}
-"""Where a record has the further addresses of a contact, and the ids of those that were merged into it; a look-up by
-either leads to it (contacts guide, 2026-11)."""
+"""The properties with the further addresses of a contact, and with the ids of the records that were merged into one; a
+look-up by either finds the record (contacts guide, 2026-11)."""
 
 
 class Store:
@@ -39,7 +39,7 @@ class Store:
         self.properties = {name: dict(each) for name, each in STANDARD.items()}
         self.groups = {name: {group: group} for name, group in GROUPS.items()}
         self.aliases: dict[str, dict[tuple[str, str], str]] = {name: {} for name in OBJECTS}
-        """By object: a key field and another value of it that leads to a record, and the id of that."""
+        """By object: a key field and a further value of it, with the id of the record that the value finds."""
         self._next = dict.fromkeys(OBJECTS, FIRST_ID)
 
     def load(self, part: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
@@ -95,7 +95,7 @@ class Store:
     def checked(
         self, object: str, properties: Mapping[str, Any], row: Row | None = None
     ) -> dict[str, str | None]:
-        """What to store for the properties of one record, None where they clear. Raises Refusal."""
+        """The values to store for the properties of one record, None to clear one. Raises Refusal."""
         known = self.properties[object]
         before = row.values if row else {}
         changes: dict[str, str | None] = {}
@@ -107,7 +107,7 @@ class Store:
                 problems.append(problem(name, "PROPERTY_DOESNT_EXIST", message, self.portal))
                 continue
             if value is None or isinstance(value, list | dict):
-                # What null does is not documented; the specification has a map of strings.
+                # The effect of null is not documented; the specification has a map of strings.
                 raise Refusal(error(400, "VALIDATION_ERROR", f"Invalid input JSON: {name} must be a string"))
             try:
                 changes[name] = stored(wanted, value, before.get(name, "")) or None
@@ -139,8 +139,8 @@ class Store:
         raise Refusal(error(400, "VALIDATION_ERROR", message))
 
     def create(self, object: str, changes: Mapping[str, Any], now: float) -> Row:
-        """Add a record of checked values. Nothing but an e-mail or a unique value is compared: two companies
-        may share a domain. Raises Refusal."""
+        """Add a record of checked values. Only e-mail addresses and unique values are compared: two companies may
+        share a domain. Raises Refusal."""
         if not any(changes.get(name) for name in REQUIRED[object]):
             needed = ", ".join(REQUIRED[object])
             raise Refusal(error(400, "VALIDATION_ERROR", f"A new record needs one of: {needed}"))
@@ -149,7 +149,7 @@ class Store:
 
 
 def _seeded(object: str, new: Property) -> Property:
-    """A property as seeded; one of HubSpot's own may get other options, but stays unique or read only."""
+    """A property as seeded. A standard property may get other options, but stays unique or read only."""
     own = STANDARD[object].get(new.name)
     if own is None:
         return new
@@ -161,6 +161,6 @@ def _text(value: Any) -> str:
 
 
 def _forward(known: Mapping[str, Property], old: str, new: str) -> bool:
-    """HubSpot only moves a life cycle stage onwards; a step back is ignored."""
+    """Whether a life cycle stage moves forward: HubSpot ignores a step back."""
     stages = known["lifecyclestage"].options
     return old not in stages or new not in stages or stages.index(new) >= stages.index(old)

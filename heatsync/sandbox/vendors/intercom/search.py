@@ -20,7 +20,7 @@ def _bad(message: str) -> Refusal:
 
 
 def found(store: Store, query: Any) -> list[Row]:
-    """The contacts that a query means, the newest id last. Raises Refusal."""
+    """The contacts that a query selects, the newest id last. Raises Refusal."""
     table = store.tables["contacts"]
     ids = _ids(store, table, query, 0)
     return [table.rows[id] for id in ids]

@@ -94,9 +94,9 @@ def me(_call: Call, store: Store) -> Reply:
 
 
 def _conflict(store: Store, changes: Mapping[str, Any], row: Row | None) -> None:
-    """Refuse a contact that is there already.
+    """Refuse a contact that already exists.
 
-    An e-mail may be shared by users whose external ids differ, and by leads.
+    Users with different external ids, and leads, may share an e-mail address.
     """
     table = store.tables["contacts"]
     values = {**(row.values if row else {}), **changes}
@@ -157,7 +157,7 @@ def search_contacts(call: Call, store: Store) -> Reply:
 
 
 def _page(pagination: Mapping[str, Any]) -> tuple[int, int]:
-    """(contacts a page, where it begins)"""
+    """(contacts per page, position of the first)"""
     try:
         per_page = int(pagination.get("per_page") or PAGE)
         start = int(str(pagination.get("starting_after") or "0"), 36)
@@ -213,7 +213,7 @@ def _spent(changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_company(call: Call, store: Store) -> Reply:
-    """By `company_id`; without it, the list of those companies that have a contact."""
+    """A company by `company_id`; without it, the list of the companies that have a contact."""
     table = store.tables["companies"]
     if "company_id" in call.query:
         rows = table.having("company_id", call.query["company_id"])
@@ -300,7 +300,7 @@ def create_attribute(call: Call, store: Store) -> Reply:
         raise no(400, "parameter_invalid", message)
     words = {"contacts": "people", "companies": "company"}
     for other, attributes in store.attributes.items():
-        # One name space: a name that companies have cannot be given to contacts.
+        # One name space: a name that companies use cannot be used for contacts.
         if name in attributes or (other == object and name in STANDARD[object]):
             message = (
                 f"You already have '{name}' in your {words[other]} data. "
@@ -310,14 +310,14 @@ def create_attribute(call: Call, store: Store) -> Reply:
     store.room()
     raw = {key: value for key, value in body.items() if key not in ("name", "model", "data_type")}
     try:
-        made = store.define(object, name, {"type": str(body.get("data_type")), **raw})
+        attribute = store.define(object, name, {"type": str(body.get("data_type")), **raw})
     except ValueError as bad:
         raise no(400, "parameter_invalid", str(bad)) from bad
-    return Reply(200, made.shown())
+    return Reply(200, attribute.shown())
 
 
 def update_attribute(call: Call, store: Store) -> Reply:
-    """The type stays what it is. Intercom describes `archived: false` as an example of its own."""
+    """The type cannot change. Intercom's description has an example with `archived: false`."""
     found = next(
         (
             (attributes, each)

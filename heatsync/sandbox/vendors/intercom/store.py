@@ -1,6 +1,6 @@
 """What Intercom holds for one workspace: contacts, companies, their attributes and tags.
 
-A record's values are flat: `email`, and `custom_attributes.plan` as Intercom's own `full_name` has it.
+A record's values are flat: `email`, and `custom_attributes.plan`, like Intercom's `full_name`.
 """
 
 import re
@@ -16,7 +16,7 @@ from heatsync.sandbox.state import Row, Table, listed, mapped, number_of, only
 MODELS = {"contacts": "contact", "companies": "company"}
 CUSTOM = "custom_attributes."
 ATTRIBUTES = 250
-"""Custom attributes per workspace (help page, undated; some text says per model). Archiving one frees its place."""
+"""Custom attributes per workspace (help page, undated; some texts say per model). Archiving one frees its place."""
 TEXT_LENGTH = 255
 # The message lists alphanumeric characters, currency symbols and hyphens; underscores work in practice. Names
 # with `.` or `$` are refused by old documentation.
@@ -49,8 +49,8 @@ STANDARD: dict[str, dict[str, str]] = {
         "monthly_spend": "float",
     },
 }
-# `companies` of a contact is ours: what it was attached to, as ids; so are `tags`, as names, and `merged_into`: all that
-# is left of a contact that became another.
+# `companies` of a contact is the sandbox's own: the ids of the companies that it is attached to. So are `tags` (names) and
+# `merged_into`, which is all that is left of a contact that was merged into another.
 _EXTRA = {
     "contacts": ("id", "custom_attributes", "companies", "tags", "merged_into"),
     "companies": ("id", "custom_attributes", "tags"),
@@ -130,15 +130,15 @@ class Store:
         }
         self.attributes: dict[str, dict[str, Attribute]] = {name: {} for name in MODELS}
         self.companies_of: dict[str, dict[str, None]] = {}
-        """Contact id to the ids of its companies."""
+        """Ids of companies, by the id of their contact."""
         self.sizes: Counter[str] = Counter()
-        """Company id to the number of its contacts."""
+        """Numbers of contacts, by the id of their company."""
         self.tags: dict[str, str] = {}
-        """Tag id to name."""
+        """Names of tags, by id."""
         self.tags_of: dict[str, dict[str, dict[str, None]]] = {name: {} for name in MODELS}
-        """By object: record id to the ids of its tags."""
+        """By object and id of a record: the ids of its tags."""
         self.merged: dict[str, str] = {}
-        """Ids of contacts to those of the contacts that they were merged into."""
+        """Ids of merged contacts, with the ids of the contacts that they were merged into."""
         self._made = 0
         self._attributes_made = 0
 
@@ -198,17 +198,17 @@ class Store:
         return new
 
     def room(self) -> None:
-        """Raises Refusal when no attribute can be added."""
+        """Raise Refusal when no attribute can be added."""
         own = [each for attributes in self.attributes.values() for each in attributes.values()]
         if sum(not each.archived for each in own) >= ATTRIBUTES:
             message = f"You have reached the limit of {ATTRIBUTES} custom attributes"
             raise no(400, "parameter_invalid", message)
 
     def contact(self, id: str) -> Row:
-        """Raises Refusal; for one that was merged with the way to whom it became.
+        """The contact with this id. Raises Refusal; for a merged contact it links to the contact that it was merged into.
 
-        So the look-up by external id is described; the description of merging (2.14) says that the id is simply not found,
-        as that of any other who is gone.
+        The look-up by external id is described like this; the description of merging (2.14) says that the id is not found,
+        like that of any deleted contact.
         """
         row = self.tables["contacts"].rows.get(id)
         if row is not None:
@@ -225,7 +225,7 @@ class Store:
             self.sizes[company] += 1
 
     def tag(self, name: str) -> str:
-        """The id of the tag of that name in any case, which is made where there is none."""
+        """The id of the tag with this name, in any case; created where there is none."""
         for id, known in self.tags.items():
             if known.casefold() == name.casefold():
                 return id
@@ -241,16 +241,16 @@ class Store:
             tags.pop(tag, None)
 
     def new_id(self) -> str:
-        """24 hexadecimal digits, as Intercom's are."""
+        """24 hexadecimal digits, like Intercom's ids."""
         self._made += 1
         id = f"67{number_of('intercom', self.account, digits=12):012x}"[:14] + f"{self._made:010x}"
         taken = any(id in table.rows for table in self.tables.values())
         return self.new_id() if taken else id
 
     def checked(self, object: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """What to store of a request, flat, None where it clears. Raises Refusal.
+        """The values to store for a request, flat, None to clear one. Raises Refusal.
 
-        Keys that Intercom does not know are passed over.
+        Keys that Intercom does not know are ignored.
         """
         changes = {
             name: _plain(name, type, body[name]) for name, type in STANDARD[object].items() if name in body

@@ -1,8 +1,8 @@
 """Intercom's tags on contacts and companies, as of API 2.14.
 
-A tag is made by the first call that names it; its name is the same in any case. `POST /tags` names nobody in its answer,
-and tags nobody where one of them does not exist (description 2.14; intercom-node issue 263, 2020). That it untags
-contacts, too, is in the reference up to 1.4.
+A tag is created by the first call that names it; names ignore case. The answer of `POST /tags` names no record, and no
+record is tagged where one does not exist (description 2.14; intercom-node issue 263, 2020). That the call can also untag
+contacts is in the reference up to 1.4.
 """
 
 from typing import Any
@@ -12,13 +12,13 @@ from heatsync.sandbox.state import Row
 from heatsync.sandbox.vendors.intercom.store import Store, no
 
 SHOWN = 10
-"""Tags that a contact shows by itself."""
+"""The most tags in the answer of a contact."""
 LISTS = {"users": ("contacts", "not_found", "User Not Found")}
 LISTS |= {"companies": ("companies", "company_not_found", "Company Not Found")}
 
 
 def of_contact(store: Store, row: Row) -> dict[str, Any]:
-    """What a contact shows of its tags."""
+    """The tags in the answer of a contact."""
     ids = list(store.tags_of["contacts"].get(row.id, ()))
     return {
         "type": "list",
@@ -43,7 +43,7 @@ def list_tags(_call: Call, store: Store) -> Reply:
 
 
 def write(call: Call, store: Store) -> Reply:
-    """Make a tag, or tag and untag many."""
+    """Create a tag, or tag and untag many records."""
     body = call.object()
     name = body.get("name")
     given = [kind for kind in LISTS if kind in body]

@@ -1,6 +1,6 @@
-"""Salesforce's Bulk API 2.0, ingest: a job is made, given one file, closed, and asked after until it has ended.
+"""Salesforce's Bulk API 2.0, ingest: a job is created, gets one file, is closed, and is polled until it has ended.
 
-Sources: Bulk API 2.0 and Bulk API Developer Guide, versions 41 to 67, 2026-11; the words of errors as they were reported.
+Sources: Bulk API 2.0 and Bulk API Developer Guide, versions 41 to 67, 2026-11; error messages as reported.
 """
 
 import csv
@@ -18,7 +18,7 @@ from heatsync.sandbox.vendors.salesforce.schema import BadJson, BadRecord, Field
 from heatsync.sandbox.vendors.salesforce.store import Store, Work, make_id, refused
 
 LOOKS = 2
-"""How often one has to ask after a closed job until it has ended."""
+"""How many polls a closed job takes until it has ended."""
 ENDED = ("JobComplete", "Failed", "Aborted")
 OPERATIONS = ("insert", "update", "upsert")
 ENDINGS = {"LF": "\n", "CRLF": "\r\n"}
@@ -27,7 +27,7 @@ NOTHING = "#N/A"
 
 @dataclass(slots=True)
 class Job:
-    """A job; `done`, `failed` and `left` are its rows with what became of them."""
+    """A job. `done`, `failed` and `left` are its rows by result."""
 
     id: str
     object: str
@@ -69,11 +69,13 @@ class Job:
         }
 
 
-def make(call: Call, store: Store) -> Reply:
+def create(call: Call, store: Store) -> Reply:
     body = call.object()
     operation, external = str(body.get("operation")), body.get("externalIdFieldName")
     if operation not in OPERATIONS or body.get("contentType", "CSV") != "CSV":
-        raise refused(400, "INVALIDJOB", f"Unable to make a job for {operation} of {body.get('contentType')}")
+        raise refused(
+            400, "INVALIDJOB", f"Unable to create a job for {operation} of {body.get('contentType')}"
+        )
     if body.get("columnDelimiter", "COMMA") != "COMMA" or body.get("lineEnding", "LF") not in ENDINGS:
         raise refused(
             400, "INVALIDJOB", "The sandbox reads files with commas, and lines that end in LF or CRLF"
@@ -115,7 +117,7 @@ def _in_state(job: Job, *states: str) -> None:
 
 
 def upload(call: Call, store: Store) -> Reply:
-    """Once for each job: a second file is refused."""
+    """Upload the file of a job; a second one is refused."""
     job = _job(call, store)
     _in_state(job, "Open")
     if job.text is not None:
@@ -130,7 +132,7 @@ def upload(call: Call, store: Store) -> Reply:
 
 
 def change(call: Call, store: Store) -> Reply:
-    """Close the upload, or abort the job; what it did before stays done."""
+    """Close the upload, or abort the job; records that it has written stay written."""
     job, wanted = _job(call, store), str(call.object().get("state"))
     if wanted == "UploadComplete":
         _in_state(job, "Open")
@@ -147,7 +149,7 @@ def change(call: Call, store: Store) -> Reply:
             _work(job, store, call.now, 0.5 if begun else 0.0)
         job.state = wanted
     else:
-        raise refused(400, "INVALIDJOBSTATE", f"A job cannot be made {wanted}")
+        raise refused(400, "INVALIDJOBSTATE", f"A job cannot be set to {wanted}")
     return Reply(200, job.shown(call))
 
 
@@ -159,7 +161,7 @@ def delete(call: Call, store: Store) -> Reply:
     return Reply(204)
 
 
-def look(call: Call, store: Store) -> Reply:
+def show(call: Call, store: Store) -> Reply:
     job = _job(call, store)
     if job.state in ("UploadComplete", "InProgress"):
         job.looks += 1
@@ -191,7 +193,7 @@ def _ended(call: Call, store: Store) -> Job:
 
 
 def _file(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Reply:
-    """The rows that fared so, under their columns; nothing at all where there are none."""
+    """Rows with one result, under their columns; an empty text where there are none."""
     text = written([columns, *rows]) if rows else ""
     return Reply(200, text, {"Content-Type": "text/csv"}, records=len(rows), raw=True)
 
@@ -207,7 +209,7 @@ def _read(job: Job) -> list[list[str]]:
 
 
 def _work(job: Job, store: Store, now: float, share: float = 1.0) -> None:
-    """Do a share of what the file says, from its start; the rest is left."""
+    """Process a share of the file, from its start; the other rows are left."""
     store.underway.pop(job.id, None)
     header, *rows = _read(job) or [[]]
     job.columns, job.state = header, "JobComplete"
@@ -225,7 +227,7 @@ def _work(job: Job, store: Store, now: float, share: float = 1.0) -> None:
         job.state, share = "Failed", 0.0
     count = int(len(rows) * share)
     resolve = _resolver(job, store, rows)
-    # In whatever order: the guide promises none.
+    # In no fixed order: the guide promises none.
     for cells in reversed(rows[:count]):
         record = {
             name: None if cell == NOTHING else cell
@@ -247,7 +249,7 @@ Resolve = Callable[[Mapping[str, Any]], Row | None]
 
 
 def _resolver(job: Job, store: Store, rows: Sequence[Sequence[str]]) -> Resolve:
-    """Which present record a row means; None makes a new one."""
+    """The existing record that a row means; None for a new one."""
     key = {"insert": None, "update": "Id"}.get(job.operation, job.external)
     place = next((i for i, name in enumerate(job.columns) if name.lower() == str(key).lower()), None)
     counts = Counter(fold(row[place]) for row in rows if place is not None and len(row) > place)
@@ -286,7 +288,7 @@ def _save(
     resolve: Resolve,
     now: float,
 ) -> tuple[str, str]:
-    """Save a row by itself; answers its id, and whether it is new. Raises BadRecord."""
+    """Save one row; return its id, and whether it is new. Raises BadRecord."""
     work = Work(job.object)
     try:
         work.changes = store.checked(job.object, known, record)
@@ -301,7 +303,7 @@ def _save(
 
 
 def _unfit(known: Mapping[str, Field], record: Mapping[str, Any]) -> BadRecord:
-    """What a value that its field can never hold does to its row alone."""
+    """The error of a row with a value that its field can never hold; other rows are not affected."""
     for name, value in record.items():
         try:
             stored(known[name.lower()], value)

@@ -15,7 +15,7 @@ QUOTAS = {
 
 def limited(_call: Call, quota: str, _wait: float) -> Reply:
     if quota == "jobs":
-        message = "The org has made all the jobs that it may make in 24 hours"
+        message = "The org has created all the jobs that it may create in 24 hours"
         return Reply(400, [{"message": message, "errorCode": "LIMIT_EXCEEDED"}])
     message = "TotalRequests Limit exceeded."
     return Reply(403, [{"message": message, "errorCode": "REQUEST_LIMIT_EXCEEDED"}])

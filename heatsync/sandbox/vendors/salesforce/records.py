@@ -14,7 +14,7 @@ RETRIEVED = 2000
 
 Known = Mapping[str, Field]
 Resolve = Callable[[Store, str, Known, dict[str, Any]], Row | None]
-"""Which present record one of the request means; None makes a new one. Raises BadRecord."""
+"""Returns the existing record that a record of the request means; None for a new one. Raises BadRecord."""
 
 
 def known_fields(store: Store, object: str) -> dict[str, Field]:
@@ -86,7 +86,7 @@ def _by_id(store: Store, object: str, _: Known, record: dict[str, Any]) -> Row |
 
 
 def _each_once(key: Callable[[dict[str, Any]], str], words: str, call: Call, inner: Resolve) -> Resolve:
-    """All records that share a key within one request fail; the others do not."""
+    """Records that share a key within one request all fail; the others do not."""
     counts = Counter(key(each) for each in _records(call)[0])
 
     def resolve(store: Store, object: str, known: Known, record: dict[str, Any]) -> Row | None:
@@ -165,7 +165,7 @@ def _named(store: Store, object: str, names: list[str]) -> list[Field]:
 
 
 def retrieve_many(call: Call, store: Store) -> Reply:
-    """In the order of the ids, null for one that is not there."""
+    """In the order of the ids; null for a record that does not exist."""
     object, body = store.object(call.params["object"]), call.object()
     ids, fields = body.get("ids"), body.get("fields")
     if not isinstance(ids, list) or not isinstance(fields, list) or not fields:

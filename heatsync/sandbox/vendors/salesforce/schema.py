@@ -1,4 +1,4 @@
-"""Salesforce's objects and fields: which exist as standard, what they take, and how it refuses a value."""
+"""Salesforce's objects and fields: the standard ones, the values that they accept, and the errors for other values."""
 
 import math
 import re
@@ -68,7 +68,7 @@ class Field:
 
 
 def read(name: str, raw: Mapping[str, Any]) -> Field:
-    """A field from its definition, the short one of /_state included. Raises ValueError."""
+    """A field from its definition, or from the short form of /_state. Raises ValueError."""
     type = str(raw.get("type", "string"))
     if type not in TYPES:
         raise ValueError(f"{type!r} is not a type of Salesforce's; use {', '.join(TYPES)}")
@@ -95,10 +95,10 @@ def read(name: str, raw: Mapping[str, Any]) -> Field:
 
 def _fields(**types: str) -> dict[str, Field]:
     """`!` marks a required field, `-` one that only Salesforce writes."""
-    made = {name: read(name, {"type": type.strip("!-")}) for name, type in types.items()}
+    fields = {name: read(name, {"type": type.strip("!-")}) for name, type in types.items()}
     return {
         name: replace(each, required="!" in types[name], writable="-" not in types[name])
-        for name, each in made.items()
+        for name, each in fields.items()
     }
 
 
@@ -149,7 +149,7 @@ PREFIXES = {"Account": "001", "Contact": "003", "Lead": "00Q", "Organization": "
 
 
 def with_suffix(id: str) -> str:
-    """The 18-character form of an id: three characters that tell the case of the fifteen."""
+    """The 18-character form of an id: the last three characters encode the case of the first fifteen."""
     if len(id) != 15:
         return id
     chunks = (id[i : i + 5] for i in (0, 5, 10))
@@ -165,11 +165,11 @@ class BadRecord(Exception):
 
 
 class BadJson(Exception):
-    """A value of a kind that the field can never hold: Salesforce refuses the whole request."""
+    """A value whose type the field can never hold: Salesforce refuses the whole request."""
 
 
 def stored(wanted: Field, value: Any) -> Any:
-    """What Salesforce keeps of a value. Raises BadRecord for the record, BadJson for the whole request."""
+    """The value that Salesforce stores. Raises BadRecord for the record, BadJson for the whole request."""
     if value is None:
         return False if wanted.type == "boolean" else None
     match wanted.type:

@@ -24,7 +24,7 @@ from heatsync.sandbox.vendors.salesforce.store import CURSORS, Store, make_id, o
 VERSIONS = range(31, 69)
 PAGE = 2000
 URI_BYTES = 16_384
-"""help.salesforce.com 000386264, 2026-06: a longer address is answered 414."""
+"""help.salesforce.com 000386264, 2026-06: a longer address is answered with 414."""
 SOQL_LENGTH = 100_000
 
 
@@ -33,9 +33,9 @@ def _user(account: str) -> str:
 
 
 def token(call: Call, _store: Store) -> Reply:
-    """Client credentials, JWT bearer and password; whatever is not `refused` is let in.
+    """Client credentials, JWT bearer and password; only `refused` is refused.
 
-    The account is that of the consumer key or of the consumer secret, and the access token carries it.
+    The consumer key or the consumer secret names the account, and the access token contains it.
     """
     form = dict(parse_qsl(call.body.decode(errors="replace")))
     parts = _credentials(call, form)
@@ -64,7 +64,7 @@ def _no_token(code: str, words: str) -> Reply:
 
 
 def _credentials(call: Call, form: Mapping[str, str]) -> list[str]:
-    """Key and secret, or as many of them as the grant has."""
+    """Key and secret, as far as the grant has them."""
     kind, _, rest = call.headers.get("authorization", "").partition(" ")
     if kind.lower() == "basic":
         try:
@@ -82,10 +82,10 @@ _KEYLIKE = re.compile(r"(3MVG.*|.*(key|consumer|client).*|..?)", re.IGNORECASE)
 
 
 def _split(pair: str, accounts: Collection[str]) -> list[str]:
-    """Key and secret from `key:secret`, when either may itself be `account:rest`.
+    """Key and secret from `key:secret`, where each may have the form `account:rest`.
 
-    Of three parts, the account is the first or the second: one that is known already, else the one that looks
-    less like a key, else the second, for RFC 7617 knows no colon in what stands first.
+    Of three parts, the account is the first or the second: the one that exists in the sandbox, else the one that looks
+    less like a key, else the second, because RFC 7617 has no colon in the first.
     """
     parts = pair.split(":")
     if len(parts) == 3:
@@ -222,7 +222,7 @@ def _rows(store: Store, object: str, known: Mapping[str, Field], parsed: soql.Qu
 
 
 def _narrowed(store: Store, object: str, known: Mapping[str, Field], narrowed: Any) -> list[Row]:
-    """The records that can be meant: through an index where the values of a field are given."""
+    """The records that a query can select: through an index where the values of a field are given."""
     table = store.table(object)
     if narrowed is None or not all(isinstance(value, str) for value in narrowed[1]):
         return list(table)
@@ -239,7 +239,7 @@ def _narrowed(store: Store, object: str, known: Mapping[str, Field], narrowed: A
 def _exact(where: soql.Condition, narrowed: Any) -> bool:
     """Whether looking the values up by id has already answered the whole condition.
 
-    Ids come in two lengths, which a comparison of text would tell apart.
+    Ids have two lengths, which a comparison of text would treat as different.
     """
     return narrowed is not None and narrowed[0].lower() == "id" and isinstance(where, soql.Comparison)
 
@@ -281,7 +281,7 @@ _PATHS: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "query/{locator}", more),
     ("GET", "sobjects", objects),
     ("GET", "sobjects/{object}/describe", describe),
-    ("POST", "tooling/sobjects/CustomField", tooling.make_field),
+    ("POST", "tooling/sobjects/CustomField", tooling.create_field),
     ("POST", "sobjects/FieldPermissions", tooling.grant),
     ("POST", "sobjects/{object}", records.create_one),
     ("GET", "sobjects/{object}/{id}", records.get_one),
@@ -292,8 +292,8 @@ _PATHS: tuple[tuple[str, str, Handler], ...] = (
     ("PATCH", "composite/sobjects", records.update_many),
     ("POST", "composite/sobjects/{object}", records.retrieve_many),
     ("PATCH", "composite/sobjects/{object}/{field}", records.upsert_many),
-    ("POST", "jobs/ingest", bulk.make),
-    ("GET", "jobs/ingest/{job}", bulk.look),
+    ("POST", "jobs/ingest", bulk.create),
+    ("GET", "jobs/ingest/{job}", bulk.show),
     ("PATCH", "jobs/ingest/{job}", bulk.change),
     ("DELETE", "jobs/ingest/{job}", bulk.delete),
     ("PUT", "jobs/ingest/{job}/batches", bulk.upload),
@@ -315,7 +315,7 @@ def _routes() -> list[Route]:
         # simple-salesforce ends some of its paths with a slash.
         for end in ("",) if path.endswith(":path}") else ("", "/"):
             label = f"{method} {path.replace(':path', '')}"
-            windows = ("day", "jobs") if handler is bulk.make else ("day",)
+            windows = ("day", "jobs") if handler is bulk.create else ("day",)
             routes.append(Route(method, f"/services/data/{{version}}/{path}{end}", label, handler, windows))
     return routes
 

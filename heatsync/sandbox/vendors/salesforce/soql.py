@@ -1,9 +1,9 @@
-"""SOQL, as far as connectors speak it.
+"""SOQL, as far as connectors use it.
 
     SELECT a, b | COUNT() FROM X [WHERE ...] [ORDER BY f [ASC|DESC] [NULLS FIRST|LAST], ...] [LIMIT n] [OFFSET n]
 
-A WHERE has AND, OR, NOT, brackets, the comparisons, LIKE, IN and NOT IN. As in Salesforce, AND and OR do not
-mix without brackets, and text compares without case.
+A WHERE has AND, OR, NOT, brackets, the comparisons, LIKE, IN and NOT IN. As in Salesforce, AND and OR need
+brackets to be mixed, and text is compared without case.
 """
 
 import re
@@ -28,7 +28,7 @@ OPERATORS = ("=", "!=", "<>", "<", ">", "<=", ">=")
 
 
 class Malformed(Exception):
-    """Salesforce's sentence about a query that cannot be read."""
+    """A query that cannot be read; the text is Salesforce's message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,14 +234,14 @@ def fields_of(query: Query) -> list[str]:
     """Every field that a query names, in its order."""
     found = list(query.fields)
 
-    def walk(condition: Condition | None) -> None:
+    def visit(condition: Condition | None) -> None:
         if isinstance(condition, Comparison):
             found.append(condition.field)
         elif condition is not None:
             for part in condition.parts:
-                walk(part)
+                visit(part)
 
-    walk(query.where)
+    visit(query.where)
     return found + [each.field for each in query.order]
 
 
@@ -287,7 +287,7 @@ def _ordered(operator: str, have: Any, limit: Any) -> bool:
 
 
 def comparable(value: Any) -> Any:
-    """What two values are compared as: text without case, a datetime as its instant."""
+    """A value in the form that is compared: text without case, a datetime as a point in time."""
     if isinstance(value, str):
         return value.lower()
     if isinstance(value, datetime):
@@ -296,7 +296,7 @@ def comparable(value: Any) -> Any:
 
 
 def keys(condition: Condition | None) -> tuple[str, Sequence[Any]] | None:
-    """A field and the only values it may have, when the condition narrows the search that far."""
+    """A field and the only values that it may have, when the condition allows no others; else None."""
     if isinstance(condition, Comparison):
         if condition.operator == "=":
             return condition.field, (condition.value,)

@@ -1,4 +1,4 @@
-"""What Salesforce holds for one org, and how it saves records: each by itself, or all or none."""
+"""What Salesforce holds for one org, and how it saves records: one by one, or all or none."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +47,7 @@ def org_id(account: str) -> str:
 
 @dataclass(slots=True)
 class Work:
-    """One record of a request, checked: what to do, or why not."""
+    """One checked record of a request: what to save, or why it is refused."""
 
     object: str
     row: Row | None = None
@@ -73,11 +73,11 @@ class Store:
         self.tables: dict[str, Table] = {"Account": Table()}
         self.custom: dict[str, dict[str, Field]] = {"Account": {}}
         self.hidden: dict[str, dict[str, Field]] = {}
-        """Fields that nobody was granted yet."""
+        """Fields that no permission set grants."""
         self.cursors: dict[str, Any] = {}
         self.jobs: dict[str, Any] = {}
         self.underway: dict[str, Callable[[], None]] = {}
-        """What closed jobs have still to do."""
+        """The work that closed jobs still have to do."""
         self._made = 0
         organization = {"Name": account, "OrganizationType": "Developer Edition", "InstanceName": "SBX1"}
         self._organization = Table()
@@ -108,7 +108,7 @@ class Store:
                     raise ValueError(f"{where}: {bad}") from bad
 
     def dump(self) -> dict[str, Any]:
-        # A job that nobody asks after is done all the same, and at the worst of times: last.
+        # A job that is not polled is processed as well, and as late as possible: when the state is read.
         for work in list(self.underway.values()):
             work()
         return {
@@ -130,7 +130,7 @@ class Store:
         return self.new_id(object) if object in self.tables and id in self.tables[object].rows else id
 
     def object(self, name: str) -> str:
-        """An object's right spelling. Raises Refusal."""
+        """The name of an object in its right case. Raises Refusal."""
         for known in (*STANDARD, *self.custom):
             if known.lower() == name.lower():
                 return known
@@ -160,7 +160,7 @@ class Store:
         return self.table(object).rows.get(with_suffix(id))
 
     def checked(self, object: str, known: Mapping[str, Field], record: Mapping[str, Any]) -> dict[str, Any]:
-        """What to store of a record, by the right names. `known` is the object's fields by lower-case name.
+        """The values to store for a record, by field. `known` is the object's fields by lower-case name.
 
         Raises BadRecord for this record; Refusal for the whole request: an unknown field or an impossible value.
         """
@@ -207,7 +207,7 @@ class Store:
             taken[name, fold(value)] = None
 
     def complete(self, known: Mapping[str, Field], work: Work) -> None:
-        """Refuse a new record without its required fields, and an old one that loses one. Raises BadRecord."""
+        """Refuse a record that lacks a required field, or loses one. Raises BadRecord."""
         changes = work.changes or {}
         missing = [
             field.name
@@ -221,7 +221,7 @@ class Store:
             raise BadRecord("REQUIRED_FIELD_MISSING", f"Required fields are missing: [{names}]", missing)
 
     def apply(self, work: Work, now: float) -> bool:
-        """Save it; whether that made a new record."""
+        """Save a record; return whether it is new."""
         table, changes = self.table(work.object), work.changes or {}
         if work.row is not None:
             table.change(work.row, changes, now)

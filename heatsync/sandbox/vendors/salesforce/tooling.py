@@ -1,7 +1,7 @@
-"""Salesforce's Tooling API as far as fields are made with it, and the permissions without which nobody sees them.
+"""Salesforce's Tooling API, as far as it creates fields, and the permissions without which they are hidden.
 
-Sources: Tooling API guide; FieldPermissions in the object reference; both 2026-11. A field that was made stays hidden
-until a permission set grants it to its readers.
+Sources: Tooling API guide; FieldPermissions in the object reference; both 2026-11. A new field stays hidden until
+a permission set grants it.
 """
 
 import re
@@ -29,7 +29,7 @@ NEEDED = {
 NAME = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*__c")
 
 
-def make_field(call: Call, store: Store) -> Reply:
+def create_field(call: Call, store: Store) -> Reply:
     body = call.object()
     metadata = body.get("Metadata")
     object, _, name = str(body.get("FullName") or "").partition(".")
@@ -61,7 +61,7 @@ def _shape(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def grant(call: Call, store: Store) -> Reply:
-    """A field permission: from now on who has the permission set sees the field, and the app's user has it."""
+    """A field permission: the users of the permission set, and so the app's user, see the field from now on."""
     body = call.object()
     object, _, name = str(body.get("Field") or "").partition(".")
     if object != body.get("SobjectType") or store.find("PermissionSet", str(body.get("ParentId"))) is None:
