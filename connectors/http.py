@@ -15,6 +15,8 @@ from connectors.errors import Unauthorized, Unavailable
 from connectors.rate_limit import LONGEST_WAIT, unavailable_for
 
 ATTEMPTS = 4
+LONGEST_BACKOFF = 8.0
+"""Seconds between two attempts, at most."""
 
 
 class LostAnswer(Exception):
@@ -73,7 +75,7 @@ class VendorClient:
             retry=tenacity.retry_if_exception(lambda error: _worth_repeating(error, safe))
             | tenacity.retry_if_result(lambda answer: safe and is_garbled(answer)),
             stop=tenacity.stop_after_attempt(ATTEMPTS),
-            wait=tenacity.wait_random_exponential(self.rules.backoff, max=8),
+            wait=tenacity.wait_random_exponential(self.rules.backoff, max=LONGEST_BACKOFF),
             retry_error_callback=_last_result,
         )
         waited = 0.0
