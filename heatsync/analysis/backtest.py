@@ -52,25 +52,25 @@ def backtest(workspace: Workspace, question: BacktestRequest, progress: OnProgre
     if question.audience is not None:
         _known_audience(workspace, question)
     blank = _blank(profile, question)
-    with open_session(workspace, question.until) as open_:
+    with open_session(workspace, question.until) as session:
         progress("reading the events", 0, 3)
-        reach = load_events(open_, profile, question.entity, question.horizon)
+        reach = load_events(session, profile, question.entity, question.horizon)
         days = snapshot_weeks(reach, profile, question.horizon)
         if reach is None or not days:
             return replace(blank, why=too_short_reason(reach, profile, question.horizon))
         progress("scoring the past", 1, 3)
-        run = ProfileRun.of(open_, question.profile)
+        run = ProfileRun.of(session, question.profile)
         where = _where(question, days, run)
         run.score_days(days)
         backtest_labels.label_churn(
-            open_.connection,
+            session.connection,
             days,
             profile.window,
             question.horizon,
-            backtest_labels.sampling_rate(open_.connection, len(days)),
+            backtest_labels.sampling_rate(session.connection, len(days)),
         )
-        backtest_labels.apply_filter(open_.connection, profile, question.entity)
-        sample = backtest_labels.read_sample(open_.connection, profile, question.entity, where)
+        backtest_labels.apply_filter(session.connection, profile, question.entity)
+        sample = backtest_labels.read_sample(session.connection, profile, question.entity, where)
         found = with_row_counts(
             replace(blank, first=calendar.day_of(days[0]), last=calendar.day_of(days[-1])), sample, days
         )
@@ -79,17 +79,19 @@ def backtest(workspace: Workspace, question: BacktestRequest, progress: OnProgre
         progress("judging", 2, 3)
         learnt = None
         if profile.levels.kind == "churn":
-            learnt = backtest_labels.learnt_levels(open_.connection, sample, backtest_metrics.split_day(days))
+            learnt = backtest_labels.learnt_levels(
+                session.connection, sample, backtest_metrics.split_day(days)
+            )
         found = replace(
             found,
             figures=backtest_metrics.evaluate(sample, days, profile.levels.names, learnt),
-            concentration=concentration(open_.connection, profile, reach.last),
+            concentration=concentration(session.connection, profile, reach.last),
         )
         if reach.last - reach.first >= backtest_labels.STABILITY_DAYS:
             run.score_days(list(range(reach.last - backtest_labels.STABILITY_DAYS, reach.last + 1)))
             found = replace(
                 found,
-                steadiness=backtest_labels.measure_stability(open_.connection, profile, question.entity),
+                stability=backtest_labels.measure_stability(session.connection, profile, question.entity),
             )
         progress("judging", 3, 3)
         return found
@@ -146,51 +148,51 @@ def _blank(profile: Profile, question: BacktestRequest) -> Backtest:
     )
 
 
-def load_events(open_: Session, profile: Profile, entity: str, horizon: int) -> EventRange | None:
+def load_events(session: Session, profile: Profile, entity: str, horizon: int) -> EventRange | None:
     """`past` (key, user_no, event, day, n, passive) and `seen` (key, day, n) of an entity's own events, as far back as
     is looked at; an account's are those of its users and those that carry its id, each once. Answers how far the events
     reach. Raises ConfigurationError."""
-    home = open_.connection
-    last = _latest(open_)
+    con = session.connection
+    last = _latest(session)
     if last is None:
         return None
     first = last - WEEK * MAX_SNAPSHOTS - horizon - profile.window
-    open_.counts.count_days(first, last)
+    session.counts.count_days(first, last)
     days = f"day BETWEEN {first} AND {last}"
     if entity == "user":
         own = f"SELECT user_no AS key, user_no, event_no, day, n FROM daily WHERE user_no IS NOT NULL AND {days}"
     else:
-        own = _of_accounts(open_, days)
+        own = _of_accounts(session, days)
     passive = ", ".join(f"'{escape_quotes(name)}'" for name in profile.passive)
-    home.execute(
+    con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE past AS
         SELECT k.id AS key, o.user_no, e.id AS event, o.day, o.n, {f"e.id IN ({passive})" if passive else "false"} AS passive
         FROM ({own}) o JOIN {entity}_ids k ON k.no = o.key JOIN event_ids e ON e.no = o.event_no
         """
     )
-    home.execute(
+    con.execute(
         "CREATE OR REPLACE TEMP TABLE seen AS"
         " SELECT key, day, sum(n)::BIGINT AS n FROM past WHERE NOT passive GROUP BY key, day"
     )
-    found = home.execute(f"SELECT min(day), max(day) FROM daily WHERE {days}").fetchone()
+    found = con.execute(f"SELECT min(day), max(day) FROM daily WHERE {days}").fetchone()
     return EventRange(int(found[0]), int(found[1])) if found is not None and found[0] is not None else None
 
 
-def _latest(open_: Session) -> int | None:
+def _latest(session: Session) -> int | None:
     """A day after which there is no event, as near as it is known without reading them: the source may have ended long
     ago."""
-    zone = open_.workspace.time_zone
-    volumes = open_.source.volumes(calendar.day_start(calendar.day_of(open_.last + 1), zone))
+    zone = session.workspace.time_zone
+    volumes = session.source.volumes(calendar.day_start(calendar.day_of(session.last + 1), zone))
     dates = [date.fromisoformat(each) for each, count in volumes.items() if count]
     # A UTC date shares its instants with the local day before and the one after.
-    return min(open_.last, calendar.day_number(max(dates)) + 1) if dates else None
+    return min(session.last, calendar.day_number(max(dates)) + 1) if dates else None
 
 
-def _of_accounts(open_: Session, days: str) -> str:
+def _of_accounts(session: Session, days: str) -> str:
     """Events by account. Who has no account in the users table is where the last event before carried one."""
-    carried = escape_quotes(str(open_.counts.carried))
-    open_.connection.execute(
+    carried = escape_quotes(str(session.counts.carried))
+    session.connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE stays AS
         SELECT user_no, day, arg_max(account_no, (last, -account_no)) AS account_no FROM (
@@ -213,17 +215,17 @@ def _of_accounts(open_: Session, days: str) -> str:
 
 
 def concentration(
-    home: duckdb.DuckDBPyConnection, profile: Profile, day: int
+    con: duckdb.DuckDBPyConnection, profile: Profile, day: int
 ) -> backtest_metrics.Concentration | None:
     """How much of the raw points of a day hangs on one event and on a few entities; None for a model without raw
     points, and where there are none."""
     if profile.model == "kpi":
         return None
-    share = backtest_labels.decay_table(home, [day], profile)
+    share = backtest_labels.decay_table(con, [day], profile)
     if profile.model == "engagement":
         names = ", ".join(f"'{escape_quotes(event.event)}'" for event in profile.scored)
         return backtest_labels.concentration(
-            home,
+            con,
             f"""(
             SELECT key, event, n / sum(n) OVER act * log2(1 + sum(n) OVER act) * factor AS points
             FROM (SELECT key, event, day, sum(n) AS n FROM past WHERE event IN ({names}) GROUP BY ALL)
@@ -234,7 +236,7 @@ def concentration(
         for event in profile.scored
     )
     return backtest_labels.concentration(
-        home,
+        con,
         f"""(
         SELECT key, event, least(sum(n), any_value(per_day)) * any_value(weight * factor) AS points
         FROM past JOIN (VALUES {values}) w(event, weight, per_day) USING (event) JOIN {share} USING (day)
@@ -260,11 +262,11 @@ def _where(question: BacktestRequest, days: Sequence[int], run: ProfileRun) -> s
     older than it."""
     if question.audience is None:
         return "true"
-    home = run.session.connection
-    home.execute("CREATE OR REPLACE TEMP TABLE then_members (key VARCHAR, day BIGINT)")
+    con = run.session.connection
+    con.execute("CREATE OR REPLACE TEMP TABLE then_members (key VARCHAR, day BIGINT)")
     for day in days:
         run.build_snapshot(day)
-        home.execute(
+        con.execute(
             f"INSERT INTO then_members SELECT {question.entity}_id, ? FROM {question.entity}_snapshot"
             " WHERE list_contains(audiences, ?)",
             [day, question.audience],

@@ -51,24 +51,24 @@ def raw_decides_score(profile: Profile, entity: str) -> bool:
     return profile.model != "kpi" and not profile.signals and not averaged
 
 
-def decay_table(home: duckdb.DuckDBPyConnection, days: Sequence[int], profile: Profile) -> str:
+def decay_table(con: duckdb.DuckDBPyConnection, days: Sequence[int], profile: Profile) -> str:
     """The days of the window that ends with each of `days`, as SQL: target (the day that it ends with), day, and the
     share that an event of the day counts."""
-    load_arrow(home, "windows", calendar.window_days(days, profile.window, profile.decay))
+    load_arrow(con, "windows", calendar.window_days(days, profile.window, profile.decay))
     return f"(SELECT target, day, factor::DOUBLE / {calendar.DECAY_UNIT} AS factor FROM windows)"
 
 
-def sampling_rate(home: duckdb.DuckDBPyConnection, snapshots: int) -> int:
+def sampling_rate(con: duckdb.DuckDBPyConnection, snapshots: int) -> int:
     """Which part of the entities is judged: one in so many."""
-    (count,) = home.execute("SELECT count(DISTINCT key) FROM seen").fetchone() or (0,)
+    (count,) = con.execute("SELECT count(DISTINCT key) FROM seen").fetchone() or (0,)
     return max(1, -(-int(count) * snapshots // MAX_ROWS))
 
 
 def label_churn(
-    home: duckdb.DuckDBPyConnection, days: Sequence[int], window: int, horizon: int, one_in: int = 1
+    con: duckdb.DuckDBPyConnection, days: Sequence[int], window: int, horizon: int, one_in: int = 1
 ) -> None:
     """`labelled`: key, day, count, recency, churned; a row for everybody seen in the window before each day."""
-    home.execute(
+    con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE labelled AS
         WITH around AS (
@@ -87,7 +87,7 @@ def label_churn(
     )
 
 
-def apply_filter(home: duckdb.DuckDBPyConnection, profile: Profile, entity: str) -> None:
+def apply_filter(con: duckdb.DuckDBPyConnection, profile: Profile, entity: str) -> None:
     """Take out of `labelled` who does not pass the filter of the profile, whose scores are there. Of a filter that looks
     at events it is only known who passed with a score."""
     if profile.filter is None:
@@ -96,16 +96,14 @@ def apply_filter(home: duckdb.DuckDBPyConnection, profile: Profile, entity: str)
         isinstance(part, condition_types.Events | condition_types.Time)
         for _, part in condition_types.walk(profile.filter)
     ):
-        home.execute(f"DELETE FROM labelled WHERE (key, day) NOT IN (SELECT (key, day) FROM {entity}_scores)")
+        con.execute(f"DELETE FROM labelled WHERE (key, day) NOT IN (SELECT (key, day) FROM {entity}_scores)")
     else:
-        home.execute(f"DELETE FROM labelled WHERE key NOT IN (SELECT id FROM {entity}_base)")
+        con.execute(f"DELETE FROM labelled WHERE key NOT IN (SELECT id FROM {entity}_base)")
 
 
-def read_sample(
-    home: duckdb.DuckDBPyConnection, profile: Profile, entity: str, where: str = "true"
-) -> Sample:
+def read_sample(con: duckdb.DuckDBPyConnection, profile: Profile, entity: str, where: str = "true") -> Sample:
     """The labelled rows with the scores that they had. `where` is SQL over l (labelled) and s (the scores)."""
-    found = home.execute(
+    found = con.execute(
         f"""
         SELECT dense_rank() OVER (ORDER BY l.key) - 1 AS entity, l.day, l.churned, coalesce(s.nano, 0) / {NANO}.0 AS score,
                coalesce(s.{"raw" if raw_decides_score(profile, entity) else "nano"}, 0)::DOUBLE AS points,
@@ -128,20 +126,18 @@ def read_sample(
     )
 
 
-def learnt_levels(home: duckdb.DuckDBPyConnection, sample: Sample, split: int) -> npt.NDArray[np.object_]:
+def learnt_levels(con: duckdb.DuckDBPyConnection, sample: Sample, split: int) -> npt.NDArray[np.object_]:
     """The level of each row after the bounds that its earlier rows teach, those before the day `split`."""
     early = sample.days < split
-    home.register(
+    con.register(
         "incoming",
         pa.table({"e": sample.points[early].astype(np.int64), "churned": sample.churned[early]}),
     )
     try:
-        home.execute("CREATE OR REPLACE TEMP TABLE learning AS FROM incoming")
+        con.execute("CREATE OR REPLACE TEMP TABLE learning AS FROM incoming")
     finally:
-        home.unregister("incoming")
-    bounds = churn_levels.level_bounds(
-        home, [churn_levels.estimate_lower_bound(home, "learning")], "learning"
-    )
+        con.unregister("incoming")
+    bounds = churn_levels.level_bounds(con, [churn_levels.estimate_lower_bound(con, "learning")], "learning")
     low = np.inf if bounds.low is None else float(bounds.low)
     high = np.inf if bounds.high is None else float(bounds.high)
     none, lowest, middle, highest = CHURN
@@ -150,10 +146,10 @@ def learnt_levels(home: duckdb.DuckDBPyConnection, sample: Sample, split: int) -
     return found.astype(object)
 
 
-def measure_stability(home: duckdb.DuckDBPyConnection, profile: Profile, entity: str) -> Stability:
+def measure_stability(con: duckdb.DuckDBPyConnection, profile: Profile, entity: str) -> Stability:
     """How much the scores of `<entity>_scores` move from one day to the next, among those with a row on either."""
     rest = default_level(profile, str(ACTIVE_DAYS))
-    found = home.execute(
+    found = con.execute(
         f"""
         WITH days AS (SELECT DISTINCT day FROM {entity}_scores),
         pairs AS (
@@ -171,15 +167,15 @@ def measure_stability(home: duckdb.DuckDBPyConnection, profile: Profile, entity:
     return Stability(float(found[0]), 100 * 7 * float(found[1]), int(found[2]))
 
 
-def concentration(home: duckdb.DuckDBPyConnection, relation: str) -> Concentration | None:
+def concentration(con: duckdb.DuckDBPyConnection, relation: str) -> Concentration | None:
     """Of raw points in a relation of key, event and points; None where there are none."""
-    strongest = home.execute(
+    strongest = con.execute(
         f"SELECT event, sum(points) AS points, sum(sum(points)) OVER () FROM {relation} GROUP BY event"
         " ORDER BY points DESC, event LIMIT 1"
     ).fetchone()
     if strongest is None or not strongest[2]:
         return None
-    points = home.execute(
+    points = con.execute(
         f"SELECT sum(points)::DOUBLE AS points FROM {relation} GROUP BY key HAVING sum(points) > 0"
     ).fetchnumpy()["points"]
     share = float(strongest[1]) / float(strongest[2])

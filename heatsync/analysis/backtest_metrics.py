@@ -138,7 +138,7 @@ class Backtest:
     figures: Figures | None
     why: str
     coverage: float | None = None
-    steadiness: Stability | None = None
+    stability: Stability | None = None
     concentration: Concentration | None = None
 
 

@@ -100,8 +100,8 @@ class Explanation:
     contributions: tuple[Contribution, ...]
     members: tuple[MemberShare, ...]
     compared: ChangeSince | None
-    uncompared: str
-    next: NextLevel | None
+    no_change_reason: str
+    next_level: NextLevel | None
     verdict: Verdict | None
 
     @property
@@ -119,7 +119,7 @@ class DesiredRecord:
     covered: bool
     wants: Mapping[str, Any]
     problem: str
-    told: tuple[RecordStatus, ...] = field(default=())
+    statuses: tuple[RecordStatus, ...] = field(default=())
 
 
 def latest_snapshot_day(workspace: Workspace, profile: str) -> date | None:
@@ -150,15 +150,17 @@ def explain_scores(
         raise ConfigurationError("Nothing was scored yet: `heatsync score` does it.")
     days = [as_of - timedelta(days=COMPARED_DAYS), as_of]
     with duckdb.connect() as con:
-        books = [SnapshotReader(con, workspace, name, workspace.profiles[name]) for name in profiles]
+        readers = [SnapshotReader(con, workspace, name, workspace.profiles[name]) for name in profiles]
         lacking = [
-            each for each in days if not all(book.there(kind, each) for book in books for kind in ENTITIES)
+            each
+            for each in days
+            if not all(reader.is_current(kind, each) for reader in readers for kind in ENTITIES)
         ]
         if lacking:
             snapshot_run.score(workspace, lacking, progress)
         for kind in ENTITIES if entity is None else (entity,):
-            rows = [(book, book.row(kind, key, as_of)) for book in books]
-            found = [_explain(book, kind, key, as_of, row) for book, row in rows if row is not None]
+            rows = [(reader, reader.row(kind, key, as_of)) for reader in readers]
+            found = [_explain(reader, kind, key, as_of, row) for reader, row in rows if row is not None]
             if found:
                 return found
     raise ConfigurationError(
@@ -166,48 +168,48 @@ def explain_scores(
     )
 
 
-def _explain(book: SnapshotReader, entity: str, key: str, as_of: date, row: Row) -> Explanation:
-    standing = book.standing(entity, key, as_of)
-    compared, why = _compare(book, entity, key, as_of, standing)
+def _explain(reader: SnapshotReader, entity: str, key: str, as_of: date, row: Row) -> Explanation:
+    standing = reader.score_parts(entity, key, as_of)
+    compared, why = _compare(reader, entity, key, as_of, standing)
     contributions = tuple(
         Contribution(each["name"], each["n"], float(each["points"]))
         for each in row.get("contributions") or ()
     )
     return Explanation(
-        profile=book.name,
+        profile=reader.name,
         entity=entity,
         key=key,
         as_of=as_of,
         row=row,
         contributions=contributions,
-        members=_members(book, key, as_of, standing) if entity == "account" else (),
+        members=_members(reader, key, as_of, standing) if entity == "account" else (),
         compared=compared,
-        uncompared=why,
-        next=_next(book, entity, as_of, row, standing),
-        verdict=backtest_verdicts.load_verdicts(book.workspace, book.name).get(entity),
+        no_change_reason=why,
+        next_level=_next(reader, entity, as_of, row, standing),
+        verdict=backtest_verdicts.load_verdicts(reader.workspace, reader.name).get(entity),
     )
 
 
 def _compare(
-    book: SnapshotReader, entity: str, key: str, as_of: date, standing: ScoreParts
+    reader: SnapshotReader, entity: str, key: str, as_of: date, standing: ScoreParts
 ) -> tuple[ChangeSince | None, str]:
     since = as_of - timedelta(days=COMPARED_DAYS)
-    before = book.row(entity, key, since)
+    before = reader.row(entity, key, since)
     if before is None:
         return None, f"it was not there on {since}"
-    change = score_breakdown.score_change(book.standing(entity, key, since), standing)
+    change = score_breakdown.score_change(reader.score_parts(entity, key, since), standing)
     return ChangeSince(since, before["score"], before["score_exact"], change), ""
 
 
-def _members(book: SnapshotReader, key: str, as_of: date, standing: ScoreParts) -> tuple[MemberShare, ...]:
+def _members(reader: SnapshotReader, key: str, as_of: date, standing: ScoreParts) -> tuple[MemberShare, ...]:
     """Each user's share of the account's score before signals: of the average its own, else by its raw points."""
-    users = book.members(key, as_of)
-    if book.profile.model == "weighted" and book.profile.rollup == "average":
+    users = reader.members(key, as_of)
+    if reader.profile.model == "weighted" and reader.profile.rollup == "average":
         shares = standing.shares()
     else:
         raws = {user["user_id"]: float(user["raw"] or user["score_exact"] or 0.0) for user in users}
         total = sum(raws.values())
-        left = standing.rest * standing.before_signals
+        left = standing.activity_share * standing.before_signals
         shares = {name: left * raw / total for name, raw in raws.items()} if total else {}
     return tuple(
         MemberShare(user["user_id"], user["score"], shares[user["user_id"]])
@@ -216,11 +218,13 @@ def _members(book: SnapshotReader, key: str, as_of: date, standing: ScoreParts) 
     )
 
 
-def _next(book: SnapshotReader, entity: str, as_of: date, row: Row, standing: ScoreParts) -> NextLevel | None:
+def _next(
+    reader: SnapshotReader, entity: str, as_of: date, row: Row, standing: ScoreParts
+) -> NextLevel | None:
     """The level above, and the way there."""
-    profile = book.profile
+    profile = reader.profile
     if profile.levels.kind == "churn":
-        return _next_learnt(book, entity, as_of, row)
+        return _next_learnt(reader, entity, as_of, row)
     shown = row["score"]
     above = [(name, low) for name, low in profile.levels.bands if shown is None or low > shown]
     if not above:
@@ -239,7 +243,10 @@ def _next(book: SnapshotReader, entity: str, as_of: date, row: Row, standing: Sc
     if not standing.parts:
         # Nobody is active yet: as if one user began.
         raised = ScoreParts(
-            {ONLY_PART: ScorePart({}, standing.spare)}, standing.spare, standing.signals, standing.rest
+            {ONLY_PART: ScorePart({}, standing.empty_curve)},
+            standing.empty_curve,
+            standing.signals,
+            standing.activity_share,
         )
     more = score_breakdown.points_needed(raised, bound, raised.parts)
     if more is None:
@@ -257,20 +264,20 @@ def event_steps(profile: Profile, points: float) -> EventSteps:
     )
 
 
-def _next_learnt(book: SnapshotReader, entity: str, as_of: date, row: Row) -> NextLevel | None:
+def _next_learnt(reader: SnapshotReader, entity: str, as_of: date, row: Row) -> NextLevel | None:
     """Learnt levels are told by E, and begin above a bound."""
-    names = list(book.profile.levels.names)
+    names = list(reader.profile.levels.names)
     place = names.index(row["level"]) if row["level"] in names else -1
     if place + 1 >= len(names):
         return None
     level = names[place + 1]
     if level in ("None", "Low"):
         return NextLevel(level, 0.0, None, 1, (), "any event" if level == "None" else "one action")
-    bound = book.bound(entity, as_of, level)
+    bound = reader.level_bound(entity, as_of, level)
     if bound is None:
         return None
     more = max(0.0, bound - float(row["raw"] or 0.0))
-    return NextLevel(level, bound, more, 1, _days(book.profile, more), DAYS_UNIT)
+    return NextLevel(level, bound, more, 1, _days(reader.profile, more), DAYS_UNIT)
 
 
 def _days(profile: Profile, points: float) -> EventSteps:

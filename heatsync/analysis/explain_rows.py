@@ -44,7 +44,7 @@ class SnapshotReader:
         """What a snapshot of the profile as it is now says of itself."""
         return f"{self.profile.version} {self.workspace.time_zone.key}"
 
-    def there(self, entity: str, day: date) -> bool:
+    def is_current(self, entity: str, day: date) -> bool:
         """Whether there is a snapshot of the profile as it is now."""
         found = read_metadata(self.path(entity, day))
         return found is not None and found.version == self.version
@@ -57,7 +57,7 @@ class SnapshotReader:
         """The users of an account, the highest score first."""
         return self._rows("user", day, "account_id = ? ORDER BY score_exact DESC, user_id", account)
 
-    def peers(self, entity: str, day: date) -> list[float]:
+    def raw_scores(self, entity: str, day: date) -> list[float]:
         """The raw scores above 0 of a day, in ascending order."""
         found = self.con.execute(
             "SELECT raw FROM read_parquet(?) WHERE raw > 0 ORDER BY raw", [str(self.path(entity, day))]
@@ -71,7 +71,7 @@ class SnapshotReader:
         names = [column[0] for column in result.description or ()]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
-    def standing(self, entity: str, key: str, day: date) -> ScoreParts:
+    def score_parts(self, entity: str, key: str, day: date) -> ScoreParts:
         """What an entity's score of a day is made of; nobody's is made of nothing."""
         row = self.row(entity, key, day)
         averaged = (
@@ -92,7 +92,7 @@ class SnapshotReader:
         """How raw points became a score on a day."""
         kind = self.profile.normalize.kind
         if kind == "percentile":
-            return score_curve(kind, None, self.peers(entity, day))
+            return score_curve(kind, None, self.raw_scores(entity, day))
         return score_curve(kind, self.benchmark(entity, day, row))
 
     def benchmark(self, entity: str, day: date, row: Row | None = None) -> float | None:
@@ -127,7 +127,7 @@ class SnapshotReader:
         folder = self.workspace.state / "history" / self.name / entity
         return History(folder, self.version, self.profile.levels.names).load()
 
-    def bound(self, entity: str, day: date, level: str) -> float | None:
+    def level_bound(self, entity: str, day: date, level: str) -> float | None:
         """Above which E a learnt level begins on a day; None where nothing was learnt."""
         number = calendar.day_number(day)
         learnt = self._history(entity).level_bounds.get(churn_levels.estimate_days(number)[-1])

@@ -71,9 +71,9 @@ class ScoreParts:
     a part that there is none of."""
 
     parts: Mapping[str, ScorePart]
-    spare: Curve
+    empty_curve: Curve
     signals: Mapping[str, float] = field(default_factory=dict)
-    rest: float = 1.0
+    activity_share: float = 1.0
 
     @property
     def before_signals(self) -> float:
@@ -81,21 +81,21 @@ class ScoreParts:
 
     @property
     def score(self) -> float:
-        return self.rest * self.before_signals + sum(self.signals.values())
+        return self.activity_share * self.before_signals + sum(self.signals.values())
 
     def contributions(self) -> dict[str, float]:
         """Score points per event and signal; they add up to the score."""
         found: dict[str, float] = {}
         for part in self.parts.values():
             for name, points in part.contributions().items():
-                found[name] = found.get(name, 0.0) + self.rest * points
+                found[name] = found.get(name, 0.0) + self.activity_share * points
         for name, points in self.signals.items():
             found[name] = found.get(name, 0.0) + points
         return found
 
     def shares(self) -> dict[str, float]:
         """Score points per part."""
-        return {name: self.rest * part.score for name, part in self.parts.items()}
+        return {name: self.activity_share * part.score for name, part in self.parts.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,23 +128,23 @@ def score_change(before: ScoreParts, after: ScoreParts) -> ScoreChange:
         slope = _slope(old.curve, old.raw, new.raw)
         for event in {*old.points, *new.points}:
             moved = new.points.get(event, 0.0) - old.points.get(event, 0.0)
-            behaviour[event] = behaviour.get(event, 0.0) + after.rest * share * slope * moved
-        mix += after.rest * (share - old.share) * then
-        benchmark += after.rest * share * (new.curve(new.raw) - now)
+            behaviour[event] = behaviour.get(event, 0.0) + after.activity_share * share * slope * moved
+        mix += after.activity_share * (share - old.share) * then
+        benchmark += after.activity_share * share * (new.curve(new.raw) - now)
     signals = {
         name: after.signals.get(name, 0.0) - before.signals.get(name, 0.0)
         for name in sorted({*before.signals, *after.signals})
     }
     # Signals that came or went leave more or less of the score to what was done.
-    if after.rest != before.rest:
-        mix += (after.rest - before.rest) * before.before_signals
+    if after.activity_share != before.activity_share:
+        mix += (after.activity_share - before.activity_share) * before.before_signals
     return ScoreChange(dict(sorted(behaviour.items())), mix, benchmark, signals)
 
 
 def _idle(standing: ScoreParts) -> ScorePart:
     """The part of somebody who did nothing: it weighs what the others do, or nothing where there are none."""
     share = max((part.share for part in standing.parts.values()), default=0.0)
-    return ScorePart({}, standing.spare, share)
+    return ScorePart({}, standing.empty_curve, share)
 
 
 def _slope(along: Curve, old: float, new: float) -> float:
@@ -165,7 +165,7 @@ def points_needed(standing: ScoreParts, target: float, raised: Iterable[str]) ->
             part.share * part.curve(part.raw + (more if name in names else 0.0))
             for name, part in standing.parts.items()
         )
-        return standing.rest * total + sum(standing.signals.values()) >= target
+        return standing.activity_share * total + sum(standing.signals.values()) >= target
 
     if reached(0.0):
         return 0.0

@@ -67,31 +67,31 @@ def suggest_weights(workspace: Workspace, question: BacktestRequest, progress: O
             f"mappings/profiles/{question.profile}.yml: weights are suggested for `model: weighted`, and this is"
             f" `model: {profile.model}`"
         )
-    with open_session(workspace, question.until) as open_:
+    with open_session(workspace, question.until) as session:
         progress("reading the events", 0, 2)
-        reach = load_events(open_, profile, question.entity, question.horizon)
+        reach = load_events(session, profile, question.entity, question.horizon)
         days = snapshot_weeks(reach, profile, question.horizon)
         if not days:
             return _none(question, too_short_reason(reach, profile, question.horizon))
         progress("learning", 1, 2)
-        home = open_.connection
+        con = session.connection
         backtest_labels.label_churn(
-            home, days, profile.window, question.horizon, backtest_labels.sampling_rate(home, len(days))
+            con, days, profile.window, question.horizon, backtest_labels.sampling_rate(con, len(days))
         )
         if profile.filter is not None:
-            ProfileRun.of(open_, question.profile).score_days(days)
-            backtest_labels.apply_filter(home, profile, question.entity)
-        return fit_weights(home, profile, question, days)
+            ProfileRun.of(session, question.profile).score_days(days)
+            backtest_labels.apply_filter(con, profile, question.entity)
+        return fit_weights(con, profile, question, days)
 
 
 def fit_weights(
-    home: duckdb.DuckDBPyConnection, profile: Profile, question: BacktestRequest, days: list[int]
+    con: duckdb.DuckDBPyConnection, profile: Profile, question: BacktestRequest, days: list[int]
 ) -> Suggestion:
     """From `labelled` and `past`."""
     split = backtest_metrics.split_day(days)
     # What is learnt must have been known when the later part began.
     early = [day for day in days if day + question.horizon <= split]
-    sample, plain, decayed = _columns(home, profile, days)
+    sample, plain, decayed = _columns(con, profile, days)
     learnt = np.isin(sample.days, early)
     judged = sample.days >= split
     for part, chosen in (("earlier", learnt), ("later", judged)):
@@ -128,14 +128,14 @@ def fit_weights(
 
 
 def _columns(
-    home: duckdb.DuckDBPyConnection, profile: Profile, days: list[int]
+    con: duckdb.DuckDBPyConnection, profile: Profile, days: list[int]
 ) -> tuple[backtest_metrics.Sample, Numbers, Numbers]:
     """The labelled rows, with a column per scored event: its decayed count, and the same as the profile caps it."""
     values = ", ".join(
         f"({position}, '{escape_quotes(event.event)}', {event.per_day or 'NULL'}::BIGINT)"
         for position, event in enumerate(profile.scored)
     )
-    home.execute(
+    con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE past_done AS
         WITH daily AS (
@@ -144,7 +144,7 @@ def _columns(
             GROUP BY c.key, c.user_no, w.position, c.day
         )
         SELECT d.key, s.target AS day, d.position, sum(d.n * s.factor) AS n, sum(d.capped * s.factor) AS capped
-        FROM daily d JOIN {backtest_labels.decay_table(home, days, profile)} s USING (day) GROUP BY d.key, s.target, d.position
+        FROM daily d JOIN {backtest_labels.decay_table(con, days, profile)} s USING (day) GROUP BY d.key, s.target, d.position
         """
     )
     chosen = ", ".join(
@@ -152,7 +152,7 @@ def _columns(
         for position in range(len(profile.scored))
         for column in ("n", "capped")
     )
-    found = home.execute(
+    found = con.execute(
         f"""
         SELECT dense_rank() OVER (ORDER BY l.key) - 1 AS entity, l.day, any_value(l.churned) AS churned, {chosen}
         FROM labelled l LEFT JOIN past_done d ON d.key = l.key AND d.day = l.day

@@ -260,31 +260,31 @@ def _aucs(
     profile = workspace.profiles[name]
     question = BacktestRequest(name, until)
     found: dict[str, tuple[tuple[Estimate, Estimate, Estimate] | None, str]] = {}
-    with open_session(workspace, until) as open_:
+    with open_session(workspace, until) as session:
         for entity in ENTITIES:
-            reach = load_events(open_, profile, entity, question.horizon)
+            reach = load_events(session, profile, entity, question.horizon)
             days = snapshot_weeks(reach, profile, question.horizon)
             if not days:
                 found[entity] = None, too_short_reason(reach, profile, question.horizon)
                 continue
             backtest_labels.label_churn(
-                open_.connection,
+                session.connection,
                 days,
                 profile.window,
                 question.horizon,
-                backtest_labels.sampling_rate(open_.connection, len(days)),
+                backtest_labels.sampling_rate(session.connection, len(days)),
             )
-            ProfileRun.of(open_, name).score_days(days)
-            backtest_labels.apply_filter(open_.connection, profile, entity)
-            before = backtest_labels.read_sample(open_.connection, profile, entity)
+            ProfileRun.of(session, name).score_days(days)
+            backtest_labels.apply_filter(session.connection, profile, entity)
+            before = backtest_labels.read_sample(session.connection, profile, entity)
             why = backtest_metrics.too_few_reason(
                 int(before.churned.sum()), len(before), entity, question.horizon
             )
             if why:
                 found[entity] = None, why
                 continue
-            ProfileRun.of(open_, name, changed).score_days(days)
-            after = backtest_labels.read_sample(open_.connection, changed, entity)
+            ProfileRun.of(session, name, changed).score_days(days)
+            after = backtest_labels.read_sample(session.connection, changed, entity)
             resampling, gone = Resampling(before.entities), before.churned
             found[entity] = (
                 (

@@ -49,7 +49,7 @@ def backtested(found: Backtest) -> dict[str, Any]:
     figures = found.figures
     if figures is None:
         return answer
-    steady, concentrated = found.steadiness, found.concentration
+    steady, concentrated = found.stability, found.concentration
     return answer | {
         "predictive": figures.predictive,
         "auc": figure(figures.auc),
@@ -221,8 +221,8 @@ def _explanation(found: Explanation) -> dict[str, Any]:
         if found.entity == "account"
         else None,
         "audiences": list(row["audiences"]),
-        "change": _change(found.compared) if found.compared is not None else {"why": found.uncompared},
-        "next_level": _next(found.next) if found.next is not None else None,
+        "change": _change(found.compared) if found.compared is not None else {"why": found.no_change_reason},
+        "next_level": _next(found.next_level) if found.next_level is not None else None,
     }
 
 
@@ -282,7 +282,7 @@ def _payload(payload: DesiredRecord) -> dict[str, Any]:
                 if told.status is not None
                 else None,
             }
-            for told in payload.told
+            for told in payload.statuses
         ],
     }
 

@@ -31,10 +31,10 @@ def print_backtested(found: Backtest) -> None:
     terminal.show(f"The lowest tenth churns {figures.lift:.2f} times as often as average.")
     if found.coverage is not None:
         terminal.show(f"{found.coverage:.0f} % of the rows have a score above 0.")
-    if found.steadiness is not None and found.steadiness.change is not None:
+    if found.stability is not None and found.stability.change is not None:
         terminal.show(
-            f"From day to day a score moves by {found.steadiness.change:.1f} points; in a week"
-            f" {found.steadiness.flips:.0f} of 100 {found.entity}s change their level (last {found.steadiness.days} days)."
+            f"From day to day a score moves by {found.stability.change:.1f} points; in a week"
+            f" {found.stability.flips:.0f} of 100 {found.entity}s change their level (last {found.stability.days} days)."
         )
     if found.concentration is not None:
         most = found.concentration
@@ -237,8 +237,8 @@ def _print_explanation(found: Explanation) -> None:
             ],
         )
     _print_change(found)
-    if found.next is not None:
-        _print_next(found.next)
+    if found.next_level is not None:
+        _print_next(found.next_level)
     terminal.show(f"  audiences: {', '.join(row['audiences']) or 'none'}")
 
 
@@ -252,7 +252,7 @@ def _rest(points: list[float]) -> list[list[Any]]:
 
 def _print_change(found: Explanation) -> None:
     if found.compared is None:
-        terminal.show(f"  change in 30 days: {found.uncompared}")
+        terminal.show(f"  change in 30 days: {found.no_change_reason}")
         return
     compared, change = found.compared, found.compared.change
     rows: list[list[Any]] = [
@@ -294,7 +294,7 @@ def _print_payload(payload: DesiredRecord) -> None:
     terminal.show(f"{payload.mapping} -> {payload.destination} {payload.object}{what}")
     if payload.problem:
         terminal.show(f"  cannot be sent: {payload.problem}")
-    for told in payload.told:
+    for told in payload.statuses:
         code = f" ({told.code})" if told.code else ""
         since = f", written {terminal.at(told.updated_at)}" if told.updated_at is not None else ""
         terminal.show(f"  {told.label}: record {told.remote_id or '-'}, {told.state}{code}{since}")
@@ -302,11 +302,11 @@ def _print_payload(payload: DesiredRecord) -> None:
             said = f": {told.answer or told.cause}" if told.answer or told.cause else ""
             terminal.show(f"    last answer, run {told.run} at {terminal.at(told.at)}: {told.status}{said}")
     if payload.wants:
-        held = payload.told[0].fields if payload.told else {}
+        held = payload.statuses[0].fields if payload.statuses else {}
         terminal.table(
             "Fields",
             ["field", "desired", "acknowledged"],
             [[name, _short(value), _short(held.get(name))] for name, value in payload.wants.items()],
         )
-    if not payload.told:
+    if not payload.statuses:
         terminal.show("  nothing sent yet")

@@ -141,7 +141,7 @@ def _the(workspace: Workspace, key: str, profile: str | None, entity: str | None
         return meant[0]
     if not called:
         # A custom audience is more likely meant than a built-in one.
-        own = [each.key for _, each in every if each.own]
+        own = [each.key for _, each in every if each.custom]
         near = suggest(key, own)
         names = own if "did you mean" in near else [each.key for _, each in every]
         raise ConfigurationError(f"There is no audience `{key}`{suggest(key, names)}")
@@ -183,7 +183,7 @@ def _notes(
 ) -> tuple[str, ...]:
     """Notes where the audience or profile has changed since. Raises ConfigurationError where it did not exist yet."""
     again = f"`heatsync score --date {day}` scores the day with the files as they are now"
-    if audience.own and audience.key not in stored.audiences:
+    if audience.custom and audience.key not in stored.audiences:
         raise ConfigurationError(
             f"{audience.place}: `{audience.key}` did not exist when {day} was scored: {again}; then ask again."
         )

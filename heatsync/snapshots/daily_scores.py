@@ -142,7 +142,7 @@ class DailyScores:
 
     def compare(self, entity: str, day: int, block: Sequence[int]) -> snapshot_rows.EarlierScores:
         """What a day is compared with; `block` are the days that were scored together with it."""
-        con, long = self.session.connection, self.levels[entity].long
+        con, long = self.session.connection, self.levels[entity].daily
         default = "NULL" if self.default.level is None else str(self.default.level)
         level = create_table(
             con,
@@ -162,7 +162,7 @@ class DailyScores:
             con,
             level_changes_table(entity),
             ("key", "day", "level_before", "level"),
-            f"SELECT id AS key, day, level_before, level FROM {self.levels[entity].moves} JOIN {IDS[entity]} ON no = key"
+            f"SELECT id AS key, day, level_before, level FROM {self.levels[entity].changes} JOIN {IDS[entity]} ON no = key"
             f" UNION ALL SELECT id AS key, day, level_before, level FROM ({moves})",
         )
         return snapshot_rows.EarlierScores(level, month, earlier, changes)
@@ -170,7 +170,7 @@ class DailyScores:
     def _earlier_scores(self, entity: str, table: str, then: int, block: Sequence[int]) -> Relation:
         """`table` (key, score) of an earlier day: from the days at hand, or from the history."""
         if then in block:
-            found = f"SELECT key, score FROM {self.levels[entity].long} WHERE day = {then}"
+            found = f"SELECT key, score FROM {self.levels[entity].daily} WHERE day = {then}"
         else:
             query = self.histories[entity].score_query(then)
             found = (
@@ -309,8 +309,8 @@ class DailyScores:
                 seen=seen,
                 born=born,
                 existing=scores.existing_entities(born, days, passing),
-                follows=follows,
-                rested=self.default,
+                continued_days=follows,
+                default=self.default,
                 bounds=bounds,
             )
             level_history.add_levels(con, of)
@@ -330,7 +330,7 @@ class DailyScores:
         self.session.connection.execute(
             f"INSERT INTO {table} SELECT i.id, l.day, {account}, coalesce(s.active, false), s.raw,"
             f" coalesce(s.nano, 0), l.score, CASE l.level {self._level_names()} END"
-            f" FROM {self.levels[entity].long} l JOIN {IDS[entity]} i ON i.no = l.key"
+            f" FROM {self.levels[entity].daily} l JOIN {IDS[entity]} i ON i.no = l.key"
             f" LEFT JOIN {self.scored[entity].scores} s ON s.key = l.key AND s.day = l.day {home}"
             f" WHERE l.day IN ({', '.join(map(str, days))})"
         )
@@ -343,6 +343,6 @@ class DailyScores:
         con, stored = self.session.connection, self.histories[entity].score_query(day)
         fitting = ", fitting" if self.plan.profile.levels.hysteresis else ""
         con.execute(
-            f"INSERT INTO {self.levels[entity].long} BY NAME SELECT no AS key, {day} AS day, score, level{fitting}"
+            f"INSERT INTO {self.levels[entity].daily} BY NAME SELECT no AS key, {day} AS day, score, level{fitting}"
             f" FROM ({stored}) h JOIN {IDS[entity]} USING (id)"
         )

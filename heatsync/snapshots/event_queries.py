@@ -90,12 +90,12 @@ def _read_past(counts: DailyCounts, plan: CompiledProfile, day: int, path: Path)
 def _accumulate_days(counts: Counts, path: Path, days: tuple[int, int], table: str) -> Relation:
     """`table` from what had accumulated by the end of the first day, and the days after it up to the last."""
     (start, day), plan, con = days, counts.plan, counts.days.connection
-    masks = load_arrow(con, "masks", plan.masks())
+    masks = load_arrow(con, "masks", plan.event_masks())
     bits = {
         word: f"coalesce(k.mask_{word}, 0)"
         if plan.model != "kpi"
         else f"CASE WHEN d.total > 0 THEN coalesce(k.mask_{word}, 0) ELSE 0 END"
-        for word in plan.thing_words
+        for word in plan.item_words
     }
     sums = [
         f"sum(d.n * coalesce(k.in_{place}, {int(some is None)}))::BIGINT AS count_{place}"
@@ -105,7 +105,7 @@ def _accumulate_days(counts: Counts, path: Path, days: tuple[int, int], table: s
         [
             "d.user_no, d.account_no, min(d.first) AS first, max(d.last) AS last",
             "max(d.last) FILTER (NOT coalesce(k.passive, false)) AS last_active",
-            *(f"bit_or({bits[word]}) AS ever_{word}" for word in plan.thing_words),
+            *(f"bit_or({bits[word]}) AS ever_{word}" for word in plan.item_words),
             *sums,
         ]
     )
@@ -113,7 +113,7 @@ def _accumulate_days(counts: Counts, path: Path, days: tuple[int, int], table: s
     by_properties = ", ".join(
         f"bit_or(CASE WHEN total > 0 AND thing // 62 = {word} THEN 1::BIGINT << (thing % 62)::INTEGER ELSE 0 END)"
         f" AS ever_{word}"
-        for word in plan.thing_words
+        for word in plan.item_words
     )
     columns = ", ".join(
         [
@@ -155,7 +155,7 @@ def count_by_properties(counts: DailyCounts, plan: CompiledProfile, first: int, 
         n="BIGINT",
         total="DECIMAL(38, 0)",
     )
-    things = tuple(thing for thing in plan.things if thing.where)
+    things = tuple(thing for thing in plan.items if thing.where)
     if not things:
         return found
     known = counts.by_properties

@@ -154,9 +154,9 @@ class History:
         file = File(self.folder / f"{name}.parquet", days[0], days[-1])
         among = f"l.day BETWEEN {days[0]} AND {days[-1]}"
         queries = {
-            file.moves: f"SELECT id, day, level_before, level FROM {levels.moves} l JOIN {ids} ON no = key"
+            file.moves: f"SELECT id, day, level_before, level FROM {levels.changes} l JOIN {ids} ON no = key"
             f" WHERE {among} ORDER BY day, id",
-            file.path: f"SELECT id, l.day, score, level{', fitting' if hysteresis else ''} FROM {levels.long} l"
+            file.path: f"SELECT id, l.day, score, level{', fitting' if hysteresis else ''} FROM {levels.daily} l"
             f" JOIN {ids} ON no = l.key WHERE {among}",
         }
         for path, query in queries.items():

@@ -272,7 +272,7 @@ class ProfileRun:
     ) -> None:
         """Note how many entities lack a trait whose absence may decide otherwise than was meant."""
         for audience, found in members.audiences:
-            for missing, sentence in found.doubts if audience.own else ():
+            for missing, sentence in found.warnings if audience.custom else ():
                 beside = snapshot_rows.trait_joins(day, entity, found.tables, rows.counts)
                 row = self.session.connection.execute(
                     f"SELECT count(*) FROM {rows.full} r {beside} WHERE {missing}"

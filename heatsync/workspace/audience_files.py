@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, create_model
 
 from heatsync.scoring.compute import condition_sql
 from heatsync.scoring.compute.condition_sql import Scope
-from heatsync.scoring.definition import audiences, builtin_audiences, value_types
+from heatsync.scoring.definition import audiences, value_types
 from heatsync.scoring.definition.builtin_audiences import Audience
 from heatsync.scoring.definition.condition_parser import Written
 from heatsync.scoring.definition.condition_types import All, Condition, Member, Route, walk
@@ -155,7 +155,7 @@ def _audience(
             shipped=settings.ship,
             condition=settings.where,
             place=document.place((key,), key=True),
-            own=True,
+            custom=True,
             places={route[2:]: document.place(route) for route in document.positions if route[:2] == start},
         ),
         settings.profile,
@@ -188,9 +188,7 @@ def _check(profile: Profile, custom: list[_LoadedAudience], broken: set[str], pr
     """Check the names in the conditions. Columns and events are not checked: they need the data."""
     conditions: dict[str, dict[str, Condition]] = {}
     for entity in ("user", "account"):
-        conditions[entity] = {
-            each.key: each.condition for each in builtin_audiences.builtin_audiences(profile, entity)
-        }
+        conditions[entity] = {each.key: each.condition for each in profile.builtin_audiences(entity)}
         # The condition of an invalid audience is unknown, but other conditions may name it.
         conditions[entity] |= {key: All(()) for key in broken if key not in conditions[entity]}
         conditions[entity] |= {

@@ -93,33 +93,37 @@ def test_what_would_reach_the_next_level_is_told_in_units_of_each_event(world: W
     bands = dict(world.profiles[name].levels.bands)
     told = 0
     for each in explained(world, name, "user"):
-        if each.next is None:
+        if each.next_level is None:
             assert each.row["level"] == "Very High"
             continue
-        assert bands[each.next.level] == each.next.bound > each.row["score"]
-        if each.next.points is not None:
+        assert bands[each.next_level.level] == each.next_level.bound > each.row["score"]
+        if each.next_level.points is not None:
             told += 1
-            counts = {event: count for event, count, _ in each.next.events}
+            counts = {event: count for event, count, _ in each.next_level.events}
             assert (
-                8 * (counts["Report Created"] - 1) < each.next.points <= 8 * counts["Report Created"] + 1e-6
+                8 * (counts["Report Created"] - 1)
+                < each.next_level.points
+                <= 8 * counts["Report Created"] + 1e-6
             )
     assert told
 
 
 def test_the_formula_is_that_of_the_definition(world: Workspace) -> None:
     each = next(each for each in explained(world, "health", "user") if each.row["level"] == "Medium")
-    assert each.next is not None
+    assert each.next_level is not None
     expected = -each.row["benchmark"] * log10(1 - 50 / 100) - each.row["raw"]
-    assert each.next.points == pytest.approx(expected)
+    assert each.next_level.points == pytest.approx(expected)
 
 
 def test_a_level_that_was_learnt_begins_above_its_bound(world: Workspace) -> None:
-    found = [each for each in explained(world, "habit", "user") if each.row["level"] == "Low" and each.next]
+    found = [
+        each for each in explained(world, "habit", "user") if each.row["level"] == "Low" and each.next_level
+    ]
     assert found
     for each in found:
-        assert each.next is not None
-        assert each.next.level == "Medium"
-        assert each.next.points == pytest.approx(each.next.bound - each.row["raw"])
+        assert each.next_level is not None
+        assert each.next_level.level == "Medium"
+        assert each.next_level.points == pytest.approx(each.next_level.bound - each.row["raw"])
 
 
 def test_who_is_not_there_is_told_so(world: Workspace) -> None:
@@ -138,7 +142,7 @@ def test_the_day_to_compare_with_is_scored_where_it_is_missing(world: Workspace)
     world.snapshot_path("health", "user", leavers.DAY - timedelta(days=COMPARED_DAYS)).unlink()
     found = explain.explain_scores(world, "u1", "user", ["health"], None)
     assert found[0].as_of == leavers.DAY
-    assert found[0].compared is not None or "was not there" in found[0].uncompared
+    assert found[0].compared is not None or "was not there" in found[0].no_change_reason
 
 
 def test_the_payload_is_what_the_mapping_wants_though_nothing_was_sent(world: Workspace) -> None:
@@ -147,4 +151,4 @@ def test_the_payload_is_what_the_mapping_wants_though_nothing_was_sent(world: Wo
     row = explain.explain_scores(world, "u1", "user", ["health"], leavers.DAY)[0].row
     assert payload.covered
     assert payload.wants == {"score": row["score"], "level": row["level"]}
-    assert payload.told == ()
+    assert payload.statuses == ()

@@ -89,13 +89,19 @@ def test_the_next_band_is_reached_by_the_points_of_the_formula(points, benchmark
 def test_what_would_reach_a_score_reaches_it(standing: ScoreParts, target: int) -> None:
     more = points_needed(standing, target, standing.parts)
     if more is None:
-        assert not standing.parts or standing.rest * 100 + sum(standing.signals.values()) <= target + 1e-6
+        assert (
+            not standing.parts
+            or standing.activity_share * 100 + sum(standing.signals.values()) <= target + 1e-6
+        )
         return
     raised = {
         name: ScorePart({**part.points, "more": more}, part.curve, part.share)
         for name, part in standing.parts.items()
     }
-    assert ScoreParts(raised, standing.spare, standing.signals, standing.rest).score >= target - 1e-6
+    assert (
+        ScoreParts(raised, standing.empty_curve, standing.signals, standing.activity_share).score
+        >= target - 1e-6
+    )
 
 
 def test_a_hundred_is_never_reached_by_the_exponential() -> None:

@@ -63,8 +63,7 @@ def read(text: str) -> Condition:
 def who(of: World, entity: str, text: str | Condition, own: Mapping[str, Condition] | None = None) -> str:
     """The keys of those that a condition holds for, in one text."""
     known = {
-        kind: {each.key: each.condition for each in builtin_audiences.builtin_audiences(PROFILE, kind)}
-        | dict(own or {})
+        kind: {each.key: each.condition for each in PROFILE.builtin_audiences(kind)} | dict(own or {})
         for kind in ("user", "account")
     }
     condition = read(text) if isinstance(text, str) else text
@@ -294,10 +293,7 @@ def test_every_built_in_audience_means_what_it_says() -> None:
     of = world(rows, rows, events)
     expected = {"user": BUILTIN, "account": {**BUILTIN, "multi_user_accounts": "first"}}
     for entity, keys in expected.items():
-        made = {
-            each.key: who(of, entity, each.condition)
-            for each in builtin_audiences.builtin_audiences(PROFILE, entity)
-        }
+        made = {each.key: who(of, entity, each.condition) for each in PROFILE.builtin_audiences(entity)}
         assert made == keys
 
 
@@ -454,7 +450,7 @@ def test_a_doubt_says_how_many_a_missing_value_decides_for() -> None:
         ("{not: {any: [{trait: user.plan, eq: pro}]}}", "`not` takes them in"),
     ):
         judged = compile_condition(read(text), scope(made, "user", {"user": {}, "account": {}}))
-        ((missing, said),) = judged.doubts
+        ((missing, said),) = judged.warnings
         assert said.startswith("`user.plan` is missing for {count} of the users, and " + sentence)
         with duckdb.connect() as con:
             fill(con, made)
@@ -478,7 +474,7 @@ def test_a_doubt_says_how_many_a_missing_value_decides_for() -> None:
 )
 def test_where_nothing_is_left_to_chance_there_is_no_doubt(text: str) -> None:
     own = {"own": read("{trait: user.plan, neq: pro}")}
-    assert compile_condition(read(text), of(audiences=own)).doubts == ()
+    assert compile_condition(read(text), of(audiences=own)).warnings == ()
 
 
 def test_a_level_can_be_left_and_come_back_to() -> None:
@@ -540,9 +536,9 @@ def test_touchpoints_have_no_tiers() -> None:
 
 def test_all_of_an_entity_are_in_the_order_of_their_keys() -> None:
     own = (
-        builtin_audiences.Audience("zebra", "Zebra", "user", True, All(()), own=True),
-        builtin_audiences.Audience("aardvark", "Aardvark", "user", True, Not(All(())), own=True),
-        builtin_audiences.Audience("beaver", "Beaver", "account", True, All(()), own=True),
+        builtin_audiences.Audience("zebra", "Zebra", "user", True, All(()), custom=True),
+        builtin_audiences.Audience("aardvark", "Aardvark", "user", True, Not(All(())), custom=True),
+        builtin_audiences.Audience("beaver", "Beaver", "account", True, All(()), custom=True),
     )
     found = [each.key for each in audiences.all_audiences(PROFILE, "user", own)]
     assert found[0] == "aardvark"

@@ -6,7 +6,6 @@ import pytest
 from pydantic import ValidationError
 
 from heatsync.scoring.definition.audiences import audience_keys
-from heatsync.scoring.definition.builtin_audiences import builtin_audiences
 from heatsync.scoring.definition.profile import Profile
 from heatsync.scoring.definition.value_types import snake
 
@@ -133,7 +132,7 @@ def test_every_level_and_trend_is_an_audience() -> None:
 def test_suggested_audiences_are_shipped_but_for_active_today() -> None:
     shipped = {
         each.name
-        for each in builtin_audiences(parsed(ship={"level_high": "true", "new": "false"}), "account")
+        for each in parsed(ship={"level_high": "true", "new": "false"}).builtin_audiences("account")
         if each.shipped
     }
     assert shipped == {

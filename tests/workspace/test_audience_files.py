@@ -21,7 +21,7 @@ at_risk:
 
 def test_the_example_of_the_documentation_is_read(tmp_path: Path) -> None:
     (found,) = opened(tmp_path, {FILE: AT_RISK}).audiences["health"]
-    assert (found.key, found.name, found.entity, found.shipped, found.own) == (
+    assert (found.key, found.name, found.entity, found.shipped, found.custom) == (
         "at_risk",
         "At risk",
         "account",

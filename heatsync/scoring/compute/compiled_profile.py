@@ -53,8 +53,8 @@ class CompiledProfile:
     """A profile, and the sets of events whose counts over a whole life are asked for beside it (None: any event)."""
 
     profile: Profile
-    asked: tuple[tuple[str, ...] | None, ...] = ()
-    things: tuple[CountedItem, ...] = field(init=False)
+    extra_counts: tuple[tuple[str, ...] | None, ...] = ()
+    items: tuple[CountedItem, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         made = _touched(self.profile) if self.profile.model == "kpi" else _events(self.profile)
@@ -65,8 +65,8 @@ class CompiledProfile:
         return self.profile.model
 
     @property
-    def thing_words(self) -> range:
-        return range(word_count(len(self.things)))
+    def item_words(self) -> range:
+        return range(word_count(len(self.items)))
 
     @property
     def day_words(self) -> range:
@@ -74,14 +74,14 @@ class CompiledProfile:
 
     @property
     def ever(self) -> tuple[str, ...]:
-        return tuple(f"ever_{word}" for word in self.thing_words)
+        return tuple(f"ever_{word}" for word in self.item_words)
 
     @property
     def counted(self) -> tuple[tuple[str, ...] | None, ...]:
         """The sets of events that are counted over a whole life, each a column `count_N`."""
         steps = (*self.profile.activation.user, *self.profile.activation.account)
         sets = {tuple(sorted(set(step.event))) for step in steps if step.event is not None}
-        return tuple(sorted({*sets, *self.asked}, key=lambda each: (each is None, each or ())))
+        return tuple(sorted({*sets, *self.extra_counts}, key=lambda each: (each is None, each or ())))
 
     @property
     def counts(self) -> tuple[str, ...]:
@@ -92,16 +92,16 @@ class CompiledProfile:
         """What the counts over a whole life depend on, and nothing else."""
         return {
             "things": [
-                [t.place, t.events, [[k, c.operator, c.value] for k, c in t.where]] for t in self.things
+                [t.place, t.events, [[k, c.operator, c.value] for k, c in t.where]] for t in self.items
             ],
             "passive": self.profile.passive,
             "counted": self.counted,
             "values": self.model == "kpi",
         }
 
-    def named(self) -> pa.Table:
+    def event_table(self) -> pa.Table:
         """The events of things that are told by their names alone: event, thing, weight, per_day."""
-        rows = [(event, thing) for thing in self.things if not thing.where for event in thing.events]
+        rows = [(event, thing) for thing in self.items if not thing.where for event in thing.events]
         return pa.table(
             {
                 "event": pa.array([event for event, _ in rows], pa.string()),
@@ -111,18 +111,18 @@ class CompiledProfile:
             }
         )
 
-    def masks(self) -> pa.Table:
+    def event_masks(self) -> pa.Table:
         """Per event that is named at all: is it passive, its bits among the things, and in which counted sets."""
-        names = {event for thing in self.things if not thing.where for event in thing.events}
+        names = {event for thing in self.items if not thing.where for event in thing.events}
         names |= {*self.profile.passive, *(event for some in self.counted for event in some or ())}
         events = sorted(names)
         columns: dict[str, Any] = {
             "event": pa.array(events, pa.string()),
             "passive": pa.array([event in self.profile.passive for event in events], pa.bool_()),
         }
-        for word in self.thing_words:
+        for word in self.item_words:
             bits = [
-                sum(t.bit for t in self.things if t.word == word and not t.where and event in t.events)
+                sum(t.bit for t in self.items if t.word == word and not t.where and event in t.events)
                 for event in events
             ]
             columns[f"mask_{word}"] = pa.array(bits, pa.int64())
@@ -166,4 +166,4 @@ def _side(counted: Any) -> tuple[tuple[str, ...], tuple[tuple[str, Comparison], 
 
 def item_of(plan: CompiledProfile, counted: Any) -> CountedItem:
     """The thing that a side of a touchpoint counts."""
-    return next(thing for thing in plan.things if (thing.events, thing.where) == _side(counted))
+    return next(thing for thing in plan.items if (thing.events, thing.where) == _side(counted))

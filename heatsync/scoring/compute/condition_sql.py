@@ -13,7 +13,6 @@ and of `user_changes` and `account_changes`: key, day, level_before, level.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from heatsync.scoring.compute import calendar
@@ -43,9 +42,7 @@ from heatsync.scoring.definition.condition_types import (
     Users,
     canonical,
 )
-
-if TYPE_CHECKING:
-    from heatsync.scoring.definition.profile import Profile
+from heatsync.scoring.definition.profile import Profile
 
 __all__ = [
     "TRAITS",
@@ -90,7 +87,7 @@ TRAITS: Mapping[str, Mapping[str, str]] = {
 class Scope:
     """What the names of a condition mean, and when it is judged: at the end of `day` (days since 1970-01-01)."""
 
-    profile: "Profile"
+    profile: Profile
     entity: str
     day: int
     zone: ZoneInfo
@@ -119,7 +116,7 @@ class CompiledCondition:
     measures: frozenset[EventCount]
     members: frozenset[tuple[str, "CompiledCondition"]]
     tables: frozenset[str]
-    doubts: tuple[tuple[str, str], ...]
+    warnings: tuple[tuple[str, str], ...]
 
 
 class ConditionError(ValueError):
@@ -163,7 +160,7 @@ class _Judging:
     measures: set[EventCount] = field(default_factory=set)
     members: dict[str, CompiledCondition] = field(default_factory=dict)
     tables: set[str] = field(default_factory=set)
-    doubts: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[tuple[str, str]] = field(default_factory=list)
 
     def done(self, sql: str) -> CompiledCondition:
         return CompiledCondition(
@@ -171,7 +168,7 @@ class _Judging:
             frozenset(self.measures),
             frozenset(self.members.items()),
             frozenset(self.tables),
-            tuple(dict.fromkeys(self.doubts)),
+            tuple(dict.fromkeys(self.warnings)),
         )
 
     def wrong(self, route: Route, sentence: str) -> str:
@@ -220,7 +217,7 @@ class _Judging:
         doubtful = negated or comparison.operator in NEGATIVE
         if doubtful and comparison.operator != "exists" and trait.name not in tested:
             then = "`not` takes them in" if negated else f"`{comparison.operator}` leaves them out"
-            self.doubts.append(
+            self.warnings.append(
                 (
                     f"NOT {comparisons.is_present(column, kind)}",
                     f"`{trait.name}` is missing for {{count}} of the {self.scope.entity}s, and {then}: say"
@@ -412,7 +409,7 @@ class _Judging:
         if key in self.path:
             circle = " -> ".join((*self.path[self.path.index(key) :], key))
             return self.wrong(place, f"audiences that need each other in a circle: {circle}")
-        inner = replace(self, path=(*self.path, key), problems=[], doubts=[])
+        inner = replace(self, path=(*self.path, key), problems=[], warnings=[])
         sql = inner.sql(condition, (), frozenset())
         if inner.problems:
             self.wrong(place, f"the audience `{key}`: {inner.problems[0][1]}")

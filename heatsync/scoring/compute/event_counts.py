@@ -5,15 +5,12 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import combinations
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from heatsync.scoring.compute import calendar
 from heatsync.scoring.definition.comparisons import Comparison
 from heatsync.scoring.definition.condition_types import Duration
-
-if TYPE_CHECKING:
-    from heatsync.scoring.definition.profile import Profile
+from heatsync.scoring.definition.profile import Profile
 
 Where = tuple[tuple[str, Comparison], ...]
 
@@ -66,7 +63,7 @@ def instant_before(duration: Duration, day: int, zone: ZoneInfo) -> datetime:
     return calendar.day_start(calendar.day_of(day + 1 - duration.days), zone)
 
 
-def event_names(profile: "Profile") -> frozenset[str]:
+def event_names(profile: Profile) -> frozenset[str]:
     """Every event that a profile names."""
     counted = [side for each in profile.touchpoints for side in (each.of, each.to) if side is not None]
     return frozenset(each.event for each in profile.events) | {
@@ -74,7 +71,7 @@ def event_names(profile: "Profile") -> frozenset[str]:
     }
 
 
-def scored_event_terms(profile: "Profile", where: Where) -> list[EventTerm]:
+def scored_event_terms(profile: Profile, where: Where) -> list[EventTerm]:
     """The events with a weight, or of a touchpoint with one. An event that fits several touchpoints counts once: what
     fits both of two is counted and taken away."""
     wheres: dict[str, set[Where]] = {event.event: {()} for event in profile.scored}

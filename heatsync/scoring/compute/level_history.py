@@ -47,8 +47,8 @@ class LevelTables:
     moves    key, day, level_before, level: by name
     """
 
-    long: Relation
-    moves: Relation
+    daily: Relation
+    changes: Relation
 
 
 def create_level_tables(con: duckdb.DuckDBPyConnection, entity: str) -> LevelTables:
@@ -97,8 +97,8 @@ class LevelInputs:
     seen: Relation | None
     born: Relation
     existing: str
-    follows: Collection[int]
-    rested: DefaultScore
+    continued_days: Collection[int]
+    default: DefaultScore
     bounds: Mapping[int, LevelBounds]
 
 
@@ -112,7 +112,7 @@ def add_levels(con: duckdb.DuckDBPyConnection, of: LevelInputs) -> None:
             "SELECT day, key, coalesce(s.score, 0) AS score, coalesce(s.raw, 0) AS raw, n.key IS NOT NULL AS seen"
             f" FROM {of.scored} s FULL JOIN {of.seen} n USING (day, key)"
         )
-    if not of.rested.known:
+    if not of.default.known:
         rows = (
             f"SELECT e.day, e.key, coalesce(x.score, {resting}) AS score, x.raw, coalesce(x.seen, false) AS seen"
             f" FROM ({of.existing}) e LEFT JOIN ({rows}) x ON x.key = e.key AND x.day = e.day"
@@ -123,7 +123,7 @@ def add_levels(con: duckdb.DuckDBPyConnection, of: LevelInputs) -> None:
         rows = f"SELECT x.*, b.low, b.high FROM ({rows}) x JOIN {_tabled(of.bounds)} ON b.day = x.day"
     source = f"SELECT *, ({fitting})::TINYINT AS fitting FROM ({rows})"
     if not levels.hysteresis:
-        con.execute(f"INSERT INTO {of.levels.long} SELECT key, day, score, fitting, fitting FROM ({source})")
+        con.execute(f"INSERT INTO {of.levels.daily} SELECT key, day, score, fitting, fitting FROM ({source})")
         return
     for day in of.days:
         _hold(con, of, day, f"SELECT * FROM ({source}) WHERE day = {day}")
@@ -131,23 +131,23 @@ def add_levels(con: duckdb.DuckDBPyConnection, of: LevelInputs) -> None:
 
 def _hold(con: duckdb.DuckDBPyConnection, of: LevelInputs, day: int, source: str) -> None:
     """With hysteresis: a level is left only for good reason."""
-    rest_level = "NULL" if of.rested.level is None else str(of.rested.level)
-    if day not in of.follows:
-        con.execute(f"INSERT INTO {of.levels.long} SELECT key, day, score, fitting, fitting FROM ({source})")
+    rest_level = "NULL" if of.default.level is None else str(of.default.level)
+    if day not in of.continued_days:
+        con.execute(f"INSERT INTO {of.levels.daily} SELECT key, day, score, fitting, fitting FROM ({source})")
         return
     compared = "b.key IS NOT NULL"
-    if of.rested.known:
+    if of.default.known:
         compared = f"(b.key IS NOT NULL OR coalesce(o.day <= {day - 1}, false))"
     stays = _beyond(of.plan.profile, of.bounds.get(day))
     con.execute(
         f"""
-        INSERT INTO {of.levels.long}
+        INSERT INTO {of.levels.daily}
         WITH beside AS (
             SELECT f.*, {compared} AS compared,
                    CASE WHEN b.key IS NULL THEN {rest_level} ELSE b.level END AS held,
                    CASE WHEN b.key IS NULL THEN {rest_level} ELSE b.fitting END AS fitted
             FROM ({source}) f
-            LEFT JOIN (FROM {of.levels.long} WHERE day = {day - 1}) b ON b.key = f.key
+            LEFT JOIN (FROM {of.levels.daily} WHERE day = {day - 1}) b ON b.key = f.key
             LEFT JOIN {of.born} o ON o.key = f.key
         )
         SELECT key, {day}, score,
@@ -161,11 +161,11 @@ def _hold(con: duckdb.DuckDBPyConnection, of: LevelInputs, day: int, source: str
 
 def add_level_changes(con: duckdb.DuckDBPyConnection, of: LevelInputs) -> None:
     """Add the moves of the days: what changed since the day before, where that is known."""
-    days = [day for day in of.days if day in of.follows]
+    days = [day for day in of.days if day in of.continued_days]
     if not days:
         return
     names = of.plan.profile.levels.names
-    rest_level = "NULL" if of.rested.level is None else str(of.rested.level)
+    rest_level = "NULL" if of.default.level is None else str(of.default.level)
 
     def name(place: str) -> str:
         cases = " ".join(f"WHEN {n} THEN '{escape_quotes(each)}'" for n, each in enumerate(names))
@@ -174,19 +174,19 @@ def add_level_changes(con: duckdb.DuckDBPyConnection, of: LevelInputs) -> None:
     among = ", ".join(map(str, days))
     alive = (
         f"JOIN {of.born} b ON b.key = changed.key AND b.day < changed.day"
-        if of.rested.known
+        if of.default.known
         else "WHERE was AND is_now"
     )
     con.execute(
         f"""
-        INSERT INTO {of.levels.moves}
+        INSERT INTO {of.levels.changes}
         WITH beside AS (
             SELECT coalesce(x.key, y.key) AS key, coalesce(x.day, y.day) AS day,
                    x.key IS NOT NULL AS was, y.key IS NOT NULL AS is_now,
                    CASE WHEN x.key IS NULL THEN {rest_level} ELSE x.level END AS before,
                    CASE WHEN y.key IS NULL THEN {rest_level} ELSE y.level END AS now
-            FROM (SELECT key, day + 1 AS day, level FROM {of.levels.long} WHERE day + 1 IN ({among})) x
-            FULL JOIN (SELECT key, day, level FROM {of.levels.long} WHERE day IN ({among})) y
+            FROM (SELECT key, day + 1 AS day, level FROM {of.levels.daily} WHERE day + 1 IN ({among})) x
+            FULL JOIN (SELECT key, day, level FROM {of.levels.daily} WHERE day IN ({among})) y
             ON x.key = y.key AND x.day = y.day
         ),
         changed AS (FROM beside WHERE before IS DISTINCT FROM now)

@@ -79,10 +79,10 @@ def touchpoint_totals(
     (NULL where no entity has what it is a rate of). `present`: day, key of the entities with an event in the window."""
     sums = ", ".join(
         f"coalesce(max(raw) FILTER (part = {thing.place}), 0)::DOUBLE / {DECAY_UNIT * VALUE_UNIT}.0 AS sum_{thing.place}"
-        for thing in plan.things
+        for thing in plan.items
     )
     together = ", ".join(
-        f"sum(sum_{thing.place}::DECIMAL(38, 9))::DOUBLE AS all_{thing.place}" for thing in plan.things
+        f"sum(sum_{thing.place}::DECIMAL(38, 9))::DOUBLE AS all_{thing.place}" for thing in plan.items
     )
     shown = []
     for place, touchpoint in enumerate(weighted_touchpoints(plan)):

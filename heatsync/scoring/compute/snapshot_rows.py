@@ -247,7 +247,7 @@ def _shares(day: SnapshotDay, of: RowInputs) -> str:
             f" JOIN {day.placed.placement} l ON l.user_no = p.key"
             f" SEMI JOIN {of.users.scored.scores} u ON u.key = p.key GROUP BY ALL)"
         )
-    names = " ".join(f"WHEN {thing.place} THEN '{escape_quotes(thing.name)}'" for thing in plan.things)
+    names = " ".join(f"WHEN {thing.place} THEN '{escape_quotes(thing.name)}'" for thing in plan.items)
     return (
         f"SELECT p.key, CASE p.thing {names} END AS name, p.n, s.base / {NANO}.0 * p.points::DOUBLE"
         f" / (sum(p.points) OVER (PARTITION BY p.key))::DOUBLE AS share, p.points AS rank"
@@ -404,7 +404,7 @@ def _count_users(
 def _members(con: duckdb.DuckDBPyConnection, day: SnapshotDay, users: RowInputs) -> Relation:
     """`account_members`: what an account has of the users that are in the snapshot."""
     plan = day.plan
-    active = " OR ".join(f"coalesce(d.recent_{word}, 0) <> 0" for word in plan.thing_words)
+    active = " OR ".join(f"coalesce(d.recent_{word}, 0) <> 0" for word in plan.item_words)
     if plan.model == "kpi":
         active = " OR ".join(f"coalesce(d.days_{word}, 0) <> 0" for word in plan.day_words)
     return create_table(
@@ -436,7 +436,7 @@ def _ones(prefix: str, words: range) -> str:
 
 def _adopted(plan: CompiledProfile, prefix: str) -> str:
     if plan.model != "kpi":
-        return _share(_ones(prefix, plan.thing_words), len(plan.things))
+        return _share(_ones(prefix, plan.item_words), len(plan.items))
     touched = scores.weighted_touchpoints(plan)
     bits = " + ".join(
         f"coalesce(({prefix}_{thing.word} >> {thing.place % 62}) & 1, 0)"

@@ -81,8 +81,8 @@ def lifetime_counts(plan: CompiledProfile, events: Table, embedded: bool = True)
         "last": known.timestamp.max(),
         "last_active": ibis.ifelse(passive, ibis.null("timestamp(6)"), known.timestamp).max(),
     }
-    for word in plan.thing_words:
-        told = [thing for thing in plan.things if thing.word == word and (thing.where or not embedded)]
+    for word in plan.item_words:
+        told = [thing for thing in plan.items if thing.word == word and (thing.where or not embedded)]
         bits = {
             thing.bit: worth & known.event.isin(thing.events) & _fits(known, thing.where, embedded)
             for thing in told
@@ -107,7 +107,7 @@ def lifetime_counts(plan: CompiledProfile, events: Table, embedded: bool = True)
 
 def _marked(plan: CompiledProfile, events: Table) -> Table:
     """With what a plan says of each event."""
-    masks = ibis.memtable(plan.masks())
+    masks = ibis.memtable(plan.event_masks())
     columns = [name for name in ("value", "properties") if name in events.columns]
     known = events.left_join(masks, events.event == masks.event)
     return known.select(
@@ -117,7 +117,7 @@ def _marked(plan: CompiledProfile, events: Table) -> Table:
         events.timestamp,
         *(events[name] for name in columns),
         passive=ibis.coalesce(masks.passive, False),
-        **{f"mask_{word}": ibis.coalesce(masks[f"mask_{word}"], 0) for word in plan.thing_words},
+        **{f"mask_{word}": ibis.coalesce(masks[f"mask_{word}"], 0) for word in plan.item_words},
         **{
             f"in_{position}": ibis.coalesce(masks[f"in_{position}"], int(some is None))
             for position, some in enumerate(plan.counted)

@@ -54,7 +54,7 @@ def scored_events(
 
     `by_properties` (user_no, account_no, thing, day, n, total) are those that select events by properties.
     """
-    named_things = load_arrow(con, "named_things", plan.named())
+    named_things = load_arrow(con, "named_things", plan.event_table())
     things = create_table(
         con,
         "thing_events",
@@ -120,7 +120,7 @@ def _done_by(entity: str, done: Relation, placement: Relation, days: str) -> str
 def _worth(plan: CompiledProfile, rows: str) -> str:
     if plan.model == "kpi":
         return f"SELECT key, thing AS part, day, sum(total)::HUGEINT AS w FROM ({rows}) GROUP BY ALL"
-    limited = any(thing.per_day is not None for thing in plan.things)
+    limited = any(thing.per_day is not None for thing in plan.items)
     counted = rows
     if limited:
         # An event that is capped is added up first: it may carry several accounts' ids on one day.
@@ -135,7 +135,7 @@ def _worth(plan: CompiledProfile, rows: str) -> str:
             f"SELECT key, {COMBINED} AS part, day, round({LOG_UNIT} * log2(1 + sum(n)::DOUBLE))::HUGEINT AS w"
             f" FROM ({counted}) GROUP BY key, day"
         )
-    alone = ", ".join(str(thing.place) for thing in plan.things if thing.per_window is not None)
+    alone = ", ".join(str(thing.place) for thing in plan.items if thing.per_window is not None)
     part = f"CASE WHEN thing IN ({alone}) THEN thing ELSE {COMBINED} END" if alone else str(COMBINED)
     worth = f"CASE WHEN thing IN ({alone}) THEN n ELSE n * weight END" if alone else "n * weight"
     return (
@@ -166,14 +166,14 @@ def sum_windows(
         source = f"{source} JOIN {windows} USING (day)"
     source = f"{source} WHERE day BETWEEN {min(days) - window + 1} AND {max(days)}"
     total = f"(sum(w) * {DECAY_UNIT})" if plain else "sum(w::HUGEINT * factor)"
-    several = plan.model == "kpi" or any(thing.per_window is not None for thing in plan.things)
+    several = plan.model == "kpi" or any(thing.per_window is not None for thing in plan.items)
     part = "part" if several else f"{COMBINED} AS part"
     target = f"{days[0]}::BIGINT" if alone else "target"
     groups = ", ".join(["key", *(["part"] if several else []), *([] if alone else ["target"])])
     summed = f"SELECT {target} AS day, key, {part}, {total}::HUGEINT AS raw FROM {source} GROUP BY {groups}"
     if plan.model == "weighted" and several:
         summed = (
-            f"SELECT day, key, {COMBINED} AS part, sum(CASE part {_capped(plan.things)} ELSE raw END)::HUGEINT AS raw"
+            f"SELECT day, key, {COMBINED} AS part, sum(CASE part {_capped(plan.items)} ELSE raw END)::HUGEINT AS raw"
             f" FROM ({summed}) GROUP BY day, key"
         )
     if plan.model != "kpi":
@@ -287,13 +287,13 @@ def event_points(
         GROUP BY key, thing, weight
         """,
     )
-    doing = ", ".join(str(thing.place) for thing in plan.things if thing.done) or "NULL"
+    doing = ", ".join(str(thing.place) for thing in plan.items if thing.done) or "NULL"
     happened = "total > 0" if plan.model == "kpi" else "n > 0"
     words = [
         *(
             f"bit_or(CASE WHEN {happened} AND thing // 62 = {word} THEN 1::BIGINT << (thing % 62)::INTEGER ELSE 0 END)"
             f" AS recent_{word}"
-            for word in plan.thing_words
+            for word in plan.item_words
         ),
         *(
             f"bit_or(CASE WHEN thing IN ({doing}) AND ({day} - day) // 62 = {word}"
@@ -301,7 +301,7 @@ def event_points(
             for word in plan.day_words
         ),
     ]
-    names = [f"recent_{word}" for word in plan.thing_words] + [f"days_{word}" for word in plan.day_words]
+    names = [f"recent_{word}" for word in plan.item_words] + [f"days_{word}" for word in plan.day_words]
     days = create_table(
         con,
         f"{entity}_days",
@@ -323,7 +323,7 @@ def _weighted(plan: CompiledProfile) -> str:
         unit *= WEIGHT_UNIT
         caps = " ".join(
             f"WHEN {thing.place} THEN {thing.per_window * DECAY_UNIT}::HUGEINT"
-            for thing in plan.things
+            for thing in plan.items
             if thing.per_window is not None
         )
         capped = f"least({total}, CASE thing {caps} ELSE {total} END)" if caps else total

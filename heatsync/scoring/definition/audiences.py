@@ -3,27 +3,24 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
-from heatsync.scoring.definition.builtin_audiences import Audience, builtin_audiences
+from heatsync.scoring.definition.builtin_audiences import Audience
 from heatsync.scoring.definition.condition_types import (
     Condition,
     Member,
     canonical,
     walk,
 )
-
-if TYPE_CHECKING:
-    from heatsync.scoring.definition.profile import Profile
+from heatsync.scoring.definition.profile import Profile
 
 
-def all_audiences(profile: "Profile", entity: str, own: Iterable[Audience] = ()) -> tuple[Audience, ...]:
+def all_audiences(profile: Profile, entity: str, own: Iterable[Audience] = ()) -> tuple[Audience, ...]:
     """All of an entity, by key: the built-in ones, and one's own of the profile."""
     mine = (each for each in own if each.entity == entity)
-    return tuple(sorted((*builtin_audiences(profile, entity), *mine), key=lambda each: each.key))
+    return tuple(sorted((*profile.builtin_audiences(entity), *mine), key=lambda each: each.key))
 
 
-def audience_keys(profile: "Profile", entity: str, own: Iterable[Audience] = ()) -> frozenset[str]:
+def audience_keys(profile: Profile, entity: str, own: Iterable[Audience] = ()) -> frozenset[str]:
     """The keys of every audience of an entity, for `audience.KEY` in mappings."""
     return frozenset(each.key for each in all_audiences(profile, entity, own))
 

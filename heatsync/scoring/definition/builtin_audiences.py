@@ -1,8 +1,7 @@
 """The audiences that every profile has."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from heatsync.scoring.definition.comparisons import Comparison
 from heatsync.scoring.definition.condition_types import (
@@ -18,9 +17,6 @@ from heatsync.scoring.definition.condition_types import (
 )
 from heatsync.scoring.definition.place import Place
 from heatsync.scoring.definition.value_types import snake
-
-if TYPE_CHECKING:
-    from heatsync.scoring.definition.profile import Profile
 
 TRENDS = ("New", "Cooling", "Neutral", "Heating", "Surging")
 
@@ -38,7 +34,7 @@ class Audience:
     shipped: bool
     condition: Condition
     place: Place | None = None
-    own: bool = False
+    custom: bool = False
     places: Mapping[Route, Place] = field(default_factory=dict, compare=False, repr=False)
 
     def place_of(self, route: Route) -> Place | None:
@@ -48,11 +44,17 @@ class Audience:
         return self.places.get(route, self.place)
 
 
-def builtin_audiences(profile: "Profile", entity: str) -> tuple[Audience, ...]:
-    """Those of an entity (`user` or `account`), by key. Bands are half-open, on the shown score."""
+def builtin_audiences(
+    entity: str, *, window: int, levels: Sequence[str], ship: Mapping[str, bool]
+) -> tuple[Audience, ...]:
+    """The built-in audiences of an entity (`user` or `account`), sorted by key.
+
+    `window` is the profile's, in days; `levels` are the names of its levels; `ship` overrides by key which audiences
+    are shipped. Score bands are half-open intervals of the shown score.
+    """
 
     def audience(key: str, name: str, shipped: bool, condition: Condition) -> Audience:
-        return Audience(key, name, entity, profile.ship.get(key, shipped), condition)
+        return Audience(key, name, entity, ship.get(key, shipped), condition)
 
     def band(key: str, name: str, low: int, high: int | None) -> Audience:
         items = [_trait("score", "gte", low)] if low else []
@@ -64,11 +66,11 @@ def builtin_audiences(profile: "Profile", entity: str) -> tuple[Audience, ...]:
         return Duration(count, "d")
 
     long_ago = Any((Time("signed_up", new=days(180)), Not(Time("signed_up"))))
-    """Who signed up at an unknown time always existed."""
+    """An entity whose sign-up time is unknown has always existed."""
     found = [
         audience("all", "All", False, All(())),
         audience("all_active", "All Active", False, _trait("frequency", "gt", 0)),
-        audience("new", "New", True, Time("signed_up", old=days(profile.window))),
+        audience("new", "New", True, Time("signed_up", old=days(window))),
         band("most_engaged", "Most Engaged", 75, None),
         band("slightly_engaged", "Slightly Engaged", 50, 75),
         band("passive", "Passive", 25, 50),
@@ -88,7 +90,7 @@ def builtin_audiences(profile: "Profile", entity: str) -> tuple[Audience, ...]:
         found.append(
             audience("multi_user_accounts", "Multi-User Accounts", True, _trait("active_users", "gte", 2))
         )
-    for trait, names in (("level", profile.levels.names), ("trend", TRENDS)):
+    for trait, names in (("level", levels), ("trend", TRENDS)):
         found.extend(
             audience(f"{trait}_{snake(name)}", name, False, Trait(trait, Comparison("eq", name)))
             for name in names

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
 from heatsync.scoring.definition import condition_types, value_types
 from heatsync.scoring.definition.activation import Step
-from heatsync.scoring.definition.builtin_audiences import builtin_audiences
+from heatsync.scoring.definition.builtin_audiences import Audience, builtin_audiences
 from heatsync.scoring.definition.condition_parser import WrittenFilter
 from heatsync.scoring.definition.condition_types import Condition, Route
 from heatsync.scoring.definition.levels import Levels
@@ -280,7 +280,7 @@ class Profile(Section):
 
     def _unshipped(self) -> Iterator[tuple[Route, str]]:
         known = {
-            audience.key for entity in ("user", "account") for audience in builtin_audiences(self, entity)
+            audience.key for entity in ("user", "account") for audience in self.builtin_audiences(entity)
         }
         for key in self.ship:
             if key not in known:
@@ -288,6 +288,10 @@ class Profile(Section):
                     ("ship", key),
                     f"`ship`: `{key}` is not a built-in audience{value_types.suggest(key, known)}",
                 )
+
+    def builtin_audiences(self, entity: str) -> tuple[Audience, ...]:
+        """The built-in audiences of an entity (`user` or `account`), sorted by key."""
+        return builtin_audiences(entity, window=self.window, levels=self.levels.names, ship=self.ship)
 
     @property
     def score_name(self) -> str:
