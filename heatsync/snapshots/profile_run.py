@@ -12,7 +12,7 @@ from connectors.errors import ConfigurationError
 from heatsync.scoring.compute import calendar, churn_levels, condition_sql, scores, snapshot_rows, weighting
 from heatsync.scoring.compute.benchmarks import SMOOTHING_DAYS
 from heatsync.scoring.compute.compiled_profile import CompiledProfile
-from heatsync.scoring.compute.event_counts import EventCount
+from heatsync.scoring.compute.event_counts import EventCount, event_names
 from heatsync.scoring.compute.relations import Relation
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.scoring.definition import audiences as groups
@@ -178,7 +178,7 @@ class ProfileRun:
         named = {
             name for part in parts if isinstance(part, condition_types.Events) for name in part.names or ()
         }
-        counts.number_events(named - condition_sql.event_names(self.profile), self.session.last)
+        counts.number_events(named - event_names(self.profile), self.session.last)
         judged = {entity: self._judged(entity, last) for entity in ENTITIES}
         measures = {measure for entity in ENTITIES for measure in self._measures(judged, entity)} | filtering
         # The filter applies on every day that is scored or measured, audiences on the last one only.
@@ -249,7 +249,7 @@ class ProfileRun:
             audiences={
                 each.key: each.condition for each in groups.all_audiences(self.profile, entity, self.own)
             },
-            events=events | condition_sql.event_names(self.profile),
+            events=events | event_names(self.profile),
             users=self._scope("user", day) if entity == "account" else None,
         )
 

@@ -14,11 +14,9 @@ from heatsync.scoring.definition.comparisons import OPERATORS, Comparison
 from heatsync.scoring.definition.condition_parser import (
     Written,
     WrittenFilter,
-    canonical,
     parse,
     parse_filter,
     parse_where,
-    walk,
 )
 from heatsync.scoring.definition.condition_types import (
     All,
@@ -31,6 +29,8 @@ from heatsync.scoring.definition.condition_types import (
     Time,
     Trait,
     Users,
+    canonical,
+    walk,
 )
 
 

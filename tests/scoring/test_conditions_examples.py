@@ -13,10 +13,10 @@ from judged_worlds import PROFILE, World, fill, found, midnight, scope
 
 from heatsync.scoring.compute.condition_sql import (
     ConditionError,
-    EventCount,
     compile_condition,
     find_problems,
 )
+from heatsync.scoring.compute.event_counts import EventCount
 from heatsync.scoring.definition import audiences, builtin_audiences
 from heatsync.scoring.definition.condition_parser import parse
 from heatsync.scoring.definition.condition_types import All, Condition, Duration, Member, Not

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from heatsync.scoring.definition import audiences
 from heatsync.scoring.definition.comparisons import Comparison
-from heatsync.scoring.definition.condition_parser import Not, Trait
+from heatsync.scoring.definition.condition_types import Not, Trait
 from heatsync.scoring.definition.profile import Decay, Profile
 from heatsync.scoring.definition.touchpoints import DEFAULT_TOUCHPOINTS
 

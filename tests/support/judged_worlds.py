@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pyarrow as pa
 
-from heatsync.scoring.compute.condition_sql import TRAITS, CompiledCondition, EventCount, Scope
+from heatsync.scoring.compute.condition_sql import TRAITS, CompiledCondition, Scope
+from heatsync.scoring.compute.event_counts import EventCount
 from heatsync.scoring.definition.comparisons import Comparison
 from heatsync.scoring.definition.condition_types import (
     All,

@@ -58,7 +58,7 @@ class CompiledProfile:
 
     def __post_init__(self) -> None:
         made = _touched(self.profile) if self.profile.model == "kpi" else _events(self.profile)
-        object.__setattr__(self, "things", made)
+        object.__setattr__(self, "items", made)
 
     @property
     def model(self) -> str:

@@ -44,18 +44,6 @@ from heatsync.scoring.definition.condition_types import (
 )
 from heatsync.scoring.definition.profile import Profile
 
-__all__ = [
-    "TRAITS",
-    "CompiledCondition",
-    "ConditionError",
-    "EventCount",
-    "Scope",
-    "compile_condition",
-    "event_names",
-    "find_problems",
-    "instant_before",
-]
-
 _BOTH = {
     "score": "BIGINT",
     "activation": "DOUBLE",

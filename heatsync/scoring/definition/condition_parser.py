@@ -12,13 +12,11 @@ audience     := {audience: KEY}
 DUR          := 12h | 14d | 4w
 """
 
-import re
 import typing
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import PlainValidator, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -38,41 +36,12 @@ from heatsync.scoring.definition.condition_types import (
     Time,
     Trait,
     Users,
-    canonical,
-    children,
-    walk,
 )
-
-__all__ = [
-    "All",
-    "Any",
-    "Comparison",
-    "Condition",
-    "Duration",
-    "Events",
-    "LevelChange",
-    "Member",
-    "Not",
-    "Route",
-    "Time",
-    "Trait",
-    "Users",
-    "Where",
-    "Written",
-    "WrittenFilter",
-    "canonical",
-    "children",
-    "parse",
-    "parse_filter",
-    "parse_where",
-    "walk",
-]
+from heatsync.scoring.definition.durations import parse_date, parse_duration
 
 KINDS = ("all", "any", "not", "trait", "event", "time", "users", "level_change", "audience")
 TIMES = ("first_seen", "last_seen", "last_active", "created_at", "level_changed_on")
 TIERS = ("advanced", "core", "common")
-YEARS = (1900, 2200)
-"""Dates outside are taken for mistyped."""
 WRONG_KEY = "condition_key"
 WRONG_VALUE = "condition_value"
 """The types of errors, about a key or about what stands behind it; `inside` of their context is how many steps of
@@ -318,7 +287,7 @@ class _Reader:
             return self._between(node["between"], (*route, "between"))
         if node.get("within", "ever") == "ever":
             return None, None
-        return self.read(duration, node["within"], (*route, "within")), None
+        return self.read(parse_duration, node["within"], (*route, "within")), None
 
     def _between(self, node: object, route: Route) -> tuple[Duration | None, Duration | None]:
         if not isinstance(node, list) or len(node) != 2:
@@ -327,8 +296,8 @@ class _Reader:
                 f"expected how long ago it began and ended, as in [60d, 30d], found {value_types.kind(node)}",
             )
             return None, None
-        old = self.read(duration, node[0], (*route, 0))
-        new = self.read(partial(duration, least=0), node[1], (*route, 1))
+        old = self.read(parse_duration, node[0], (*route, 0))
+        new = self.read(partial(parse_duration, least=0), node[1], (*route, 1))
         if old is not None and new is not None and old.hours <= new.hours:
             self.wrong(
                 route,
@@ -398,13 +367,13 @@ class _Reader:
         if way == "between":
             old, new = self._between(value, place)
         elif way == "within":
-            old = self.read(duration, value, place)
+            old = self.read(parse_duration, value, place)
         elif way == "older_than":
-            new = self.read(duration, value, place)
+            new = self.read(parse_duration, value, place)
         elif way == "after":
-            after = self.read(calendar_date, value, place)
+            after = self.read(parse_date, value, place)
         else:
-            until = self.read(calendar_date, value, place)
+            until = self.read(parse_date, value, place)
         return None if len(self.problems) > before else Time(name, old, new, after, until)
 
     def _users(self, node: dict[str, typing.Any], route: Route) -> Condition | None:
@@ -447,7 +416,7 @@ class _Reader:
         ]
         if "within" not in inner and len(self.problems) == before:
             self.wrong(place, "`within` is missing: since when did the level move, as in {within: 7d}?")
-        within = self.read(duration, inner["within"], (*place, "within")) if "within" in inner else None
+        within = self.read(parse_duration, inner["within"], (*place, "within")) if "within" in inner else None
         if within is not None and within.days is None:
             self.wrong((*place, "within"), "a level changes with a day: use days or weeks such as 7d")
         if len(self.problems) > before or within is None:
@@ -458,20 +427,3 @@ class _Reader:
         self._keys(node, route, ("audience",))
         key = self.read(value_types.word, node["audience"], (*route, "audience"))
         return None if key is None else Member(key)
-
-
-def duration(value: object, least: int = 1) -> Duration:
-    """`12h`, `14d`, `4w`. Raises ValueError."""
-    found = value_types.text(value)
-    parts = re.fullmatch(r"(\d{1,4})([hdw])", found, re.ASCII)
-    if parts is None or int(parts.group(1)) < least:
-        raise ValueError(f"expected hours, days or weeks such as 12h, 14d or 4w, found `{found}`")
-    return Duration(int(parts.group(1)), typing.cast(Literal["h", "d", "w"], parts.group(2)))
-
-
-def calendar_date(value: object) -> date:
-    """Raises ValueError."""
-    found = value_types.day(value)
-    if not YEARS[0] <= found.year < YEARS[1]:
-        raise ValueError(f"expected a date from {YEARS[0]} to {YEARS[1] - 1}, found `{found}`")
-    return found
