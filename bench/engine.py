@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 
 from connectors.types import Match
-from heatsync.ledger import BoundMapping, Ledger, PlannedChange, Record, Standing
+from heatsync.ledger import BoundMapping, Ledger, PlannedChange, Record, Standing, StandingState
 from heatsync.sync.compare import candidates, diff
 from heatsync.sync.compare.candidates import Standings
 from heatsync.sync.compare.relations import open_relations
@@ -135,7 +135,9 @@ def _delivered(ledger: Ledger, bound: BoundMapping, rows: list[PlannedChange]) -
         bound,
         (Record(r.change.key, f"r{r.change.key}", _first(r.change.match), r.change.fields, 1) for r in rows),
     )
-    ledger.save_standings(bound, (Standing(r.change.key, r.digest, "settled", r.level) for r in rows))
+    ledger.save_standings(
+        bound, (Standing(r.change.key, r.digest, StandingState.SETTLED, r.level) for r in rows)
+    )
 
 
 def _first(match: tuple[Match, ...]) -> str | None:

@@ -10,10 +10,9 @@ from connectors.types import (
     Entity,
     FieldType,
     Found,
-    JobState,
     Lookup,
     NewField,
-    Outcome,
+    PushEvent,
     RemoteField,
 )
 
@@ -121,8 +120,9 @@ class Destination(Protocol):
         The first key with a single hit counts. A vendor that cannot be read finds nothing, without a call.
         """
 
-    def push(self, batch: Batch) -> Iterator[Outcome | JobState]:
-        """Write a batch: exactly one `Outcome` per change, as soon as it is known, and notes to remember in between.
+    def push(self, batch: Batch) -> Iterator[PushEvent]:
+        """Write a batch: exactly one `Outcome` per change, as soon as it is known; and where a job works on it,
+        the job's states and its end.
 
         Raises InProgress, Unauthorized, Unavailable, Misunderstood, ConfigurationError; changes without an outcome by
         then were not acknowledged.

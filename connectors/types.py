@@ -71,28 +71,33 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Changes that are sent together. `id` is also the idempotency key. `note` is the last `JobState` on it.
+    """Changes that are sent together. `id` is also the idempotency key.
 
-    `finish_only`: its run is over, so work in progress is completed and nothing new is started.
+    `job` is the last `JobState` of a job that works on it; None: there is no such job. `finish_only`: the batch's run is
+    over, so its job is awaited and nothing new is started.
     """
 
     id: str
     destination: str
     object: str
     changes: tuple[Change, ...]
-    note: str = ""
+    job: str | None = None
     finish_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """What the connector needs to know when the batch is pushed again: the work in progress at the destination.
+    """The state of a job at the destination that works on a batch, in the connector's own words.
 
-    It is remembered before anything else happens. An empty text: no work is in progress any more, and a change without an
-    outcome was not written.
+    It is written down before anything else is done, and handed back in `Batch.job` when the batch is pushed again.
     """
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """No job works on the batch any more. A change that has no outcome by now was not written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,10 @@ class Outcome:
     answer: str = ""
     until: datetime | None = None
     partly_written: bool = False
+
+
+PushEvent = Outcome | JobState | JobEnded
+"""What a push yields: one outcome for every change, and the states and the end of a job if there is one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,18 @@
-"""When and where the job runs: Celery and Redis, and no rule of its own.
+"""The job on Celery and Redis: processes and a clock, and no rule of its own.
 
     celery -A worker worker        celery -A worker beat
 
-The workspace is the folder in HEATSYNC_WORKSPACE (or the one stood in), its file HEATSYNC_CONFIG or heatsync.yml.
+The workspace is the folder in HEATSYNC_WORKSPACE (default: the current one), its file HEATSYNC_CONFIG or heatsync.yml.
 """
 
 from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    # Celery asks for `worker.app`; whoever wants a part of this room only needs no workspace.
+    # Celery asks for `worker.app`. Importing a module of this package must not need a workspace.
     if name != "app":
         raise AttributeError(name)
-    from worker.application import of_the_environment
+    from worker.application import app_from_environment
 
-    globals()["app"] = app = of_the_environment()
+    globals()["app"] = app = app_from_environment()
     return app

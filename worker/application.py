@@ -13,22 +13,23 @@ from heatsync.workspace.config import Workspace
 from worker.schedule import CronSchedule
 
 SWEEP_SECONDS = float(os.environ.get("HEATSYNC_SWEEP_SECONDS", "15"))
-"""How often the ledger is asked what is due and was not rung for."""
+"""Seconds between two sweeps, which enqueue what is due and has no message."""
 
 
-def place() -> tuple[Path, str]:
-    """The workspace's folder and file, as the environment names them."""
+def workspace_location() -> tuple[Path, str]:
+    """The workspace's folder and settings file, from HEATSYNC_WORKSPACE and HEATSYNC_CONFIG."""
     folder = Path(os.environ.get("HEATSYNC_WORKSPACE", "."))
     return folder, os.environ.get("HEATSYNC_CONFIG", "heatsync.yml")
 
 
-def make(workspace: Workspace) -> Celery:
-    """The application. Raises ConfigurationError when the workspace names no broker."""
+def create_app(workspace: Workspace) -> Celery:
+    """The application of a workspace. Raises ConfigurationError if the workspace names no broker."""
     broker = workspace.broker
     if broker is None:
         raise ConfigurationError(
-            f"{workspace.folder / place()[1]} names no broker, and workers need one. Set `broker: redis://HOST:6379/0`"
-            " there (or HEATSYNC_BROKER where it reads that), or run `heatsync sync` from cron without workers."
+            f"{workspace.folder / workspace_location()[1]} names no broker, and workers need one. Set"
+            " `broker: redis://HOST:6379/0` there (or HEATSYNC_BROKER if the file reads it), or run `heatsync sync`"
+            " from cron without workers."
         )
     app = Celery("heatsync", broker=broker, include=["worker.tasks"])
     beat = workspace.state / "beat"
@@ -42,15 +43,15 @@ def make(workspace: Workspace) -> Celery:
         worker_soft_shutdown_timeout=30,
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
-        # Redis gives a message of a lost worker back after the visibility timeout, and one that is merely slow
-        # too: it lies above every time limit (docs.celeryq.dev, Redis broker, "Visibility timeout").
+        # Redis delivers a message again after the visibility timeout, also if its worker is only slow: so the
+        # timeout is above the time limit (docs.celeryq.dev, Redis broker, "Visibility timeout").
         task_time_limit=4 * 3600,
         broker_transport_options={
             "visibility_timeout": 5 * 3600,
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
         },
-        # Whoever starts a worker without naming queues gets both.
+        # A worker that is started without queues takes both.
         task_queues={name: {"exchange": name} for name in ("delivery", "scoring")},
         task_default_queue="delivery",
         task_routes={"heatsync.score": {"queue": "scoring"}},
@@ -80,10 +81,10 @@ def _schedule(workspace: Workspace) -> dict[str, dict[str, object]]:
     return entries
 
 
-def of_the_environment() -> Celery:
-    """The application of the workspace that the environment names; a problem is a sentence and exit code 2."""
+def app_from_environment() -> Celery:
+    """The application of the workspace that the environment names. A problem with it is printed; exit code 2."""
     try:
-        return make(workspace_files.load(*place()))
+        return create_app(workspace_files.load(*workspace_location()))
     except HeatsyncError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - Celery's command line is the one that asks
+        print(error, file=sys.stderr)  # noqa: T201 - for Celery's command line
         raise SystemExit(2) from None

@@ -1,4 +1,4 @@
-"""A worker's turn: for a while, several batches of one mapping's run at once, and nobody else at the same object."""
+"""Delivering due batches of one run for a limited time, several at once."""
 
 import time
 from collections import deque
@@ -8,24 +8,25 @@ from dataclasses import dataclass, field
 from connectors.errors import HeatsyncError, Unavailable
 from heatsync.sync import deliver
 from heatsync.sync.context import Context
+from heatsync.sync.deliver import DeliveryState
 
-TURN = 15.0
-"""Seconds after which no further batch is begun: others want their turn, and a worker that is to stop must not wait."""
-LONG = 60.0
-"""From this wait on, the other batches of the run wait as well instead of asking one by one."""
+TURN_SECONDS = 15.0
+"""Seconds after which no further batch is started: other runs wait, and a worker that stops must not take long."""
+LONG_WAIT = 60.0
+"""From this many seconds on, a wait that a destination asks for holds for all batches of the run."""
 
 
 @dataclass(slots=True)
 class Turn:
-    """How it went: what was said of batches that were not simply done, and whether the run ended with one of them."""
+    """What a turn came to: errors without repeats, whether the run ended, and whether no more of it can be sent now."""
 
-    told: list[HeatsyncError] = field(default_factory=list)
+    errors: list[HeatsyncError] = field(default_factory=list)
     ended: bool = False
     stopped: bool = False
 
 
-def take(context: Context, run: str, mapping: str, seconds: float = TURN) -> Turn:
-    """Deliver what is due of a run, as many batches at once as the destination takes."""
+def deliver_due(context: Context, run: str, mapping: str, seconds: float = TURN_SECONDS) -> Turn:
+    """Deliver due batches of a mapping's run, as many at once as the destination allows."""
     turn = Turn()
     end = time.monotonic() + seconds
     due = deque(context.ledger.due_batches(run, mapping))
@@ -36,29 +37,29 @@ def take(context: Context, run: str, mapping: str, seconds: float = TURN) -> Tur
                 batch = due.popleft()
             except IndexError:
                 return
-            _note(context, run, mapping, deliver.deliver(context, batch), turn)
+            _add(context, run, mapping, deliver.deliver(context, batch), turn)
 
     if due:
-        width = min(len(due), _width(context, mapping))
+        width = min(len(due), _concurrency(context, mapping))
         with ThreadPoolExecutor(width) as pool:
             list(pool.map(work, range(width)))
     return turn
 
 
-def _note(context: Context, run: str, mapping: str, result: deliver.DeliveryResult, turn: Turn) -> None:
+def _add(context: Context, run: str, mapping: str, result: deliver.DeliveryResult, turn: Turn) -> None:
     turn.ended = turn.ended or result.run_ended
-    if result.error is not None and str(result.error) not in map(str, turn.told):
-        turn.told.append(result.error)
-    if result.state is deliver.DeliveryState.STOPPED:
+    if result.error is not None and str(result.error) not in map(str, turn.errors):
+        turn.errors.append(result.error)
+    if result.state is DeliveryState.STOPPED:
         turn.stopped = True
-    limited = isinstance(result.error, Unavailable) and result.error.retry_after is not None
-    if result.state is deliver.DeliveryState.LATER and limited and result.until - time.time() > LONG:
+    asked_to_wait = isinstance(result.error, Unavailable) and result.error.retry_after is not None
+    if result.state is DeliveryState.LATER and asked_to_wait and result.until - time.time() > LONG_WAIT:
         turn.stopped = True
         context.ledger.postpone(run, mapping, result.until, str(result.error))
 
 
-def _width(context: Context, mapping: str) -> int:
-    """How many calls at once; 1 where the destination cannot be opened, which the delivery itself tells best."""
+def _concurrency(context: Context, mapping: str) -> int:
+    """How many batches at once; 1 if the destination cannot be opened: the delivery itself reports that best."""
     chosen = context.mappings.get(mapping)
     try:
         return context.open(chosen).limits.concurrency if chosen is not None else 1

@@ -24,7 +24,7 @@ from connectors.errors import Aborted, InProgress, Misunderstood, Unauthorized
 from connectors.salesforce import records
 from connectors.salesforce.records import Item
 from connectors.salesforce.session import Session
-from connectors.types import Batch, JobState, Outcome, Status
+from connectors.types import Batch, JobEnded, JobState, Outcome, PushEvent, Status
 
 log = logging.getLogger("heatsync")
 
@@ -73,17 +73,13 @@ class Job:
     done: int = 0
 
     @property
-    def note(self) -> JobState:
+    def state(self) -> JobState:
         return JobState(json.dumps(asdict(self)))
 
     def again(self, progressed: bool = False) -> InProgress:
         age = max(0.0, time.time() - self.at)
         wait = min(LAST_LOOK, max(FIRST_LOOK, age / 2))
         return InProgress(f"Salesforce is working on bulk job {self.id}", wait, progressed)
-
-
-OVER = JobState("")
-"""No job works on the batch any more."""
 
 
 def fits_file(item: Item) -> bool:
@@ -179,7 +175,7 @@ class Jobs:
         """Whether a batch may go by a job."""
         return batch.id not in self._failed and time.monotonic() >= self._refused_until.get(batch.object, 0.0)
 
-    def send(self, object: str, items: Sequence[Item]) -> Iterator[JobState]:
+    def send(self, object: str, items: Sequence[Item]) -> Iterator[JobState | JobEnded]:
         """Hand a file over, and end by raising InProgress. Ends normally where Salesforce creates no job."""
         part, content = file(items)
         answer = None
@@ -188,7 +184,7 @@ class Jobs:
             if id is None:
                 return
             job = Job(id, items[0].by, len(part), time.time())
-            yield job.note
+            yield job.state
             answer = self._call(partial(_transfer, "PUT", f"jobs/ingest/{id}/batches", content))
             if answer.status == 201:
                 break
@@ -196,10 +192,10 @@ class Jobs:
             self._abort(job)
         else:
             assert answer is not None
-            yield OVER
+            yield JobEnded()
             self._session.transport.misread(answer, "a file")
         job = replace(job, uploaded=True)
-        yield job.note
+        yield job.state
         self._close(job)
         raise job.again(progressed=True)
 
@@ -236,16 +232,14 @@ class Jobs:
         path, body = f"jobs/ingest/{job.id}", {"state": state}
         return self._call(lambda client: client.restful(path, method="PATCH", json=body))
 
-    def collect(
-        self, job: Job, batch: Batch, items: list[Item]
-    ) -> Generator[Outcome | JobState, None, set[str]]:
+    def collect(self, job: Job, batch: Batch, items: list[Item]) -> Generator[PushEvent, None, set[str]]:
         """The outcomes of a job's items; returns the keys of the items that have one.
 
         Raises InProgress while the job works, and Aborted where someone stopped it in Salesforce.
         """
         info = self._look(job)
         if info is None:
-            yield OVER
+            yield JobEnded()
             return set()
         if info["state"] == "Open":
             if job.uploaded and not batch.finish_only:
@@ -254,7 +248,7 @@ class Jobs:
             if self._abort(job).status >= 400:
                 # Another process may just have closed it.
                 raise job.again()
-            yield OVER
+            yield JobEnded()
             return set()
         if info["state"] in WORKING:
             if time.time() - job.at > GIVE_UP_AFTER:
@@ -263,7 +257,7 @@ class Jobs:
             if not isinstance(done, int):
                 self._unread(job, f"{done!r} records processed")
             if done > job.done:
-                yield replace(job, done=done).note
+                yield replace(job, done=done).state
             raise job.again(progressed=done > job.done)
         found = self._results(job, info, items)
         if info["state"] != "JobComplete":
@@ -274,7 +268,7 @@ class Jobs:
             if not carriers:
                 self._failed.add(batch.id)
         yield from found.values()
-        yield OVER
+        yield JobEnded()
         if info["state"] == "Aborted" and time.time() - job.at <= GIVE_UP_AFTER:
             raise Aborted(
                 f"Someone aborted bulk job {job.id} in Salesforce. Records that it had not written are not sent until the"
@@ -345,15 +339,15 @@ class Jobs:
         return answer
 
 
-def read(note: str) -> Job:
-    """The job of a note. Raises Misunderstood for a note of another version: its job cannot be followed."""
+def read(state: str) -> Job:
+    """The job of a `JobState`. Raises Misunderstood for one of another version: that job cannot be followed."""
     try:
-        noted = as_object(json.loads(note))
+        saved = as_object(json.loads(state))
     except ValueError:
-        noted = {}
-    if not {"id", "by", "rows", "at"} <= noted.keys() <= {field.name for field in fields(Job)}:
-        raise Misunderstood("the note on a Salesforce bulk job cannot be read", note)
-    return Job(**noted)
+        saved = {}
+    if not {"id", "by", "rows", "at"} <= saved.keys() <= {field.name for field in fields(Job)}:
+        raise Misunderstood("the saved state of a Salesforce bulk job cannot be read", state)
+    return Job(**saved)
 
 
 def _goes(item: Item, job: Job) -> bool:

@@ -29,10 +29,10 @@ from connectors.types import (
     Entity,
     FieldType,
     Found,
-    JobState,
     Kind,
     Lookup,
     Outcome,
+    PushEvent,
     Status,
 )
 
@@ -161,12 +161,12 @@ class Salesforce(Fields):
             )
         self._misread(answer, "a query")
 
-    def push(self, batch: Batch) -> Iterator[Outcome | JobState]:
+    def push(self, batch: Batch) -> Iterator[PushEvent]:
         check_names(batch.object)
         done: set[str] = set()
-        if batch.note:
+        if batch.job is not None:
             # Before any other call, which may fail: the job goes on in any case.
-            job = bulk_jobs.read(batch.note)
+            job = bulk_jobs.read(batch.job)
             external = {job.by.lower()} if job.by else set()
             ready = [records.ready(change, external) for change in batch.changes]
             done = yield from self._jobs.collect(
@@ -183,7 +183,7 @@ class Salesforce(Fields):
                 items.append(item)
         yield from self._send(batch, items)
 
-    def _send(self, batch: Batch, items: list[Item]) -> Iterator[Outcome | JobState]:
+    def _send(self, batch: Batch, items: list[Item]) -> Iterator[PushEvent]:
         """Send items in the fewest calls: by file where that pays, else by Collections, up to `CALLS_PER_PUSH` calls."""
         least = self._least(batch, len(items))
         room = iter(range(CALLS_PER_PUSH))

@@ -12,7 +12,7 @@ from heatsync.snapshots import run as snapshot_run
 from heatsync.sync.context import Context
 from heatsync.workspace import config as workspace_files
 from heatsync.workspace.config import Workspace
-from worker.redis_limiter import shared
+from worker.redis_limiter import connect
 
 Folder = Annotated[
     Path, typer.Option("--workspace", "-w", envvar="HEATSYNC_WORKSPACE", help="The folder of the workspace.")
@@ -35,7 +35,7 @@ EARLIEST = date(1970, 1, 1)
 def context(folder: Path, config: str, quiet: bool = False) -> Context:
     """Open a workspace. `quiet` suppresses the warnings of its files."""
     workspace = workspace_files.load(folder, config)
-    opened = Context(workspace, shared(workspace.broker) if workspace.broker is not None else None)
+    opened = Context(workspace, connect(workspace.broker) if workspace.broker is not None else None)
     for warning in () if quiet else workspace.warnings:
         terminal.say(f"warning: {warning}")
     return opened

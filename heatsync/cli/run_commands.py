@@ -15,6 +15,7 @@ from heatsync.cli import (
     terminal,
 )
 from heatsync.cli.options import FILE, HERE, AsJson, Config, Day, Folder, exit_code
+from heatsync.ledger import UNRELEASED
 from heatsync.operations import alerts
 from heatsync.snapshots import run as snapshot_run
 from heatsync.sync import run as sync_run
@@ -176,7 +177,7 @@ def failures(
 def approve(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: AsJson = False) -> None:
     """Approve a held run: exactly what it showed is sent, here or by the workers."""
     with options.context(folder, config) as context:
-        held = [row for row in run_output.known(context, run) if row.state == "held"]
+        held = [row for row in run_output.known(context, run) if row.state in UNRELEASED]
         if not held:
             raise ConfigurationError(f"Run {run} has nothing waiting for approval.")
         result = sync_run.RunResult(run, date.fromisoformat(held[0].as_of))
@@ -214,7 +215,7 @@ def approve(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: A
 def cancel(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: AsJson = False) -> None:
     """Drop a held run. Nothing of it is sent."""
     with options.context(folder, config) as context:
-        held = [row for row in run_output.known(context, run) if row.state == "held"]
+        held = [row for row in run_output.known(context, run) if row.state in UNRELEASED]
         if not held:
             raise ConfigurationError(f"Run {run} has nothing to cancel.")
         names = [row.mapping for row in held if context.ledger.cancel(row)]

@@ -186,7 +186,7 @@ def history(context: Context) -> list[dict[str, Any]]:
             "ended": terminal.at(row.ended_at),
             "state": row.state,
             "cause": row.cause,
-            "writes": row.planned.get("writes", 0),
+            "writes": row.planned.writes,
             "calls": row.calls,
         }
         for row in context.ledger.runs()

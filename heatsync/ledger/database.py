@@ -1,7 +1,7 @@
-"""The database of the ledger: SQLite or PostgreSQL, brought up to date when it is opened.
+"""The database of the ledger: SQLite or PostgreSQL, migrated when it is opened.
 
-A writing transaction of SQLite begins IMMEDIATE: a deferred one that finds another writer before it fails at once
-instead of waiting (sqlite.org/lang_transaction, 2.2).
+A writing transaction of SQLite begins IMMEDIATE: a deferred one that finds another writer fails at once instead of
+waiting (sqlite.org/lang_transaction, 2.2).
 """
 
 import json
@@ -17,25 +17,24 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from connectors.errors import ConfigurationError
-from heatsync.ledger import tables as t
 from heatsync.ledger.group_commit import GroupCommit
 
 T = TypeVar("T")
 STREAMED = 50_000
-"""Rows that are read from the database at a time."""
+"""Rows that are read at a time."""
 
 
 class Database:
-    """Opens (and, where needed, migrates) the database at `url`. Raises ConfigurationError if it cannot."""
+    """The database at `url`, opened and migrated. Raises ConfigurationError if that fails."""
 
     def __init__(self, url: str) -> None:
         parsed = _parse(url)
         self.embedded = parsed.get_backend_name() == "sqlite"
-        # SQLite has one writer at a time, and lets the others sleep and ask again: a lock wakes them at once.
-        self._turn = threading.Lock() if self.embedded else nullcontext()
+        # SQLite takes one writer at a time and makes the others poll: a lock wakes them at once.
+        self._write_lock = threading.Lock() if self.embedded else nullcontext()
         self.group_commit = GroupCommit(self.writing)
-        self._written: dict[str, Written] = {}
-        self._looked: dict[str, tuple[float, float]] = {}
+        """Of SQLite's writers; public for tests, which wait until work is queued."""
+        self._statements: dict[str, CompiledStatement] = {}
         if self.embedded and parsed.database:
             _make_folder(Path(parsed.database).parent)
         self._engine = sa.create_engine(
@@ -58,14 +57,15 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
+        """A connection whose transaction only reads."""
         with self._engine.connect() as connection:
             yield connection
 
     def stream(self, query: sa.Select[Any]) -> Iterator[Sequence[tuple[Any, ...]]]:
-        """The rows of a query, many at a time and as plain tuples: whole tables are read this way."""
+        """The rows of a query as plain tuples, in lists of up to STREAMED: whole tables are read this way."""
         bound = query.compile(self._engine, compile_kwargs={"render_postcompile": True})
         with self.reading() as connection:
-            # A server-side cursor: psycopg's own would hold every row of the answer.
+            # A server-side cursor on PostgreSQL: psycopg's default one holds every row of the result.
             raw: Any = connection.connection
             cursor = raw.cursor() if self.embedded else raw.cursor(name="heatsync")
             try:
@@ -82,15 +82,16 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
+        """A connection with a writing transaction, committed at the end and rolled back on an exception."""
         with (
-            self._turn,
+            self._write_lock,
             self._engine.connect().execution_options(writes=True) as connection,
             connection.begin(),
         ):
             yield connection
 
     def group_write(self, work: Callable[[sa.Connection], T]) -> T:
-        """Do some work in a transaction. SQLite's may be shared with what other threads have to write just now."""
+        """Run `work` in a writing transaction and return its result. SQLite's may be shared with other threads' work."""
         if self.embedded:
             return self.group_commit.write(work)
         with self.writing() as connection:
@@ -110,32 +111,19 @@ class Database:
             command.upgrade(config, "head")
 
     def insert(self, table: sa.Table) -> Any:
-        """An INSERT that knows ON CONFLICT."""
+        """An INSERT that supports ON CONFLICT."""
         return sqlite.insert(table) if self.embedded else postgresql.insert(table)
 
-    def among(self, column: sa.Column[Any], name: str) -> sa.ColumnElement[bool]:
-        """Whether a column is one of the values that `listed` hands over under a name: one parameter, however many."""
+    def is_in_list(self, column: sa.Column[Any], name: str) -> sa.ColumnElement[bool]:
+        """Whether a column is one of the values of the list parameter `name`: one parameter for any number."""
         if self.embedded:
-            listed = sa.func.json_each(sa.bindparam(name)).table_valued("value")
-            return column.in_(sa.select(listed.c.value))
+            values = sa.func.json_each(sa.bindparam(name)).table_valued("value")
+            return column.in_(sa.select(values.c.value))
         return column == sa.any_(sa.bindparam(name, type_=sa.ARRAY(sa.Text)))
 
-    def listed(self, values: Sequence[str]) -> Any:
-        """Values for `among`."""
+    def list_parameter(self, values: Sequence[str]) -> Any:
+        """The value of a parameter of `is_in_list`."""
         return json.dumps(values) if self.embedded else list(values)
-
-    def ensure_records(
-        self, account: str, object: str, entities: Sequence[str], connection: sa.Connection
-    ) -> None:
-        """Make sure that the records have rows: only a row that is there can be locked."""
-        blank = {"account": account, "object": object, "fields": "{}", "version": 0, "updated_at": 0.0}
-        if entities:
-            rows = [blank | {"entity": entity} for entity in sorted(entities)]
-            self.many("lay", rows, connection, lambda: self.insert(t.records).on_conflict_do_nothing())
-
-    def upsert_standings(self, rows: Sequence[Mapping[str, Any]], connection: sa.Connection) -> None:
-        """Like `upsert`, but a standing without a level leaves the one of the last write as it is."""
-        self.upsert(t.standings, rows, connection, keep=("level",))
 
     def upsert(
         self,
@@ -144,7 +132,7 @@ class Database:
         connection: sa.Connection,
         keep: Sequence[str] = (),
     ) -> None:
-        """Insert, or overwrite what has the same key; where the new value of a column in `keep` is nothing, not that."""
+        """Insert rows, or overwrite those with the same key. A column in `keep` is not overwritten with NULL."""
         if not rows:
             return
         keys = [column.name for column in table.primary_key]
@@ -160,41 +148,51 @@ class Database:
             }
             return insert.on_conflict_do_update(index_elements=keys, set_=changed)
 
-        # In the order of the keys: two writers that lock rows in opposite orders stop each other on PostgreSQL.
+        # In key order: two writers that lock rows in opposite orders deadlock on PostgreSQL.
         ordered = sorted(rows, key=itemgetter(*keys)) if len(rows) > 1 else rows
-        self.many(f"{table.name} {','.join(rows[0])}", ordered, connection, statement)
+        self.execute_many(f"upsert {table.name} {','.join(rows[0])}", ordered, connection, statement)
 
-    def many(
+    def execute_many(
         self,
         name: str,
         rows: Sequence[Mapping[str, Any]],
         connection: sa.Connection,
         statement: Callable[[], Any],
     ) -> None:
-        """Execute a statement for many rows of the same columns."""
-        written = self._write(name, statement, list(rows[0]))
-        connection.exec_driver_sql(written.text, [*map(written.values, rows)])
+        """Execute a statement for rows that have the same columns. `name` is of this statement alone."""
+        compiled = self._compiled(name, statement, list(rows[0]))
+        connection.exec_driver_sql(compiled.text, [*map(compiled.values, rows)])
 
-    def one(
+    def execute(
         self, name: str, values: Mapping[str, Any], connection: sa.Connection, statement: Callable[[], Any]
     ) -> sa.CursorResult[Any]:
-        """Execute a statement whose parameters are named `values`."""
-        written = self._write(name, statement, None)
-        return connection.exec_driver_sql(written.text, written.values({**written.constants, **values}))
+        """Execute a statement with the values of its bound parameters. `name` is of this statement alone."""
+        compiled = self._compiled(name, statement, None)
+        return connection.exec_driver_sql(compiled.text, compiled.values({**compiled.constants, **values}))
 
-    def _write(self, name: str, statement: Callable[[], Any], columns: list[str] | None) -> "Written":
-        """Write a statement out, once under its name: that takes as long as executing it for a hundred rows."""
-        if name not in self._written:
+    def _compiled(
+        self, name: str, statement: Callable[[], Any], columns: list[str] | None
+    ) -> "CompiledStatement":
+        """Compile a statement once under its name: that takes as long as executing it for a hundred rows."""
+        if name not in self._statements:
             compiled = statement().compile(dialect=self._engine.dialect, column_keys=columns)
             order = getattr(compiled, "positiontup", None)
             constants = {key: value for key, value in (compiled.params or {}).items() if value is not None}
-            self._written[name] = Written(str(compiled), _picker(order) if order else dict, constants)
-        return self._written[name]
+            pick = _picker(order) if order else dict
+            self._statements[name] = CompiledStatement(str(compiled), pick, constants)
+        return self._statements[name]
+
+
+class LedgerPart:
+    """One subject of the ledger: its reads and writes over the ledger's database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A statement as the driver takes it; `values` brings its parameters into the driver's form."""
+class CompiledStatement:
+    """A statement as the driver takes it. `values` brings its parameters into the driver's form."""
 
     text: str
     values: Callable[[Mapping[str, Any]], Any]
@@ -226,7 +224,7 @@ def _parse(url: str) -> sa.URL:
 def _embedded_connect(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode=WAL")
-    # What was acknowledged must outlive a power cut: NORMAL may lose the last commits (sqlite.org/pragma).
+    # An acknowledged write must survive a power cut: NORMAL may lose the last commits (sqlite.org/pragma).
     connection.execute("PRAGMA synchronous=FULL")
 
 

@@ -1,4 +1,4 @@
-"""One transaction for many: whoever comes while others are written is written next, with all who came meanwhile."""
+"""Group commit: work that arrives during a transaction is written together in the next one."""
 
 import threading
 from collections.abc import Callable
@@ -13,55 +13,59 @@ Work = Callable[[sa.Connection], Any]
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _Request:
     work: Work
     done: bool = False
-    answer: Any = None
+    result: Any = None
     error: Exception | None = None
 
 
 class GroupCommit:
-    """Group commit, for a database that takes one writer at a time. `writing` opens a transaction."""
+    """Group commit for a database that takes one writer at a time. `writing` opens a transaction."""
 
     def __init__(self, writing: Callable[[], AbstractContextManager[sa.Connection]]) -> None:
         self._writing = writing
-        self._waiting: list[_Waiting] = []
-        self._coming = threading.Lock()
-        self._turn = threading.Lock()
+        self._queue: list[_Request] = []
+        self._queue_lock = threading.Lock()
+        self._write_lock = threading.Lock()
 
     def __len__(self) -> int:
-        """How many wait for the next transaction."""
-        return len(self._waiting)
+        """Requests that wait for the next transaction."""
+        return len(self._queue)
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
-        """Do some work in a transaction, which others may share: if it fails, each of them is tried by itself."""
-        mine = _Waiting(work)
-        with self._coming:
-            self._waiting.append(mine)
-        with self._turn:
-            if not mine.done:
-                self._write_all()
-        if not mine.done:
-            raise RuntimeError("the transaction that this was to be written in was broken off")
-        if mine.error is not None:
-            raise mine.error
-        answer: T = mine.answer
-        return answer
+        """Run `work` in a transaction that others may share, and return its result.
 
-    def _write_all(self) -> None:
-        with self._coming:
-            some, self._waiting = self._waiting, []
+        If the transaction fails, the work of each is tried in a transaction of its own, and the error goes to the one
+        that caused it. Raises what `work` raises, and RuntimeError if the thread that wrote for all was interrupted.
+        """
+        request = _Request(work)
+        with self._queue_lock:
+            self._queue.append(request)
+        with self._write_lock:
+            if not request.done:
+                self._write_queue()
+        if not request.done:
+            raise RuntimeError("the transaction that this was to be written in was interrupted")
+        if request.error is not None:
+            raise request.error
+        result: T = request.result
+        return result
+
+    def _write_queue(self) -> None:
+        with self._queue_lock:
+            requests, self._queue = self._queue, []
         try:
-            self._write(some)
+            self._write(requests)
         except Exception:
-            for one in some:
+            for request in requests:
                 try:
-                    self._write([one])
+                    self._write([request])
                 except Exception as error:
-                    one.error, one.done = error, True
+                    request.error, request.done = error, True
 
-    def _write(self, some: list[_Waiting]) -> None:
+    def _write(self, requests: list[_Request]) -> None:
         with self._writing() as connection:
-            answers = [one.work(connection) for one in some]
-        for one, answer in zip(some, answers, strict=True):
-            one.answer, one.done = answer, True
+            results = [request.work(connection) for request in requests]
+        for request, result in zip(requests, results, strict=True):
+            request.result, request.done = result, True

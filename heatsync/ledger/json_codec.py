@@ -1,17 +1,16 @@
-"""How values and changes are written in the ledger."""
+"""How values, changes and counts are written in the ledger: as JSON."""
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, fields
 from datetime import date, datetime
 from typing import Any
 
-from connectors.types import Change, FieldType, Kind, Match, Value
-from heatsync.ledger.types import PlannedChange
+from connectors.types import Change, FieldType, Kind, Match, NewField, Value
+from heatsync.ledger.types import PlanCounts, PlannedChange, Run, RunState
 
 _KINDS = {kind.value: kind for kind in Kind}
-
-
-_json = json.JSONEncoder(ensure_ascii=False).encode
+to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def write_value(value: Value) -> Any:
@@ -24,7 +23,7 @@ def write_value(value: Value) -> Any:
 
 
 def read_value(raw: Any, type: FieldType) -> Value:
-    """The value that JSON holds; text that is no date stays the text that the vendor gave."""
+    """The value that JSON holds. Text that is not a date stays the text that the vendor gave."""
     if isinstance(raw, list):
         return tuple(str(item) for item in raw)
     if isinstance(raw, str) and type in (FieldType.DATE, FieldType.DATETIME):
@@ -36,12 +35,20 @@ def read_value(raw: Any, type: FieldType) -> Value:
 
 
 def doubtful_value(value: Any) -> dict[str, Any]:
-    """What is known of a field that may hold `value` (as JSON holds it), where nobody can look. No value is an object."""
+    """What is known of a field that may hold `value` (as JSON holds it) where current values cannot be read.
+
+    An object: no field's value is one.
+    """
     return {"doubtful": value}
 
 
 def write_fields(fields: Mapping[str, Value]) -> str:
-    return _json({name: write_value(value) for name, value in fields.items()})
+    return to_json({name: write_value(value) for name, value in fields.items()})
+
+
+def read_types(text: str) -> dict[str, FieldType]:
+    """Field name -> type."""
+    return {name: FieldType(type) for name, type in json.loads(text).items()}
 
 
 def write_planned(planned: PlannedChange) -> dict[str, Any]:
@@ -79,3 +86,19 @@ def read_planned(raw: Mapping[str, Any], types: Mapping[str, FieldType]) -> Plan
         version=raw["version"],
     )
     return PlannedChange(change, raw["digest"], raw["level"])
+
+
+def write_counts(counts: PlanCounts) -> str:
+    return to_json(asdict(counts))
+
+
+def read_counts(text: str) -> PlanCounts:
+    raw = json.loads(text)
+    fields = tuple(NewField(f["name"], FieldType(f["type"]), f["label"]) for f in raw.pop("new_fields"))
+    return PlanCounts(**raw, new_fields=fields)
+
+
+def read_run(row: Any) -> Run:
+    """A row of `runs`."""
+    values = {field.name: getattr(row, field.name) for field in fields(Run)}
+    return Run(**(values | {"state": RunState(row.state), "planned": read_counts(row.planned)}))

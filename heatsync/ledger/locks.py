@@ -1,141 +1,59 @@
-"""Whose account it is, who holds what, and what rests."""
+"""Leases: named locks, and the leases of processes that died."""
 
-import hashlib
-import hmac
-import secrets
 import time
-from collections.abc import Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
-from connectors.types import Account
 from heatsync.ledger import tables as t
-from heatsync.ledger.database import Database
+from heatsync.ledger.database import LedgerPart
+from heatsync.ledger.types import BatchState, LeaseOwner, Process
 
 LEASE = 120.0
-"""Seconds that a claimed batch is left alone; longer than any single call's deadline."""
+"""Seconds that a lock or a claimed batch stays its owner's unless extended; longer than any call's deadline."""
 
 
-class Leases(Database):
-    """Accounts, locks and pauses."""
+class Locks(LedgerPart):
+    """Locks by name, each held by one owner until its lease ends."""
 
-    def credential_hash(self, vendor: str, settings: Sequence[str]) -> str:
-        """A keyed hash of a credential: it can be recognised with this ledger, and nothing else."""
-        name = t.secrets.c.name == "credential"
-        with self.writing() as connection:
-            key = connection.scalar(sa.select(t.secrets.c.value).where(name))
-            if key is None:
-                new = self.insert(t.secrets).values(name="credential", value=secrets.token_hex(32))
-                connection.execute(new.on_conflict_do_nothing())
-                key = str(connection.scalar(sa.select(t.secrets.c.value).where(name)))
-        text = "\x1f".join([vendor, *settings])
-        return hmac.new(bytes.fromhex(key), text.encode(), hashlib.sha256).hexdigest()
-
-    def known_account(self, credential: str) -> tuple[str, Account] | None:
-        """The bound name (vendor and id) and the account that a credential belongs to, if it was asked."""
-        with self.reading() as connection:
-            row = connection.execute(
-                sa.select(t.accounts).where(t.accounts.c.credential == credential)
-            ).first()
-        if row is None:
-            return None
-        kind, _, id = row.label.partition(" ")
-        return row.account, Account(kind, id, row.name)
-
-    def remember_account(self, credential: str, vendor: str, account: Account) -> str:
-        bound = f"{vendor}:{account.id}"
-        row = {
-            "credential": credential,
-            "account": bound,
-            "label": account.label,
-            "name": account.name,
-            "asked_at": time.time(),
-        }
-        with self.writing() as connection:
-            self.upsert(t.accounts, [row], connection)
-        return bound
-
-    def lock(self, name: str, owner: str, lease: float = LEASE) -> bool:
-        """Take or extend a lock; False while somebody else holds it."""
+    def lock(self, name: str, owner: LeaseOwner, lease: float = LEASE) -> bool:
+        """Take or extend a lock for `lease` seconds. False while another owner holds it."""
         c, now = t.locks.c, time.time()
-        insert = self.insert(t.locks).values(name=name, owner=owner, lease_until=now + lease)
-        take = insert.on_conflict_do_update(
-            index_elements=["name"],
-            set_={"owner": insert.excluded.owner, "lease_until": insert.excluded.lease_until},
-            where=sa.or_(c.owner == owner, c.lease_until <= now),
+        insert = self.database.insert(t.locks).values(
+            name=name, owner=owner.id, host=owner.process.host, pid=owner.process.pid, lease_until=now + lease
         )
-        with self.writing() as connection:
+        new = {column: insert.excluded[column] for column in ("owner", "host", "pid", "lease_until")}
+        available = sa.or_(c.owner == owner.id, c.lease_until <= now)
+        take = insert.on_conflict_do_update(index_elements=["name"], set_=new, where=available)
+        with self.database.writing() as connection:
             return connection.scalar(take.returning(c.name)) is not None
 
     def locked(self, name: str) -> bool:
-        """Whether somebody holds a lock."""
+        """Whether anyone holds a lock."""
         c = t.locks.c
-        with self.reading() as connection:
+        with self.database.reading() as connection:
             query = sa.select(sa.func.count()).where(c.name == name, c.lease_until > time.time())
             return bool(connection.scalar(query))
 
-    def unlock(self, name: str, owner: str) -> None:
-        with self.writing() as connection:
-            connection.execute(t.locks.delete().where(t.locks.c.name == name, t.locks.c.owner == owner))
+    def unlock(self, name: str, owner: LeaseOwner) -> None:
+        """Release a lock. Nothing happens if another owner holds it."""
+        with self.database.writing() as connection:
+            connection.execute(t.locks.delete().where(t.locks.c.name == name, t.locks.c.owner == owner.id))
 
-    def lease_owners(self) -> set[str]:
-        """Everyone who holds a lock or a batch."""
-        with self.reading() as connection:
-            held = connection.scalars(sa.select(t.locks.c.owner))
-            owners = set(held)
-            claimed = sa.select(t.batches.c.owner).where(t.batches.c.state == "claimed").distinct()
-            return owners | {owner for owner in connection.scalars(claimed) if owner}
+    def lease_holders(self) -> set[Process]:
+        """Processes that hold a lock or a batch, also where the lease ran out."""
+        b, held = t.batches.c, t.locks.c
+        claimed = sa.select(b.host, b.pid).where(b.state == BatchState.CLAIMED).distinct()
+        with self.database.reading() as connection:
+            rows = [*connection.execute(sa.select(held.host, held.pid)), *connection.execute(claimed)]
+        return {Process(row.host, row.pid) for row in rows}
 
-    def end_leases_of(self, owner: str) -> None:
-        """End every lease of a process that is no more."""
-        with self.writing() as connection:
-            connection.execute(t.locks.delete().where(t.locks.c.owner == owner))
+    def end_leases_of(self, process: Process) -> None:
+        """End every lease of a process that no longer exists."""
+        b, held = t.batches.c, t.locks.c
+        with self.database.writing() as connection:
+            connection.execute(t.locks.delete().where(held.host == process.host, held.pid == process.pid))
             connection.execute(
                 t.batches.update()
-                .where(t.batches.c.state == "claimed", t.batches.c.owner == owner)
+                .where(b.state == BatchState.CLAIMED, b.host == process.host, b.pid == process.pid)
                 .values(lease_until=0.0)
             )
-
-    def scored_at(self, as_of: str) -> float | None:
-        """When the workers had scored a day; None: not yet."""
-        with self.reading() as connection:
-            query = sa.select(t.scorings.c.finished_at).where(t.scorings.c.as_of == as_of)
-            finished_at: float | None = connection.scalar(query)
-        return finished_at
-
-    def mark_scored(self, as_of: str) -> None:
-        with self.writing() as connection:
-            self.upsert(t.scorings, [{"as_of": as_of, "finished_at": time.time()}], connection)
-
-    def pause(self, mapping: str, cause: str, credential: str | None = None) -> None:
-        """Let a mapping rest. A pause for a refused `credential` does not replace one by hand."""
-        insert = self.insert(t.pauses).values(
-            mapping=mapping, cause=cause, credential=credential, since=time.time()
-        )
-        new = {name: insert.excluded[name] for name in ("cause", "credential", "since")}
-        by_hand = t.pauses.c.credential.is_(None)
-        keep = None if credential is None else sa.not_(by_hand)
-        with self.writing() as connection:
-            connection.execute(insert.on_conflict_do_update(index_elements=["mapping"], set_=new, where=keep))
-
-    def resume(self, mapping: str) -> bool:
-        with self.writing() as connection:
-            return connection.execute(t.pauses.delete().where(t.pauses.c.mapping == mapping)).rowcount > 0
-
-    def pause_cause(self, mapping: str, credential: str | None = None) -> str | None:
-        """Why a mapping rests, or None. A pause for refused credentials ends when the credential is another."""
-        with self.reading() as connection:
-            return self.pause_cause_in(mapping, credential, connection)
-
-    def pause_cause_in(self, mapping: str, credential: str | None, connection: sa.Connection) -> str | None:
-        """`paused`, within a transaction."""
-        for row in self.one("pauses", {"mapping": mapping}, connection, _pauses):
-            if row.credential is None or credential is None or row.credential == credential:
-                return str(row.cause)
-        return None
-
-
-def _pauses() -> sa.Select[Any]:
-    c = t.pauses.c
-    return sa.select(t.pauses).where(sa.or_(c.mapping == sa.bindparam("mapping"), c.mapping == "*"))

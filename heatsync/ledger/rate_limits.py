@@ -1,4 +1,4 @@
-"""The quotas that processes share where there is no Redis."""
+"""Quotas of destinations, shared by all processes with this ledger where there is no Redis."""
 
 import time
 from dataclasses import asdict
@@ -7,54 +7,56 @@ import sqlalchemy as sa
 
 from connectors.rate_limit import QuotaState, SlotRequest, Slots
 from heatsync.ledger import tables as t
-from heatsync.ledger.database import Database
+from heatsync.ledger.database import Database, LedgerPart
 
-ATTENTION = 0.1
-"""Seconds for which it is remembered that nobody called a pause: asking before every call costs more than the call."""
+PAUSE_CACHE_SECONDS = 0.1
+"""How long the end of a pause is remembered: reading it before every call would cost more than the call."""
 
 
-class RateLimits(Database):
-    """A `connectors.rate_limit.QuotaStore`, by the clock of whoever looks: whoever shares a ledger shares a host, or keeps time."""
+class RateLimits(LedgerPart):
+    """A `connectors.rate_limit.QuotaStore`. It uses this host's clock: processes that share a ledger share a host, or
+    keep their clocks in step."""
 
     ahead = 0.2
 
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._pauses: dict[str, tuple[float, float]] = {}  # name -> when it was read, end of the pause
+
     def take_slots(self, wish: SlotRequest) -> Slots:
         c = t.rate_limits.c
-        with self.writing() as connection:
-            new = self.insert(t.rate_limits).values(name=wish.name, **asdict(QuotaState()))
+        with self.database.writing() as connection:
+            new = self.database.insert(t.rate_limits).values(name=wish.name, **asdict(QuotaState()))
             connection.execute(new.on_conflict_do_nothing())
-            row = connection.execute(
-                sa.select(t.rate_limits).where(c.name == wish.name).with_for_update()
-            ).one()
-            page = QuotaState(row.free, row.until, row.gap, row.day, row.spent)
-            slots = page.take_slots(wish, time.time())
+            query = sa.select(t.rate_limits).where(c.name == wish.name).with_for_update()
+            row = connection.execute(query).one()
+            state = QuotaState(row.free, row.until, row.gap, row.day, row.spent)
+            slots = state.take_slots(wish, time.time())
             if slots.calls:
-                connection.execute(t.rate_limits.update().where(c.name == wish.name).values(**asdict(page)))
+                connection.execute(t.rate_limits.update().where(c.name == wish.name).values(**asdict(state)))
         return slots
 
     def pause_calls(self, name: str, seconds: float) -> None:
         until = time.time() + seconds
-        insert = self.insert(t.rate_limits).values(name=name, **asdict(QuotaState(until=until)))
+        insert = self.database.insert(t.rate_limits).values(name=name, **asdict(QuotaState(until=until)))
         later = insert.on_conflict_do_update(
             index_elements=["name"], set_={"until": until}, where=t.rate_limits.c.until < until
         )
-        with self.writing() as connection:
+        with self.database.writing() as connection:
             connection.execute(later)
-        self._looked.pop(name, None)
+        self._pauses.pop(name, None)
 
     def paused_for(self, name: str) -> float:
-        looked, until = self._looked.get(name, (0.0, 0.0))
+        read_at, until = self._pauses.get(name, (0.0, 0.0))
         now = time.time()
-        if now - looked > ATTENTION:
-            with self.reading() as connection:
-                until = (
-                    connection.scalar(sa.select(t.rate_limits.c.until).where(t.rate_limits.c.name == name))
-                    or 0.0
-                )
-            self._looked[name] = (now, until)
+        if now - read_at > PAUSE_CACHE_SECONDS:
+            query = sa.select(t.rate_limits.c.until).where(t.rate_limits.c.name == name)
+            with self.database.reading() as connection:
+                until = connection.scalar(query) or 0.0
+            self._pauses[name] = (now, until)
         return until - now
 
     def set_gap(self, name: str, gap: float) -> None:
-        insert = self.insert(t.rate_limits).values(name=name, **asdict(QuotaState(gap=gap)))
-        with self.writing() as connection:
+        insert = self.database.insert(t.rate_limits).values(name=name, **asdict(QuotaState(gap=gap)))
+        with self.database.writing() as connection:
             connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_={"gap": gap}))

@@ -1,4 +1,4 @@
-"""The statements of every batch, written out once (`Database.one`), and which batches are meant."""
+"""Conditions on batches, and the statements that run for every batch. `Database.execute` compiles these once."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -6,114 +6,126 @@ from typing import Any
 import sqlalchemy as sa
 
 from heatsync.ledger import tables as t
-from heatsync.ledger.types import BoundMapping
-
-
-def free_at() -> sa.ColumnElement[float]:
-    """When a batch may be claimed that is not at its end."""
-    b = t.batches.c
-    return sa.case((b.state == "ready", b.not_before), else_=b.lease_until)
-
-
-def noted() -> sa.ColumnElement[bool]:
-    """Batches that something is at work on over there."""
-    b = t.batches.c
-    waiting = [sa.literal_column(f"'{state}'", sa.String) for state in ("ready", "claimed")]
-    return sa.and_(b.state.in_(waiting), b.note.is_not(None))
-
-
-def noted_before(bound: BoundMapping, mappings: Collection[str]) -> sa.ColumnElement[bool]:
-    """Those of a mapping and, where `mappings` are given, of any other to the object that is not among them."""
-    b, r = t.batches.c, t.runs.c
-    whose: sa.ColumnElement[bool] = b.mapping == bound.mapping
-    if mappings:
-        same = sa.exists().where(r.run == b.run, r.mapping == b.mapping, r.object == bound.object)
-        whose = sa.or_(whose, sa.and_(b.mapping.not_in(list(mappings)), same))
-    return sa.and_(noted(), b.account == bound.account, whose)
-
-
-def free(now: float) -> sa.ColumnElement[bool]:
-    """Batches that may be claimed: of a released run, and due."""
-    return sa.and_(due(now), released())
+from heatsync.ledger.types import OPEN, BatchState, BoundMapping, PushState, RunState
 
 
 def due(now: "float | sa.BindParameter[float]") -> sa.ColumnElement[bool]:
-    """Batches that are nobody's, or of somebody whose lease ran out."""
+    """Batches that nobody delivers: ready ones whose time has come, and claimed ones whose lease ran out."""
     b = t.batches.c
     return sa.or_(
-        sa.and_(b.state == "ready", b.not_before <= now),
-        sa.and_(b.state == "claimed", b.lease_until <= now),
+        sa.and_(b.state == BatchState.READY, b.not_before <= now),
+        sa.and_(b.state == BatchState.CLAIMED, b.lease_until <= now),
     )
 
 
-def released() -> sa.ColumnElement[bool]:
-    """Whether a batch's run was let go, and did not end."""
-    b, r = t.batches.c, t.runs.c
-    return sa.exists().where(r.run == b.run, r.mapping == b.mapping, r.state == "ready")
+def due_from() -> sa.ColumnElement[float]:
+    """From when on a ready or claimed batch is due."""
+    b = t.batches.c
+    return sa.case((b.state == BatchState.READY, b.not_before), else_=b.lease_until)
 
 
-def _one_due(also: sa.ColumnElement[bool]) -> sa.Select[Any]:
+def of_released_run() -> sa.ColumnElement[bool]:
+    """Batches whose run is released and has not ended."""
     b, r = t.batches.c, t.runs.c
-    same = sa.and_(r.run == b.run, r.mapping == b.mapping)
+    return sa.exists().where(r.run == b.run, r.mapping == b.mapping, r.state == RunState.READY)
+
+
+def with_job() -> sa.ColumnElement[bool]:
+    """Batches that a job at the destination works on."""
+    b = t.batches.c
+    return sa.and_(b.state.in_(_literals(BatchState.READY, BatchState.CLAIMED)), b.job.is_not(None))
+
+
+def with_job_for(bound: BoundMapping, mappings: Collection[str]) -> sa.ColumnElement[bool]:
+    """Batches with a job, of a mapping. With `mappings` (all that exist), also of removed mappings to the same object."""
+    b, r = t.batches.c, t.runs.c
+    of_mapping: sa.ColumnElement[bool] = b.mapping == bound.mapping
+    if mappings:
+        same_object = sa.exists().where(r.run == b.run, r.mapping == b.mapping, r.object == bound.object)
+        of_mapping = sa.or_(of_mapping, sa.and_(b.mapping.not_in(list(mappings)), same_object))
+    return sa.and_(with_job(), b.account == bound.account, of_mapping)
+
+
+def lock_due() -> sa.Select[Any]:
+    """The batch `id` with its run's object and destination, locked, if it is due (`now`) and its run is released."""
+    return _lock_due(t.runs.c.state == RunState.READY)
+
+
+def lock_due_with_job() -> sa.Select[Any]:
+    """The same if it is due and has a job, whatever became of its run."""
+    return _lock_due(with_job())
+
+
+def _lock_due(condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    b, r = t.batches.c, t.runs.c
     return (
         sa.select(t.batches, r.object, r.destination)
-        .join(t.runs, same)
-        .where(b.id == sa.bindparam("id"), due(sa.bindparam("now")), also)
+        .join(t.runs, sa.and_(r.run == b.run, r.mapping == b.mapping))
+        .where(b.id == sa.bindparam("id"), due(sa.bindparam("now")), condition)
         .with_for_update(of=t.batches)
     )
 
 
-def one_free() -> sa.Select[Any]:
-    return _one_due(t.runs.c.state == "ready")
-
-
-def one_noted() -> sa.Select[Any]:
-    return _one_due(noted())
-
-
 def claim() -> sa.Update:
+    """Claim the batch `batch_id`. Parameters are named after columns."""
     c = t.batches.c
-    new: dict[str, Any] = {name: sa.bindparam(name) for name in ("owner", "lease_until", "begun")}
+    names = ("owner", "host", "pid", "lease_until", "pushed_at")
+    new: dict[str, Any] = {name: sa.bindparam(name) for name in names}
     return (
         t.batches.update()
-        .where(c.id == sa.bindparam("our_id"))
-        .values(state="claimed", attempts=c.attempts + 1, **new)
+        .where(c.id == sa.bindparam("batch_id"))
+        .values(state=BatchState.CLAIMED, push_state=PushState.IN_DOUBT, attempts=c.attempts + 1, **new)
     )
+
+
+def change_claimed(columns: Sequence[str]) -> sa.Update:
+    """Change columns of the batch `batch_id` if `claim_owner` still holds it."""
+    c = t.batches.c
+    ours = (
+        c.id == sa.bindparam("batch_id"),
+        c.state == BatchState.CLAIMED,
+        c.owner == sa.bindparam("claim_owner"),
+    )
+    return t.batches.update().where(*ours).values({name: sa.bindparam(name) for name in columns})
 
 
 def owner() -> sa.Select[Any]:
+    """Who holds the batch `id`."""
     c = t.batches.c
-    return sa.select(c.owner).where(c.id == sa.bindparam("id"), c.state == "claimed")
+    return sa.select(c.owner).where(c.id == sa.bindparam("id"), c.state == BatchState.CLAIMED)
 
 
 def answered() -> sa.Select[Any]:
+    """Entities of the batch `id` that have an outcome."""
     return sa.select(t.outcomes.c.entity).where(t.outcomes.c.batch == sa.bindparam("id"))
 
 
-def change(columns: Sequence[str]) -> sa.Update:
-    c = t.batches.c
-    mine = (c.id == sa.bindparam("our_id"), c.state == "claimed", c.owner == sa.bindparam("us"))
-    return t.batches.update().where(*mine).values({name: sa.bindparam(name) for name in columns})
-
-
-def unended() -> sa.Select[Any]:
-    states = [sa.literal_column(f"'{state}'", sa.String) for state in ("held", "ready", "claimed")]
-    of = _of_its_run(sa.select(t.batches.c.id))
-    return of.where(t.batches.c.state.in_(states)).limit(sa.literal_column("1"))
+def open_batches() -> sa.Select[Any]:
+    """One batch of a run (`run_id`, `mapping_name`) that is still to be delivered."""
+    query = _of_run(sa.select(t.batches.c.id))
+    return query.where(t.batches.c.state.in_(_literals(*OPEN))).limit(sa.literal_column("1"))
 
 
 def parked() -> sa.Select[Any]:
-    return _of_its_run(sa.select(t.batches.c.evidence)).where(t.batches.c.state == "parked")
+    """Why batches of a run are parked."""
+    return _of_run(sa.select(t.batches.c.cause)).where(t.batches.c.state == BatchState.PARKED)
 
 
-def _of_its_run(query: sa.Select[Any]) -> sa.Select[Any]:
-    return query.where(t.batches.c.run == sa.bindparam("of"), t.batches.c.mapping == sa.bindparam("its"))
+def _of_run(query: sa.Select[Any]) -> sa.Select[Any]:
+    c = t.batches.c
+    return query.where(c.run == sa.bindparam("run_id"), c.mapping == sa.bindparam("mapping_name"))
 
 
 def add_calls() -> sa.Update:
+    """Add calls and seconds to a run."""
     c = t.runs.c
     return (
         t.runs.update()
-        .where(c.run == sa.bindparam("of"), c.mapping == sa.bindparam("its"))
-        .values(calls=c.calls + sa.bindparam("made"), seconds=c.seconds + sa.bindparam("took"))
+        .where(c.run == sa.bindparam("run_id"), c.mapping == sa.bindparam("mapping_name"))
+        .values(calls=c.calls + sa.bindparam("more_calls"), seconds=c.seconds + sa.bindparam("more_seconds"))
     )
+
+
+def _literals(*states: BatchState) -> list[sa.ColumnElement[str]]:
+    # Written out: a statement that is compiled once takes no list of values for IN.
+    return [sa.literal_column(f"'{state}'", sa.String) for state in states]

@@ -1,6 +1,6 @@
-"""The ledger's tables. Times are seconds since 1970, UTC; JSON is text, so that both databases hold the same.
+"""The ledger's tables. Times are seconds since 1970 (UTC); JSON is text, so that both databases hold the same.
 
-`migrations/` builds them; a test keeps the two alike.
+`migrations/` creates them; a test compares the two.
 """
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
@@ -18,8 +18,9 @@ accounts = Table(
     "accounts",
     metadata,
     Column("credential", String(64), primary_key=True),  # keyed hash of vendor, address and credential
-    Column("account", String(255), nullable=False),  # vendor type and account id
-    Column("label", String(255), nullable=False),
+    Column("account", String(255), nullable=False),  # vendor and account id, unique over all vendors
+    Column("kind", String(64), nullable=False),  # the vendor's word: portal, workspace, org, source
+    Column("id", String(255), nullable=False),
     Column("name", String(255), nullable=False),
     Column("asked_at", Double, nullable=False),
 )
@@ -32,8 +33,8 @@ records = Table(
     Column("entity", String(512), primary_key=True),  # our user or account id
     Column("remote_id", String(255)),
     Column("match_value", Text),
-    Column("via", Text),  # through whom the last group call was made
-    Column("fields", Text, nullable=False),  # what stands there as far as we were told, JSON
+    Column("via", Text),  # the user through whom the last group call was sent
+    Column("fields", Text, nullable=False),  # acknowledged values, JSON
     Column("version", Integer, nullable=False),  # acknowledged writes
     Column("updated_at", Double, nullable=False),
     Index("records_by_remote_id", "account", "object", "remote_id"),
@@ -47,7 +48,7 @@ standings = Table(
     Column("mapping", String(255), primary_key=True),
     Column("entity", String(512), primary_key=True),
     Column("digest", BigInteger),  # of the desired record that this standing is about
-    Column("state", String(16), nullable=False),  # settled, rejected, skipped, unknown or left
+    Column("state", String(16), nullable=False),  # StandingState
     Column("level", Text),  # the level when the record was last written
     Column("code", String(64)),
     Column("recheck_at", Double),
@@ -72,15 +73,17 @@ locks = Table(
     metadata,
     Column("name", String(255), primary_key=True),
     Column("owner", String(255), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
     Column("lease_until", Double, nullable=False),
 )
 
 pauses = Table(
     "pauses",
     metadata,
-    Column("mapping", String(255), primary_key=True),  # * is everything
+    Column("mapping", String(255), primary_key=True),  # or EVERYTHING
     Column("cause", Text, nullable=False),
-    Column("credential", String(64)),  # refused; another credential ends the pause
+    Column("credential", String(64)),  # keyed hash of the refused one; another one ends the pause
     Column("since", Double, nullable=False),
 )
 
@@ -94,10 +97,12 @@ scorings = Table(
 rate_limits = Table(
     "rate_limits",
     metadata,
-    Column("name", String(128), primary_key=True),  # credential, and the quota beside the main one
-    Column("free", Double, nullable=False),  # the next slot
-    Column("until", Double, nullable=False),  # the end of a pause
-    Column("gap", Double, nullable=False),  # seconds between two slots, as the vendor says; 0: nothing said
+    Column("name", String(128), primary_key=True),  # credential, with the name of a quota beside the main one
+    Column("free", Double, nullable=False),  # time of the next slot
+    Column("until", Double, nullable=False),  # end of a pause
+    Column(
+        "gap", Double, nullable=False
+    ),  # seconds between two slots, as the vendor reports; 0: not reported
     Column("day", String(10), nullable=False),
     Column("spent", Integer, nullable=False),  # calls of that day
 )
@@ -113,11 +118,9 @@ runs = Table(
     Column("label", String(255), nullable=False),
     Column("as_of", String(10), nullable=False),
     Column("definition_hash", String(64), nullable=False),
-    Column(
-        "state", String(16), nullable=False
-    ),  # planning, held, ready, done, failed, cancelled or superseded
+    Column("state", String(16), nullable=False),  # RunState
     Column("cause", Text, nullable=False),
-    Column("planned", Text, nullable=False),  # counts, JSON
+    Column("planned", Text, nullable=False),  # PlanCounts, JSON
     Column("calls", Integer, nullable=False),
     Column("seconds", Double, nullable=False),
     Column("created_at", Double, nullable=False),
@@ -133,20 +136,22 @@ batches = Table(
     Column("run", String(64), nullable=False),
     Column("mapping", String(255), nullable=False),
     Column("account", String(255), nullable=False),
-    Column("state", String(16), nullable=False),  # held, ready, claimed, done, parked or superseded
-    Column("owner", String(255)),
+    Column("state", String(16), nullable=False),  # BatchState
+    Column("owner", String(255)),  # these four are set while it is claimed
+    Column("host", String(255)),
+    Column("pid", Integer),
     Column("lease_until", Double),
     Column("not_before", Double, nullable=False),
     Column("enqueued_at", Double, nullable=False),
     Column("attempts", Integer, nullable=False),
-    Column(
-        "begun", Integer, nullable=False
-    ),  # when it was pushed last, 1 for long ago: it may have taken effect
+    Column("push_state", String(16), nullable=False),  # PushState
+    Column("pushed_at", Double),  # set if it is in doubt
     Column("types", Text, nullable=False),  # field name -> type, JSON
     Column("size", Integer, nullable=False),
     Column("changes", Text, nullable=False),  # JSON
-    Column("evidence", Text),
-    Column("note", Text),  # what is at work on it over there, for the connector to go on from
+    Column("cause", Text),  # why it is parked
+    Column("evidence", Text),  # what the vendor answered; may hold personal data
+    Column("job", Text),  # state of the job that works on it at the destination, in the connector's words
     Index("batches_by_run", "run", "mapping", "state"),
     Index("batches_by_mapping", "mapping", "account", "state"),
     Index("batches_due", "state", "not_before"),

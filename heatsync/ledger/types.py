@@ -1,38 +1,115 @@
-"""The ledger's words, and how they are written down."""
+"""The values of the ledger and the states that they can be in."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, TypeVar
 
-import sqlalchemy as sa
-
-from connectors.types import Batch, Change, FieldType, Kind, Outcome, Status, Value
+from connectors.types import Batch, Change, FieldType, NewField, Value
 
 T = TypeVar("T")
 CHUNK = 5_000
+"""Rows that one statement reads or writes."""
 RECHECK_CODES = frozenset({"unmatched", "ambiguous", "same_record"})
-"""Codes of refusals that somebody over there may end at any time without our seeing it."""
+"""Codes of refusals whose reason can end at the destination at any time, without our seeing it."""
+
+
+class RunState(StrEnum):
+    """Where a mapping's run stands. JSON answers spell it like this."""
+
+    PLANNING = "planning"
+    PLANNED = "planned"
+    """It needs nobody's approval and is about to be released."""
+    HELD = "held"
+    """It waits until someone approves or cancels it."""
+    READY = "ready"
+    """It is released: its batches may be delivered."""
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+    """A newer run of the mapping took its place."""
+
+
+UNRELEASED = (RunState.PLANNED, RunState.HELD)
+"""States of a run that is planned in full and can be released."""
+ENDED = (RunState.DONE, RunState.FAILED, RunState.CANCELLED, RunState.SUPERSEDED)
+
+
+class BatchState(StrEnum):
+    """Where a batch stands."""
+
+    PLANNED = "planned"
+    """Its run is not released."""
+    READY = "ready"
+    """It can be claimed from `not_before` on."""
+    CLAIMED = "claimed"
+    """Someone delivers it, until the lease ends."""
+    DONE = "done"
+    PARKED = "parked"
+    """Its answer could not be read; it is kept with the evidence and never sent again."""
+    SUPERSEDED = "superseded"
+
+
+OPEN = (BatchState.PLANNED, BatchState.READY, BatchState.CLAIMED)
+"""States of a batch that is still to be delivered."""
+
+
+class StandingState(StrEnum):
+    """Where one of our entities stands with a mapping. JSON answers spell it like this."""
+
+    SETTLED = "settled"
+    REJECTED = "rejected"
+    SKIPPED = "skipped"
+    UNKNOWN = "unknown"
+    """It is looked up again before the next write."""
+    LEFT = "left"
+
+
+class PushState(StrEnum):
+    """Whether a batch was pushed, and what is known of its changes that have no outcome."""
+
+    NEVER = "never"
+    """Nothing of it was sent."""
+    ANSWERED = "answered"
+    """It was pushed; a change without an outcome was not done by the last push."""
+    IN_DOUBT = "in_doubt"
+    """It was pushed; a change without an outcome may have been done all the same."""
+
+
+class Attempt(StrEnum):
+    """How far an attempt to deliver a batch got before the batch is put back."""
+
+    NOT_SENT = "not_sent"
+    """Nothing was sent: what was known of the batch before the claim holds."""
+    ANSWERED = "answered"
+    """Everything that was sent is answered for."""
+    INTERRUPTED = "interrupted"
+    """What has no outcome may have been done all the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoundMapping:
-    """A mapping bound to the account over there."""
+    """A mapping bound to the account at the destination."""
 
     mapping: str
     account: str
+    """Vendor and account id, as `accounts.account`."""
     object: str
     readable: bool = True
-    """Whether what stands there can be looked up."""
+    """Whether current values can be looked up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where one of our entities stands with a mapping: about which desired record (`digest`), and how."""
+    """Where one of our entities stands with a mapping: about which desired record (`digest`), and how.
+
+    `recheck_at` is in seconds since 1970: a rejected or skipped record is looked up again from then on.
+    """
 
     entity: str
     digest: int | None
-    state: str
+    state: StandingState
     level: str | None = None
     code: str | None = None
     recheck_at: float | None = None
@@ -40,7 +117,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record over there, as far as we were told."""
+    """A record at the destination as far as it was acknowledged."""
 
     entity: str
     remote_id: str | None
@@ -51,8 +128,8 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class RecordStatus:
-    """What an account over there was told of one of our entities: the record as far as we know it, where it stands
-    (settled, rejected, skipped, unknown or left), and the last outcome with the vendor's own words."""
+    """One of our entities at one account: the record as far as we know it, its standing, and its last outcome with the
+    vendor's own words. Times are in seconds since 1970."""
 
     account: str
     label: str
@@ -86,7 +163,7 @@ class MappingState:
 
 @dataclass(frozen=True, slots=True)
 class PlannedChange:
-    """A change with what its standing becomes once it is delivered."""
+    """A change, and what its standing becomes once it is delivered."""
 
     change: Change
     digest: int | None
@@ -94,33 +171,93 @@ class PlannedChange:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanCounts:
+    """What a run was planned to do, in records unless said otherwise. All zero while it is being planned."""
+
+    records: int = 0
+    """Records that the mapping covers."""
+    entered: int = 0
+    changed: int = 0
+    left: int = 0
+    unchanged: int = 0
+    matched: int = 0
+    unmatched: int = 0
+    ambiguous: int = 0
+    created: int = 0
+    refused: int = 0
+    skipped: int = 0
+    parked: int = 0
+    """Rejected earlier and not sent again."""
+    writes: int = 0
+    """Changes in the run's batches."""
+    calls: int = 0
+    """Estimated calls to deliver them."""
+    lost: int = 0
+    """Records of older runs that turned out undelivered while this run was planned."""
+    partial: bool = False
+    """The run covers only some of the mapping's records."""
+    new_fields: tuple[NewField, ...] = ()
+    """Fields still to be created at the destination before the first batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that can hold leases. `host` names the host since it started, and the container within it."""
+
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseOwner:
+    """Who holds a lease. `id` tells it apart from every other holder, also within the process."""
+
+    id: str
+    process: Process
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTarget:
+    """Where a batch belongs: the run and mapping it is of, and the account and object it goes to."""
+
+    run: str
+    mapping: str
+    account: str
+    object: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimedBatch:
-    """A batch that is ours for a while; `changes` are those without an outcome yet."""
+    """A batch under our lease. `planned` are its changes that have no outcome yet."""
 
     id: str
     owner: str
+    """Id of the lease owner: of this claim alone."""
     run: str
     mapping: str
     account: str
     object: str
     destination: str
     attempts: int
-    begun: float
-    """When it was pushed last, 1 when that is of no concern any more; 0 when it never was."""
+    push_state: PushState
+    """As it was before this claim."""
+    pushed_at: float | None
+    """When it was pushed last, in seconds since 1970; set if `push_state` is IN_DOUBT."""
     types: Mapping[str, FieldType]
     planned: tuple[PlannedChange, ...]
-    note: str = ""
-    """What is at work on it over there."""
+    job: str | None = None
+    """State of the job that works on it at the destination, in the connector's own words; None: no such job."""
 
     @property
     def batch(self) -> Batch:
+        """What the connector pushes."""
         changes = tuple(p.change for p in self.planned)
-        return Batch(self.id, self.destination, self.object, changes, self.note)
+        return Batch(self.id, self.destination, self.object, changes, self.job)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One mapping's share of a run."""
+    """One mapping's share of a run. Times are in seconds since 1970; `as_of` is an ISO date."""
 
     run: str
     mapping: str
@@ -128,11 +265,13 @@ class Run:
     object: str
     account: str
     label: str
+    """The account as it is shown."""
     as_of: str
     definition_hash: str
-    state: str
+    state: RunState
     cause: str
-    planned: Mapping[str, Any]
+    """Why it is held, waits or failed, for people; empty if there is nothing to say."""
+    planned: PlanCounts
     calls: int
     seconds: float
     created_at: float
@@ -149,35 +288,3 @@ def chunks(items: Iterable[T]) -> Iterator[list[T]]:
             chunk = []
     if chunk:
         yield chunk
-
-
-def standing_row(bound: BoundMapping, standing: Standing, now: float) -> dict[str, Any]:
-    return {
-        "account": bound.account,
-        "mapping": bound.mapping,
-        "entity": standing.entity,
-        "digest": standing.digest,
-        "state": standing.state,
-        "level": standing.level,
-        "code": standing.code,
-        "recheck_at": standing.recheck_at,
-        "since": now,
-    }
-
-
-def standing_after(planned: PlannedChange, outcome: Outcome, recheck_at: float) -> Standing:
-    digest, state, recheck = planned.digest, "rejected", None
-    if outcome.status is Status.DELIVERED:
-        state = "left" if planned.change.kind is Kind.LEFT else "settled"
-    elif outcome.code == "not_found" or outcome.status is Status.UNKNOWN:
-        digest, state = None, "unknown"
-    elif outcome.status is Status.SKIPPED:
-        state, recheck = "skipped", recheck_at
-    elif outcome.code in RECHECK_CODES:
-        recheck = recheck_at
-    return Standing(outcome.key, digest, state, planned.level, outcome.code or None, recheck)
-
-
-def read_run(row: sa.Row[Any]) -> Run:
-    values = {name: getattr(row, name) for name in Run.__dataclass_fields__}
-    return Run(**(values | {"planned": json.loads(row.planned)}))

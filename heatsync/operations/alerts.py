@@ -5,6 +5,7 @@ import logging
 import requests
 
 from connectors.errors import HeatsyncError
+from heatsync.ledger import RunState
 from heatsync.sync import run as sync_run
 from heatsync.sync.context import Context
 
@@ -18,7 +19,7 @@ def report_run(context: Context, run: str, mapping: str | None = None) -> None:
         if mapping is not None and row.mapping != mapping:
             continue
         lost = sync_run.undelivered(context, row)
-        if row.state in ("held", "failed") or lost:
+        if row.state in (RunState.HELD, RunState.FAILED) or lost:
             cause = row.cause.partition("\n")[0]
             lines.append(f"{row.mapping}: {row.state}, {lost} not delivered. {cause}".strip())
     if lines:

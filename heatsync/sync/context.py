@@ -209,10 +209,10 @@ class Context(AbstractContextManager["Context"]):
         return now.date().isoformat(), end
 
     def end_dead_leases(self) -> None:
-        """End the leases of processes of this host that are no more."""
-        for name in self.ledger.lease_owners():
-            if not is_alive(name):
-                self.ledger.end_leases_of(name)
+        """End the leases of processes of this host that no longer exist."""
+        for process in self.ledger.lease_holders():
+            if not is_alive(process):
+                self.ledger.end_leases_of(process)
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from connectors.errors import (
     Unauthorized,
     Unavailable,
 )
-from connectors.types import FieldType, JobState, Lookup, Outcome, Status
-from heatsync.ledger import ClaimedBatch
+from connectors.types import FieldType, JobEnded, JobState, Lookup, Outcome, Status
+from heatsync.ledger import Attempt, ClaimedBatch, PushState
 from heatsync.sync.batching import creates_record
 from heatsync.sync.context import Context, Paused, Stopped, hold_lock
 from heatsync.sync.destinations import OpenDestination
@@ -72,7 +72,7 @@ def deliver(context: Context, batch_id: str, successor: Mapping | None = None) -
     the mapping that waits for it; the batch's own mapping may be gone.
     """
     finish_only = successor is not None
-    claimed = context.ledger.claim(batch_id, lease_owner(secrets.token_hex(4)), late=finish_only)
+    claimed = context.ledger.claim(batch_id, lease_owner(secrets.token_hex(4)), finish_only=finish_only)
     if claimed is None:
         return DeliveryResult(DeliveryState.GONE)
     with context.lease_keeper.keep(lambda: context.ledger.extend(claimed)):
@@ -92,9 +92,9 @@ def _deliver_claimed(context: Context, claimed: ClaimedBatch, successor: Mapping
     mapping = context.mappings.get(claimed.mapping) or successor
     if mapping is not None:
         return _attempt(context, mapping, claimed, finish_only=successor is not None)
-    if claimed.note:
+    if claimed.job is not None:
         # The destination's job on it may still write: the next mapping to write to this object follows it to its end.
-        book.requeue(claimed, time.time() + ORPHAN_WAIT, burn=False, untouched=True)
+        book.requeue(claimed, time.time() + ORPHAN_WAIT, Attempt.NOT_SENT, count_attempt=False)
         error = ConfigurationError(f"the mapping {claimed.mapping} is no longer there")
         return DeliveryResult(DeliveryState.STOPPED, error)
     book.park_batch(claimed, f"the mapping {claimed.mapping} is no longer there")
@@ -104,49 +104,50 @@ def _deliver_claimed(context: Context, claimed: ClaimedBatch, successor: Mapping
 def _attempt(context: Context, mapping: Mapping, claimed: ClaimedBatch, finish_only: bool) -> DeliveryResult:
     """Push a batch, or put it back into the queue with the reason."""
     book = context.ledger
-    untouched = True
+    attempt = Attempt.NOT_SENT
     try:
         try:
             opened = context.open(mapping)
         except ConfigurationError as error:
             # Something is missing here, not in the batch: another host may have it.
-            book.requeue(claimed, time.time() + 60, burn=False, untouched=True)
+            book.requeue(claimed, time.time() + 60, attempt, count_attempt=False)
             return DeliveryResult(DeliveryState.STOPPED, error)
         _admit(context, mapping, opened, claimed)
         with _prepared(context, mapping, opened, claimed, finish_only) as ready:
-            untouched = False
+            attempt = Attempt.ANSWERED
             return _push(context, mapping, opened, ready, finish_only)
     except InProgress as job:
         until = time.time() + (job.retry_after or 0.0)
-        book.requeue(claimed, until, burn=False, untouched=untouched)
+        book.requeue(claimed, until, attempt, count_attempt=False)
         return DeliveryResult(
             DeliveryState.LATER, until=until, progressed=job.progressed, in_progress=job.delivery_message
         )
     except Paused as error:
-        book.requeue(claimed, time.time() + 60, burn=False, untouched=True)
+        book.requeue(claimed, time.time() + 60, Attempt.NOT_SENT, count_attempt=False)
         return DeliveryResult(DeliveryState.STOPPED, error)
     except Stopped as error:
         # A record that was created and has no outcome yet, like a contact that waits for its tags, is looked up.
-        book.requeue(claimed, 0.0, burn=False, interrupted=not untouched, untouched=untouched)
+        stopped = Attempt.NOT_SENT if attempt is Attempt.NOT_SENT else Attempt.INTERRUPTED
+        book.requeue(claimed, 0.0, stopped, count_attempt=False)
         return DeliveryResult(DeliveryState.STOPPED, error)
     except Unavailable as error:
         backoff = min(LONGEST_WAIT, 15 * 2 ** (claimed.attempts - 1))
         until = time.time() + (backoff if error.retry_after is None else error.retry_after)
-        # A request to wait burns no attempt.
-        book.requeue(claimed, until, burn=error.retry_after is None, untouched=untouched)
+        # A wait that the vendor asks for is not a failed attempt.
+        book.requeue(claimed, until, attempt, count_attempt=error.retry_after is None)
         return DeliveryResult(DeliveryState.LATER, error, until)
     except Unauthorized as error:
-        book.requeue(claimed, time.time() + 60, untouched=untouched)
+        book.requeue(claimed, time.time() + 60, attempt)
         return DeliveryResult(DeliveryState.STOPPED, context.pause_unauthorized(mapping, error))
     except (Misunderstood, ConfigurationError) as error:
-        if claimed.note and untouched:
-            book.requeue(claimed, time.time() + 60, burn=False, untouched=True)
+        if claimed.job is not None and attempt is Attempt.NOT_SENT:
+            book.requeue(claimed, time.time() + 60, attempt, count_attempt=False)
             return DeliveryResult(DeliveryState.STOPPED, error)
         evidence = getattr(error, "evidence", "")
-        book.park_batch(claimed, f"{error.delivery_message}\n{evidence}".strip(), mapping.vendor.readable)
+        book.park_batch(claimed, error.delivery_message, evidence, mapping.vendor.readable)
         return DeliveryResult(DeliveryState.PARKED, error)
     except BaseException:
-        book.requeue(claimed, 0.0, interrupted=True)
+        book.requeue(claimed, 0.0, Attempt.INTERRUPTED)
         raise
 
 
@@ -185,7 +186,7 @@ def _prepared(
     with context.creation_locks[lock], hold_lock(context, lock):
         ready = claimed
         # The destination's job knows its records by what they had when it began.
-        if not claimed.note:
+        if claimed.job is None:
             if (other := context.ledger.other_mapping_with_job(claimed)) is not None:
                 raise InProgress(
                     f"{mapping.name} cannot create {claimed.object} yet: {other} is still creating some. Resume {other}"
@@ -222,12 +223,13 @@ def _push(
     try:
         batch = replace(claimed.batch, finish_only=finish_only)
         for outcome in opened.destination.push(batch) if claimed.planned else ():
-            if isinstance(outcome, JobState):
+            if isinstance(outcome, JobState | JobEnded):
                 keep()
-                if not context.ledger.note(claimed, outcome.text):
+                job = outcome.text if isinstance(outcome, JobState) else None
+                if not context.ledger.save_job(claimed, job):
                     raise Unavailable(f"{claimed.id} was taken over by another process", 1)
-                if finish_only and not outcome.text:
-                    context.ledger.requeue(claimed, 0.0, burn=False)
+                if finish_only and isinstance(outcome, JobEnded):
+                    context.ledger.requeue(claimed, 0.0, Attempt.ANSWERED, count_attempt=False)
                     return DeliveryResult(DeliveryState.LATER)
                 continue
             unanswered.remove(outcome.key)
@@ -248,7 +250,7 @@ def _push(
     if due:
         keep()
         # Deferred changes were not begun, and all others have their outcomes.
-        context.ledger.requeue(claimed, max(due), burn=False, untouched=True)
+        context.ledger.requeue(claimed, max(due), Attempt.NOT_SENT, count_attempt=False)
         return DeliveryResult(DeliveryState.LATER, until=max(due), progressed=len(due) < len(claimed.planned))
     calls = context.call_counter(mapping.name).take()
     earned = refuse_shared_records(context, mapping, claimed, earned)
@@ -266,7 +268,7 @@ def _with_known_ids(
     for chunk in context.ledger.records(opened.bound, [change.key for change in wanted]):
         known |= {row[0]: row[1] for row in chunk if row[1] is not None}
     doubtful: list[Outcome] = []
-    if claimed.begun:
+    if claimed.push_state is not PushState.NEVER:
         lookups = [Lookup(change.key, change.match) for change in wanted if change.key not in known]
         types: dict[str, FieldType] = {}
         for found in opened.destination.find(claimed.object, lookups, types) if lookups else ():
@@ -275,7 +277,7 @@ def _with_known_ids(
             elif found.remote_ids:
                 cause = f"{found.key} matches {len(found.remote_ids)} records at the destination: none is written or created."
                 doubtful.append(Outcome(found.key, Status.REJECTED, code="ambiguous", cause=cause))
-            elif (wait := claimed.begun + mapping.search_lag - time.time()) > 0:
+            elif (wait := (claimed.pushed_at or 0.0) + mapping.search_lag - time.time()) > 0:
                 raise Unavailable(
                     "Records were possibly created moments ago, and a search does not show them yet.", wait
                 )

@@ -9,22 +9,20 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from heatsync.ledger import LEASE
+from heatsync.ledger import LEASE, LeaseOwner, Process
 
 log = logging.getLogger("heatsync")
 
 
-def lease_owner(of: str = "") -> str:
-    """Who holds a lease: host and process, so that the leases of a process that died here can be ended.
-
-    `of` tells holders within one process apart.
-    """
-    return f"{of}@{_here()}:{os.getpid()}"
+def lease_owner(name: str) -> LeaseOwner:
+    """An owner of leases in this process. `name` tells owners within the process apart."""
+    process = Process(_host(), os.getpid())
+    return LeaseOwner(f"{name}@{process.host}:{process.pid}", process)
 
 
 @cache
-def _here() -> str:
-    """Where a process number means something: a host since it started, and within it a container."""
+def _host() -> str:
+    """Where a process id is unique: a host since it started, and a container within it."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")[:8]
         numbers = Path("/proc/self/ns/pid").readlink().name.strip("pid:[]")
@@ -33,13 +31,12 @@ def _here() -> str:
     return f"{socket.gethostname()}/{boot}/{numbers}"
 
 
-def is_alive(name: str) -> bool:
-    """Whether a holder may be alive. Of another host or container nothing is known: its lease is waited for."""
-    here, _, pid = name.rpartition("@")[2].rpartition(":")
-    if here != _here() or not pid.isdigit():
+def is_alive(process: Process) -> bool:
+    """Whether a process may be alive. Of another host or container nothing is known: its leases run out by themselves."""
+    if process.host != _host():
         return True
     try:
-        os.kill(int(pid), 0)
+        os.kill(process.pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from connectors.errors import HeatsyncError
 from connectors.types import Found, Lookup, Outcome, Status
 from heatsync import ledger
-from heatsync.ledger import BoundMapping, Ledger, Record, Run, Standing
+from heatsync.ledger import BoundMapping, Ledger, Record, Run, Standing, StandingState
 from heatsync.sync import record_owners
 from heatsync.sync.compare.identity import Known, KnownRow, Located, Resolved, Search
 from heatsync.sync.compare.types import Owners, Refusal
@@ -150,7 +150,7 @@ def _standing(refusal: Refusal, recheck_at: float) -> Standing:
     return Standing(
         outcome.key,
         refusal.digest,
-        "rejected" if outcome.status is Status.REJECTED else "skipped",
+        StandingState.REJECTED if outcome.status is Status.REJECTED else StandingState.SKIPPED,
         code=outcome.code,
         recheck_at=recheck_at if outcome.code in ledger.RECHECK_CODES else None,
     )

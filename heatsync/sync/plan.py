@@ -10,7 +10,16 @@ from typing import Any
 
 from connectors.errors import ConfigurationError, HeatsyncError
 from connectors.types import Kind, NewField
-from heatsync.ledger import BoundMapping, Ledger, PlannedChange, Run, Standing
+from heatsync.ledger import (
+    BoundMapping,
+    Ledger,
+    PlanCounts,
+    PlannedChange,
+    Run,
+    RunState,
+    Standing,
+    StandingState,
+)
 from heatsync.snapshots import data_health
 from heatsync.sync import batching, guards, lookup
 from heatsync.sync.compare import candidates, diff, identity
@@ -35,7 +44,7 @@ FEW_CANDIDATES = 50_000
 class PlanRequest:
     """What is to be planned: one mapping for one day, as a part of a run.
 
-    keep     write the plan to the ledger, where it waits as `held`; without it nothing is written anywhere
+    keep     write the plan to the ledger, where it waits for its release; without it nothing is written anywhere
     show     how many changes to keep in `Plan.shown`
     offline  do not contact the destination: candidates are what the ledger knows of them
     """
@@ -152,7 +161,7 @@ def make_plan(
         if request.keep:
             settled = changes.settled()
             work.ledger.save_standings(
-                work.bound, (Standing(k, d, "settled", level) for k, d, level in settled)
+                work.bound, (Standing(k, d, StandingState.SETTLED, level) for k, d, level in settled)
             )
         totals = _write_batches(work, changes)
         counts = replace(changes.counts, left=totals.left)
@@ -161,8 +170,9 @@ def make_plan(
         )
     reasons = guards.reasons(_facts(work, counts, totals, levels, moves), _thresholds(work))
     new_fields = _new_fields(work, built) if totals.writes else ()
-    planned = _planned(counts, totals, new_fields) | {"partial": request.scope.partial, "lost": lost}
-    state, ended = ("held", None) if totals.writes else ("done", time.time())
+    planned = _planned(counts, totals, new_fields, request.scope.partial, lost)
+    state = (RunState.HELD if reasons else RunState.PLANNED) if totals.writes else RunState.DONE
+    ended = None if totals.writes else time.time()
     run = replace(work.run, planned=planned, cause="; ".join(reasons), state=state, ended_at=ended)
     if request.keep:
         work.ledger.update_run(run)
@@ -181,9 +191,9 @@ def _new_run(request: PlanRequest, opened: OpenDestination) -> Run:
         label=opened.account.label,
         as_of=request.as_of.isoformat(),
         definition_hash=mapping.definition_hash,
-        state="planning",
+        state=RunState.PLANNING,
         cause="",
-        planned={},
+        planned=PlanCounts(),
         calls=0,
         seconds=0.0,
         created_at=time.time(),
@@ -243,7 +253,7 @@ def _write_batches(work: _Work, changes: Changes) -> _Totals:
     departed: list[Standing] = []
     for each in batching.cut(changes, work.opened.limits, mapping.vendor.readable):
         if isinstance(each, Departure):
-            departed.append(Standing(each.key, None, "left"))
+            departed.append(Standing(each.key, None, StandingState.LEFT))
             continue
         work.context.wait()
         number += 1
@@ -305,21 +315,25 @@ def _thresholds(work: _Work) -> guards.Thresholds:
     )
 
 
-def _planned(counts: Counts, totals: _Totals, new_fields: tuple[NewField, ...]) -> dict[str, Any]:
-    return {
-        "records": counts.records,
-        "entered": counts.entered,
-        "changed": counts.changed,
-        "left": counts.left,
-        "unchanged": counts.unchanged,
-        "matched": counts.matched,
-        "unmatched": counts.unmatched,
-        "ambiguous": counts.ambiguous,
-        "created": counts.created,
-        "refused": counts.refused,
-        "skipped": counts.skipped,
-        "parked": counts.parked,
-        "writes": totals.writes,
-        "calls": totals.calls,
-        "new_fields": [[f.name, f.type.value, f.label] for f in new_fields],
-    }
+def _planned(
+    counts: Counts, totals: _Totals, new_fields: tuple[NewField, ...], partial: bool, lost: int
+) -> PlanCounts:
+    return PlanCounts(
+        records=counts.records,
+        entered=counts.entered,
+        changed=counts.changed,
+        left=counts.left,
+        unchanged=counts.unchanged,
+        matched=counts.matched,
+        unmatched=counts.unmatched,
+        ambiguous=counts.ambiguous,
+        created=counts.created,
+        refused=counts.refused,
+        skipped=counts.skipped,
+        parked=counts.parked,
+        writes=totals.writes,
+        calls=totals.calls,
+        lost=lost,
+        partial=partial,
+        new_fields=new_fields,
+    )

@@ -11,7 +11,7 @@ from connectors.destination import ReadableDestination
 from connectors.errors import (
     ConfigurationError,
 )
-from connectors.types import FieldType, NewField, Outcome, RemoteField
+from connectors.types import NewField, Outcome, RemoteField
 from heatsync.ledger import SCHEMA_CODES, Run
 from heatsync.sync.context import Context, hold_lock
 from heatsync.sync.destinations import OpenDestination
@@ -77,19 +77,18 @@ def create_missing_fields(context: Context, run_id: str, mapping: Mapping, opene
         run = _new_fields(context, run_id, mapping)
         if run is None:
             return  # somebody else made them meanwhile
-        wanted = [NewField(name, FieldType(type), label) for name, type, label in run.planned["new_fields"]]
         present = _present(mapping, opened)
-        missing = [new for new in wanted if new.name not in present]
+        missing = [new for new in run.planned.new_fields if new.name not in present]
         if missing and isinstance(opened.destination, ReadableDestination):
             try:
                 opened.destination.create_fields(mapping.object, missing)
             except ConfigurationError as error:
                 raise context.locate(mapping, error) from None
-        context.ledger.update_counts(replace(run, planned={**run.planned, "new_fields": []}))
+        context.ledger.update_counts(replace(run, planned=replace(run.planned, new_fields=())))
         context.ledger.update_mapping_state(opened.bound, fields_created_for=mapping.definition_hash)
 
 
 def _new_fields(context: Context, run_id: str, mapping: Mapping) -> Run | None:
     """The run, if it found fields missing that nobody has made yet."""
     run = next((row for row in context.ledger.runs(run_id) if row.mapping == mapping.name), None)
-    return run if run is not None and run.planned.get("new_fields") else None
+    return run if run is not None and run.planned.new_fields else None

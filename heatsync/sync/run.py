@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from connectors.errors import ConfigurationError, HeatsyncError, Unauthorized, Unavailable
-from heatsync.ledger import SCHEMA_CODES, Run
+from heatsync.ledger import SCHEMA_CODES, UNRELEASED, PlanCounts, Run, RunState
 from heatsync.sync.compare.types import Scope
 from heatsync.sync.context import PAUSED_BY_HAND, Context, OnProgress, hold_lock, no_progress
 from heatsync.sync.mapping.model import Mapping
@@ -71,7 +71,7 @@ def plan_mapping(context: Context, request: PlanRequest, progress: OnProgress) -
 
 
 def plan(context: Context, request: PlanRequest, progress: OnProgress) -> Plan:
-    """Plan one mapping into the ledger, once its older runs are over. The plan waits there as `held`.
+    """Plan one mapping into the ledger, once its older runs are over. The plan waits there for its release.
 
     Raises ConfigurationError, Unauthorized, Unavailable, Misunderstood.
     """
@@ -94,7 +94,7 @@ def plan(context: Context, request: PlanRequest, progress: OnProgress) -> Plan:
 def _overtaken(context: Context, held: Run) -> HeatsyncError | None:
     """What became of a run while a person was asked about it; None when another process released it."""
     now = next(row for row in context.ledger.runs(held.run) if row.mapping == held.mapping)
-    if now.state not in ("superseded", "cancelled"):
+    if now.state not in (RunState.SUPERSEDED, RunState.CANCELLED):
         return None
     return Unavailable(f"{held.mapping}: the run was {now.state} while it waited. Nothing of it was sent.")
 
@@ -111,9 +111,9 @@ def record_failure(context: Context, run: str, mapping: Mapping, as_of: date, ca
         label="",
         as_of=as_of.isoformat(),
         definition_hash=mapping.definition_hash,
-        state="failed",
+        state=RunState.FAILED,
         cause=cause,
-        planned={},
+        planned=PlanCounts(),
         calls=0,
         seconds=0.0,
         created_at=now,
@@ -123,7 +123,7 @@ def record_failure(context: Context, run: str, mapping: Mapping, as_of: date, ca
     if begun is None:
         context.ledger.save_run(blank)
     else:
-        context.ledger.update_run(replace(begun, state="failed", cause=cause, ended_at=now))
+        context.ledger.update_run(replace(begun, state=RunState.FAILED, cause=cause, ended_at=now))
     context.ledger.add_calls(run, mapping.name, context.call_counter(mapping.name).take(), 0.0)
 
 
@@ -147,7 +147,7 @@ def sync(
 
     def run_mapping(mapping: Mapping) -> MappingResult:
         one = plan_mapping(context, PlanRequest(mapping, result.run, as_of, scope), progress)
-        if one.plan is None or one.plan.run.state != "held":
+        if one.plan is None or one.plan.run.state not in UNRELEASED:
             return one
         with deciding:
             may = decide(one.plan)
@@ -155,6 +155,8 @@ def sync(
             one.error = deliver_mapping(context, result.run, mapping, progress)
         elif may:
             one.error = _overtaken(context, one.plan.run)
+        else:
+            context.ledger.hold(one.plan.run)
         return one
 
     def run_group(mappings: Sequence[Mapping]) -> list[MappingResult]:
@@ -192,19 +194,19 @@ def mapping_answers(context: Context, run: str) -> list[dict[str, Any]]:
                 "object": row.object,
                 "state": row.state,
                 "cause": row.cause,
-                "records": planned.get("records", 0),
+                "records": planned.records,
                 "planned": {
-                    kind: planned.get(kind, 0) for kind in ("entered", "changed", "left", "unchanged")
+                    kind: getattr(planned, kind) for kind in ("entered", "changed", "left", "unchanged")
                 },
-                "matched": planned.get("matched", 0),
-                "unmatched": planned.get("unmatched", 0),
-                "ambiguous": planned.get("ambiguous", 0),
-                "created": planned.get("created", 0),
-                "refused": planned.get("refused", 0),
-                "skipped": planned.get("skipped", 0),
-                "parked": planned.get("parked", 0),
+                "matched": planned.matched,
+                "unmatched": planned.unmatched,
+                "ambiguous": planned.ambiguous,
+                "created": planned.created,
+                "refused": planned.refused,
+                "skipped": planned.skipped,
+                "parked": planned.parked,
                 "outcomes": context.ledger.outcome_counts(run, row.mapping),
-                "lost_earlier": planned.get("lost", 0),
+                "lost_earlier": planned.lost,
                 "calls": row.calls,
                 "seconds": round(row.seconds, 3),
             }
@@ -220,7 +222,7 @@ def exit_code(context: Context, result: RunResult) -> int:
     if errors or any(one.paused not in (None, PAUSED_BY_HAND) for one in result.results):
         return 3
     rows = context.ledger.runs(result.run)
-    if any(row.state == "held" for row in rows):
+    if any(row.state is RunState.HELD for row in rows):
         return 4
     return 1 if any(undelivered(context, row) for row in rows) else 0
 
@@ -228,4 +230,4 @@ def exit_code(context: Context, result: RunResult) -> int:
 def undelivered(context: Context, row: Run) -> int:
     """Records that did not arrive: those of a mapping's run, and those of older runs that it learned of."""
     counts = context.ledger.outcome_counts(row.run, row.mapping)
-    return counts["rejected"] + counts["unknown"] + int(row.planned.get("lost", 0))
+    return counts["rejected"] + counts["unknown"] + row.planned.lost

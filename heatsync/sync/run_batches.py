@@ -28,13 +28,13 @@ def deliver_mapping(
         context.ledger.finish_run(run, mapping.name, error.delivery_message)
         return error
     started = time.monotonic()
-    total = sum(r.planned.get("writes", 0) for r in context.ledger.runs(run) if r.mapping == mapping.name)
+    total = sum(r.planned.writes for r in context.ledger.runs(run) if r.mapping == mapping.name)
     work = _Delivery(context, run, mapping, progress, total, opened.limits.batch_size(total), started)
     reason = work.deliver_all(opened)
     context.ledger.add_calls(run, mapping.name, 0, time.monotonic() - started)
     if isinstance(reason, Paused) and reason.delivery_message == PAUSED_BY_HAND:
         return None
-    context.ledger.finish_run(run, mapping.name, reason.delivery_message if reason is not None else "")
+    context.ledger.finish_run(run, mapping.name, reason.delivery_message if reason is not None else None)
     return reason
 
 

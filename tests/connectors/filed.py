@@ -1,18 +1,18 @@
-"""A batch pushed as the ledger would have it pushed: noted, and looked after until it is over."""
+"""A batch pushed as a delivery pushes it: the state of its job is kept, and it is pushed again until the job ends."""
 
 from dataclasses import dataclass, field, replace
 
 from connectors.destination import Destination
 from connectors.errors import InProgress
-from connectors.types import Batch, JobState, Outcome
+from connectors.types import Batch, JobEnded, JobState, Outcome
 
 
 @dataclass
 class Filed:
-    """What a batch came to: its outcomes, the notes on it, and how often it was at work over there."""
+    """Outcomes of a batch, the states of its jobs (None: a job ended), and the seconds to wait for them."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    jobs: list[str | None] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
 
 
@@ -23,8 +23,11 @@ def pushed(destination: Destination, batch: Batch, most: int = 30) -> Filed:
         try:
             for word in destination.push(batch):
                 if isinstance(word, JobState):
-                    filed.notes.append(word.text)
-                    batch = replace(batch, note=word.text)
+                    filed.jobs.append(word.text)
+                    batch = replace(batch, job=word.text)
+                elif isinstance(word, JobEnded):
+                    filed.jobs.append(None)
+                    batch = replace(batch, job=None)
                 else:
                     filed.outcomes.append(word)
                     left = tuple(change for change in batch.changes if change.key != word.key)
@@ -33,4 +36,4 @@ def pushed(destination: Destination, batch: Batch, most: int = 30) -> Filed:
             filed.waits.append(underway.retry_after or 0.0)
             continue
         return filed
-    raise AssertionError(f"at work for ever: {filed.notes}")
+    raise AssertionError(f"at work for ever: {filed.jobs}")

@@ -23,7 +23,7 @@ from connectors.errors import InProgress, Misunderstood, Unauthorized
 from connectors.salesforce import bulk_jobs as bulk
 from connectors.salesforce.destination import Salesforce
 from connectors.salesforce.records import Item, item
-from connectors.types import Batch, Change, JobState, Kind, Match, Outcome, Status, Value
+from connectors.types import Batch, Change, JobEnded, JobState, Kind, Match, Outcome, Status, Value
 from heatsync.sandbox.server import Running, running
 
 APP = {"domain": "acme.my", "consumer_key": "key", "consumer_secret": "E1D2-4711-SECRET"}
@@ -63,8 +63,8 @@ def change(n: int, known: bool = True, by: str = "Heatsync_Id__c", **fields: Val
     return Change(Kind.CHANGED, f"u{n}", match, {**new, **fields}, remote_id=own(n) if known else None)
 
 
-def batch(*changes: Change, note: str = "") -> Batch:
-    return Batch("r.m.1", "salesforce", "Account", changes, note)
+def batch(*changes: Change, job: str | None = None) -> Batch:
+    return Batch("r.m.1", "salesforce", "Account", changes, job)
 
 
 def by_key(filed: Filed) -> dict[str, Outcome]:
@@ -280,7 +280,7 @@ def test_a_field_that_is_not_there_is_told_to_who_carries_it_and_the_others_go_a
 
 
 def until(destination: Salesforce, pushing: Batch, uploaded: bool = True) -> str:
-    """Push until a job is made or has its file, and be killed there; its note."""
+    """Push until a job is made or has its file, and be killed there; returns the job's state."""
     for word in destination.push(pushing):
         if isinstance(word, JobState) and json.loads(word.text)["uploaded"] is uploaded:
             return word.text
@@ -291,17 +291,19 @@ def test_a_job_that_somebody_stopped_is_not_gone_on_with_unasked(sandbox: Runnin
     seed(sandbox, 4)
     changes = [change(n, Score__c=n) for n in range(4)]
     with org(sandbox.url) as destination:
-        note = until(destination, batch(*changes))
+        job = until(destination, batch(*changes))
         for _ in range(2):  # it is closed, and then begun
             with pytest.raises(InProgress):
-                list(destination.push(batch(*changes, note=note)))
-        job = bulk.read(note)
+                list(destination.push(batch(*changes, job=job)))
+        opened = bulk.read(job)
         destination._session.call(
-            lambda client: client.restful(f"jobs/ingest/{job.id}", method="PATCH", json={"state": "Aborted"})
+            lambda client: client.restful(
+                f"jobs/ingest/{opened.id}", method="PATCH", json={"state": "Aborted"}
+            )
         )
-        told = destination.push(batch(*changes, note=note))
-        written = [each.key for each in takewhile(lambda each: each != bulk.OVER, told)]
-        with pytest.raises(Unauthorized, match=f"Someone aborted bulk job {job.id} in Salesforce"):
+        told = destination.push(batch(*changes, job=job))
+        written = [each.key for each in takewhile(lambda each: not isinstance(each, JobEnded), told)]
+        with pytest.raises(Unauthorized, match=f"Someone aborted bulk job {opened.id} in Salesforce"):
             next(told)
     there = sandbox.state()["salesforce"]["Account"]
     assert len(written) == sum("Score__c" in each for each in there) < 4
@@ -310,10 +312,10 @@ def test_a_job_that_somebody_stopped_is_not_gone_on_with_unasked(sandbox: Runnin
     assert "PATCH composite/sobjects" not in made
 
 
-def test_a_note_of_another_version_is_not_guessed_at() -> None:
-    for note in ("no JSON", '{"id": "750", "by": null, "rows": 1, "at": 0, "of a later version": 1}'):
+def test_a_job_state_of_another_version_is_not_guessed_at() -> None:
+    for state in ("no JSON", '{"id": "750", "by": null, "rows": 1, "at": 0, "of a later version": 1}'):
         with pytest.raises(Misunderstood, match="cannot be read"):
-            bulk.read(note)
+            bulk.read(state)
 
 
 @pytest.mark.parametrize("uploaded", [False, True])
@@ -323,8 +325,8 @@ def test_a_job_that_is_still_open_is_closed_where_it_has_its_file_and_made_anew_
     seed(sandbox, 2)
     changes = [change(n, Score__c=n) for n in range(2)]
     with org(sandbox.url) as destination:
-        note = until(destination, batch(*changes), uploaded)
-        filed = pushed(destination, batch(*changes, note=note))
+        job = until(destination, batch(*changes), uploaded)
+        filed = pushed(destination, batch(*changes, job=job))
     assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
     made = calls(sandbox)
     again = 1 if uploaded else 2
@@ -333,11 +335,11 @@ def test_a_job_that_is_still_open_is_closed_where_it_has_its_file_and_made_anew_
 
 def test_a_job_that_is_gone_is_made_again(sandbox: Running) -> None:
     seed(sandbox, 2)
-    note = bulk.Job("7500000000000AAAAA", None, 2, time.time(), True).note.text
+    job = bulk.Job("7500000000000AAAAA", None, 2, time.time(), True).state.text
     with org(sandbox.url) as destination:
-        filed = pushed(destination, batch(*(change(n, Score__c=n) for n in range(2)), note=note))
+        filed = pushed(destination, batch(*(change(n, Score__c=n) for n in range(2)), job=job))
     assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
-    assert filed.notes[0] == ""
+    assert filed.jobs[0] is None
 
 
 def test_a_job_that_takes_a_day_is_given_up_and_what_it_did_not_do_is_done(
@@ -346,13 +348,13 @@ def test_a_job_that_takes_a_day_is_given_up_and_what_it_did_not_do_is_done(
     seed(sandbox, 4)
     changes = [change(n, Score__c=n) for n in range(4)]
     with org(sandbox.url) as destination:
-        note = until(destination, batch(*changes))
+        job = until(destination, batch(*changes))
         for _ in range(2):
             with pytest.raises(InProgress):
-                list(destination.push(batch(*changes, note=note)))
+                list(destination.push(batch(*changes, job=job)))
         real = time.time
         monkeypatch.setattr(time, "time", lambda: real() + bulk.GIVE_UP_AFTER + 1)
-        filed = pushed(destination, batch(*changes, note=note))
+        filed = pushed(destination, batch(*changes, job=job))
     assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
     assert stored(sandbox, "Score__c") == {f"a{n}": n for n in range(4)}
 
@@ -404,11 +406,11 @@ def test_word_of_a_job_that_cannot_be_read_is_asked_for_again_for_a_day(info: Sa
 
     changes = [change(n, Score__c=n) for n in range(2)]
     with answering(scripted(jobs)) as vendor, org(vendor.url) as destination:
-        young = replace(NOTED, at=time.time()).note.text
+        young = replace(NOTED, at=time.time()).state.text
         with pytest.raises(InProgress):
-            list(destination.push(batch(*changes, note=young)))
+            list(destination.push(batch(*changes, job=young)))
         with pytest.raises(Misunderstood, match="750x cannot be read"):
-            list(destination.push(batch(*changes, note=NOTED.note.text)))
+            list(destination.push(batch(*changes, job=NOTED.state.text)))
 
 
 def test_a_text_is_read_as_utf_8_though_nobody_says_so(sandbox: Running) -> None:

@@ -1,4 +1,4 @@
-"""The ledger, on both databases: every promise here is made twice."""
+"""The ledger: every test runs on SQLite and on PostgreSQL."""
 
 import os
 import threading
@@ -15,16 +15,22 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from hypothesis import given
 from hypothesis import strategies as st
+from lease_owners import owner
 
 from connectors.errors import ConfigurationError
 from connectors.types import Account, Change, FieldType, Kind, Match, Outcome, Status, Value
 from heatsync.ledger import (
+    Attempt,
     BoundMapping,
     Ledger,
+    PlanCounts,
     PlannedChange,
+    Process,
     Record,
     Run,
+    RunState,
     Standing,
+    StandingState,
     read_value,
     tables,
     write_value,
@@ -61,9 +67,9 @@ def a_run(name: str = "r1") -> Run:
         label="portal 1",
         as_of="2026-01-31",
         definition_hash="m1",
-        state="planning",
+        state=RunState.PLANNING,
         cause="",
-        planned={"records": 2, "writes": 2},
+        planned=PlanCounts(records=2, writes=2),
         calls=0,
         seconds=0.0,
         created_at=time.time(),
@@ -86,7 +92,7 @@ def released(book: Ledger, *planned: PlannedChange, name: str = "r1") -> str:
     run = a_run(name)
     book.save_run(run)
     batch = book.add_batch(run, 1, planned, TYPES)
-    book.update_run(replace(run, state="held"))
+    book.update_run(replace(run, state=RunState.HELD))
     assert book.release(run)
     return batch
 
@@ -100,14 +106,14 @@ def standings(book: Ledger) -> dict[str, tuple[int | None, str]]:
     return settled | {row[0]: (row[1], row[2]) for chunk in book.unsettled_standings(BOUND) for row in chunk}
 
 
-def test_the_migrations_build_exactly_the_tables(book: Ledger, url: str) -> None:
+def test_the_migration_creates_exactly_the_tables(book: Ledger, url: str) -> None:
     engine = sa.create_engine(url)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
     engine.dispose()
 
 
-def test_opening_twice_at_once_migrates_once(url: str) -> None:
+def test_a_ledger_that_is_opened_several_times_at_once_is_migrated_once(url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         for ledger in pool.map(Ledger, [url] * 4):
             assert ledger.pause_cause("x") is None
@@ -127,25 +133,25 @@ def test_an_account_is_remembered_by_a_keyed_hash_and_no_secret_is_stored(book: 
     engine.dispose()
 
 
-def test_a_lock_is_held_by_one_and_a_dead_ones_lease_runs_out(book: Ledger) -> None:
-    assert book.lock("plan a", "one")
-    assert not book.lock("plan a", "two")
-    assert book.lock("plan b", "two")
-    assert book.lock("plan a", "one", lease=0.0)
-    assert book.lock("plan a", "two")
-    book.unlock("plan a", "one")
+def test_a_lock_has_one_owner_until_the_lease_ends(book: Ledger) -> None:
+    assert book.lock("plan a", owner("one"))
+    assert not book.lock("plan a", owner("two"))
+    assert book.lock("plan b", owner("two"))
+    assert book.lock("plan a", owner("one"), lease=0.0)
+    assert book.lock("plan a", owner("two"))
+    book.unlock("plan a", owner("one"))
     assert book.locked("plan a")
-    book.unlock("plan a", "two")
+    book.unlock("plan a", owner("two"))
     assert not book.locked("plan a")
 
 
-def test_of_many_claimers_one_wins(book: Ledger) -> None:
+def test_a_batch_that_many_claim_at_once_goes_to_one_of_them(book: Ledger) -> None:
     batch = released(book, a_change("u1"))
     barrier = threading.Barrier(6)
 
     def claim(name: int) -> bool:
         barrier.wait()
-        return book.claim(batch, f"w{name}") is not None
+        return book.claim(batch, owner(f"w{name}")) is not None
 
     with ThreadPoolExecutor(6) as pool:
         assert sum(pool.map(claim, range(6))) == 1
@@ -155,23 +161,23 @@ def test_a_batch_waits_until_its_run_is_released(book: Ledger) -> None:
     run = a_run()
     book.save_run(run)
     batch = book.add_batch(run, 1, [a_change("u1")], TYPES)
-    assert book.claim(batch, "w") is None
+    assert book.claim(batch, owner("w")) is None
     assert not book.release(run)  # still being planned
-    book.update_run(replace(run, state="held"))
+    book.update_run(replace(run, state=RunState.HELD))
     assert book.mapping_state(BOUND).approved_hash is None
     assert book.release(run)
     assert not book.release(run)
     assert (book.mapping_state(BOUND).approved_hash, book.mapping_state(BOUND).records) == ("m1", 2)
     assert book.due_batches("r1") == [batch]
-    assert book.claim(batch, "w") is not None
+    assert book.claim(batch, owner("w")) is not None
 
 
-def test_delivered_values_move_and_nothing_else_does(book: Ledger) -> None:
+def test_only_delivered_values_become_known_values(book: Ledger) -> None:
     book.remember_records(BOUND, [Record("u1", "7", None, {"score": 1, "plan": "pro"}, 3)])
     batch = released(
         book, a_change("u1", score=5, seen=date(2026, 1, 2)), a_change("u2", None), a_change("u3")
     )
-    claimed = book.claim(batch, "w")
+    claimed = book.claim(batch, owner("w"))
     assert claimed is not None
     assert claimed.batch.changes[0].fields == {"score": 5, "seen": date(2026, 1, 2)}
     outcomes = [
@@ -205,106 +211,106 @@ def test_delivered_values_move_and_nothing_else_does(book: Ledger) -> None:
     )
 
 
-def test_outcomes_that_were_earned_stay_earned_when_the_batch_is_claimed_again(book: Ledger) -> None:
+def test_a_batch_that_is_claimed_again_holds_only_changes_without_an_outcome(book: Ledger) -> None:
     batch = released(book, a_change("u1"), a_change("u2"))
-    claimed = book.claim(batch, "w")
+    claimed = book.claim(batch, owner("w"))
     assert claimed is not None
     book.save_outcomes(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
-    assert book.requeue(claimed, 0.0)
-    again = book.claim(batch, "w2")
+    assert book.requeue(claimed, 0.0, Attempt.ANSWERED)
+    again = book.claim(batch, owner("w2"))
     assert again is not None
     assert [planned.change.key for planned in again.planned] == ["u2"]
     assert again.attempts == 2
 
 
-def test_a_claimed_batch_is_free_again_when_its_owner_is_buried(book: Ledger) -> None:
+def test_a_batch_of_a_process_that_died_can_be_claimed_again(book: Ledger) -> None:
     batch = released(book, a_change("u1"))
-    assert book.claim(batch, "host:1") is not None
-    assert book.claim(batch, "w") is None
-    assert book.lease_owners() == {"host:1"}
-    book.end_leases_of("host:1")
-    assert book.claim(batch, "w") is not None
+    assert book.claim(batch, owner("x", pid=7)) is not None
+    assert book.claim(batch, owner("w")) is None
+    assert book.lease_holders() == {Process("elsewhere", 7)}
+    book.end_leases_of(Process("elsewhere", 7))
+    assert book.claim(batch, owner("w")) is not None
 
 
-def test_a_batch_given_back_waits_for_its_time(book: Ledger) -> None:
+def test_a_requeued_batch_is_not_due_before_its_time(book: Ledger) -> None:
     batch = released(book, a_change("u1"))
-    claimed = book.claim(batch, "w")
+    claimed = book.claim(batch, owner("w"))
     assert claimed is not None
     later = time.time() + 1000
-    assert book.requeue(claimed, later)
+    assert book.requeue(claimed, later, Attempt.ANSWERED)
     assert book.due_batches() == []
-    assert book.claim(batch, "w") is None
+    assert book.claim(batch, owner("w")) is None
     assert book.next_due("r1", "contacts") == pytest.approx(later)
 
 
-def test_a_rung_batch_is_not_rung_again_at_once(book: Ledger) -> None:
+def test_a_batch_that_was_just_enqueued_is_not_enqueued_again(book: Ledger) -> None:
     batch = released(book, a_change("u1"))
-    assert book.due_batches(not_enqueued_for=60) == [batch]
+    assert book.first_due_batches(not_enqueued_for=60) == [batch]
     book.mark_enqueued([batch])
-    assert book.due_batches(not_enqueued_for=60) == []
+    assert book.first_due_batches(not_enqueued_for=60) == []
     assert book.due_batches() == [batch]
 
 
-def test_a_new_run_makes_the_pending_batches_of_the_old_one_void(book: Ledger) -> None:
+def test_a_new_run_supersedes_the_pending_batches_of_the_previous_one(book: Ledger) -> None:
     batch = released(book, a_change("u1"))
     book.supersede(BOUND)
-    assert book.claim(batch, "w") is None
+    assert book.claim(batch, owner("w")) is None
     assert [run.state for run in book.runs("r1")] == ["superseded"]
 
 
-def test_a_new_run_is_told_of_whoever_is_still_delivering_and_what_he_gives_back_is_void(
+def test_a_new_run_learns_that_a_batch_is_still_being_delivered_and_supersedes_it_once_it_is_requeued(
     book: Ledger,
 ) -> None:
-    claimed = book.claim(released(book, a_change("u1")), "w")
+    claimed = book.claim(released(book, a_change("u1")), owner("w"))
     assert claimed is not None
     assert book.supersede(BOUND)
-    assert book.requeue(claimed, 0.0)
+    assert book.requeue(claimed, 0.0, Attempt.ANSWERED)
     assert book.due_batches() == []
     assert book.next_due("r1", BOUND.mapping) is None
     assert not book.supersede(BOUND)
-    assert not book.requeue(claimed, 0.0)
+    assert not book.requeue(claimed, 0.0, Attempt.ANSWERED)
 
 
-def test_what_is_at_work_on_a_batch_is_handed_on_and_no_newer_run_makes_it_void(book: Ledger) -> None:
+def test_a_batch_with_a_job_is_not_superseded_and_can_be_claimed_to_finish_the_job(book: Ledger) -> None:
     batch = released(book, a_change("u1"))
-    claimed = book.claim(batch, "w")
+    claimed = book.claim(batch, owner("w"))
     assert claimed is not None
-    assert book.note(claimed, "job 1")
-    assert book.requeue(claimed, 0.0)
+    assert book.save_job(claimed, "job 1")
+    assert book.requeue(claimed, 0.0, Attempt.ANSWERED)
     assert book.supersede(BOUND)
     assert book.due_batches() == []
     assert [id for id, due in book.batches_with_job(BOUND) if due <= time.time()] == [batch]
-    assert book.claim(batch, "x") is None, "its run is over"
-    late = book.claim(batch, "x", late=True)
+    assert book.claim(batch, owner("x")) is None, "its run is over"
+    late = book.claim(batch, owner("x"), finish_only=True)
     assert late is not None
-    assert (late.note, late.batch.note) == ("job 1", "job 1")
-    assert not book.note(claimed, "job 2"), "it is somebody else's now"
-    assert book.note(late, "")
-    assert book.requeue(late, 0.0)
+    assert (late.job, late.batch.job) == ("job 1", "job 1")
+    assert not book.save_job(claimed, "job 2"), "it is somebody else's now"
+    assert book.save_job(late, None)
+    assert book.requeue(late, 0.0, Attempt.ANSWERED)
     assert not book.supersede(BOUND)
-    assert (book.batches_with_job(BOUND), book.claim(batch, "y", late=True)) == ([], None)
+    assert (book.batches_with_job(BOUND), book.claim(batch, owner("y"), finish_only=True)) == ([], None)
 
 
-def test_a_record_that_is_gone_is_looked_for_again(book: Ledger) -> None:
+def test_a_record_that_no_longer_exists_at_the_destination_is_looked_up_again(book: Ledger) -> None:
     book.remember_records(BOUND, [Record("u1", "7", None, {"score": 1}, 3)])
     batch = released(book, a_change("u1"))
-    claimed = book.claim(batch, "w")
+    claimed = book.claim(batch, owner("w"))
     assert claimed is not None
     book.save_outcomes(claimed, [Outcome("u1", Status.REJECTED, code="not_found")], RECHECK)
     assert records(book)["u1"] == (None, 3, "{}")
     assert standings(book)["u1"] == (None, "unknown")
 
 
-def test_who_left_is_noted_as_gone(book: Ledger) -> None:
+def test_a_record_that_was_delivered_as_left_stands_as_left(book: Ledger) -> None:
     left = a_change("u1", score=None)
     left = replace(left, change=replace(left.change, kind=Kind.LEFT), digest=None)
-    claimed = book.claim(released(book, left), "w")
+    claimed = book.claim(released(book, left), owner("w"))
     assert claimed is not None
     book.save_outcomes(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
     assert standings(book)["u1"] == (None, "left")
 
 
-def test_a_pause_for_refused_credentials_ends_with_other_ones(book: Ledger) -> None:
+def test_a_pause_for_refused_credentials_ends_with_other_credentials(book: Ledger) -> None:
     book.pause("contacts", "refused (401)", "old")
     assert book.pause_cause("contacts", "old") == "refused (401)"
     assert book.pause_cause("contacts", "new") is None
@@ -316,7 +322,7 @@ def test_a_pause_for_refused_credentials_ends_with_other_ones(book: Ledger) -> N
 
 def test_standings_and_records_of_another_account_are_not_seen(book: Ledger) -> None:
     book.remember_records(BOUND, [Record("u1", "7", None, {}, 0)])
-    book.save_standings(BOUND, [Standing("u1", 1, "settled")])
+    book.save_standings(BOUND, [Standing("u1", 1, StandingState.SETTLED)])
     other = replace(BOUND, account="hubspot:2")
     assert list(book.records(other)) == []
     assert list(book.settled_standings(other)) == []
@@ -325,9 +331,9 @@ def test_standings_and_records_of_another_account_are_not_seen(book: Ledger) -> 
     assert book.record_owners(other, ["7"], ["contacts"]) == {}
 
 
-def test_who_left_or_is_passed_over_holds_no_record(book: Ledger) -> None:
+def test_an_entity_that_left_or_is_skipped_keeps_no_record_up_to_date(book: Ledger) -> None:
     book.remember_records(BOUND, [Record(f"u{n}", "7", None, {}, 0) for n in range(4)])
-    states = {"u0": "left", "u1": "skipped", "u2": "rejected"}
+    states = {"u0": StandingState.LEFT, "u1": StandingState.SKIPPED, "u2": StandingState.REJECTED}
     book.save_standings(BOUND, [Standing(key, 1, state) for key, state in states.items()])
     nobody: set[str] = set()
     assert book.record_owners(BOUND, ["7"], ["contacts"]) == {
@@ -337,11 +343,11 @@ def test_who_left_or_is_passed_over_holds_no_record(book: Ledger) -> None:
     assert book.record_owners(BOUND, ["7"], ["another"]) == {"7": {"u2": nobody}}
 
 
-def test_nothing_is_waiting_in_a_finished_run(book: Ledger) -> None:
+def test_a_run_ends_when_no_batch_is_open_and_fails_if_one_is_parked(book: Ledger) -> None:
     batch = released(book, a_change("u1"), a_change("u2"))
     assert not book.finish_run("r1", "contacts")
     assert book.outcome_counts("r1", "contacts")["deferred"] == 2
-    claimed = book.claim(batch, "w")
+    claimed = book.claim(batch, owner("w"))
     assert claimed is not None
     book.save_outcomes(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
     assert book.park_batch(claimed, "an answer that cannot be read")
@@ -351,19 +357,22 @@ def test_nothing_is_waiting_in_a_finished_run(book: Ledger) -> None:
 
 
 @pytest.mark.parametrize("address", ["mysql://x", "nonsense", "sqlite:////proc/nowhere/ledger.db"])
-def test_a_ledger_that_cannot_be_opened_says_so(address: str) -> None:
+def test_a_ledger_that_cannot_be_opened_is_a_configuration_error(address: str) -> None:
     with pytest.raises(ConfigurationError, match="ledger"):
         Ledger(address)
 
 
-def test_a_password_is_not_in_the_error_of_a_ledger() -> None:
+def test_the_error_of_a_ledger_that_cannot_be_opened_hides_the_password() -> None:
     with pytest.raises(ConfigurationError) as told:
         Ledger("postgresql+psycopg://me:hidden@127.0.0.1:1/none")
     assert "hidden" not in str(told.value)
 
 
-def test_an_owner_names_the_process() -> None:
-    assert lease_owner("x").endswith(f":{os.getpid()}")
+def test_a_lease_owner_carries_its_process() -> None:
+    one, other = lease_owner("x"), lease_owner("y")
+    assert one.process == other.process
+    assert one.process.pid == os.getpid()
+    assert one.id != other.id
 
 
 moments = st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2200, 1, 1)).map(
@@ -386,7 +395,7 @@ def test_a_value_survives_the_ledger(case: tuple[FieldType, Value]) -> None:
     assert read_value(write_value(value), kind) == value
 
 
-def test_a_contended_lock_has_one_holder_at_a_time(book: Ledger) -> None:
+def test_a_contended_lock_has_one_owner_at_a_time(book: Ledger) -> None:
     held = 0
     most = 0
     guard = threading.Lock()
@@ -395,14 +404,14 @@ def test_a_contended_lock_has_one_holder_at_a_time(book: Ledger) -> None:
         nonlocal held, most
         won = 0
         for _ in range(60):
-            if book.lock("busy", name):
+            if book.lock("busy", owner(name)):
                 with guard:
                     held += 1
                     most = max(most, held)
                 won += 1
                 with guard:
                     held -= 1
-                book.unlock("busy", name)
+                book.unlock("busy", owner(name))
         return won
 
     with ThreadPoolExecutor(4) as pool:
@@ -410,14 +419,15 @@ def test_a_contended_lock_has_one_holder_at_a_time(book: Ledger) -> None:
     assert most == 1
 
 
-def test_what_a_begun_batch_may_have_written_is_looked_up_again(book: Ledger) -> None:
+def test_what_a_pushed_batch_may_have_written_is_looked_up_again(book: Ledger) -> None:
     book.remember_records(BOUND, [Record("u1", "7", None, {"score": 1, "plan": "pro"}, 3)])
     batch = released(book, a_change("u1"), a_change("u2"))
-    claimed = book.claim(batch, "host:1")
+    claimant = owner("w")
+    claimed = book.claim(batch, claimant)
     assert claimed is not None
     assert book.mark_pushed(claimed)
     book.save_outcomes(claimed, [Outcome("u2", Status.DELIVERED)], RECHECK)
-    book.end_leases_of("host:1")
+    book.end_leases_of(claimant.process)
     book.supersede(BOUND)
     assert records(book)["u1"] == ("7", 3, '{"plan": "pro"}')
     assert standings(book)["u1"] == (None, "unknown")
@@ -425,30 +435,30 @@ def test_what_a_begun_batch_may_have_written_is_looked_up_again(book: Ledger) ->
     assert not book.extend(claimed)
 
 
-def test_a_look_up_does_not_undo_what_was_delivered_meanwhile(book: Ledger) -> None:
+def test_a_look_up_does_not_undo_what_was_delivered_in_the_meantime(book: Ledger) -> None:
     book.remember_records(BOUND, [Record("u1", "7", None, {"score": 1, "plan": "pro"}, 0)])
-    claimed = book.claim(released(book, a_change("u1")), "w")
+    claimed = book.claim(released(book, a_change("u1")), owner("w"))
     assert claimed is not None
     book.save_outcomes(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
     book.remember_records(BOUND, [Record("u1", "7", None, {"region": "eu"}, 0)])
     assert records(book)["u1"] == ("7", 1, '{"score": 5, "plan": "pro", "region": "eu"}')
 
 
-def test_a_batch_taken_over_is_no_longer_ours(book: Ledger) -> None:
+def test_a_claim_is_lost_once_another_owner_claims_the_batch(book: Ledger) -> None:
     batch = released(book, a_change("u1"))
-    first = book.claim(batch, "a", lease=0.0)
-    second = book.claim(batch, "b")
+    first = book.claim(batch, owner("a"), lease=0.0)
+    second = book.claim(batch, owner("b"))
     assert first is not None
     assert second is not None
     assert not book.extend(first)
     assert not book.mark_pushed(first)
-    assert not book.requeue(first, 0.0)
+    assert not book.requeue(first, 0.0, Attempt.ANSWERED)
     assert not book.finish_batch(first, [], RECHECK, 0)
     assert book.finish_batch(second, [], RECHECK, 0)
 
 
-def test_rejected_records_are_reconsidered_by_code_and_by_run(book: Ledger) -> None:
-    claimed = book.claim(released(book, a_change("u1"), a_change("u2")), "w")
+def test_rejected_records_are_retried_by_code_and_by_run(book: Ledger) -> None:
+    claimed = book.claim(released(book, a_change("u1"), a_change("u2")), owner("w"))
     assert claimed is not None
     book.save_outcomes(
         claimed,
@@ -469,7 +479,7 @@ def test_rejected_records_are_reconsidered_by_code_and_by_run(book: Ledger) -> N
 def test_a_run_that_was_released_is_not_cancelled(book: Ledger) -> None:
     run = a_run()
     book.save_run(run)
-    book.update_run(replace(run, state="held"))
+    book.update_run(replace(run, state=RunState.HELD))
     assert book.release(run)
     assert not book.cancel(run)
     assert [row.state for row in book.runs("r1")] == ["ready"]
@@ -477,14 +487,14 @@ def test_a_run_that_was_released_is_not_cancelled(book: Ledger) -> None:
 
 def ended(book: Ledger, name: str, *outcomes: Outcome, **changes: object) -> None:
     """A run of 1000 seconds after 1970 with these outcomes, over since then."""
-    claimed = book.claim(released(book, *(a_change(o.key) for o in outcomes), name=name), "w")
+    claimed = book.claim(released(book, *(a_change(o.key) for o in outcomes), name=name), owner("w"))
     assert claimed is not None
     assert book.finish_batch(claimed, outcomes, RECHECK, 0)
     (run,) = book.runs(name)
     book.save_run(replace(run, created_at=1000.0, ended_at=1000.0, **changes))  # type: ignore[arg-type]
 
 
-def test_a_run_that_ended_long_ago_is_forgotten_and_what_stands_over_there_is_not(book: Ledger) -> None:
+def test_a_run_that_ended_long_ago_is_forgotten_and_its_records_are_not(book: Ledger) -> None:
     ended(book, "old", Outcome("u1", Status.DELIVERED))
     before = records(book), standings(book), book.mapping_state(BOUND)
     book.forget_runs(900.0)
@@ -496,7 +506,7 @@ def test_a_run_that_ended_long_ago_is_forgotten_and_what_stands_over_there_is_no
     assert (records(book), standings(book), book.mapping_state(BOUND)) == before
 
 
-def test_why_a_record_still_stands_rejected_is_never_forgotten(book: Ledger) -> None:
+def test_the_reason_of_a_record_that_is_still_rejected_is_never_forgotten(book: Ledger) -> None:
     ended(
         book,
         "old",
@@ -514,23 +524,23 @@ def test_why_a_record_still_stands_rejected_is_never_forgotten(book: Ledger) -> 
     assert book.outcome_counts("old", BOUND.mapping)["delivered"] == 0
 
 
-@pytest.mark.parametrize("state", ["planning", "held", "ready"])
-def test_what_waits_or_is_on_its_way_is_never_forgotten(book: Ledger, state: str) -> None:
+@pytest.mark.parametrize("state", [RunState.PLANNING, RunState.PLANNED, RunState.HELD, RunState.READY])
+def test_a_run_that_has_not_ended_is_never_forgotten(book: Ledger, state: RunState) -> None:
     run = replace(a_run(), created_at=1000.0)
     book.save_run(run)
     book.add_batch(run, 1, [a_change("u1")], TYPES)
-    if state != "planning":
-        book.update_run(replace(run, state="held"))
-    if state == "ready":
-        assert book.release(replace(run, state="held"))
+    if state is not RunState.PLANNING:
+        book.update_run(replace(run, state=RunState.HELD if state is RunState.READY else state))
+    if state is RunState.READY:
+        assert book.release(replace(run, state=RunState.HELD))
     book.forget_runs(2000.0)
     assert [row.state for row in book.runs()] == [state]
     assert len(book.planned_changes("r1", BOUND.mapping)) == 1
 
 
-def test_a_void_run_is_kept_while_a_batch_of_it_is_in_somebodys_hands(book: Ledger) -> None:
+def test_a_superseded_run_is_kept_while_one_of_its_batches_is_claimed(book: Ledger) -> None:
     batch = released(book, a_change("u1"))
-    claimed = book.claim(batch, "w")
+    claimed = book.claim(batch, owner("w"))
     assert claimed is not None
     assert book.supersede(BOUND)
     (run,) = book.runs("r1")

@@ -1,4 +1,4 @@
-"""Many at once on one ledger, on both databases."""
+"""Many threads on one ledger at once, on SQLite and on PostgreSQL."""
 
 import json
 import signal
@@ -14,9 +14,22 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from lease_owners import owner
 
 from connectors.types import Change, FieldType, Kind, Outcome, Status
-from heatsync.ledger import BoundMapping, ClaimedBatch, Ledger, PlannedChange, Record, Run, tables
+from heatsync.ledger import (
+    Attempt,
+    BoundMapping,
+    ClaimedBatch,
+    Ledger,
+    PlanCounts,
+    PlannedChange,
+    Record,
+    Run,
+    RunState,
+    outcomes,
+    tables,
+)
 from heatsync.ledger.group_commit import GroupCommit
 
 ACCOUNT, OBJECT = "hubspot:1", "contacts"
@@ -46,7 +59,7 @@ def book(url: str) -> Iterator[Ledger]:
 
 
 def at_once(*acts: Callable[[], Any]) -> list[Any]:
-    """What each of them answers when all begin at the same moment."""
+    """Call all at the same moment; what each returns."""
     ready = threading.Barrier(len(acts))
 
     def act(do: Callable[[], Any]) -> Any:
@@ -67,9 +80,9 @@ def claimed(book: Ledger, name: str, mapping: str, field: str, keys: list[str]) 
         label="portal 1",
         as_of="2026-01-31",
         definition_hash="m1",
-        state="planning",
+        state=RunState.PLANNING,
         cause="",
-        planned={},
+        planned=PlanCounts(),
         calls=0,
         seconds=0.0,
         created_at=time.time(),
@@ -83,16 +96,19 @@ def claimed(book: Ledger, name: str, mapping: str, field: str, keys: list[str]) 
     batch = book.add_batch(
         run, 1, [PlannedChange(change, 1, None) for change in changes], {field: FieldType.TEXT}
     )
-    book.update_run(replace(run, state="held"))
+    book.update_run(replace(run, state=RunState.HELD))
     assert book.release(run)
-    taken = book.claim(batch, mapping)
+    taken = book.claim(batch, owner(mapping))
     assert taken is not None
     return taken
 
 
-def test_a_lock_that_nobody_holds_is_given_to_one_of_those_who_ask_at_once(book: Ledger) -> None:
+def test_a_lock_that_two_ask_for_at_once_goes_to_one_of_them(book: Ledger) -> None:
     for turn in range(25):
-        assert sorted(at_once(*(partial(book.lock, f"lock {turn}", me) for me in "ab"))) == [False, True]
+        assert sorted(at_once(*(partial(book.lock, f"lock {turn}", owner(me)) for me in "ab"))) == [
+            False,
+            True,
+        ]
 
 
 def test_the_first_processes_of_a_ledger_agree_on_its_key(url: str) -> None:
@@ -104,7 +120,7 @@ def test_the_first_processes_of_a_ledger_agree_on_its_key(url: str) -> None:
             each.close()
 
 
-def test_two_mappings_that_settle_the_same_records_at_once_lose_no_field(book: Ledger) -> None:
+def test_two_mappings_that_write_outcomes_of_the_same_records_at_once_lose_no_field(book: Ledger) -> None:
     for turn in range(8):
         # Other records each time: a row that is not there yet cannot be locked.
         keys = [f"{key}-{turn // 2}" for key in KEYS]
@@ -136,25 +152,27 @@ def test_a_look_up_and_a_delivery_at_once_lose_neither(book: Ledger) -> None:
                 assert row[3] == 1
 
 
-def test_of_a_new_run_and_a_claim_at_once_one_knows_of_the_other(book: Ledger) -> None:
+def test_a_claim_beside_a_new_run_either_fails_or_is_known_to_the_run(book: Ledger) -> None:
     bound = BoundMapping("one", ACCOUNT, OBJECT)
     for turn in range(15):
         first = claimed(book, f"r{turn}", "one", "f_one", ["u1"])
-        assert book.requeue(first, 0.0)
-        flying, taken = at_once(lambda: book.supersede(bound), lambda: book.claim(first.id, "w"))  # noqa: B023
+        assert book.requeue(first, 0.0, Attempt.ANSWERED)
+        flying, taken = at_once(lambda: book.supersede(bound), lambda: book.claim(first.id, owner("w")))  # noqa: B023
         assert flying is (taken is not None)
         if taken is not None:
             book.finish_batch(taken, [], 0.0, 0)
 
 
-def test_who_fails_in_a_shared_transaction_is_told_and_the_others_are_written(embedded: Ledger) -> None:
+def test_an_error_in_a_shared_transaction_goes_to_its_cause_and_the_others_are_written(
+    embedded: Ledger,
+) -> None:
     first, go = threading.Event(), threading.Event()
     transactions: list[int] = []
 
     @contextmanager
     def writing() -> Iterator[sa.Connection]:
         transactions.append(1)
-        with embedded.writing() as connection:
+        with embedded.database.writing() as connection:
             yield connection
 
     together = GroupCommit(writing)
@@ -182,7 +200,7 @@ def test_who_fails_in_a_shared_transaction_is_told_and_the_others_are_written(em
         told = {n: other.exception(10) or other.result() for n, other in enumerate(others, 1)}
     assert isinstance(told.pop(3), ValueError)
     assert told == {1: 1, 2: 2, 4: 4, 5: 5}
-    with embedded.reading() as connection:
+    with embedded.database.reading() as connection:
         assert set(connection.scalars(sa.select(tables.secrets.c.name))) == {"0", "1", "2", "4", "5"}
     # The leader alone, then five at once, which fails; then each by itself.
     assert len(transactions) == 1 + 1 + 5
@@ -194,11 +212,11 @@ def test_ctrl_c_in_a_shared_transaction_is_not_lost(embedded: Ledger) -> None:
         signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        embedded.group_write(work)
-    assert embedded.group_write(lambda _: "written") == "written"
+        embedded.database.group_write(work)
+    assert embedded.database.group_write(lambda _: "written") == "written"
 
 
-def test_whose_leader_is_struck_down_is_told(embedded: Ledger) -> None:
+def test_work_whose_shared_transaction_is_interrupted_raises_an_error(embedded: Ledger) -> None:
     leading, go = threading.Event(), threading.Event()
 
     def struck(_: sa.Connection) -> None:
@@ -208,10 +226,10 @@ def test_whose_leader_is_struck_down_is_told(embedded: Ledger) -> None:
         assert go.wait(10)
 
     with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(embedded.group_write, struck)
+        first = pool.submit(embedded.database.group_write, struck)
         assert leading.wait(10)
-        others = [pool.submit(embedded.group_write, struck) for _ in range(2)]
-        while len(embedded.group_commit) < 2:
+        others = [pool.submit(embedded.database.group_write, struck) for _ in range(2)]
+        while len(embedded.database.group_commit) < 2:
             time.sleep(0)  # until both wait; the leader holds the turn
         go.set()
         assert first.result(10) is None
@@ -219,7 +237,7 @@ def test_whose_leader_is_struck_down_is_told(embedded: Ledger) -> None:
     assert told == {KeyboardInterrupt, RuntimeError}
 
 
-def test_two_mappings_that_doubt_each_others_records_do_not_stop_each_other(
+def test_two_mappings_that_partly_write_the_same_records_do_not_deadlock(
     book: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = claimed(book, "r1", "one", "f_one", ["u1", "u2"])
@@ -228,15 +246,15 @@ def test_two_mappings_that_doubt_each_others_records_do_not_stop_each_other(
         book.save_outcomes(
             batch, [Outcome(key, Status.DELIVERED, remote_id="1") for key in ("u1", "u2")], 0.0
         )
-    real, both = Ledger._update_record, threading.Barrier(2)
+    real, both = outcomes.update_record, threading.Barrier(2)
 
     def update(*arguments: Any) -> None:
-        # Whoever has to wait for the other does not come here.
+        # A transaction that waits for the other one does not get here.
         with suppress(threading.BrokenBarrierError):
             both.wait(1)
         real(*arguments)
 
-    monkeypatch.setattr(Ledger, "_update_record", update)
+    monkeypatch.setattr(outcomes, "update_record", update)
 
     def conclude(batch: ClaimedBatch, good: str, bad: str) -> bool:
         refused = Outcome(bad, Status.REJECTED, code="bad_value", partly_written=True)

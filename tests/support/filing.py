@@ -49,8 +49,8 @@ def done(stage: Stage) -> list[Job]:
 
 
 def notes(context: Context) -> list[str | None]:
-    with context.ledger.reading() as connection:
-        return list(connection.scalars(sa.select(tables.batches.c.note).order_by(tables.batches.c.id)))
+    with context.ledger.database.reading() as connection:
+        return list(connection.scalars(sa.select(tables.batches.c.job).order_by(tables.batches.c.id)))
 
 
 def begun(stage: Stage, run: str = "r") -> str:
@@ -70,5 +70,5 @@ def names(stage: Stage) -> Counter[str]:
 
 def due_now(context: Context) -> None:
     """What was to be waited for has passed."""
-    with context.ledger.writing() as connection:
+    with context.ledger.database.writing() as connection:
         connection.execute(tables.batches.update().values(lease_until=0.0, not_before=0.0))

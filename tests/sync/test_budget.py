@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from lease_owners import owner
 from stories import CONTACTS, HEATSYNC, Stage, numbered, planned
 
 from connectors.errors import Unavailable
@@ -58,9 +59,9 @@ def test_a_worker_asks_for_no_other_batch_of_a_run_that_has_to_wait_for_tomorrow
 ) -> None:
     with stage.context() as context:
         planned(context, "m", "r")
-        turn = batch_loop.take(context, "r", "m")
+        turn = batch_loop.deliver_due(context, "r", "m")
         assert turn.stopped
-        (error,) = turn.told
+        (error,) = turn.errors
         assert isinstance(error, Unavailable)
         assert context.ledger.due_batches("r", "m") == []
         when = context.ledger.next_due("r", "m")
@@ -73,11 +74,11 @@ def test_a_worker_asks_for_no_other_batch_of_a_run_that_has_to_wait_for_tomorrow
 def test_being_limited_burns_no_attempt(stage: Stage) -> None:
     with stage.context() as context:
         planned(context, "m", "r")
-        batch_loop.take(context, "r", "m")
+        batch_loop.deliver_due(context, "r", "m")
         context.ledger.postpone("r", "m", 0.0, "")
-        with context.ledger.writing() as connection:
+        with context.ledger.database.writing() as connection:
             connection.exec_driver_sql("UPDATE batches SET not_before = 0")
         batch = context.ledger.due_batches("r", "m")[0]
-        claimed = context.ledger.claim(batch, "me")
+        claimed = context.ledger.claim(batch, owner("me"))
         assert claimed is not None
         assert claimed.attempts == 1

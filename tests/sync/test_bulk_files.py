@@ -74,7 +74,12 @@ class Death:
 
     @contextmanager
     def stalking(self) -> Iterator[None]:
-        call, note, settle, conclude = Session.call, Ledger.note, Ledger.save_outcomes, Ledger.finish_batch
+        call, note, settle, conclude = (
+            Session.call,
+            Ledger.save_job,
+            Ledger.save_outcomes,
+            Ledger.finish_batch,
+        )
 
         def stalked(real: Any) -> Any:
             def doing(of: Any, *arguments: Any, **more: Any) -> Any:
@@ -85,7 +90,7 @@ class Death:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Session, "call", stalked(call))
-            patch.setattr(Ledger, "note", stalked(note))
+            patch.setattr(Ledger, "save_job", stalked(note))
             patch.setattr(Ledger, "save_outcomes", stalked(settle))
             patch.setattr(Ledger, "finish_batch", stalked(conclude))
             # Who is dead gives nothing back.

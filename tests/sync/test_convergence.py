@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lease_owners import owner
 from stories import CONTACTS, DAY, USERS, Killed, Stage, numbered, planned, unattended
 
 from connectors.hubspot.destination import HubSpot
@@ -261,7 +262,7 @@ def test_a_batch_taken_while_a_new_run_begins_does_not_arrive_after_it(
 
         def a_worker_is_faster(bound: BoundMapping, mappings: Collection[str]) -> Any:
             if not taken:
-                taken.append(context.ledger.claim(batch, "@worker:1"))
+                taken.append(context.ledger.claim(batch, owner("worker")))
             return real(bound, mappings)
 
         def the_worker_gets_on(seconds: float = 0.0) -> None:
@@ -277,7 +278,7 @@ def test_a_batch_taken_while_a_new_run_begins_does_not_arrive_after_it(
         with monkeypatch.context() as patch:
             patch.setattr(context, "wait", the_worker_gets_on)
             plan = sync_run.plan(context, PlanRequest(context.mappings["m"], "fresh", DAY), no_progress)
-        assert context.ledger.lease_owners() == set(), "the plan waited until the worker was through"
+        assert context.ledger.lease_holders() == set(), "the plan waited until the worker was through"
         assert context.ledger.release(plan.run)
         assert deliver_mapping(context, "fresh", context.mappings["m"]) is None
     assert stage.roles()["u1"] == "FRESH"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from lease_owners import owner
 from stories import CONTACTS, USERS, Killed, Stage, numbered, planned, set_limits
 
 from connectors.errors import HeatsyncError, Misunderstood, Unauthorized, Unavailable
@@ -17,7 +18,7 @@ from connectors.intercom.destination import Intercom
 from connectors.salesforce.destination import Salesforce
 from connectors.segment import Segment
 from connectors.types import Batch, Found, Outcome
-from heatsync.ledger import Ledger, tables
+from heatsync.ledger import Ledger, Process, tables
 from heatsync.sandbox.server import Running
 from heatsync.sync import context as contexts
 from heatsync.sync import deliver
@@ -43,7 +44,7 @@ def stage(tmp_path: Path, sandbox: Running) -> Stage:
 
 
 def attempts(context: Context) -> list[int]:
-    with context.ledger.reading() as connection:
+    with context.ledger.database.reading() as connection:
         return list(connection.scalars(sa.select(tables.batches.c.attempts).order_by(tables.batches.c.id)))
 
 
@@ -226,14 +227,14 @@ def test_a_batch_that_was_taken_over_is_not_pushed(stage: Stage, monkeypatch: py
         real = context.open
 
         def overslept(mapping: Mapping) -> OpenDestination:
-            with context.ledger.writing() as connection:
+            with context.ledger.database.writing() as connection:
                 connection.execute(tables.batches.update().values(lease_until=0.0))
-            assert context.ledger.claim(batch, "somebody else") is not None
+            assert context.ledger.claim(batch, owner("another")) is not None
             return real(mapping)
 
         monkeypatch.setattr(context, "open", overslept)
         assert deliver.deliver(context, batch).state == "later"
-        assert context.ledger.lease_owners() == {"somebody else"}
+        assert context.ledger.lease_holders() == {owner("another").process}
     assert stage.calls() == 0
 
 
@@ -412,15 +413,19 @@ def test_only_a_process_that_is_known_to_be_dead_is_taken_for_dead(stage: Stage)
     with stage.context() as context:
         planned(context, "m", "r")
         (batch,) = context.ledger.due_batches("r")
-        here, _, pid = lease_owner().rpartition(":")
+        ours = lease_owner("a")
         no_process = 2**22 + 1
-        elsewhere = f"@{socket.gethostname()}:{no_process}"  # in a container of this name
-        assert context.ledger.claim(batch, f"{here}:{pid}") is not None
-        for holder, free in ((f"{here}:{pid}", False), (elsewhere, False), (f"{here}:{no_process}", True)):
-            with context.ledger.writing() as connection:
-                connection.execute(tables.batches.update().values(owner=holder))
+        assert context.ledger.claim(batch, ours) is not None
+        for process, dead in (
+            (ours.process, False),
+            (Process(socket.gethostname(), no_process), False),  # in a container of this name
+            (Process(ours.process.host, no_process), True),
+        ):
+            with context.ledger.database.writing() as connection:
+                holder = {"host": process.host, "pid": process.pid}
+                connection.execute(tables.batches.update().values(holder))
             context.end_dead_leases()
-            assert (context.ledger.claim(batch, "b") is not None) is free
+            assert (context.ledger.claim(batch, owner("b")) is not None) is dead
 
 
 def test_nobody_is_made_again_at_once_because_a_look_up_failed_in_between(

@@ -24,14 +24,14 @@ from connectors.rate_limit import (
     SlotRequest,
 )
 from heatsync.ledger import Ledger
-from worker.redis_limiter import RedisQuotaStore, shared
+from worker.redis_limiter import RedisQuotaStore, connect
 
 CHILD = """
 import sys, time
 from connectors.rate_limit import RateLimiter
 from heatsync.ledger import Ledger
-from worker.redis_limiter import shared
-book = shared(sys.argv[1]) if sys.argv[1].startswith("redis") else Ledger(sys.argv[1])
+from worker.redis_limiter import connect
+book = connect(sys.argv[1]) if sys.argv[1].startswith("redis") else Ledger(sys.argv[1])
 pace = RateLimiter(40, 1.0, book, "x")
 for _ in range(20):
     pace.acquire()
@@ -57,7 +57,7 @@ def opened(place: str) -> Iterator[Opened]:
     books: list[RedisQuotaStore | Ledger] = []
 
     def another() -> QuotaStore:
-        book = shared(place) if place.startswith("redis") else Ledger(place)
+        book = connect(place) if place.startswith("redis") else Ledger(place)
         books.append(book)
         return book
 

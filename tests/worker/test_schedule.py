@@ -9,11 +9,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from lease_owners import owner
 from stories import CONTACTS, DAY, HEATSYNC, USERS, Stage, numbered, planned
 
 from connectors.errors import Unavailable
 from connectors.hubspot.destination import HubSpot
-from heatsync.ledger import tables
+from heatsync.ledger import RunState, tables
 from heatsync.operations import alerts
 from heatsync.sandbox.server import Running
 from heatsync.snapshots import run as snapshot_run
@@ -61,7 +62,7 @@ def at_work(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
 def older(context: Context, seconds: float) -> None:
     """As if all runs had begun and ended so long ago."""
     c = tables.runs.c
-    with context.ledger.writing() as connection:
+    with context.ledger.database.writing() as connection:
         connection.execute(
             tables.runs.update().values(created_at=c.created_at - seconds, ended_at=c.ended_at - seconds)
         )
@@ -77,7 +78,7 @@ def approved(context: Context) -> None:
 @pytest.mark.parametrize("line", ["0 0 * * *", "* * * * *"])
 def test_a_schedule_at_midnight_was_due_all_day(zone: str, line: str) -> None:
     here: Any = SimpleNamespace(workspace=SimpleNamespace(time_zone=ZoneInfo(zone)))
-    assert tasks._was_due_today(here, line)
+    assert tasks.was_due_today(here, line)
 
 
 def test_a_schedule_later_today_was_not_due_yet() -> None:
@@ -86,18 +87,18 @@ def test_a_schedule_later_today_was_not_due_yet() -> None:
     soon = now + timedelta(minutes=5)
     # Five minutes before midnight there is no later today; the day after tomorrow does as well.
     day = "*" if soon.date() == now.date() else str((now + timedelta(days=2)).day)
-    assert not tasks._was_due_today(here, f"{soon.minute} {soon.hour} {day} * *")
+    assert not tasks.was_due_today(here, f"{soon.minute} {soon.hour} {day} * *")
 
 
 def test_a_plan_that_nobody_must_approve_is_let_go_by_the_sweep(
     at_work: Context, stage: Stage, rung: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "_was_due_today", lambda *_: True)
+    monkeypatch.setattr(tasks, "was_due_today", lambda *_: True)
     approved(at_work)
     stage.users({"u1": "new", "u2": "newer"})
     plan = planned(at_work, "m", "orphan", release=False)
     assert not plan.reasons
-    older(at_work, 2 * tasks.SOON)
+    older(at_work, 2 * tasks.COUNTDOWN_SECONDS)
     tasks.sweep()
     assert rung == [("deliver", "orphan.m.000001")]
     assert at_work.ledger.runs("orphan")[0].state == "ready"
@@ -108,7 +109,7 @@ def test_a_plan_that_waits_for_approval_is_left_to_wait(
 ) -> None:
     plan = planned(at_work, "m", "first", release=False)
     assert plan.reasons
-    older(at_work, 2 * tasks.SOON)
+    older(at_work, 2 * tasks.COUNTDOWN_SECONDS)
     tasks.sweep()
     assert rung == []
     assert at_work.ledger.runs("first")[0].state == "held"
@@ -136,7 +137,7 @@ def test_the_mappings_of_a_morning_are_one_run_whoever_rings_for_them_and_a_seco
     posted: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tasks, "_was_due_today", lambda *_: True)
+    monkeypatch.setattr(tasks, "was_due_today", lambda *_: True)
     stage.mapping("n", CONTACTS.replace("role: user.role", "place: user.role"))
     with stage.context() as context:
         monkeypatch.setattr(tasks, "context", lambda: context)
@@ -147,7 +148,7 @@ def test_the_mappings_of_a_morning_are_one_run_whoever_rings_for_them_and_a_seco
         assert rung == [("plan", "m"), ("plan", "n"), ("plan", "n")]
         (morning,) = {run.run for run in context.ledger.runs()}
         for run in context.ledger.runs():
-            context.ledger.update_run(replace(run, state="failed", ended_at=0.0))
+            context.ledger.update_run(replace(run, state=RunState.FAILED, ended_at=0.0))
         tasks.plan("m")
         (again,) = {run.run for run in context.ledger.runs()} - {morning}
         assert [run.state for run in context.ledger.runs(again)] == ["held"]
@@ -179,9 +180,9 @@ def test_a_trial_by_hand_does_not_take_the_place_of_the_plan_of_the_day(
 ) -> None:
     chosen = at_work.choose([])
     sync_run.sync(at_work, chosen, DAY, Scope(only="u1"), lambda _plan: True)
-    assert tasks._to_plan(at_work, chosen[0], DAY)
+    assert tasks.needs_plan(at_work, chosen[0], DAY)
     sync_run.sync(at_work, chosen, DAY, Scope(), lambda _plan: True)
-    assert not tasks._to_plan(at_work, chosen[0], DAY)
+    assert not tasks.needs_plan(at_work, chosen[0], DAY)
 
 
 def test_records_refused_at_delivery_are_told(at_work: Context, stage: Stage, posted: list[str]) -> None:
@@ -198,13 +199,13 @@ def test_one_worker_at_a_time_delivers_to_an_object_and_rings_for_what_is_left(
 ) -> None:
     run = planned(at_work, "m", "r").run
     (batch,) = at_work.ledger.due_batches("r", "m")
-    lane = f"deliver {run.account} {run.object}"
-    assert at_work.ledger.lock(lane, "another@elsewhere:1")
+    lock = tasks.delivery_lock(run.account, run.object)
+    assert at_work.ledger.lock(lock, owner("another"))
     tasks.deliver(batch)
     assert at_work.ledger.due_batches("r", "m") == [batch]
-    at_work.ledger.unlock(lane, "another@elsewhere:1")
+    at_work.ledger.unlock(lock, owner("another"))
     with monkeypatch.context() as patch:
-        patch.setattr(batch_loop, "take", lambda *_: batch_loop.Turn())
+        patch.setattr(batch_loop, "deliver_due", lambda *_: batch_loop.Turn())
         tasks.deliver(batch)
     assert rung == [("deliver", batch)], "the turn ended before the batch was done"
     tasks.deliver(batch)

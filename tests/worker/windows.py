@@ -13,7 +13,7 @@ from typing import Any
 from celery import Celery
 
 from connectors.types import Change, FieldType, Kind, Match
-from heatsync.ledger import PlannedChange, Run
+from heatsync.ledger import PlanCounts, PlannedChange, Run, RunState
 from heatsync.sandbox.server import Running, running
 from heatsync.sync.context import Context
 from heatsync.workspace import config
@@ -135,7 +135,7 @@ def _run(case: Case, context: Context, object: str, batches: int) -> str:
     account = context.open(context.mappings[object]).bound.account
     run = Run(
         run="r", mapping=object, destination=case.name, object=object, account=account, label="", as_of="2026-11-21",
-        definition_hash="m", state="held", cause="", planned={}, calls=0, seconds=0.0, created_at=time.time(), ended_at=None,
+        definition_hash="m", state=RunState.HELD, cause="", planned=PlanCounts(), calls=0, seconds=0.0, created_at=time.time(), ended_at=None,
     )  # fmt: skip
     context.ledger.save_run(run)
     types = {case.field: FieldType.TEXT}

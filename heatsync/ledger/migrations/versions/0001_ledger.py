@@ -20,7 +20,8 @@ def upgrade() -> None:
         "accounts",
         Column("credential", String(64), primary_key=True),
         Column("account", String(255), nullable=False),
-        Column("label", String(255), nullable=False),
+        Column("kind", String(64), nullable=False),
+        Column("id", String(255), nullable=False),
         Column("name", String(255), nullable=False),
         Column("asked_at", Double, nullable=False),
     )
@@ -64,6 +65,8 @@ def upgrade() -> None:
         "locks",
         Column("name", String(255), primary_key=True),
         Column("owner", String(255), nullable=False),
+        Column("host", String(255), nullable=False),
+        Column("pid", Integer, nullable=False),
         Column("lease_until", Double, nullable=False),
     )
     op.create_table(
@@ -113,16 +116,20 @@ def upgrade() -> None:
         Column("account", String(255), nullable=False),
         Column("state", String(16), nullable=False),
         Column("owner", String(255)),
+        Column("host", String(255)),
+        Column("pid", Integer),
         Column("lease_until", Double),
         Column("not_before", Double, nullable=False),
         Column("enqueued_at", Double, nullable=False),
         Column("attempts", Integer, nullable=False),
-        Column("begun", Integer, nullable=False),
+        Column("push_state", String(16), nullable=False),
+        Column("pushed_at", Double),
         Column("types", Text, nullable=False),
         Column("size", Integer, nullable=False),
         Column("changes", Text, nullable=False),
+        Column("cause", Text),
         Column("evidence", Text),
-        Column("note", Text),
+        Column("job", Text),
     )
     op.create_table(
         "outcomes",
