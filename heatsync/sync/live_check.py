@@ -1,6 +1,6 @@
-"""The mappings held against the fields as they are over there, each complaint at its place with what mends it.
+"""Mappings compared with the fields at the destination. Each problem names its place in the file, and its remedy.
 
-Reads only. Where a snapshot of the mapping's profile is there, its values are held against lengths and options, too.
+Reads only. If there is a snapshot of the mapping's profile, its values are checked against lengths and options, too.
 """
 
 import re
@@ -19,9 +19,10 @@ from heatsync.sync.mapping.query import SnapshotMissing
 from heatsync.sync.mapping.sample_check import FieldSample
 from heatsync.workspace.strict_yaml import nearest
 
-NOBODY = {"email": "heatsync-check@nobody.invalid"}
-"""What nobody has, to see whether one may look for it; elsewhere it is `heatsync-check`."""
+PROBE_VALUES = {"email": "heatsync-check@nobody.invalid"}
+"""By key field: a value that no record has, to test whether the field can be searched. Else it is `heatsync-check`."""
 SHOWN = 5
+"""Unknown options that a problem lists."""
 KINDS = {
     FieldType.TEXT: "text",
     FieldType.INTEGER: "a whole number",
@@ -31,7 +32,7 @@ KINDS = {
     FieldType.DATETIME: "a date and time",
     FieldType.LIST: "a list",
 }
-SURE = {
+SAFE_CASTS = {
     FieldType.INTEGER: {FieldType.TEXT, FieldType.NUMBER},
     FieldType.NUMBER: {FieldType.TEXT},
     FieldType.BOOLEAN: {FieldType.TEXT, FieldType.INTEGER, FieldType.NUMBER},
@@ -39,13 +40,17 @@ SURE = {
     FieldType.DATETIME: {FieldType.TEXT, FieldType.DATE},
     FieldType.LIST: {FieldType.TEXT},
 }
-"""The casts that every value survives, whatever the data are."""
+"""The casts that cannot fail, whatever the data are."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveCheckResult:
-    """One mapping, looked at. `compared` are its fields and keys; 0 where the vendor cannot be read, or did not answer:
-    then `error` says why. `notes` say what is no problem and yet good to know."""
+    """One mapping compared with its destination.
+
+    compared  number of fields and keys; 0 if the vendor cannot be read, or did not answer: see `error`
+    problems  `file:line:column: sentence`: a sync would fail or reject records
+    notes     no problems, but good to know
+    """
 
     mapping: str
     destination: str
@@ -58,7 +63,7 @@ class LiveCheckResult:
 
 
 def check_mapping(context: Context, mapping: FieldMapping) -> LiveCheckResult:
-    """Hold one mapping against its destination. Changes nothing on either side."""
+    """Compare one mapping with its destination. Changes nothing on either side."""
     at = f"mappings/{mapping.path.name}"
     account = ""
     try:
@@ -66,13 +71,12 @@ def check_mapping(context: Context, mapping: FieldMapping) -> LiveCheckResult:
         account = opened.account.label
         if not isinstance(opened.destination, ReadableDestination):
             note = (
-                f"{at}: {mapping.vendor.title} cannot be read: whether the fields fit shows only over there, in the"
-                " source's debugger"
+                f"{at}: {mapping.vendor.title} cannot be read: only its debugger shows whether the fields fit"
             )
             return LiveCheckResult(mapping.name, mapping.destination, mapping.object, account, 0, (), (note,))
         present = opened.destination.fields(mapping.object)
-        look = _Look(context, mapping, opened.destination, present, at)
-        problems = tuple(look.problems())
+        check = _Check(context, mapping, opened.destination, present, at)
+        problems = tuple(check.problems())
     except HeatsyncError as error:
         return LiveCheckResult(mapping.name, mapping.destination, mapping.object, account, 0, (), (), error)
     compared = sum(not field.tag for field in mapping.fields) + len(mapping.match)
@@ -83,12 +87,12 @@ def check_mapping(context: Context, mapping: FieldMapping) -> LiveCheckResult:
         account,
         compared,
         problems,
-        tuple(dict.fromkeys(look.notes)),
+        tuple(dict.fromkeys(check.notes)),
     )
 
 
-class _Look:
-    """One look at one mapping."""
+class _Check:
+    """The check of one mapping."""
 
     def __init__(
         self,
@@ -111,56 +115,57 @@ class _Look:
     def problems(self) -> Iterator[str]:
         for key in self.mapping.match:
             yield from self._key(key)
-        there = [key for key in self.mapping.match if self._remote(key.field) is not None]
-        if there and not any(self._unique(key.field) for key in self.mapping.match):
-            keys = " nor ".join(f"`{key.field}`" for key in there)
+        existing = [key for key in self.mapping.match if self._remote(key.field) is not None]
+        if existing and not any(self._unique(key.field) for key in self.mapping.match):
+            keys = " and ".join(f"`{key.field}`" for key in existing)
             self.notes.append(
-                f"{there[0].place}: {keys} need not be unique in {self.title}: whoever is there twice is"
-                " reported as ambiguous and not written. A field with unique values is safer"
+                f"{existing[0].place}: {keys} may have duplicates in {self.title}: if several records match, none is"
+                " written, and the record is reported as ambiguous. A field with unique values is safer"
             )
         if self.day is None:
             self.notes.append(
-                f"{self.at}: there is no snapshot yet, so that no values were held against lengths and options:"
-                " run `heatsync score`, and check again"
+                f"{self.at}: there is no snapshot yet, so values were not checked against lengths and options: run"
+                " `heatsync score`, and check again"
             )
         missing: dict[Field, FieldType | None] = {}
         for field in self.mapping.fields:
             if field.tag:
-                continue  # it is made by the first call that names it
+                continue  # the first call that names a tag creates it
             present = self._remote(field.name)
-            remote = present or self._put_away(field.name)
+            remote = present or self._archived_field(field.name)
             try:
                 sent = self._sent(field, remote)
             except SnapshotMissing as error:
-                self.notes.append(f"{self.at}: the values were not looked at: {error}")
+                self.notes.append(f"{self.at}: the values were not checked: {error}")
                 sent = None
             except ConfigurationError as error:
                 yield from str(error).splitlines()
                 continue
-            faults = list(self._faults(field, remote, sent)) if remote is not None else []
-            yield from (f"{field.place}: {said}" for said in faults)
-            if present is None and not faults:
+            found = list(self._field_problems(field, remote, sent)) if remote is not None else []
+            yield from (f"{field.place}: {sentence}" for sentence in found)
+            if present is None and not found:
                 missing[field] = sent.type if sent is not None else _declared(field)
             if remote is None and sent is not None and sent.unsendable:
-                yield f"{field.place}: {_lost(field, sent)}: map it as it is, or mend it at its source"
+                yield f"{field.place}: {_unsendable(field, sent)}: map it without a cast, or fix it in the source"
         yield from self._missing(missing)
-        lacking = self.destination.missing_permissions(
+        permissions = self.destination.missing_permissions(
             self.mapping.object, bool(missing and self.mapping.create_fields)
         )
-        if lacking:
-            yield f"{self.at}: the credential lacks {' and '.join(lacking)} in {self.title}: grant it, or use another one"
+        if permissions:
+            names = " and ".join(permissions)
+            yield f"{self.at}: the credential lacks {names} in {self.title}: grant it, or use another one"
 
-    def _put_away(self, name: str) -> RemoteField | None:
+    def _archived_field(self, name: str) -> RemoteField | None:
         archived = self._archived.get(name)
         return replace(archived, type=f"archived {archived.type}") if archived is not None else None
 
     @cached_property
     def _archived(self) -> Mapping[str, RemoteField]:
-        """What is missing and can be brought back; asked only where something is missing."""
+        """Archived fields, which can be restored; read only if a field is missing."""
         return self.destination.archived_fields(self.mapping.object)
 
     def _remote(self, name: str) -> RemoteField | None:
-        """A field by its name. One that differs in case is another for some vendors, and told as missing then."""
+        """A field by its name. For some vendors a name in another case is another field."""
         if name in self.present:
             return self.present[name]
         near = self._folded.get(name.casefold())
@@ -171,16 +176,16 @@ class _Look:
         return remote is not None and remote.unique
 
     def _key(self, key: MatchKey) -> Iterator[str]:
-        """A key must be there, and the vendor must be willing to look for it."""
-        own = key.field.casefold() in ("id", "hs_object_id")
-        if self._remote(key.field) is None and not own:
+        """A key field must exist, and the vendor must be able to search for it."""
+        is_record_id = key.field.casefold() in ("id", "hs_object_id")
+        if self._remote(key.field) is None and not is_record_id:
             yield (
                 f"{key.place}: {self.title} has no field `{key.field}` on {self.mapping.object} to match by, or hides"
-                f" it from this credential{self._near(key.field)}. Make it there with unique values, or match by"
+                f" it from this credential{self._near(key.field)}. Create it there with unique values, or match by"
                 " another field"
             )
             return
-        probe = Lookup("check", (Match(key.field, NOBODY.get(key.field.casefold(), "heatsync-check")),))
+        probe = Lookup("check", (Match(key.field, PROBE_VALUES.get(key.field.casefold(), "heatsync-check")),))
         try:
             list(self.destination.find(self.mapping.object, [probe], {}))
         except ConfigurationError as error:
@@ -190,31 +195,31 @@ class _Look:
         close = nearest(name, [each.name for each in self.present.values()])
         return f" (did you mean `{close}`?)" if close is not None else ""
 
-    def _faults(self, field: Field, remote: RemoteField, sent: FieldSample | None) -> Iterator[str]:
-        there = f"`{field.name}` ({remote.type}) in {self.title}"
+    def _field_problems(self, field: Field, remote: RemoteField, sent: FieldSample | None) -> Iterator[str]:
+        subject = f"`{field.name}` ({remote.type}) in {self.title}"
         if not remote.writable:
             yield (
-                f"{there} cannot be written: it is computed or kept there, or this credential may not edit it."
-                " Map another field, or grant the right to edit it"
+                f"{subject} cannot be written: {self.title} sets it itself, or this credential may not edit it. Map"
+                " another field, or grant the permission to edit it"
             )
             return
         type = sent.type if sent is not None else _declared(field)
         if type is not None and type not in remote.accepts:
-            yield f"{there} does not take {KINDS[type]}: {self._mend(field, type, remote)}"
+            yield f"{subject} does not accept {KINDS[type]}: {self._remedy(field, type, remote)}"
         elif sent is None:
-            yield from _strangers(field, remote, (), there)
+            yield from _unknown_options(field, remote, (), subject)
         elif sent.unsendable:
-            yield f"{there}: {_lost(field, sent)}: {self._mend(field, sent.type, remote)}"
+            yield f"{subject}: {_unsendable(field, sent)}: {self._remedy(field, sent.type, remote)}"
         else:
             if remote.length is not None and sent.longest > remote.length:
                 yield (
-                    f"{there} has room for {remote.length:,} characters, and the longest value has {sent.longest:,}:"
+                    f"{subject} has room for {remote.length:,} characters, and the longest value has {sent.longest:,}:"
                     f" {self._shortened(field, remote)}"
                 )
-            yield from _strangers(field, remote, sent.unknown_options, there)
+            yield from _unknown_options(field, remote, sent.unknown_options, subject)
 
     def _unfilled(self) -> Iterator[str]:
-        """What nobody new can do without and the mapping does not give them."""
+        """Fields that a new record must have and that the mapping does not fill."""
         mapping = self.mapping
         if mapping.mode != "upsert":
             return
@@ -224,35 +229,35 @@ class _Look:
         for remote in self.present.values():
             if remote.required and remote.name.casefold() not in given:
                 yield (
-                    f"{mapping.place}: {self.title} makes no {mapping.object} without `{remote.name}`, and this mapping"
-                    f" makes new ones (`mode: upsert`) and does not fill it: map `{remote.name}` under `fields:`, or"
-                    " take `mode: upsert` out"
+                    f"{mapping.place}: {self.title} requires `{remote.name}` for new {mapping.object}. This mapping creates"
+                    f" some (`mode: upsert`) and does not fill it: map `{remote.name}` under `fields:`, or remove"
+                    " `mode: upsert`"
                 )
         kind = mapping.vendor.objects.get(mapping.object)
         if kind is not None and kind.name_field and kind.name_field not in given:
             self.notes.append(
-                f"{mapping.place}: new {mapping.object} are made in {self.title} without a `{kind.name_field}`"
-                f" (`mode: upsert`): map `{kind.name_field}` as well, so that people know them"
+                f"{mapping.place}: new {mapping.object} are created in {self.title} without a `{kind.name_field}`"
+                f" (`mode: upsert`): map `{kind.name_field}` as well, so that people recognise them"
             )
 
     def _missing(self, missing: Mapping[Field, FieldType | None]) -> Iterator[str]:
         yield from self._unfilled()
         if not missing:
             return
-        back = [field for field in missing if field.name in self._archived]
+        archived = [field for field in missing if field.name in self._archived]
         if not self.mapping.create_fields:
             for field, kind in missing.items():
-                if field in back:
+                if field in archived:
                     yield (
                         f"{field.place}: `{field.name}` is archived in {self.title}: unarchive it there, or let"
-                        " heatsync bring it back: `create_fields: true`"
+                        " heatsync restore it: `create_fields: true`"
                     )
                     continue
-                made = f" as {KINDS[kind]}" if kind is not None else ""
+                type = f" as {KINDS[kind]}" if kind is not None else ""
                 yield (
                     f"{field.place}: {self.title} has no field `{field.name}` on {self.mapping.object}, or hides it"
-                    f" from this credential{self._near(field.name)}. Make it there{made}, or let heatsync make it:"
-                    f" `create_fields: true`{self._need()}"
+                    f" from this credential{self._near(field.name)}. Create it there{type}, or let heatsync create it:"
+                    f" `create_fields: true`{self._creation_setting()}"
                 )
             return
         try:
@@ -260,25 +265,25 @@ class _Look:
         except ConfigurationError as error:
             placed = self.context.locate(self.mapping, error)
             names = ", ".join(f"`{field.name}`" for field in missing)
-            lacking = f"{next(iter(missing)).place}: {self.title} has no {names} on {self.mapping.object}"
-            yield f"{lacking}: {error}" if placed is error else str(placed)
+            sentence = f"{next(iter(missing)).place}: {self.title} has no {names} on {self.mapping.object}"
+            yield f"{sentence}: {error}" if placed is error else str(placed)
             return
         if room is not None and room < len(missing):
             yield (
-                f"{[*missing][room].place}: {self.title} has room for {room} more fields of your own, and {len(missing)}"
-                " are to be made: delete some that nobody uses there, or map fewer"
+                f"{[*missing][room].place}: {self.title} has room for {room} more custom fields, and {len(missing)} are"
+                " missing: delete unused ones there, or map fewer"
             )
             return
-        new = [field for field in missing if field not in back]
-        for verb, some in ("makes", new), ("unarchives", back):
+        new = [field for field in missing if field not in archived]
+        for verb, some in ("creates", new), ("unarchives", archived):
             if some:
                 names = ", ".join(f"`{field.name}`" for field in some)
                 self.notes.append(
                     f"{self.at}: the first sync {verb} {names} in {self.title} (`create_fields: true`)"
                 )
 
-    def _need(self) -> str:
-        """What else is wanted before heatsync makes a field."""
+    def _creation_setting(self) -> str:
+        """The setting without which heatsync creates no fields, if it is not set."""
         key = self.mapping.vendor.create_fields_setting
         config = self.context.workspace.destinations[self.mapping.destination]
         return (
@@ -286,21 +291,21 @@ class _Look:
         )
 
     def _sent(self, field: Field, remote: RemoteField | None) -> FieldSample | None:
-        """What would be sent to a field; None where no snapshot is there. Raises ConfigurationError as measuring does."""
+        """What would be sent to a field; None if there is no snapshot. Raises ConfigurationError, SnapshotMissing."""
         if self.day is None:
             return None
         options, several = (remote.options, remote.multiple) if remote is not None else ((), False)
         return sample_check.measure(self.context.workspace, self.mapping, field, self.day, options, several)
 
-    def _mend(self, field: Field, sent: FieldType, remote: RemoteField) -> str:
-        """The change of the mapping, or over there, that makes them fit. A cast only where it is known to bear fruit."""
+    def _remedy(self, field: Field, sent: FieldType, remote: RemoteField) -> str:
+        """A change of the mapping, or at the destination, that makes them fit. A cast is suggested only if it works."""
         if field.standard:
-            return "delete or rename that field there, or map this trait by hand to another one"
+            return "delete or rename that field there, or map this trait explicitly to another field"
         plain = replace(field, as_=None)
         kind = self._kind(plain) or sent
-        # A whole number last: it is the one that rounds.
-        wants = sorted(remote.accepts, key=lambda wanted: wanted is FieldType.INTEGER)
-        for wanted in wants if field.is_reference else ():
+        # A whole number last: that cast rounds.
+        accepted = sorted(remote.accepts, key=lambda wanted: wanted is FieldType.INTEGER)
+        for wanted in accepted if field.is_reference else ():
             cast = replace(field, as_=wanted)
             wrong = wanted in (FieldType.LIST, field.as_) or conversions.mismatch(
                 cast, kind, self.mapping.vendor
@@ -308,11 +313,11 @@ class _Look:
             if not wrong and self._fits(cast, kind, remote):
                 return f"write `as: {wanted.value}`, or map to a field of another type"
         if field.as_ is not None and self._fits(plain, kind, remote):
-            return f"take out `as: {field.as_.value}`"
-        return f"map to a field that takes {KINDS[kind]}"
+            return f"remove `as: {field.as_.value}`"
+        return f"map to a field that accepts {KINDS[kind]}"
 
     def _kind(self, field: Field) -> FieldType | None:
-        """The type of a field; None where it cannot be made, or hangs on data that are not there."""
+        """The type of a field; None if it cannot be computed, or depends on data that do not exist."""
         try:
             sent = self._sent(field, None)
         except ConfigurationError:
@@ -320,13 +325,13 @@ class _Look:
         return sent.type if sent is not None else _declared(field)
 
     def _fits(self, field: Field, kind: FieldType, remote: RemoteField) -> bool:
-        """Whether all values go into the field over there; where there are none, whether a cast from `kind` cannot fail."""
+        """Whether all values fit into the remote field; if there are none, whether a cast from `kind` cannot fail."""
         try:
             sent = self._sent(field, remote)
         except ConfigurationError:
             return False
         if sent is None or not (sent.filled or sent.unsendable):
-            return not remote.options and field.as_ in SURE.get(kind, ())
+            return not remote.options and field.as_ in SAFE_CASTS.get(kind, ())
         room = remote.length or sent.longest
         return (
             sent.type in remote.accepts
@@ -337,53 +342,55 @@ class _Look:
     def _shortened(self, field: Field, remote: RemoteField) -> str:
         """How to make the values of a field fit its length."""
         if field.map or not field.source:
-            return "send something shorter, or give it more room there"
+            return "send shorter values, or allow longer ones there"
         separator = field.join if field.join is not None else ";"
         joined = f"array_to_string({{}}, {conversions.literal(separator)})"
         for form in ("{}", "CAST({} AS VARCHAR)", joined):
             sql = f"left({form}, {remote.length})"
             cut = replace(field, sql=sql.format(field.sql), is_reference=False, as_=None, join=None)
             if self._fits(cut, FieldType.TEXT, remote):
-                return f"shorten it: `sql: {_quoted(sql.format(field.source))}` in place of its source"
-        return "shorten it, or give it more room there"
+                return f"shorten it: `sql: {_quoted(sql.format(field.source))}` instead of its source"
+        return "shorten it, or allow longer values there"
 
 
-def _lost(field: Field, sent: FieldSample) -> str:
-    """How many records hold what cannot be sent, and such a value."""
+def _unsendable(field: Field, sent: FieldSample) -> str:
+    """How many records have a value that cannot be sent, and an example."""
     many = f"{sent.unsendable:,} of {sent.records:,} records"
     if not (field.is_reference or sent.example):
         return f"`sql` fails on {many}"
-    return f"{many} hold what cannot be sent as {KINDS[sent.type]}, such as `{sent.example}`"
+    return f"{many} have a value that cannot be sent as {KINDS[sent.type]}, such as `{sent.example}`"
 
 
-def _strangers(field: Field, remote: RemoteField, found: tuple[str, ...], there: str) -> Iterator[str]:
-    """What is sent or may be sent, and is no option over there."""
+def _unknown_options(
+    field: Field, remote: RemoteField, found: tuple[str, ...], subject: str
+) -> Iterator[str]:
+    """Values that are sent or may be sent, and are no option of the remote field."""
     if not remote.options:
         return
     known = set(remote.options)
-    said = [*(theirs for _, theirs in field.map), *([field.default] if field.default else [])]
-    wanted = [each for text in said for each in (text.split(";") if remote.multiple else [text])]
-    strange = [value for value in dict.fromkeys([*found, *wanted]) if value not in known]
-    if not strange:
+    configured = [*(theirs for _, theirs in field.map), *([field.default] if field.default else [])]
+    wanted = [each for text in configured for each in (text.split(";") if remote.multiple else [text])]
+    unknown = [value for value in dict.fromkeys([*found, *wanted]) if value not in known]
+    if not unknown:
         return
-    shown = ", ".join(f"`{value}`" for value in strange[:SHOWN]) + (", ..." if len(strange) > SHOWN else "")
+    shown = ", ".join(f"`{value}`" for value in unknown[:SHOWN]) + (", ..." if len(unknown) > SHOWN else "")
     options = ", ".join(remote.options[:20]) + (", ..." if len(remote.options) > 20 else "")
     folded = {option.casefold(): option for option in remote.options}
-    meant = {value: folded.get(value.casefold(), "...") for value in strange[:SHOWN]}
+    meant = {value: folded.get(value.casefold(), "...") for value in unknown[:SHOWN]}
     pairs = ", ".join(f"{_quoted(ours)}: {_quoted(theirs)}" for ours, theirs in meant.items())
     yield (
-        f"{there} has no option {shown}; it has: {options}. Add it there, or say which one is meant with `map: {{{pairs}}}`"
+        f"{subject} has no option {shown}; it has: {options}. Add it there, or choose one with `map: {{{pairs}}}`"
     )
 
 
 def _quoted(text: str) -> str:
-    """A text as YAML takes it anywhere."""
+    """A text as it can be written anywhere in YAML."""
     plain = text == "..." or re.fullmatch(r"\w[\w ()-]*", text) is not None
     return text if plain else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _declared(field: Field) -> FieldType | None:
-    """The type that a field has whatever the data are; None where that hangs on them."""
+    """The type that a field has whatever the data are; None if it depends on them."""
     if field.as_ is not None:
         return field.as_
     first = field.references[0].type if field.is_reference else None

@@ -101,12 +101,12 @@ WORDS = {"u1": "37", "u2": "High"}
         ("intercom", "activation", NUMBERS, "integer", "write `as: integer`"),
         ("salesforce", "activation", NUMBERS, "int", "write `as: integer`"),
         ("intercom", "activation", NUMBERS, "string", "write `as: text`"),
-        ("hubspot", "user.role", WORDS, "number", ": map to a field that takes text"),
-        ("intercom", "user.role", WORDS, "integer", ": map to a field that takes text"),
-        ("salesforce", "user.role", WORDS, "double", ": map to a field that takes text"),
-        ("hubspot", "user.role", {"u1": None}, "number", ": map to a field that takes text"),
-        ("hubspot", "score", NUMBERS, "bool", ": map to a field that takes a whole number"),
-        ("intercom", "score", NUMBERS, "boolean", ": map to a field that takes a whole number"),
+        ("hubspot", "user.role", WORDS, "number", ": map to a field that accepts text"),
+        ("intercom", "user.role", WORDS, "integer", ": map to a field that accepts text"),
+        ("salesforce", "user.role", WORDS, "double", ": map to a field that accepts text"),
+        ("hubspot", "user.role", {"u1": None}, "number", ": map to a field that accepts text"),
+        ("hubspot", "score", NUMBERS, "bool", ": map to a field that accepts a whole number"),
+        ("intercom", "score", NUMBERS, "boolean", ": map to a field that accepts a whole number"),
     ],
 )
 def test_a_type_that_does_not_fit_is_told_with_the_cast_that_every_value_survives(
@@ -116,7 +116,7 @@ def test_a_type_that_does_not_fit_is_told_with_the_cast_that_every_value_survive
     stage.users(roles, score={"u1": 37, "u2": 4}, activation={"u1": 0.5, "u2": 1.0})
     seed(stage, vendor, {"type": type})
     (problem,) = look(stage).problems
-    assert "does not take" in problem
+    assert "does not accept" in problem
     assert mend in problem
     advised = re.search("as: [a-z]+", problem)
     if advised is not None:
@@ -132,8 +132,8 @@ def test_values_that_do_not_survive_their_cast_are_counted_and_shown(stage: Stag
         stage, vendor, {"type": {"hubspot": "number", "intercom": "integer", "salesforce": "double"}[vendor]}
     )
     (problem,) = look(stage).problems
-    assert "1 of 2 records hold what cannot be sent as a whole number, such as `High`" in problem
-    assert problem.endswith(": map to a field that takes text")
+    assert "1 of 2 records have a value that cannot be sent as a whole number, such as `High`" in problem
+    assert problem.endswith(": map to a field that accepts text")
 
 
 def test_values_that_cannot_be_sent_are_told_of_a_field_that_is_yet_to_be_made(stage: Stage) -> None:
@@ -142,7 +142,7 @@ def test_values_that_cannot_be_sent_are_told_of_a_field_that_is_yet_to_be_made(s
     stage.users(WORDS)
     seed(stage, "hubspot", None)
     (problem,) = look(stage).problems
-    assert "2 of 2 records hold what cannot be sent as a date, such as `37`" in problem
+    assert "2 of 2 records have a value that cannot be sent as a date, such as `37`" in problem
 
 
 def test_an_expression_that_fails_on_some_records_is_told(stage: Stage) -> None:
@@ -188,7 +188,7 @@ def test_what_only_a_scoring_would_bring_is_no_problem_of_the_files(stage: Stage
     seed(stage, "hubspot", {"type": "string"})
     looked = look(stage)
     assert looked.problems == ()
-    assert any("the values were not looked at" in note and "heatsync score" in note for note in looked.notes)
+    assert any("the values were not checked" in note and "heatsync score" in note for note in looked.notes)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_text_that_is_too_long_for_its_field_is_told_with_both_lengths(
     seed(stage, vendor, definition)
     (problem,) = look(stage).problems
     assert "room for 255 characters, and the longest value has 300" in problem
-    advised = re.search(r"`(sql: .*)` in place of its source", problem)
+    advised = re.search(r"`(sql: .*)` instead of its source", problem)
     assert advised is not None
     stage.mapping("m", READABLE[vendor].replace("user.role", f"{{{advised[1]}}}"))
     assert look(stage).problems == ()
@@ -232,7 +232,7 @@ def test_a_list_that_is_too_long_is_shortened_as_the_text_that_it_becomes(stage:
     stage.users(numbered(2), segments={"u1": ["One", "Two", "Three"]})
     seed(stage, "salesforce", {"type": "string", "length": 10})
     (problem,) = look(stage).problems
-    advised = re.search(r"`(sql: .*)` in place of its source", problem)
+    advised = re.search(r"`(sql: .*)` instead of its source", problem)
     assert advised is not None
     stage.mapping("m", READABLE["salesforce"].replace("user.role", f"{{{advised[1]}}}"))
     assert look(stage).problems == ()
@@ -331,7 +331,7 @@ def test_a_key_that_is_not_there_is_a_problem_and_one_that_is_not_unique_a_note(
     stage.mapping("m", READABLE["salesforce"].replace("Uid__c: user_id", "Email: email"))
     looked = look(stage)
     assert looked.problems == ()
-    assert any("`Email` need not be unique" in note for note in looked.notes)
+    assert any("`Email` may have duplicates" in note for note in looked.notes)
 
 
 @pytest.mark.parametrize("vendor", ["hubspot", "intercom"])
@@ -343,13 +343,13 @@ def test_fields_that_are_to_be_made_are_noted_and_held_against_the_quota(
     seed(stage, vendor, None)
     looked = look(stage)
     assert looked.problems == ()
-    assert any("makes `mine`" in note for note in looked.notes)
+    assert any("creates `mine`" in note for note in looked.notes)
     many = {
         f"own_{number}": {"type": "string"} for number in range({"hubspot": 1000, "intercom": 250}[vendor])
     }
     stage.sandbox.seed({"fields": {vendor: {"contacts": many}}})
     (problem,) = look(stage).problems
-    assert "room for 0 more fields" in problem
+    assert "room for 0 more custom fields" in problem
 
 
 ARCHIVED = {
@@ -373,7 +373,7 @@ def test_an_archived_field_is_said_to_come_back_and_comes_back_with_the_first_sy
     looked = look(stage)
     assert looked.problems == ()
     assert any("unarchives `mine`" in note for note in looked.notes)
-    assert not any("makes" in note for note in looked.notes)
+    assert not any("creates" in note for note in looked.notes)
     state = stage.sandbox.state()
     person = (
         {"external_id": "u1", "role": "user"}
@@ -396,7 +396,7 @@ def test_an_archived_field_of_another_type_is_told_before_anything_is_sent(stage
     assert looked.notes == ()
     assert problem.startswith(f"mappings/m.yml:{7 if vendor == 'hubspot' else 6}:")
     assert "`mine` (archived string)" in problem
-    assert "does not take a whole number" in problem
+    assert "does not accept a whole number" in problem
     assert "as: text" in problem
 
 
@@ -407,7 +407,7 @@ def test_fields_are_made_in_salesforce_only_where_a_permission_set_is_named(stag
     (problem,) = look(stage).problems
     assert problem.startswith("mappings/m.yml:6:")
     assert "no `Mine__c` on Contact" in problem
-    assert "or make them in Setup, Object Manager. Then" in problem
+    assert "or create them in Setup, Object Manager. Then" in problem
     stage.heatsync = stage.heatsync.replace("domain: acme.my,", "domain: acme.my, permission_set: Heatsync,")
     (problem,) = look(stage).problems
     line, text = next((n, t) for n, t in enumerate(stage.heatsync.splitlines(), 1) if "Heatsync," in t)
@@ -418,7 +418,7 @@ def test_fields_are_made_in_salesforce_only_where_a_permission_set_is_named(stag
     stage.sandbox.seed(state)
     looked = look(stage)
     assert looked.problems == ()
-    assert any("makes `Mine__c`" in note for note in looked.notes)
+    assert any("creates `Mine__c`" in note for note in looked.notes)
     state = stage.sandbox.state()
     people = [{"LastName": "One", "Uid__c": "u1"}]
     state["salesforce"] |= {"Contact": people}
@@ -434,7 +434,7 @@ ACCOUNTS = "destination: salesforce\nobject: Account\nmatch: {Website: domain}\n
 def test_a_field_that_no_new_record_can_do_without_is_missed(stage: Stage) -> None:
     stage.mapping("m", ACCOUNTS + "}\n")
     (problem,) = look(stage).problems
-    assert problem.startswith("mappings/m.yml:4:9: Salesforce makes no Account without `Name`")
+    assert problem.startswith("mappings/m.yml:4:9: Salesforce requires `Name` for new Account")
     assert "map `Name` under `fields:`" in problem
     for mended in (ACCOUNTS + ", Name: account.plan}\n", ACCOUNTS.replace("upsert", "update") + "}\n"):
         stage.mapping("m", mended)
