@@ -48,7 +48,7 @@ def _no_constant(name: str) -> NoReturn:
 
 @dataclass(slots=True)
 class Call:
-    """One request. Header names are in lower case; `now` is in unix seconds; `origin` is the scheme and host that it was sent to."""
+    """One request. Header names are in lower case; `now` is in unix seconds; `origin` is the scheme and host of its address."""
 
     method: str
     path: str

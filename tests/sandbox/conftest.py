@@ -1,4 +1,4 @@
-"""One sandbox for all tests of this room; every test has an account of its own in it."""
+"""One sandbox for all tests of this room; every test uses its own account."""
 
 from collections.abc import Iterator
 from itertools import count

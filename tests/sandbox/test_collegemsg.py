@@ -39,7 +39,7 @@ def test_a_pair_has_a_direction(workspace):
     assert len({frozenset(pair) for pair in pairs}) == 13_838
 
 
-def test_everybody_has_an_address_of_their_own_that_reaches_nobody(workspace):
+def test_every_user_has_an_address_that_nobody_can_receive_mail_at(workspace):
     with (workspace / "data/users.csv").open() as file:
         users = list(csv.DictReader(file))
     assert {user["email"] for user in users} == {f"user{n}@example.com" for n in range(1, 1_900)}

@@ -1,4 +1,4 @@
-"""What the tools hold before the demo, and the mappings that write into them."""
+"""The records of the destinations before the demo, and the mappings that write to them."""
 
 from datetime import date
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_salesforce_has_every_field_that_the_mapping_writes(state):
     assert all(len(name) <= 40 for name in state["fields"]["salesforce"]["Account"])
 
 
-def test_it_fits_the_sandbox(state, sandbox):
+def test_the_demo_state_can_be_loaded_into_the_sandbox(state, sandbox):
     sandbox.seed(state)
     held = sandbox.state()
     assert len(held["hubspot"]["contacts"]) == len(state["hubspot"]["contacts"])
@@ -54,7 +54,7 @@ def test_it_fits_the_sandbox(state, sandbox):
     assert len(held["intercom"]["companies"]) == len(state["intercom"]["companies"])
 
 
-def test_a_folder_without_accounts_will_do(tmp_path):
+def test_a_folder_without_accounts_is_enough(tmp_path):
     product.write(tmp_path, users=20, days=5, end=date(2026, 11, 21))
     (tmp_path / "accounts.csv").unlink()
     assert crm.state(tmp_path)["salesforce"]["Account"] == []

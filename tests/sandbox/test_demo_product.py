@@ -1,4 +1,4 @@
-"""The invented product keeps its promises, whatever its size and seed."""
+"""The data of the invented product keep their promises for every size and seed."""
 
 import csv
 import tempfile
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Bigger than the demo, so that shares can be told from chance."""
+    """Larger than the demo, so that shares are distinct from chance."""
     folder = tmp_path_factory.mktemp("product")
     product.write(folder, users=6_000, days=120, end=END)
     return folder
@@ -76,7 +76,7 @@ def test_the_same_arguments_give_the_same_files(tmp_path):
         assert one != (tmp_path / "other" / file).read_bytes()
 
 
-def test_a_day_more_adds_that_day_and_changes_no_other(tmp_path):
+def test_one_more_day_adds_its_rows_and_changes_no_other_day(tmp_path):
     product.write(tmp_path / "today", users=300, days=120, end=END)
     product.write(tmp_path / "tomorrow", users=300, days=121, end=END + timedelta(days=1))
     for file in ("users.csv", "accounts.csv", "truth.csv"):
@@ -96,7 +96,7 @@ def test_the_committed_demo_data_is_what_the_generator_writes(tmp_path):
     assert ask(everything, ROOT / "data") == ask(everything, tmp_path)
 
 
-def test_an_ended_account_does_nothing_more(folder):
+def test_a_churned_account_has_no_events_after_its_end(folder):
     late = """SELECT count(*) FROM events e LEFT JOIN users u USING (user_id)
               JOIN truth t ON t.entity = 'account' AND t.id = coalesce(e.account_id, u.account_id)
               WHERE e.timestamp >= t.ended_on"""
@@ -104,7 +104,7 @@ def test_an_ended_account_does_nothing_more(folder):
     assert ask("SELECT count(*) >= 40 FROM truth WHERE fate = 'churned'", folder) == [(True,)]
 
 
-def test_who_left_or_never_came_is_silent(folder):
+def test_users_who_left_or_never_came_have_no_events(folder):
     silent = """SELECT count(*) FROM events e JOIN truth t ON t.entity = 'user' AND t.id = e.user_id
                 WHERE t.fate = 'never came' OR e.timestamp >= t.ended_on"""
     assert ask(silent, folder) == [(0,)]
@@ -131,7 +131,7 @@ def test_weekends_are_quiet(folder):
     assert max(days[6], days[7]) < 0.3 * min(days[day] for day in range(1, 6))
 
 
-def test_newcomers_set_things_up_first(folder):
+def test_new_users_start_with_the_setup_events(folder):
     early, late = ask(
         """SELECT count(*) FILTER (event = 'Integration Connected') / count(*) FROM events e JOIN users u USING (user_id)
            GROUP BY e.timestamp < u.created_at + INTERVAL 14 DAY ORDER BY e.timestamp < u.created_at + INTERVAL 14 DAY DESC""",
@@ -140,7 +140,7 @@ def test_newcomers_set_things_up_first(folder):
     assert early[0] > 2 * late[0]
 
 
-def test_nobody_acts_before_they_sign_up(folder):
+def test_no_user_has_events_before_signing_up(folder):
     assert ask(
         "SELECT count(*) FROM events JOIN users u USING (user_id) WHERE timestamp < u.created_at", folder
     ) == [(0,)]
@@ -155,7 +155,7 @@ def test_accounts_come_in_all_sizes(folder):
     assert empty
 
 
-def test_life_is_not_tidy(folder):
+def test_the_data_have_gaps_like_real_data(folder):
     """Events of deleted users, events without account or without user, accounts without domain or answer."""
     assert ask("SELECT count(DISTINCT user_id) > 5 FROM events ANTI JOIN users USING (user_id)", folder) == [
         (True,)

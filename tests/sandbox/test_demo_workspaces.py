@@ -1,4 +1,4 @@
-"""The two workspaces that come along are read by the product without a complaint, and the pages know its words."""
+"""The two workspaces of the repository are read without a problem, and the pages name every setting."""
 
 from pathlib import Path
 

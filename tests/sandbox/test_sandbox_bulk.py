@@ -1,4 +1,4 @@
-"""Salesforce's bulk jobs, raw: a file, and what became of its rows."""
+"""Salesforce's bulk jobs, raw: a file, and the results of its rows."""
 
 import csv
 import io
@@ -58,7 +58,7 @@ def listed(org, job, which):
 
 
 def done(org, text, operation="update", **more):
-    """A whole job; its last word, and its rows that succeeded, that failed and that were left."""
+    """Run a whole job; return its last state, and the rows that succeeded, failed and were left."""
     job = make(org, operation, **more)
     assert upload(org, job, text).status_code == 201
     assert close(org, job).json()["state"] == "UploadComplete"
@@ -71,7 +71,7 @@ def account(org, id=ONE):
     return next(each for each in org.state("salesforce")["Account"] if each["Id"] == id)
 
 
-def test_a_job_is_made_filled_closed_and_done_after_a_while(org):
+def test_a_job_is_created_filled_closed_and_completed_after_a_few_polls(org):
     job, good, bad, left = done(org, f'Id,Level__c,Score__c\n{ONE},"a,""b",7.5\n{TWO},,\n')
     assert (job["state"], job["numberRecordsProcessed"], job["numberRecordsFailed"]) == ("JobComplete", 2, 0)
     assert {row["sf__Id"]: row["sf__Created"] for row in good} == {ONE: "false", TWO: "false"}
@@ -80,13 +80,13 @@ def test_a_job_is_made_filled_closed_and_done_after_a_while(org):
     assert (account(org)["Level__c"], account(org)["Score__c"]) == ('a,"b', 7.5)
 
 
-def test_an_empty_cell_leaves_a_field_and_a_word_empties_it(org):
+def test_an_empty_cell_leaves_a_field_and_na_clears_it(org):
     done(org, f"Id,Level__c\n{ONE},#N/A\n{TWO},\n")
     assert "Level__c" not in account(org)
     assert account(org, TWO)["Level__c"] == "low"
 
 
-def test_an_upsert_makes_who_is_not_there_yet(org):
+def test_an_upsert_creates_missing_records_in_a_file(org):
     _, good, _, _ = done(
         org,
         "Heatsync_Id__c,Name,Hot__c\na1,Acme,true\na9,New,false\n",
@@ -116,7 +116,7 @@ def test_a_row_is_refused_by_itself(org, column, cell, said):
     assert (error.startswith(said), error.endswith(f":{column} --"), id) == (True, True, ONE)
 
 
-def test_who_is_twice_in_a_file_or_not_there_is_refused(org):
+def test_a_record_that_is_twice_in_a_file_or_missing_is_refused(org):
     gone = "001000000000009AAA"
     _, good, bad, _ = done(org, f"Id,Level__c\n{ONE},a\n{ONE},b\n{TWO},c\n{gone},d\nx,e\n")
     assert [row["Id"] for row in good] == [TWO]
@@ -136,7 +136,7 @@ def test_who_is_twice_in_a_file_or_not_there_is_refused(org):
         (f"Id,Score__c\n{ONE}\n", "InvalidBatch : The number of columns"),
     ],
 )
-def test_a_file_that_cannot_be_read_fails_and_none_of_it_is_done(org, text, said):
+def test_an_unreadable_file_fails_and_writes_nothing(org, text, said):
     job, good, bad, left = done(org, text)
     assert job["state"] == "Failed"
     assert job["errorMessage"].startswith(said)
@@ -144,7 +144,7 @@ def test_a_file_that_cannot_be_read_fails_and_none_of_it_is_done(org, text, said
     assert "Score__c" not in account(org)
 
 
-def test_a_job_takes_one_file_and_is_closed_with_it_only(org):
+def test_a_job_takes_one_file_and_can_be_closed_only_with_it(org):
     job = make(org)
     assert close(org, job).status_code == 400
     assert upload(org, job, f"Id,Score__c\n{ONE},1\n").status_code == 201
@@ -160,7 +160,7 @@ def test_a_job_takes_one_file_and_is_closed_with_it_only(org):
     assert org("GET", f"{JOBS}/{job}").status_code == 404
 
 
-def test_an_aborted_job_has_done_what_it_came_to(org):
+def test_an_aborted_job_keeps_what_it_has_written(org):
     idle = make(org)
     upload(org, idle, f"Id,Score__c\n{ONE},1\n")
     assert close(org, idle, "Aborted").json()["state"] == "Aborted"
@@ -174,7 +174,7 @@ def test_an_aborted_job_has_done_what_it_came_to(org):
     assert [row["Id"] for row in listed(org, begun, "unprocessedrecords")] == [TWO]
 
 
-def test_what_nobody_asks_after_is_done_all_the_same(org):
+def test_a_job_that_is_not_polled_is_processed_as_well(org):
     job = make(org)
     upload(org, job, f"Id,Score__c\n{ONE},1\n")
     close(org, job)
@@ -192,7 +192,7 @@ def test_what_nobody_asks_after_is_done_all_the_same(org):
         {"operation": "upsert"},
     ],
 )
-def test_a_job_that_cannot_be_is_not_made(org, body):
+def test_an_invalid_job_is_refused(org, body):
     answer = org("POST", JOBS, {"object": "Account", "operation": "update", **body})
     assert (answer.status_code, answer.json()[0]["errorCode"]) == (400, "INVALIDJOB")
 

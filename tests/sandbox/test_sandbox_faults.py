@@ -1,4 +1,4 @@
-"""What goes wrong on purpose is what was asked for, happens by seed, and looks as it does with the vendor."""
+"""Faults are the ones that were asked for, depend on the seed, and look like those of the vendor."""
 
 import re
 
@@ -23,7 +23,7 @@ def update(url: str, *ids: int) -> requests.Response:
 
 
 def statuses(spec: str, calls: int = 40) -> list[int]:
-    """How so many calls to HubSpot are answered; 0 is none."""
+    """The statuses of this many calls to HubSpot; 0 for a call without an answer."""
     found = []
     with running(quotas=False, faults=spec, state=CONTACTS) as sandbox:
         for _ in range(calls):
@@ -34,7 +34,7 @@ def statuses(spec: str, calls: int = 40) -> list[int]:
     return found
 
 
-def test_a_specification_is_read() -> None:
+def test_a_specification_of_faults_is_read() -> None:
     faults = parse("server=0.1, lost=0.02,seed=7")
     assert (faults.rates, faults.seed) == ({"server": 0.1, "lost": 0.02}, 7)
 
@@ -50,19 +50,19 @@ def test_a_specification_is_read() -> None:
         ("server=0.6,lost=0.6", "add up to 1.2, and cannot be more than 1"),
     ],
 )
-def test_a_specification_that_cannot_be_is_refused(spec: str, said: str) -> None:
+def test_an_invalid_specification_of_faults_is_refused(spec: str, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         parse(spec)
 
 
-def test_the_help_names_every_kind() -> None:
+def test_the_help_names_every_kind_of_fault() -> None:
     from typer.testing import CliRunner
 
     told = CliRunner().invoke(app, ["sandbox", "--help"]).output
     assert all(f"  {name} " in told for name in (*kinds(), ALL))
 
 
-def test_the_same_seed_strikes_the_same_calls_and_another_one_others() -> None:
+def test_the_same_seed_strikes_the_same_calls_and_another_seed_other_calls() -> None:
     first, again, other = (statuses(f"server=0.3,cut=0.2,seed={seed}") for seed in (1, 1, 2))
     assert first == again != other
     assert {0, 200} < set(first) <= {0, 200, 500, 502, 503}
@@ -71,7 +71,7 @@ def test_the_same_seed_strikes_the_same_calls_and_another_one_others() -> None:
 @pytest.mark.parametrize(
     ("kind", "done"), [("cut", False), ("lost", True), ("garbled", True), ("noop", False)]
 )
-def test_what_has_no_good_answer_may_have_been_done(kind: str, done: bool) -> None:
+def test_a_call_without_a_good_answer_may_have_taken_effect(kind: str, done: bool) -> None:
     with running(quotas=False, faults=f"{kind}=1", state=CONTACTS) as sandbox:
         if kind in ("cut", "lost"):
             with pytest.raises(requests.ConnectionError):
@@ -85,7 +85,7 @@ def test_what_has_no_good_answer_may_have_been_done(kind: str, done: bool) -> No
     assert stored == ("1" if done else None)
 
 
-def test_a_slow_answer_is_an_answer() -> None:
+def test_a_slow_answer_is_complete() -> None:
     with running(quotas=False, faults=Faults({"slow": 1.0}, slow=0.05), state=CONTACTS) as sandbox:
         answer = update(sandbox.url, 3)
     assert answer.status_code == 200
@@ -125,7 +125,7 @@ def test_a_refused_record_is_refused_for_good(kind: str, status: int) -> None:
         assert update(sandbox.url, *good).status_code == 200
 
 
-def test_salesforce_refuses_and_locks_by_record_and_ends_a_session() -> None:
+def test_salesforce_refuses_and_locks_single_records_and_expires_sessions() -> None:
     records = [{"attributes": {"type": "Account"}, "id": f"001{n:012}AAA", "Name": "new"} for n in range(20)]
     state = {"salesforce": {"Account": [{"Id": each["id"], "Name": "old"} for each in records]}}
     path = "/services/data/v64.0/composite/sobjects"
@@ -151,7 +151,7 @@ def test_salesforce_refuses_and_locks_by_record_and_ends_a_session() -> None:
     assert (answer.status_code, answer.json()[0]["errorCode"]) == (401, "INVALID_SESSION_ID")
 
 
-def test_a_new_record_is_not_shown_by_searches_for_a_while() -> None:
+def test_searches_do_not_show_a_new_record_for_a_while() -> None:
     query = {"filterGroups": [{"filters": [{"propertyName": "domain", "operator": "EQ", "value": "x.com"}]}]}
     now = [1_800_000_000.0]
     with running(quotas=False, faults="stale=1", clock=lambda: now[0]) as sandbox:

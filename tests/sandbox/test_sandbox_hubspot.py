@@ -153,12 +153,12 @@ def test_an_id_may_be_in_a_batch_once(crm):
     assert answer.json()["message"].startswith("Duplicate IDs found in batch input: [101]")
 
 
-def test_a_hundred_is_the_most(crm):
+def test_a_batch_holds_at_most_a_hundred_records(crm):
     inputs = [{"id": str(i), "properties": {}} for i in range(101)]
     assert update(crm, *inputs).status_code == 400
 
 
-def test_an_address_as_id_is_passed_over_in_silence(crm):
+def test_an_address_in_place_of_an_id_is_ignored_silently(crm):
     answer = update(crm, {"id": "ada@example.com", "properties": {"score": "1"}})
     assert (answer.status_code, answer.json()["results"]) == (200, [])
     assert "score" not in properties(crm)
@@ -175,7 +175,7 @@ def test_a_unique_property_finds_the_record_to_update(crm):
     assert answer.json()["results"][0]["id"] == "102"
 
 
-def test_a_record_that_is_gone_is_named_and_the_others_are_written(crm):
+def test_a_deleted_record_is_named_and_the_others_are_written(crm):
     answer = update(
         crm, {"id": "999", "properties": {"score": "1"}}, {"id": "101", "properties": {"score": "1"}}
     )
@@ -219,7 +219,7 @@ def test_a_batch_read_by_address_names_the_missing(crm):
     assert crm("POST", f"{OBJECTS}/batch/read", body).status_code == 200
 
 
-def test_creating_with_trace_ids_lets_each_record_fail_by_itself(crm):
+def test_with_trace_ids_each_new_record_fails_by_itself(crm):
     inputs = [
         {"objectWriteTraceId": "t1", "properties": {"email": "new@example.com", "score": "1"}},
         {"objectWriteTraceId": "t2", "properties": {"email": "ada@example.com"}},
@@ -238,7 +238,7 @@ def test_creating_with_trace_ids_lets_each_record_fail_by_itself(crm):
     assert told["t4"]["message"].endswith(body["results"][0]["id"])
 
 
-def test_creating_without_trace_ids_is_all_or_nothing(crm):
+def test_without_trace_ids_new_records_are_all_or_nothing(crm):
     inputs = [{"properties": {"email": "new@example.com"}}, {"properties": {"email": "ada@example.com"}}]
     answer = crm("POST", f"{OBJECTS}/batch/create", {"inputs": inputs})
     assert answer.status_code == 409
@@ -248,7 +248,7 @@ def test_creating_without_trace_ids_is_all_or_nothing(crm):
     assert answer.status_code == 201
 
 
-def test_a_new_record_needs_something_to_be_known_by(crm):
+def test_a_new_record_needs_an_identifying_property(crm):
     for object in ("contacts", "companies"):
         answer = crm("POST", f"/crm/v3/objects/{object}", {"properties": {"score": "1"}})
         assert answer.status_code == 400
@@ -263,7 +263,7 @@ def test_two_companies_may_share_a_domain(crm):
     assert crm("POST", "/crm/v3/objects/companies/search", search).json()["total"] == 3
 
 
-def test_an_upsert_says_which_are_new(crm):
+def test_an_upsert_says_which_records_are_new(crm):
     inputs = [
         {"idProperty": "email", "id": "ada@example.com", "properties": {"score": "1"}},
         {"idProperty": "email", "id": "new@example.com", "properties": {"score": "2"}},
@@ -413,7 +413,7 @@ def test_the_sdk_defines_properties(sdk):
         {"type": "enumeration", "fieldType": "select"},
     ],
 )
-def test_a_property_that_cannot_be_is_refused(crm, change):
+def test_an_invalid_property_is_refused(crm, change):
     body = {
         "name": "x",
         "label": "X",
@@ -450,14 +450,14 @@ def test_options_are_replaced_as_a_whole(crm):
     assert crm("PATCH", path, {"label": "Level"}).json()["options"][0]["value"] == "very_high"
 
 
-def test_a_standard_property_that_is_seeded_stays_what_it_is(crm):
+def test_a_seeded_standard_property_keeps_its_type(crm):
     crm.seed(fields={"hubspot": {"contacts": {"email": {"type": "string"}}}})
     body = {"properties": {"email": "ada@example.com"}}
     assert crm("POST", "/crm/v3/objects/contacts", body).status_code == 201
     assert crm("POST", "/crm/v3/objects/contacts", body).status_code == 409
 
 
-def test_limits_and_usage_are_told(crm):
+def test_limits_and_usage_are_shown(crm):
     limits = crm("GET", "/crm/v3/limits/custom-properties").json()
     assert limits["overallUsage"] == len(FIELDS) + 1
     assert crm("GET", "/crm/limits/2026-09/custom-properties").json() == limits

@@ -120,7 +120,7 @@ def test_a_value_of_the_wrong_type_is_refused(app, name, value):
     assert custom(app) == {}
 
 
-def test_a_contact_that_is_there_is_a_conflict_that_names_it(app):
+def test_creating_an_existing_contact_is_a_conflict_that_names_it(app):
     for body in ({"external_id": "u1"}, {"email": "ADA@example.com"}):
         answer = app("POST", "/contacts", body)
         assert (answer.status_code, code(answer)) == (409, "conflict")
@@ -138,7 +138,7 @@ def test_users_with_different_external_ids_may_share_an_address(app):
 
 
 @pytest.mark.parametrize("body", [{}, {"name": "x"}, {"role": "king"}, {"role": "lead", "external_id": "x"}])
-def test_a_contact_that_cannot_be_is_refused(app, body):
+def test_an_invalid_contact_is_refused(app, body):
     assert app("POST", "/contacts", body).status_code == 400
 
 
@@ -222,7 +222,7 @@ def test_search_operators(app, query, ids):
         group("AND"),
     ],
 )
-def test_a_search_that_intercom_cannot_do_is_refused(app, query):
+def test_an_unsupported_search_is_refused(app, query):
     assert find(app, query).status_code == 400
 
 
@@ -265,7 +265,7 @@ def test_a_company_is_upserted_by_its_company_id(app):
     assert app("POST", "/companies", {}).status_code == 400
 
 
-def test_a_company_is_updated_only_where_it_is(app):
+def test_an_update_changes_an_existing_company_and_creates_none(app):
     missing = app("GET", "/companies?company_id=none")
     assert (missing.status_code, code(missing)) == (404, "company_not_found")
     answer = app("PUT", "/companies/c1", {"custom_attributes": {"account_score": 7}})
@@ -323,7 +323,7 @@ def test_a_name_belongs_to_one_model(app):
         {"name": "email"},
     ],
 )
-def test_an_attribute_that_cannot_be_is_refused(app, body):
+def test_an_invalid_attribute_is_refused(app, body):
     answer = attribute(app, **body)
     assert (answer.status_code, code(answer)) == (400, "parameter_invalid")
 
@@ -335,7 +335,7 @@ def test_a_datetime_attribute_reads_back_as_date_and_options_as_a_list(app):
     assert (answer["data_type"], answer["options"]) == ("string", ["a", "b"])
 
 
-def test_an_archived_attribute_keeps_its_name_is_not_written_and_can_be_brought_back(app):
+def test_an_archived_attribute_keeps_its_name_cannot_be_written_and_can_be_restored(app):
     id = attribute(app, name="mood").json()["id"]
     path, write = f"/data_attributes/{id}", {"custom_attributes": {"mood": "x"}}
     assert app("PUT", path, {"archived": True}).json()["archived"] is True
@@ -362,7 +362,7 @@ def test_what_is_not_json_is_refused(app):
     assert (answer.status_code, code(answer)) == (400, "bad_request")
 
 
-def test_the_sdk_speaks_to_it(app, sdk):
+def test_the_sdk_works_with_the_sandbox(app, sdk):
     assert sdk.admins.identify().app.id_code
     new = sdk.contacts.create(request=CreateContactRequestWithExternalId(external_id="u9"))
     assert sdk.contacts.update(contact_id=new.id, custom_attributes={"score": 4}).custom_attributes == {
@@ -394,7 +394,7 @@ def shown(app, id):
     return app("GET", f"/contacts/{id}").json()["tags"]
 
 
-def test_a_tag_is_made_by_its_name_and_is_the_same_in_any_case(app):
+def test_a_tag_is_created_by_its_name_which_ignores_case(app):
     made = app("POST", "/tags", {"name": "VIP"}).json()
     assert made == {"type": "tag", "id": made["id"], "name": "VIP"}
     assert app("POST", "/tags", {"name": "vip", "users": [{"id": "5f1"}]}).json() == made
@@ -403,7 +403,7 @@ def test_a_tag_is_made_by_its_name_and_is_the_same_in_any_case(app):
     assert app.state("intercom")["contacts"][0]["tags"] == ["VIP"]
 
 
-def test_many_are_tagged_and_untagged_at_once_and_the_answer_names_nobody(app):
+def test_many_records_are_tagged_and_untagged_at_once_and_the_answer_names_none(app):
     both = [{"id": "5f1"}, {"id": "5f2"}]
     answer = app("POST", "/tags", {"name": "VIP", "users": both}).json()
     assert set(answer) == {"type", "id", "name"}
@@ -419,7 +419,7 @@ def test_many_are_tagged_and_untagged_at_once_and_the_answer_names_nobody(app):
 @pytest.mark.parametrize(
     ("list", "id", "expected"), [("users", "5f1", "not_found"), ("companies", "c1", "company_not_found")]
 )
-def test_nobody_is_tagged_where_one_of_them_does_not_exist(app, list, id, expected):
+def test_no_record_is_tagged_where_one_does_not_exist(app, list, id, expected):
     """intercom-node issue 263 (2020)."""
     answer = app("POST", "/tags", {"name": "VIP", list: [{"id": id}, {"id": "gone"}]})
     assert (answer.status_code, code(answer)) == (404, expected)
@@ -428,7 +428,7 @@ def test_nobody_is_tagged_where_one_of_them_does_not_exist(app, list, id, expect
 
 
 @pytest.mark.parametrize("body", [{"test": "invalid"}, {"name": "a", "users": {}}, {"name": "a", "users": [], "companies": []}])  # fmt: skip
-def test_a_request_about_tags_that_says_nothing_is_refused(app, body):
+def test_an_empty_request_about_tags_is_refused(app, body):
     answer = app("POST", "/tags", body)
     assert (answer.status_code, code(answer)) == (400, "parameter_invalid")
 

@@ -1,4 +1,4 @@
-"""Quotas: real sliding windows, per account and vendor, refused in the vendor's words."""
+"""Quotas: real sliding windows, per account and vendor, refused with the vendor's messages."""
 
 import pytest
 import requests
@@ -11,7 +11,7 @@ from heatsync.sandbox.server import running
 
 @pytest.fixture
 def tight(clock):
-    """A sandbox that lets very little through, in a time that stands still."""
+    """A sandbox with very small quotas and a clock that only the test moves."""
     limits = {
         "hubspot": {"burst": 3, "day": 100, "search": 1},
         "intercom": {"burst": 2},
@@ -42,7 +42,7 @@ def test_no_window_ever_holds_more_than_its_limit(gaps, calls, seconds):
 
 
 @given(gaps, st.integers(1, 5))
-def test_who_waits_as_long_as_was_said_is_let_in(gaps, calls):
+def test_a_call_after_the_stated_wait_is_admitted(gaps, calls):
     window, now = Window(calls, 2.0), 0.0
     for gap in gaps:
         now += gap
@@ -59,7 +59,7 @@ def test_a_call_that_one_window_refuses_costs_the_others_nothing():
     assert windows["wide"].used(0.0) == 1
 
 
-def test_hubspot_answers_429_with_its_headers_and_lets_in_after_ten_seconds(tight, clock):
+def test_hubspot_answers_429_with_its_headers_and_admits_calls_after_ten_seconds(tight, clock):
     for left in (2, 1, 0):
         answer = tight("GET", "/account-info/v3/details")
         assert answer.status_code == 200
@@ -142,7 +142,7 @@ def test_salesforce_refuses_when_the_day_is_used_up(tight, clock):
     assert tight("GET", "/services/data/v59.0/limits").status_code == 200
 
 
-def test_logging_in_to_salesforce_is_no_api_request(tight):
+def test_a_salesforce_login_does_not_count_as_an_api_request(tight):
     form = {"grant_type": "client_credentials", "client_id": "acme:k", "client_secret": "s"}
     for _ in range(4):
         answer = tight("POST", "/services/oauth2/token", data=form, headers={"Authorization": ""})
@@ -173,7 +173,7 @@ def test_the_peak_shows_what_a_client_really_did(tight, clock):
     assert (stats["calls"], stats["refused"], stats["peak_window"]) == (6, {"429": 3}, 5)
 
 
-def test_without_quotas_nobody_is_limited_but_calls_are_counted():
+def test_without_quotas_no_call_is_limited_but_calls_are_counted():
     with running(quotas=False, limits={"intercom": {"burst": 1}}) as server:
         for _ in range(3):
             answer = requests.get(f"{server.url}/me", headers={"Authorization": "Bearer x"}, timeout=10)

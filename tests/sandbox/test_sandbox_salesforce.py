@@ -102,7 +102,7 @@ def login(org, **form):
     )
 
 
-def test_client_credentials_carry_the_account_into_the_token(org):
+def test_the_token_of_client_credentials_names_their_account(org):
     pairs = [("acme:key", "secret"), ("key", "acme:secret"), ("acme:key", "acme:secret")]
     for key, secret in pairs:
         basic = base64.b64encode(f"{key}:{secret}".encode()).decode()
@@ -125,7 +125,7 @@ def test_client_credentials_carry_the_account_into_the_token(org):
             assert who.json()["organization_id"] in body["access_token"]
 
 
-def test_a_known_account_is_recognised_whatever_it_looks_like(org):
+def test_an_existing_account_is_recognised_in_either_position(org):
     for account, pair in (("client7", "client7:abc:def"), ("client7", "abc:client7:def")):
         org.server.seed({}, account)
         basic = base64.b64encode(pair.encode()).decode()
@@ -138,7 +138,7 @@ def test_a_known_account_is_recognised_whatever_it_looks_like(org):
         assert answer.json()["access_token"].startswith(f"{account}:00D")
 
 
-def test_a_token_without_an_account_is_the_default_ones(org):
+def test_a_token_without_an_account_belongs_to_the_default_account(org):
     body = login(org, grant_type="client_credentials", client_id="key", client_secret="secret").json()
     assert body["access_token"].startswith("00D")
 
@@ -177,13 +177,13 @@ def test_a_refused_session_is_refused_as_salesforce_does(org):
         assert answer.json() == [{"message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID"}]
 
 
-def test_the_versions_are_told_to_anyone(org):
+def test_the_versions_are_shown_without_a_session(org):
     found = org("GET", "/services/data/", headers={"Authorization": ""}).json()
     assert found[-1]["version"] == "68.0"
     assert org("GET", "/services/data/v99.0/limits").status_code == 404
 
 
-def test_describe_tells_what_a_field_takes(org):
+def test_describe_shows_what_a_field_accepts(org):
     fields = {each["name"]: each for each in org("GET", f"{DATA}/sobjects/Account/describe").json()["fields"]}
     key = fields["Heatsync_Id__c"]
     assert (key["type"], key["length"], key["externalId"], key["unique"], key["idLookup"]) == (
@@ -199,7 +199,7 @@ def test_describe_tells_what_a_field_takes(org):
     assert org("GET", f"{DATA}/sobjects/Nothing/describe").status_code == 404
 
 
-def test_updates_are_answered_in_order_each_for_itself(org):
+def test_updates_are_answered_in_order_and_one_by_one(org):
     records = [
         {"id": ONE, "Score__c": 7, "Hot__c": True},
         {"id": "001000000000009AAA", "Score__c": 7},
@@ -302,7 +302,7 @@ def test_values_are_kept_as_salesforce_keeps_them(org, field, sent, read):
     assert found[name] == read
 
 
-def test_all_or_none_rolls_the_good_ones_back(org):
+def test_all_or_none_rolls_back_the_valid_records(org):
     answer = update(org, {"id": ONE, "Score__c": 7}, {"id": TWO, "Tier__c": "z"}, allOrNone=True)
     assert [failure(each) for each in answer.json()] == [
         "ALL_OR_NONE_OPERATION_ROLLED_BACK",
@@ -311,7 +311,7 @@ def test_all_or_none_rolls_the_good_ones_back(org):
     assert "Score__c" not in account(org)
 
 
-def test_two_hundred_are_the_most(org):
+def test_a_collection_holds_at_most_two_hundred_records(org):
     records = [{"Heatsync_Id__c": f"n{i}", "Name": "x"} for i in range(201)]
     assert upsert(org, *records).status_code == 400
     assert len(upsert(org, *records[:200]).json()) == 200
@@ -322,11 +322,11 @@ def test_a_malformed_collection_is_refused(org, body):
     assert org("PATCH", COLLECTION, body).status_code == 400
 
 
-def test_a_record_of_no_type_is_refused(org):
+def test_a_record_without_a_type_is_refused(org):
     assert save(org, {"id": ONE}).json()[0]["errorCode"] == "INVALID_TYPE"
 
 
-def test_an_upsert_makes_what_is_missing(org):
+def test_an_upsert_creates_missing_records(org):
     old, new = upsert(
         org, {"Heatsync_Id__c": "A1", "Score__c": 1}, {"Heatsync_Id__c": "a3", "Name": "C"}
     ).json()
@@ -413,12 +413,12 @@ def test_an_address_that_is_too_long_is_refused(org):
         ("SELECT Id FROM Account WHERE Name = 'x", "MALFORMED_QUERY"),
     ],
 )
-def test_a_query_that_cannot_be_is_refused(org, soql, code):
+def test_an_invalid_query_is_refused(org, soql, code):
     answer = query(org, soql)
     assert (answer.status_code, answer.json()[0]["errorCode"]) == (400, code)
 
 
-def test_the_organization_can_be_asked_for(org):
+def test_the_organization_can_be_queried(org):
     (found,) = query(org, "SELECT Id, Name FROM Organization").json()["records"]
     assert (found["Id"][:3], found["Name"]) == ("00D", org.account)
 
@@ -476,6 +476,6 @@ def test_simple_salesforce_sees_the_vendors_errors(org, sdk, session):
     assert failed.value.code == "invalid_grant"
 
 
-def test_a_session_of_ones_own_carries_the_account(org, session):
+def test_a_given_session_names_its_account(org, session):
     own = Salesforce(session_id=f"{org.account}:x", instance_url="https://sandbox.invalid", session=session)
     assert own.query("SELECT COUNT() FROM Account")["totalSize"] == 2

@@ -42,7 +42,7 @@ def test_group_keeps_traits_and_members(source):
     }
 
 
-def test_a_message_is_taken_once(source):
+def test_a_message_is_accepted_once(source):
     send(source, identify(message="1", score=1))
     answer = send(source, identify(message="1", score=2), identify(message="2", user="u2", score=3))
     assert (answer.status_code, answer.json()) == (200, {"success": True})
@@ -72,34 +72,34 @@ def test_replacing_the_state_forgets_the_messages(source):
         {"type": "identify", "userId": "u", "messageId": "m" * 101},
     ],
 )
-def test_what_cannot_be_used_is_dropped_without_a_word(source, item):
+def test_an_unusable_item_is_dropped_silently(source, item):
     answer = send(source, item, identify(message="good"))
     assert (answer.status_code, answer.json()) == (200, {"success": True})
     assert source.state("segment") == {"users": {"u1": {}}, "groups": {}}
     assert source.stats("segment")["dropped"] == 1
 
 
-def test_an_item_without_a_message_id_is_taken(source):
+def test_an_item_without_a_message_id_is_accepted(source):
     item = identify(score=1)
     del item["messageId"]
     send(source, item)
     assert source.state("segment")["users"] == {"u1": {"score": 1}}
 
 
-def test_a_refused_write_key_is_answered_like_any_other(source):
+def test_a_refused_write_key_is_answered_like_a_valid_one(source):
     answer = send(source, identify(score=1), key=f"{source.account}:refused")
     assert (answer.status_code, answer.json()) == (200, {"success": True})
     assert source.state("segment")["users"] == {}
     assert source.stats("segment")["dropped"] == 1
 
 
-def test_what_comes_after_2500_items_is_dropped(source):
+def test_items_after_the_first_2500_are_dropped(source):
     send(source, *(identify(user=f"u{i}", message=f"m{i}") for i in range(2501)))
     assert len(source.state("segment")["users"]) == 2500
     assert source.stats("segment")["dropped"] == 1
 
 
-def test_too_large_a_request_is_refused(source):
+def test_a_request_that_is_too_large_is_refused(source):
     items = [identify(user=f"u{i}", message=f"m{i}", note="x" * 20_000) for i in range(26)]
     answer = send(source, *items)
     assert answer.status_code == 400
@@ -108,7 +108,7 @@ def test_too_large_a_request_is_refused(source):
     assert send(source, *items[:24]).status_code == 200
 
 
-def test_too_large_an_item_refuses_the_request(source):
+def test_an_item_that_is_too_large_refuses_the_request(source):
     assert send(source, identify(note="x" * 33_000)).status_code == 400
     assert send(source, identify(note="x" * 32_000)).status_code == 200
 
@@ -120,7 +120,7 @@ def test_what_is_not_json_is_refused(source, body):
     assert answer.status_code == 400
 
 
-def test_a_body_may_be_packed(source):
+def test_a_body_may_be_compressed(source):
     body = json.dumps({"batch": [identify(score=1)], "writeKey": f"{source.account}:key"}).encode()
     headers = {"Content-Encoding": "gzip", "Authorization": ""}
     for data, status in ((gzip.compress(body), 200), (b"not packed", 400)):
@@ -129,7 +129,7 @@ def test_a_body_may_be_packed(source):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_the_sdk_speaks_to_it(source, packed):
+def test_the_sdk_works_with_the_sandbox(source, packed):
     key = f"{source.account}:key"
     answer = post(key, host=source.url, gzip=packed, batch=[identify(score=1), group(name="Acme")])
     assert answer.status_code == 200

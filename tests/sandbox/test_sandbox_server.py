@@ -1,4 +1,4 @@
-"""The sandbox on a port: it starts, serves many at once, and leaves nothing behind."""
+"""The sandbox on a port: it starts, serves many clients at once, and stops without a trace."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ from heatsync.sandbox.server import running
 ANYONE = {"Authorization": "Bearer x"}
 
 
-def test_it_is_gone_when_the_block_ends():
+def test_the_sandbox_stops_when_the_block_ends():
     before = threading.active_count()
     with running() as server, requests.Session() as http:
         assert http.get(f"{server.url}/me", headers=ANYONE, timeout=5).status_code == 200
@@ -23,12 +23,12 @@ def test_it_is_gone_when_the_block_ends():
         requests.get(f"{server.url}/me", timeout=5)
 
 
-def test_it_can_be_stopped_before_anybody_called():
+def test_the_sandbox_can_stop_before_the_first_call():
     with running() as server:
         assert server.url
 
 
-def test_two_of_them_do_not_meet():
+def test_two_sandboxes_do_not_share_anything():
     with running(state={"segment": {"users": {"u": {}}}}) as one, running() as two:
         assert one.url != two.url
         assert one.state()["segment"]["users"] == {"u": {}}
@@ -99,5 +99,5 @@ def test_a_large_seed_is_found_through_an_index():
         for _ in range(20):
             answer = http.post(path, json=body, headers=ANYONE, timeout=10)
         assert len(answer.json()["results"]) == 100
-        # A look at every record would take about a second a call.
+        # A scan of every record would take about a second per call.
         assert time.monotonic() - started < 5

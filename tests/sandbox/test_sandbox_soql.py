@@ -1,4 +1,4 @@
-"""SOQL: read properly, so that what works here works there."""
+"""SOQL: read as Salesforce reads it, so that a query that works here also works there."""
 
 from datetime import UTC, date, datetime
 
@@ -30,7 +30,7 @@ def matching(where):
     return "".join(row["Id"] for row in ROWS if passes(row.get))
 
 
-def test_a_query_is_taken_apart():
+def test_a_query_is_parsed():
     text = (
         "select Id, Name from Account where (A__c IN ('x','y') or B__c = null) and not C__c > 5 "
         "order by Name desc nulls last, Id limit 10 offset 5"
@@ -135,7 +135,7 @@ def test_conditions(where, ids):
         "SELECT Id; FROM Account",
     ],
 )
-def test_what_is_not_soql_is_refused(text):
+def test_invalid_soql_is_refused(text):
     with pytest.raises(Malformed):
         parse(text)
 
@@ -154,5 +154,5 @@ def test_what_is_not_soql_is_refused(text):
         ("a != 'x'", None),
     ],
 )
-def test_a_search_is_narrowed_only_where_it_may_be(where, found):
+def test_a_search_is_narrowed_only_where_that_loses_no_record(where, found):
     assert keys(parse(f"SELECT Id FROM A WHERE {where}").where) == found

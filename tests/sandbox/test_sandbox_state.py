@@ -1,4 +1,4 @@
-"""/_state and /_stats: what is put in is what comes out, and the counts are true."""
+"""/_state and /_stats: a state is returned as it was loaded, and the counts are right."""
 
 import pytest
 import requests
@@ -43,19 +43,19 @@ EMPTY = {
 }
 
 
-def test_the_documented_state_comes_back_as_it_was_put(client):
+def test_the_documented_state_is_returned_as_it_was_loaded(client):
     answer = client("PUT", f"/_state?account={client.account}", DOCUMENTED)
     assert answer.status_code == 200
     assert answer.json() == DOCUMENTED
     assert client("GET", f"/_state?account={client.account}").json() == DOCUMENTED
 
 
-def test_what_a_state_leaves_out_is_empty(client):
+def test_parts_that_a_state_leaves_out_are_empty(client):
     client.seed(**DOCUMENTED)
     assert client("PUT", f"/_state?account={client.account}", {}).json() == EMPTY
 
 
-def test_without_an_account_it_is_the_default_one(server):
+def test_without_an_account_the_state_is_that_of_the_default_account(server):
     try:
         requests.put(f"{server.url}/_state", json={"segment": {"users": {"u1": {"a": 1}}}}, timeout=10)
         assert server.state()["segment"]["users"] == {"u1": {"a": 1}}
@@ -63,7 +63,7 @@ def test_without_an_account_it_is_the_default_one(server):
         server.seed({})
 
 
-def test_accounts_do_not_see_each_other(client):
+def test_accounts_are_separate(client):
     client.seed(**DOCUMENTED)
     other = {"Authorization": "Bearer somebody:x"}
     answer = client("GET", "/crm/v3/objects/contacts/101", headers=other)
@@ -87,7 +87,7 @@ def test_accounts_do_not_see_each_other(client):
         ({"segment": {"people": {}}}, "people"),
     ],
 )
-def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(client, state, said):
+def test_an_invalid_state_is_refused_and_changes_nothing(client, state, said):
     client.seed(**DOCUMENTED)
     answer = client("PUT", f"/_state?account={client.account}", state)
     assert answer.status_code == 400
@@ -111,7 +111,7 @@ def test_records_without_an_id_get_one(client):
     assert client.state("salesforce")["Invoice__c"][0]["Id"][:3] not in ("001", "003")
 
 
-def test_the_ids_of_an_account_are_its_own_and_stay(client):
+def test_the_ids_of_an_account_are_unique_and_stable(client):
     def ids(account):
         headers = {"Authorization": f"Bearer {account}:x"}
         portal = client("GET", "/account-info/v3/details", headers=headers).json()["portalId"]
@@ -170,7 +170,7 @@ def test_deleting_the_stats_sets_them_to_zero(client):
     assert client.stats("intercom")["endpoints"] == {}
 
 
-def test_reading_the_state_is_no_call(client):
+def test_reading_the_state_does_not_count_as_a_call(client):
     client("GET", f"/_state?account={client.account}")
     assert all(each["calls"] == 0 for each in client.server.stats(client.account).values())
 
@@ -191,13 +191,13 @@ def test_an_unknown_path_is_refused_in_its_vendors_words(client, path, where):
     assert answer.json()[where]
 
 
-def test_a_path_of_nobody_says_so(client):
+def test_a_path_of_no_vendor_is_refused(client):
     answer = client("GET", "/nobody")
     assert answer.status_code == 404
     assert "/nobody" in answer.json()["error"]
 
 
-def test_a_wrong_first_state_is_an_error_at_once():
+def test_an_invalid_first_state_is_an_error_at_the_start():
     with pytest.raises(ValueError, match="hubspott"):
         create(state={"hubspott": {}})
 
@@ -207,7 +207,7 @@ steps = st.lists(st.tuples(st.integers(0, 4), st.sampled_from("xy"), values), ma
 
 
 @given(steps, st.frozensets(st.sampled_from("xy")))
-def test_an_index_finds_what_a_look_at_every_record_finds(steps, exact):
+def test_an_index_finds_the_same_records_as_a_full_scan(steps, exact):
     table = Table(exact)
     for id, field, value in steps:
         table.having(field, "warm up the index")
@@ -226,12 +226,12 @@ def test_an_index_finds_what_a_look_at_every_record_finds(steps, exact):
 
 
 @given(st.text(), st.integers(2, 12))
-def test_a_number_of_words_has_its_digits_and_stays(word, digits):
+def test_a_number_derived_from_words_has_its_digits_and_is_stable(word, digits):
     assert len(str(number_of("x", word, digits=digits))) == digits
     assert number_of("x", word, digits=digits) == number_of("x", word, digits=digits)
 
 
-def test_an_account_that_nobody_spoke_of_is_empty():
+def test_a_new_account_is_empty():
     class Nothing:
         def __init__(self, name):
             pass

@@ -1,4 +1,4 @@
-"""HubSpot's OAuth tokens, Salesforce's new fields and who sees them, and Intercom's attributes that nobody may write."""
+"""HubSpot's OAuth tokens, Salesforce's new fields and their permissions, and Intercom's attributes that are not writable."""
 
 import pytest
 import requests
@@ -15,7 +15,7 @@ SET = "0PS000000000001AAA"
 
 
 @pytest.mark.parametrize("version", ["2026-03", "2026-09"])
-def test_an_access_token_belongs_to_the_account_of_its_refresh_token_and_ends(
+def test_an_access_token_belongs_to_the_account_of_its_refresh_token_and_expires(
     aged: Running, clock: Clock, version: str
 ) -> None:
     given = requests.post(f"{aged.url}/oauth/{version}/token", data=FORM, timeout=10).json()
@@ -42,7 +42,9 @@ def test_an_access_token_belongs_to_the_account_of_its_refresh_token_and_ends(
         ({"grant_type": "password"}, "BAD_GRANT_TYPE"),
     ],
 )
-def test_no_token_is_given_for_what_is_refused(server: Running, changed: dict[str, str], status: str) -> None:
+def test_refused_credentials_get_no_access_token(
+    server: Running, changed: dict[str, str], status: str
+) -> None:
     answer = requests.post(f"{server.url}/oauth/2026-03/token", data=FORM | changed, timeout=10)
     assert (answer.status_code, answer.json()["status"]) == (400, status)
 
@@ -84,12 +86,12 @@ def test_a_new_field_is_hidden_until_it_is_granted(client):
         (custom("Date", label="long " * 9), "FIELD_INTEGRITY_EXCEPTION"),
     ],
 )
-def test_a_definition_that_is_not_whole_is_refused(client, body, code):
+def test_an_incomplete_definition_of_a_field_is_refused(client, body, code):
     answer = client("POST", TOOLING, body)
     assert (answer.status_code, answer.json()[0]["errorCode"]) == (400, code)
 
 
-def test_an_attribute_that_the_api_may_not_write_is_refused(client):
+def test_an_attribute_that_is_not_writable_through_the_api_is_refused(client):
     client.seed(
         intercom={"contacts": [{"id": "c1", "external_id": "u1", "custom_attributes": {"own": "a"}}]},
         fields={"intercom": {"contacts": {"own": {"type": "string", "api_writable": False}}}},
