@@ -28,9 +28,10 @@ from storms import Case as StormCase
 from storms import Scene, weathered
 
 from connectors import lookup_rounds, registry
+from connectors.answers import Answer, redacted
 from connectors.destination import Limits, ObjectKind, Setting, Throttle, Vendor, trait_name
 from connectors.errors import Misunderstood, Unavailable
-from connectors.http import Answer, LostAnswer, VendorClient, redacted
+from connectors.http import LostAnswer, VendorClient, VendorRules
 from connectors.lookup_rounds import Hit
 from connectors.types import (
     Account,
@@ -114,7 +115,7 @@ class Rolodex:
         self._url = settings["url"].rstrip("/")
         self.host = self._url.partition("://")[2]
         self._token = settings["token"]
-        self._client = VendorClient("Rolodex", throttle, on_request)
+        self._client = VendorClient(VendorRules("Rolodex"), throttle, on_request)
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {self._token}"
 
