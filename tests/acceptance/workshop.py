@@ -7,17 +7,37 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from heatsync.cli import init_template
 from heatsync.sandbox.demo_data import product
 from heatsync.sandbox.server import Running
+from heatsync.workspace import config
+from heatsync.workspace.env_vars import url_variable
 
 END = date(2026, 10, 31)
 """The last day of the data, and the day that is scored."""
 HEATSYNC = str(Path(sys.executable).with_name("heatsync"))
 CELERY = str(Path(sys.executable).with_name("celery"))
+
+
+@cache
+def _repository() -> config.Workspace:
+    """The workspace that `heatsync init` copies."""
+    return config.load(Path(__file__).parents[2])
+
+
+@cache
+def _credentials() -> tuple[str, ...]:
+    """The environment variables of its secrets."""
+    return tuple(
+        variable
+        for destination in _repository().destinations.values()
+        for variable, key in destination.credential_variables.items()
+        if destination.vendor.settings[key].secret
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +72,8 @@ class Workshop:
         }
         return kept | {
             "HEATSYNC_WORKSPACE": str(self.folder),
-            "HUBSPOT_TOKEN": self.token,
-            "INTERCOM_TOKEN": self.token,
-            "SEGMENT_WRITE_KEY": self.token,
-            "SF_CONSUMER_KEY": self.token,
-            "SF_CONSUMER_SECRET": self.token,
-            **{
-                f"HEATSYNC_{name}_URL": self.sandbox.url
-                for name in ("HUBSPOT", "INTERCOM", "SEGMENT", "SALESFORCE")
-            },
+            **dict.fromkeys(_credentials(), self.token),
+            **{url_variable(name): self.sandbox.url for name in _repository().destinations},
         }
 
     def start(self, *command: str, **environ: str) -> subprocess.Popen[str]:
