@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from filed import pushed
-from scripted import Asked, Said, Watched, answering
+from fake_vendor import Asked, Said, Watched, answering
+from push_until_done import pushed
 
 from connectors.destination import Destination, ReadableDestination, Vendor
 from connectors.errors import HeatsyncError, Misunderstood, Unauthorized, Unavailable

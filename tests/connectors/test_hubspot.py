@@ -9,9 +9,9 @@ import contract
 import pytest
 import requests
 from contract import Case
+from fake_vendor import HANG_UP, Asked, Said, Watched, answering
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import HANG_UP, Asked, Said, Watched, answering
 
 from connectors.answers import Answer
 from connectors.errors import ConfigurationError, Unauthorized, Unavailable

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from clocks import Clock
-from scripted import Asked, Said, Watched, answering
+from fake_vendor import Asked, Said, Watched, answering
 
 from connectors.errors import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
 from connectors.hubspot.destination import HubSpot

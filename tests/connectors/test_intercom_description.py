@@ -13,8 +13,8 @@ import pytest
 import test_intercom
 import test_intercom_tags
 from contract import Case
-from described import KNOWN, described, faults
-from scripted import Asked
+from fake_vendor import Asked
+from openapi_proxy import KNOWN, faults, validating
 
 from heatsync.sandbox.server import Running
 
@@ -43,7 +43,7 @@ OWN = [*_with(test_intercom, "sandbox"), *_with(test_intercom_tags, "sandbox")]
 def test_the_contract_is_kept_with_requests_that_are_described(
     test: Callable[[Case, Running], None], case: Case, sandbox: Running
 ) -> None:
-    with described(sandbox) as (behind, seen):
+    with validating(sandbox) as (behind, seen):
         test(case, behind)
     assert seen.operations
     assert seen.unknown == []
@@ -53,7 +53,7 @@ def test_the_contract_is_kept_with_requests_that_are_described(
 def test_what_is_promised_of_intercom_is_done_with_requests_that_are_described(
     test: Callable[[Running], None], sandbox: Running
 ) -> None:
-    with described(sandbox) as (behind, seen):
+    with validating(sandbox) as (behind, seen):
         test(behind)
     assert seen.unknown == []
 
@@ -65,7 +65,7 @@ def test_all_that_we_ask_intercom_for_is_among_what_was_held_against_the_descrip
     violations: list[str] = []
     for test in OWN:
         sandbox.clear()
-        with described(sandbox) as (behind, seen):
+        with validating(sandbox) as (behind, seen):
             test(behind)
         operations |= seen.operations
         violations += seen.violations

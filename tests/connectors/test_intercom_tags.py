@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from described import KNOWN, faults
-from scripted import Asked, Said, Watched, answering
+from fake_vendor import Asked, Said, Watched, answering
+from openapi_proxy import KNOWN, faults
 from test_intercom import SCORE, change, find, lookup, push, refusal, seed, workspace
 
 from connectors.errors import Unauthorized, Unavailable

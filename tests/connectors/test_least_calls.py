@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from itertools import count
 
 import pytest
-from filed import pushed
-from scripted import Watched
+from fake_vendor import Watched
+from push_until_done import pushed
 
 from connectors.registry import VENDORS
 from connectors.types import Batch, Change, Kind, Match, Outcome, Status

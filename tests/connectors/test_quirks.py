@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from scripted import Asked, Said, Watched, answering
+from fake_vendor import Asked, Said, Watched, answering
 
 from connectors.destination import Destination
 from connectors.errors import Unavailable

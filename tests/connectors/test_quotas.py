@@ -5,7 +5,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from scripted import Watched
+from fake_vendor import Watched
 
 from connectors.answers import Answer
 from connectors.destination import Quota

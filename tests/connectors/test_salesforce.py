@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, quote_plus, urlsplit
 import contract
 import pytest
 from contract import Case
+from fake_vendor import HANG_UP, Asked, Said, Watched, answering
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import HANG_UP, Asked, Said, Watched, answering
 
 from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, Unavailable
 from connectors.salesforce.destination import METRICS, NAME_LENGTH, VENDOR, Salesforce

@@ -13,10 +13,10 @@ from itertools import count, takewhile
 from typing import Any
 
 import pytest
-from filed import Filed, pushed
+from push_until_done import PushResult, pushed
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import Asked, Said, Watched, answering
+from fake_vendor import Asked, Said, Watched, answering
 
 from connectors.destination import Files, Limits
 from connectors.errors import InProgress, Misunderstood, Unauthorized
@@ -67,9 +67,9 @@ def batch(*changes: Change, job: str | None = None) -> Batch:
     return Batch("r.m.1", "salesforce", "Account", changes, job)
 
 
-def by_key(filed: Filed) -> dict[str, Outcome]:
-    found = {each.key: each for each in filed.outcomes}
-    assert len(found) == len(filed.outcomes), "somebody was answered twice"
+def by_key(result: PushResult) -> dict[str, Outcome]:
+    found = {each.key: each for each in result.outcomes}
+    assert len(found) == len(result.outcomes), "somebody was answered twice"
     return found
 
 
@@ -146,8 +146,8 @@ def test_a_file_is_no_larger_than_it_may_be_and_the_rest_follows(
     seed(sandbox, 9)
     monkeypatch.setattr(bulk, "FILE", 90)
     with org(sandbox.url) as destination:
-        filed = pushed(destination, batch(*(change(n, Score__c=n) for n in range(9))))
-    assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
+        result = pushed(destination, batch(*(change(n, Score__c=n) for n in range(9))))
+    assert {each.status for each in by_key(result).values()} == {Status.DELIVERED}
     assert stored(sandbox, "Score__c") == {f"a{n}": n for n in range(9)}
     assert calls(sandbox)["PUT jobs/ingest/{job}/batches"] == 3
 
@@ -156,8 +156,8 @@ def test_the_word_that_empties_a_field_arrives_where_it_is_the_value(sandbox: Ru
     seed(sandbox, 4, Note__c="old")
     notes: list[Value] = ["#N/A", None, "", "\ud800"]
     with org(sandbox.url) as destination:
-        filed = pushed(destination, batch(*(change(n, Note__c=note) for n, note in enumerate(notes[:3]))))
-    assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
+        result = pushed(destination, batch(*(change(n, Note__c=note) for n, note in enumerate(notes[:3]))))
+    assert {each.status for each in by_key(result).values()} == {Status.DELIVERED}
     assert stored(sandbox, "Note__c") == {"a0": "#N/A", "a1": None, "a2": None, "a3": "old"}
     assert not bulk.fits_file(item(change(3, Note__c=notes[3]), None))  # type: ignore[arg-type]
 
@@ -183,8 +183,8 @@ def test_who_is_known_and_who_is_new_go_in_a_file_each_and_who_cannot_be_repeate
     changes = [change(n, known=n < 3, Score__c=n) for n in range(6)]
     changes += [change(n, known=False, by="Code__c", Score__c=n) for n in (6, 7)]
     with org(sandbox.url) as destination:
-        filed = pushed(destination, batch(*changes))
-    assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
+        result = pushed(destination, batch(*changes))
+    assert {each.status for each in by_key(result).values()} == {Status.DELIVERED}
     accounts = sandbox.state()["salesforce"]["Account"]
     assert sorted(each["Score__c"] for each in accounts) == list(range(8))
     made = calls(sandbox)
@@ -196,8 +196,8 @@ def test_two_of_ours_in_one_record_are_written_one_after_the_other(sandbox: Runn
     seed(sandbox, 3)
     again = replace(change(0, Score__c=9), key="twin")
     with org(sandbox.url) as destination:
-        filed = pushed(destination, batch(*(change(n, Score__c=n) for n in range(3)), again))
-    assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
+        result = pushed(destination, batch(*(change(n, Score__c=n) for n in range(3)), again))
+    assert {each.status for each in by_key(result).values()} == {Status.DELIVERED}
     assert stored(sandbox, "Score__c") == {"a0": 9, "a1": 1, "a2": 2}
 
 
@@ -326,8 +326,8 @@ def test_a_job_that_is_still_open_is_closed_where_it_has_its_file_and_made_anew_
     changes = [change(n, Score__c=n) for n in range(2)]
     with org(sandbox.url) as destination:
         job = until(destination, batch(*changes), uploaded)
-        filed = pushed(destination, batch(*changes, job=job))
-    assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
+        result = pushed(destination, batch(*changes, job=job))
+    assert {each.status for each in by_key(result).values()} == {Status.DELIVERED}
     made = calls(sandbox)
     again = 1 if uploaded else 2
     assert (made["POST jobs/ingest"], made["PATCH jobs/ingest/{job}"]) == (again, again)
@@ -337,9 +337,9 @@ def test_a_job_that_is_gone_is_made_again(sandbox: Running) -> None:
     seed(sandbox, 2)
     job = bulk.Job("7500000000000AAAAA", None, 2, time.time(), True).state.text
     with org(sandbox.url) as destination:
-        filed = pushed(destination, batch(*(change(n, Score__c=n) for n in range(2)), job=job))
-    assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
-    assert filed.jobs[0] is None
+        result = pushed(destination, batch(*(change(n, Score__c=n) for n in range(2)), job=job))
+    assert {each.status for each in by_key(result).values()} == {Status.DELIVERED}
+    assert result.jobs[0] is None
 
 
 def test_a_job_that_takes_a_day_is_given_up_and_what_it_did_not_do_is_done(
@@ -354,8 +354,8 @@ def test_a_job_that_takes_a_day_is_given_up_and_what_it_did_not_do_is_done(
                 list(destination.push(batch(*changes, job=job)))
         real = time.time
         monkeypatch.setattr(time, "time", lambda: real() + bulk.GIVE_UP_AFTER + 1)
-        filed = pushed(destination, batch(*changes, job=job))
-    assert {each.status for each in by_key(filed).values()} == {Status.DELIVERED}
+        result = pushed(destination, batch(*changes, job=job))
+    assert {each.status for each in by_key(result).values()} == {Status.DELIVERED}
     assert stored(sandbox, "Score__c") == {f"a{n}": n for n in range(4)}
 
 

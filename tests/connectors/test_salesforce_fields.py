@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from scripted import Asked, Said, Watched, answering
+from fake_vendor import Asked, Said, Watched, answering
 
 from connectors.errors import ConfigurationError
 from connectors.salesforce.destination import Salesforce

@@ -11,9 +11,9 @@ from typing import Any
 import contract
 import pytest
 from contract import Case
+from fake_vendor import HANG_UP, Asked, Said, Watched, answering
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import HANG_UP, Asked, Said, Watched, answering
 
 from connectors import segment
 from connectors.destination import ReadableDestination

@@ -8,7 +8,7 @@ from connectors.types import Batch, JobEnded, JobState, Outcome
 
 
 @dataclass
-class Filed:
+class PushResult:
     """Outcomes of a batch, the states of its jobs (None: a job ended), and the seconds to wait for them."""
 
     outcomes: list[Outcome] = field(default_factory=list)
@@ -16,24 +16,24 @@ class Filed:
     waits: list[float] = field(default_factory=list)
 
 
-def pushed(destination: Destination, batch: Batch, most: int = 30) -> Filed:
+def pushed(destination: Destination, batch: Batch, most: int = 30) -> PushResult:
     """Push until nothing is at work any more; raises what `push` raises but for `InProgress`."""
-    filed = Filed()
+    result = PushResult()
     for _ in range(most):
         try:
             for word in destination.push(batch):
                 if isinstance(word, JobState):
-                    filed.jobs.append(word.text)
+                    result.jobs.append(word.text)
                     batch = replace(batch, job=word.text)
                 elif isinstance(word, JobEnded):
-                    filed.jobs.append(None)
+                    result.jobs.append(None)
                     batch = replace(batch, job=None)
                 else:
-                    filed.outcomes.append(word)
+                    result.outcomes.append(word)
                     left = tuple(change for change in batch.changes if change.key != word.key)
                     batch = replace(batch, changes=left)
         except InProgress as underway:
-            filed.waits.append(underway.retry_after or 0.0)
+            result.waits.append(underway.retry_after or 0.0)
             continue
-        return filed
-    raise AssertionError(f"at work for ever: {filed.jobs}")
+        return result
+    raise AssertionError(f"at work for ever: {result.jobs}")

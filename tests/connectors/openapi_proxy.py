@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import yaml
+from fake_vendor import Asked, Said, answering
 from openapi_schema_validator import OAS30Validator
-from scripted import Asked, Said, answering
 
 from heatsync.sandbox.server import Running
 
@@ -28,7 +28,7 @@ KNOWN = re.compile(
 )
 """The attributes of a company are described as strings, though the example beside it has a boolean and a number; and a
 request that tags somebody is described as one of several, of which the one that makes a tag fits all of them."""
-OURS = ("host", "content-length", "connection", "accept-encoding")
+OURS = ("host", "content-length", "content-encoding", "connection", "accept-encoding")
 
 
 @dataclass(slots=True)
@@ -138,8 +138,27 @@ def _parameters(operation: Mapping[str, Any], asked: Asked, query: Mapping[str, 
             yield f"the query parameter {name} is missing"
 
 
+def forwarded(sandbox: Running, asked: Asked) -> Said:
+    """The sandbox's answer to a request."""
+    headers = {name: value for name, value in asked.headers.items() if name not in OURS}
+    request = urllib.request.Request(
+        sandbox.url + asked.path, asked.text.encode() or None, headers, method=asked.method
+    )
+    try:
+        response = urllib.request.urlopen(request, timeout=30)
+    except urllib.error.HTTPError as refused:
+        response = refused
+    with response:
+        kept = {
+            name: value
+            for name, value in response.headers.items()
+            if name.lower().startswith(("x-", "content-type", "link"))
+        }
+        return Said(response.status, response.read().decode(), kept)
+
+
 @contextmanager
-def described(sandbox: Running) -> Iterator[tuple[Running, Seen]]:
+def validating(sandbox: Running) -> Iterator[tuple[Running, Seen]]:
     """The same sandbox behind the proxy, and what the proxy sees."""
     seen = Seen()
 
@@ -147,21 +166,7 @@ def described(sandbox: Running) -> Iterator[tuple[Running, Seen]]:
         operation, wrong = faults(asked)
         seen.operations.add(operation)
         seen.violations += wrong
-        headers = {name: value for name, value in asked.headers.items() if name not in OURS}
-        request = urllib.request.Request(
-            sandbox.url + asked.path, asked.text.encode() or None, headers, method=asked.method
-        )
-        try:
-            response = urllib.request.urlopen(request, timeout=30)
-        except urllib.error.HTTPError as refused:
-            response = refused
-        with response:
-            kept = {
-                k: v
-                for k, v in response.headers.items()
-                if k.lower().startswith(("x-", "content-type", "link"))
-            }
-            return Said(response.status, response.read().decode(), kept)
+        return forwarded(sandbox, asked)
 
     with answering(answer) as proxy:
         yield Running(proxy.url, sandbox.sandbox), seen
