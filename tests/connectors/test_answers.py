@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from contract import Case
-from openapi_proxy import forwarded
+from fake_vendor import Asked, Said, Vendor, answering
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from fake_vendor import Asked, Said, Vendor, answering
+from openapi_proxy import forwarded
 from test_contract import cases
 
 from connectors import segment
@@ -22,7 +22,7 @@ from connectors.errors import HeatsyncError
 from connectors.hubspot import client as hubspot_client
 from connectors.intercom import client as intercom_client
 from connectors.salesforce import session as salesforce_session
-from connectors.types import FieldType, JobState, Lookup, NewField, Outcome
+from connectors.types import FieldType, JobEnded, JobState, Lookup, NewField, Outcome
 from heatsync.sandbox.server import Running
 
 ODD: list[Any] = [
@@ -102,7 +102,9 @@ def use(destination: Destination, case: Case) -> Iterator[Outcome]:
         with suppress(HeatsyncError):
             for each in destination.push(batch):
                 if isinstance(each, JobState):
-                    batch = replace(batch, note=each.text)
+                    batch = replace(batch, job=each.text)
+                elif isinstance(each, JobEnded):
+                    batch = replace(batch, job=None)
                 else:
                     batch = replace(batch, changes=tuple(c for c in batch.changes if c.key != each.key))
                     yield each

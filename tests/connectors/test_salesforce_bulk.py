@@ -13,10 +13,10 @@ from itertools import count, takewhile
 from typing import Any
 
 import pytest
-from push_until_done import PushResult, pushed
+from fake_vendor import Asked, Said, Watched, answering
 from hypothesis import given
 from hypothesis import strategies as st
-from fake_vendor import Asked, Said, Watched, answering
+from push_until_done import PushResult, pushed
 
 from connectors.destination import Files, Limits
 from connectors.errors import InProgress, Misunderstood, Unauthorized
