@@ -6,26 +6,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from warm import Warm, warm
-from warmed import MAPPING, PROFILE, Warmed
-from workshop import END, workshop
+from cli_workspace import END, create_workspace
+from forked_cli import ForkedCli, forked_cli
+from forked_workspace import MAPPING, PROFILE, ForkedWorkspace
 
 from heatsync.sandbox.server import Running, running
 
 
 @pytest.fixture(scope="session")
-def fork() -> Iterator[Warm]:
-    with warm() as started:
+def fork() -> Iterator[ForkedCli]:
+    with forked_cli() as started:
         yield started
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory, fork: Warm) -> Iterator[Warmed]:
+def small(tmp_path_factory: pytest.TempPathFactory, fork: ForkedCli) -> Iterator[ForkedWorkspace]:
     """Thirty users, one mapping, scored and never synced."""
     with running(quotas=False) as sandbox:
         folder = tmp_path_factory.mktemp("small") / "w"
-        workshop(folder, sandbox, users=30, days=40)
-        made = Warmed(folder, sandbox, fork=fork)
+        create_workspace(folder, sandbox, users=30, days=40)
+        made = ForkedWorkspace(folder, sandbox, fork=fork)
         made.only()
         made.write("mappings/hubspot-contacts.yml", MAPPING)
         made.write("mappings/profiles/health.yml", PROFILE)
@@ -35,14 +35,14 @@ def small(tmp_path_factory: pytest.TempPathFactory, fork: Warm) -> Iterator[Warm
 
 
 @pytest.fixture
-def paper(small: Warmed, tmp_path: Path) -> Warmed:
+def paper(small: ForkedWorkspace, tmp_path: Path) -> ForkedWorkspace:
     """A copy that nobody sends anything from."""
     shutil.copytree(small.folder, tmp_path / "w")
-    return Warmed(tmp_path / "w", small.sandbox, fork=small.fork)
+    return ForkedWorkspace(tmp_path / "w", small.sandbox, fork=small.fork)
 
 
 @pytest.fixture
-def live(small: Warmed, tmp_path: Path, sandbox: Running) -> Warmed:
+def live(small: ForkedWorkspace, tmp_path: Path, sandbox: Running) -> ForkedWorkspace:
     """A copy with a sandbox of its own, in which HubSpot knows everybody."""
     shutil.copytree(small.folder, tmp_path / "w")
     with (small.folder / "data/users.csv").open(newline="", encoding="utf-8") as file:
@@ -51,4 +51,4 @@ def live(small: Warmed, tmp_path: Path, sandbox: Running) -> Warmed:
             for n, user in enumerate(csv.DictReader(file), 101)
         ]
     sandbox.seed({"hubspot": {"contacts": contacts}})
-    return Warmed(tmp_path / "w", sandbox, fork=small.fork)
+    return ForkedWorkspace(tmp_path / "w", sandbox, fork=small.fork)

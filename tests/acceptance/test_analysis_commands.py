@@ -8,17 +8,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from warmed import PROFILE, Warmed, refused, rows
-from workshop import END
+from cli_workspace import END
+from forked_workspace import PROFILE, ForkedWorkspace, assert_refused, rows
 
 from heatsync.workspace import config as workspace_config
 
 DAY = END.isoformat()
 
 
-def lose_the_last_day(shop: Warmed) -> None:
+def lose_the_last_day(workspace: ForkedWorkspace) -> None:
     """The export broke off at midnight, but for one event."""
-    path = shop.folder / "data" / "events.parquet"
+    path = workspace.folder / "data" / "events.parquet"
     table = pq.read_table(path)
     midnight = pa.scalar(datetime(END.year, END.month, END.day, tzinfo=UTC), table["timestamp"].type)
     before = table.filter(pc.less(table["timestamp"], midnight))
@@ -27,15 +27,15 @@ def lose_the_last_day(shop: Warmed) -> None:
     pq.write_table(pa.concat_tables([before, after.slice(0, 1)]), path)
 
 
-def unguarded(shop: Warmed, **guards: str) -> None:
+def unguarded(workspace: ForkedWorkspace, **guards: str) -> None:
     """Only what is asked for holds a run."""
     usual = {"first_run": "send", "max_level_share": "100", "max_clear_share": "100"}
-    text = (shop.folder / "heatsync.yml").read_text("utf-8").partition("\nguards:")[0].rstrip()
+    text = (workspace.folder / "heatsync.yml").read_text("utf-8").partition("\nguards:")[0].rstrip()
     settings = ", ".join(f"{key}: {value}" for key, value in {**usual, **guards}.items())
-    shop.write("heatsync.yml", f"{text}\nguards: {{{settings}}}\n")
+    workspace.write("heatsync.yml", f"{text}\nguards: {{{settings}}}\n")
 
 
-def test_explain_tells_what_was_sent_and_answered(live: Warmed) -> None:
+def test_explain_shows_what_was_sent_and_answered(live: ForkedWorkspace) -> None:
     assert live.sync_with().code == 0
     user = rows(live)[0]
     found = live.run("explain", user["user_id"], "--json").json
@@ -54,7 +54,7 @@ def test_explain_tells_what_was_sent_and_answered(live: Warmed) -> None:
     assert "delivered" in said.out
 
 
-def test_explain_says_in_words_why_a_record_cannot_be_sent(paper: Warmed) -> None:
+def test_explain_says_in_words_why_a_record_cannot_be_sent(paper: ForkedWorkspace) -> None:
     paper.replace("mappings/hubspot-contacts.yml", "user.role", "{from: user.role, as: number}")
     user = rows(paper)[0]
     said = paper.run("explain", user["user_id"])
@@ -64,21 +64,21 @@ def test_explain_says_in_words_why_a_record_cannot_be_sent(paper: Warmed) -> Non
     assert told["problem"] == why
 
 
-def test_explain_needs_no_secret_and_no_destination(paper: Warmed) -> None:
+def test_explain_needs_no_secret_and_no_destination(paper: ForkedWorkspace) -> None:
     user = rows(paper)[0]["user_id"]
     answer = paper.run("explain", user, "--json", HUBSPOT_TOKEN="")
     assert answer.code == 0, answer.err
     assert answer.json["destinations"][0]["accounts"] == []
 
 
-def test_explain_names_what_it_does_not_know(paper: Warmed) -> None:
-    refused(paper.run("explain", "nobody"), 2, "no user and no account 'nobody'")
-    refused(paper.run("explain", "u1", "--profile", "healt"), 2, "did you mean `health`")
-    refused(paper.run("explain", "u1", "--entity", "team"), 2, "--entity must be user or account")
-    refused(paper.run("explain", "u1", "--date", "yesterday"), 2, "--date: expected a day")
+def test_explain_names_what_it_does_not_know(paper: ForkedWorkspace) -> None:
+    assert_refused(paper.run("explain", "nobody"), 2, "no user and no account 'nobody'")
+    assert_refused(paper.run("explain", "u1", "--profile", "healt"), 2, "did you mean `health`")
+    assert_refused(paper.run("explain", "u1", "--entity", "team"), 2, "--entity must be user or account")
+    assert_refused(paper.run("explain", "u1", "--date", "yesterday"), 2, "--date: expected a day")
 
 
-def test_a_backtest_with_too_little_says_so_and_gives_no_figure(paper: Warmed, tmp_path: Path) -> None:
+def test_a_backtest_with_too_little_data_gives_no_figure(paper: ForkedWorkspace, tmp_path: Path) -> None:
     answer = paper.run("backtest", "health", "--date", DAY, "--json").json
     assert answer["auc"] is None
     assert answer["predictive"] is None
@@ -90,15 +90,19 @@ def test_a_backtest_with_too_little_says_so_and_gives_no_figure(paper: Warmed, t
     assert not plot.exists()
 
 
-def test_a_backtest_refuses_what_it_cannot_do(paper: Warmed, tmp_path: Path) -> None:
-    refused(paper.run("backtest", "healt"), 2, "did you mean `health`")
-    refused(paper.run("backtest", "health", "--plot", "chart.gif"), 2, ".png, .svg")
-    refused(paper.run("backtest", "health", "--plot", str(tmp_path / "no" / "a.png")), 2, "does not exist")
-    refused(paper.run("backtest", "health", "--horizon", "soon"), 2, "--horizon: expected days such as 30d")
-    refused(paper.run("backtest", "health", "--entity", "team"), 2, "--entity must be user or account")
+def test_a_backtest_refuses_what_it_cannot_do(paper: ForkedWorkspace, tmp_path: Path) -> None:
+    assert_refused(paper.run("backtest", "healt"), 2, "did you mean `health`")
+    assert_refused(paper.run("backtest", "health", "--plot", "chart.gif"), 2, ".png, .svg")
+    assert_refused(
+        paper.run("backtest", "health", "--plot", str(tmp_path / "no" / "a.png")), 2, "does not exist"
+    )
+    assert_refused(
+        paper.run("backtest", "health", "--horizon", "soon"), 2, "--horizon: expected days such as 30d"
+    )
+    assert_refused(paper.run("backtest", "health", "--entity", "team"), 2, "--entity must be user or account")
 
 
-def test_a_profile_that_is_not_predictive_is_marked_wherever_it_is_shown(paper: Warmed) -> None:
+def test_a_profile_that_is_not_predictive_is_marked_wherever_it_is_shown(paper: ForkedWorkspace) -> None:
     mark = "health is not predictive for users"
     verdict = {"entity": "user", "auc": 0.52, "low": 0.47, "high": 0.58, "horizon": 30, "rows": 900}
     version = paper.run("score", "--date", DAY, "--json").json["snapshots"][0]
@@ -116,7 +120,7 @@ def test_a_profile_that_is_not_predictive_is_marked_wherever_it_is_shown(paper: 
     assert mark not in paper.run("score", "--date", DAY).out
 
 
-def test_a_what_if_sends_nothing_and_tells_what_would_be_sent(paper: Warmed, tmp_path: Path) -> None:
+def test_a_what_if_sends_nothing_and_shows_what_would_be_sent(paper: ForkedWorkspace, tmp_path: Path) -> None:
     paper.replace("mappings/hubspot-contacts.yml", "user.role", "score")
     changed = tmp_path / "health.yml"
     changed.write_text(PROFILE.replace("target: 50", "target: 5"))
@@ -132,14 +136,14 @@ def test_a_what_if_sends_nothing_and_tells_what_would_be_sent(paper: Warmed, tmp
     assert "Levels: from the rows to the columns" in said.out
 
 
-def test_suggested_weights_with_too_little_say_so(paper: Warmed) -> None:
+def test_suggest_weights_with_too_little_data_says_so(paper: ForkedWorkspace) -> None:
     answer = paper.run("suggest-weights", "health", "--date", DAY, "--json").json
     assert answer["verdict"] is None
     assert answer["why"]
     assert "no suggestion" in paper.run("suggest-weights", "health", "--date", DAY).out
 
 
-def test_a_day_that_lost_its_events_is_held_until_approved(live: Warmed) -> None:
+def test_a_day_that_lost_its_events_is_held_until_approved(live: ForkedWorkspace) -> None:
     unguarded(live)
     lose_the_last_day(live)
     answer = live.run("sync", "--date", DAY, "--json")
@@ -154,7 +158,7 @@ def test_a_day_that_lost_its_events_is_held_until_approved(live: Warmed) -> None
     assert approved.mapping("hubspot-contacts")["outcomes"]["delivered"] > 0
 
 
-def test_who_does_not_want_the_gate_turns_it_off(live: Warmed) -> None:
+def test_the_health_gate_can_be_switched_off(live: ForkedWorkspace) -> None:
     unguarded(live, health="send")
     lose_the_last_day(live)
     answer = live.run("sync", "--date", DAY, "--json")
@@ -162,7 +166,7 @@ def test_who_does_not_want_the_gate_turns_it_off(live: Warmed) -> None:
     assert answer.mapping("hubspot-contacts")["outcomes"]["delivered"] > 0
 
 
-def test_one_empty_table_of_events_among_others_is_held(live: Warmed) -> None:
+def test_one_empty_table_of_events_among_others_is_held(live: ForkedWorkspace) -> None:
     unguarded(live)
     live.write("data/calls.csv", "user_id,event,timestamp\n")
     config = (live.folder / "heatsync.yml").read_text("utf-8")

@@ -42,7 +42,7 @@ def looked_back(log: Workspace, name: str) -> tuple[Backtest, Figures]:
     return found, found.figures
 
 
-def test_plain_counts_tell_who_leaves_as_well_as_is_known(log: Workspace) -> None:
+def test_plain_counts_reach_the_known_auc(log: Workspace) -> None:
     found, figures = looked_back(log, "plain")
     assert (found.snapshots, found.window, found.horizon) == (20, 30, 30)
     assert figures.auc.low < 0.729 < figures.auc.high
@@ -53,7 +53,7 @@ def test_plain_counts_tell_who_leaves_as_well_as_is_known(log: Workspace) -> Non
     assert figures.over_recency.high < 0
 
 
-def test_a_half_life_of_a_week_tells_more(log: Workspace, tmp_path: Path) -> None:
+def test_a_half_life_of_a_week_predicts_better(log: Workspace, tmp_path: Path) -> None:
     found, figures = looked_back(log, "fading")
     assert figures.auc.low < 0.775 < figures.auc.high
     assert figures.over_count.low > 0
@@ -69,7 +69,7 @@ def test_a_half_life_of_a_week_tells_more(log: Workspace, tmp_path: Path) -> Non
     assert again.read_bytes() == (tmp_path / "plot.svg").read_bytes()
 
 
-def test_learnt_levels_tell_low_from_medium_from_high(log: Workspace) -> None:
+def test_learnt_levels_separate_low_medium_and_high_churn(log: Workspace) -> None:
     _, figures = looked_back(log, "habit")
     assert figures.auc.low < 0.738 < figures.auc.high
     assert [each.name for each in figures.levels] == ["Low", "Medium", "High"]

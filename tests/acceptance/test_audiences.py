@@ -5,8 +5,8 @@ import io
 from datetime import timedelta
 
 import pytest
-from warmed import Warmed, refused, rows
-from workshop import END
+from cli_workspace import END
+from forked_workspace import ForkedWorkspace, assert_refused, rows
 
 OWN = """\
 version: 1
@@ -38,13 +38,13 @@ FILE = "mappings/audiences/own.yml"
 
 
 @pytest.fixture
-def scored(paper: Warmed) -> Warmed:
+def scored(paper: ForkedWorkspace) -> ForkedWorkspace:
     paper.write(FILE, OWN)
     assert paper.run("score", "--date", END.isoformat()).code == 0
     return paper
 
 
-def test_an_audience_is_listed_for_people_as_csv_and_as_json(scored: Warmed) -> None:
+def test_an_audience_is_listed_for_people_as_csv_and_as_json(scored: ForkedWorkspace) -> None:
     answer = scored.run("audience", "quiet", "--json").json
     assert (answer["audience"], answer["name"], answer["profile"]) == ("quiet", "Quiet ones", "health")
     assert (answer["entity"], answer["date"], answer["count"]) == (
@@ -73,7 +73,7 @@ def test_an_audience_is_listed_for_people_as_csv_and_as_json(scored: Warmed) -> 
     assert all(member["user_id"] in shown.out for member in answer["members"])
 
 
-def test_an_empty_audience_says_so(scored: Warmed) -> None:
+def test_an_empty_audience_says_so(scored: ForkedWorkspace) -> None:
     scored.replace(FILE, "lt: 50", "lt: 0")
     assert scored.run("score", "--date", END.isoformat()).code == 0
     assert scored.run("audience", "quiet").out.startswith("0 users are in Quiet ones (health)")
@@ -81,19 +81,19 @@ def test_an_empty_audience_says_so(scored: Warmed) -> None:
     assert scored.run("audience", "quiet", "--csv").out.splitlines() == ["user_id,name,email,score,level"]
 
 
-def test_what_cannot_be_listed_ends_with_2_and_a_sentence(scored: Warmed) -> None:
-    refused(scored.run("audience", "quite"), 2, "did you mean `quiet`?")
-    refused(scored.run("audience", "mature"), 2, "--entity user or --entity account")
-    refused(scored.run("audience", "quiet", "--csv", "--json"), 2, "either --csv or --json")
-    refused(scored.run("audience", "quiet", "--entity", "team"), 2, "--entity must be user or account")
-    refused(scored.run("audience", "quiet", "--date", "2026-02-30"), 2, "--date: expected a day")
+def test_an_audience_that_cannot_be_listed_exits_with_2_and_a_message(scored: ForkedWorkspace) -> None:
+    assert_refused(scored.run("audience", "quite"), 2, "did you mean `quiet`?")
+    assert_refused(scored.run("audience", "mature"), 2, "--entity user or --entity account")
+    assert_refused(scored.run("audience", "quiet", "--csv", "--json"), 2, "either --csv or --json")
+    assert_refused(scored.run("audience", "quiet", "--entity", "team"), 2, "--entity must be user or account")
+    assert_refused(scored.run("audience", "quiet", "--date", "2026-02-30"), 2, "--date: expected a day")
     scored.write("mappings/profiles/new.yml", (scored.folder / "mappings/profiles/health.yml").read_text())
-    refused(
+    assert_refused(
         scored.run("audience", "mature", "--entity", "user", "--profile", "new"), 2, "run `heatsync score`"
     )
 
 
-def test_another_condition_of_the_audience_holds_the_next_run_of_its_mapping(live: Warmed) -> None:
+def test_another_condition_of_the_audience_holds_the_next_run_of_its_mapping(live: ForkedWorkspace) -> None:
     live.write(FILE, OWN)
     live.write("mappings/hubspot-contacts.yml", LIMITED)
     assert live.sync("--yes").code == 0
@@ -106,7 +106,7 @@ def test_another_condition_of_the_audience_holds_the_next_run_of_its_mapping(liv
     assert live.sync("--yes").code == 0
 
 
-def test_members_of_an_audience_have_its_tag_in_intercom_until_they_leave_it(live: Warmed) -> None:
+def test_members_of_an_audience_have_its_tag_in_intercom_until_they_leave_it(live: ForkedWorkspace) -> None:
     live.write(FILE, OWN)
     live.write("mappings/intercom-contacts.yml", TAGGED)
     live.only("intercom-contacts")
@@ -134,10 +134,12 @@ def test_members_of_an_audience_have_its_tag_in_intercom_until_they_leave_it(liv
     key = members.pop()
     assert "tag:Quiet ones" in live.run("explain", key).out
     live.write("mappings/intercom-contacts.yml", TAGGED.replace("audiences", "segments"))
-    refused(live.run("check"), 2, "mappings/intercom-contacts.yml:5:7: expected audiences; found `segments`")
+    assert_refused(
+        live.run("check"), 2, "mappings/intercom-contacts.yml:5:7: expected audiences; found `segments`"
+    )
 
 
-def test_a_change_of_profile_that_moves_many_levels_is_held(live: Warmed) -> None:
+def test_a_change_of_profile_that_moves_many_levels_is_held(live: ForkedWorkspace) -> None:
     live.write(
         "mappings/hubspot-contacts.yml",
         LIMITED.replace("audience: quiet\non_exit: keep\n", "").replace("user.role", "level"),
@@ -151,7 +153,7 @@ def test_a_change_of_profile_that_moves_many_levels_is_held(live: Warmed) -> Non
     assert "moved to another level in a day" in held.mapping("hubspot-contacts")["cause"]
 
 
-def test_notes_of_scoring_reach_who_scores_plans_and_syncs(scored: Warmed) -> None:
+def test_notes_of_scoring_are_printed_by_score_plan_and_sync(scored: ForkedWorkspace) -> None:
     scored.write(
         FILE, OWN + "unpaid: {entity: user, profile: health, where: {not: {trait: user.phone, eq: '1'}}}\n"
     )

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from warmed import MAPPING, Warmed, refused
-from workshop import END, HEATSYNC, calls
+from cli_workspace import END, HEATSYNC, calls
+from forked_workspace import MAPPING, ForkedWorkspace, assert_refused
 
 DAY = END.isoformat()
 CONFIG = "heatsync.yml"
@@ -86,13 +86,17 @@ WRITTEN_WRONG = {
 
 
 @pytest.mark.parametrize("case", WRITTEN_WRONG)
-def test_check_names_the_place_what_stands_there_and_what_was_meant(paper: Warmed, case: str) -> None:
+def test_check_names_the_place_the_value_and_the_nearest_right_name(
+    paper: ForkedWorkspace, case: str
+) -> None:
     path, old, new, place, *sentence = WRITTEN_WRONG[case]
     paper.replace(path, old, new)
-    refused(paper.run("check"), 2, path + place, *sentence)
+    assert_refused(paper.run("check"), 2, path + place, *sentence)
 
 
-def test_check_names_every_problem_of_every_file_at_once_and_sync_sends_nothing(paper: Warmed) -> None:
+def test_check_names_every_problem_of_every_file_at_once_and_sync_sends_nothing(
+    paper: ForkedWorkspace,
+) -> None:
     before = calls(paper.sandbox)
     paper.replace(CONFIG, "prefix: Accoil", "prefx: Accoil")
     paper.replace(FIELDS, "user.role", "scoer")
@@ -101,7 +105,7 @@ def test_check_names_every_problem_of_every_file_at_once_and_sync_sends_nothing(
     assert checked.code == 2
     problems = checked.json["problems"]
     assert [problem.split(":")[0] for problem in problems] == [CONFIG, FIELDS, PROFILES]
-    refused(paper.sync_with(), 2, problems[0])
+    assert_refused(paper.sync_with(), 2, problems[0])
     assert calls(paper.sandbox) == before
 
 
@@ -117,11 +121,11 @@ FILES_WRONG: dict[str, tuple[bytes, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("case", FILES_WRONG)
-def test_a_file_that_is_no_yaml_is_named(paper: Warmed, case: str) -> None:
+def test_a_file_that_is_not_yaml_is_named(paper: ForkedWorkspace, case: str) -> None:
     content, sentence = FILES_WRONG[case]
     (paper.folder / CONFIG).write_bytes(content)
     for command in ("check", "score", "runs"):
-        refused(paper.run(command), 2, *sentence)
+        assert_refused(paper.run(command), 2, *sentence)
 
 
 OPTIONS_WRONG = {
@@ -168,34 +172,34 @@ OPTIONS_WRONG = {
 
 
 @pytest.mark.parametrize("case", OPTIONS_WRONG)
-def test_a_wrong_option_is_refused_with_what_is_allowed(paper: Warmed, case: str) -> None:
+def test_a_wrong_option_is_refused_with_what_is_allowed(paper: ForkedWorkspace, case: str) -> None:
     command, sentence = OPTIONS_WRONG[case]
-    refused(paper.run(*command), 2, *sentence)
+    assert_refused(paper.run(*command), 2, *sentence)
 
 
-def test_a_sandbox_without_its_port_promises_nothing(paper: Warmed) -> None:
+def test_a_sandbox_without_its_port_prints_no_address(paper: ForkedWorkspace) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         answer = paper.run("sandbox", "--port", str(taken.getsockname()[1]))
-    refused(answer, 2, "is not free", "--port")
+    assert_refused(answer, 2, "is not free", "--port")
     assert "answers at" not in answer.out + answer.err
 
 
-def test_init_never_overwrites_a_workspace(paper: Warmed) -> None:
+def test_init_never_overwrites_a_workspace(paper: ForkedWorkspace) -> None:
     before = (paper.folder / CONFIG).read_bytes()
-    refused(paper.run("init", str(paper.folder)), 2, CONFIG, "already exists", "another folder")
+    assert_refused(paper.run("init", str(paper.folder)), 2, CONFIG, "already exists", "another folder")
     assert (paper.folder / CONFIG).read_bytes() == before
 
 
-def test_a_workspace_without_a_profile_says_which_file_is_missing(paper: Warmed) -> None:
+def test_a_workspace_without_a_profile_says_which_file_is_missing(paper: ForkedWorkspace) -> None:
     (paper.folder / PROFILES).unlink()
-    refused(paper.run("sync"), 2, f"{FIELDS}:2:10:", "no profile `health`", PROFILES)
+    assert_refused(paper.run("sync"), 2, f"{FIELDS}:2:10:", "no profile `health`", PROFILES)
     (paper.folder / FIELDS).unlink()
-    refused(paper.run("score"), 2, "no profile", "write one", PROFILES)
+    assert_refused(paper.run("score"), 2, "no profile", "write one", PROFILES)
 
 
-def test_a_workspace_without_a_mapping_says_that_nothing_is_sent(paper: Warmed) -> None:
+def test_a_workspace_without_a_mapping_says_that_nothing_is_sent(paper: ForkedWorkspace) -> None:
     paper.only()
-    refused(paper.sync_with(), 0, "has no mapping", "nothing is sent")
+    assert_refused(paper.sync_with(), 0, "has no mapping", "nothing is sent")
 
 
 def _no_database(folder: Path) -> None:
@@ -213,39 +217,41 @@ def _somebody_elses(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [_no_database, _folder, _somebody_elses])
-def test_a_ledger_that_is_none_is_left_alone_and_another_one_serves(
-    live: Warmed, spoil: Callable[[Path], None]
+def test_a_file_that_is_no_ledger_is_left_untouched(
+    live: ForkedWorkspace, spoil: Callable[[Path], None]
 ) -> None:
     spoil(live.folder / ".heatsync")
     before = sorted((p.name, p.stat().st_size) for p in (live.folder / ".heatsync").glob("ledger.db"))
     for command in (("runs",), ("sync", "--date", DAY, "--yes")):
-        refused(live.run(*command), 2, "ledger", str(live.folder), "cannot be opened", "Check `ledger:`")
+        assert_refused(
+            live.run(*command), 2, "ledger", str(live.folder), "cannot be opened", "Check `ledger:`"
+        )
     assert calls(live.sandbox) == 0
     after = sorted((p.name, p.stat().st_size) for p in (live.folder / ".heatsync").glob("ledger.db"))
     assert after == before
 
 
-def test_a_ledger_whose_server_is_away_is_named_without_its_password(paper: Warmed) -> None:
+def test_an_unreachable_ledger_server_is_named_without_its_password(paper: ForkedWorkspace) -> None:
     paper.replace(CONFIG, LEDGER, "postgresql+psycopg://somebody:s3cr3t@127.0.0.1:9/heatsync")
     answer = paper.sync_with()
-    refused(answer, 2, "127.0.0.1", "cannot be opened", "Check `ledger:`")
+    assert_refused(answer, 2, "127.0.0.1", "cannot be opened", "Check `ledger:`")
     assert "s3cr3t" not in answer.out + answer.err
 
 
-def test_a_state_folder_that_cannot_be_created_is_named(paper: Warmed) -> None:
+def test_a_state_folder_that_cannot_be_created_is_named(paper: ForkedWorkspace) -> None:
     shutil.rmtree(paper.folder / ".heatsync")
     paper.write(".heatsync", "a file")
     for command in ("score", "sync", "runs"):
-        refused(paper.run(command), 2, str(paper.folder / ".heatsync"), "cannot be created")
+        assert_refused(paper.run(command), 2, str(paper.folder / ".heatsync"), "cannot be created")
     (paper.folder / ".heatsync").unlink()
     assert paper.run("runs").code == 0
 
 
-def test_without_its_secret_a_sync_says_where_it_is_asked_for_and_score_does_not_need_it(
-    live: Warmed,
+def test_a_missing_secret_is_named_with_its_place_and_score_works_without_it(
+    live: ForkedWorkspace,
 ) -> None:
     missing = live.sync_with(HUBSPOT_TOKEN="")
-    refused(missing, 2, "heatsync.yml:45:12:", "HUBSPOT_TOKEN", "not set", "export HUBSPOT_TOKEN=...")
+    assert_refused(missing, 2, "heatsync.yml:45:12:", "HUBSPOT_TOKEN", "not set", "export HUBSPOT_TOKEN=...")
     assert calls(live.sandbox) == 0
     assert live.run("score", "--date", DAY, HUBSPOT_TOKEN="").code == 0
     assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] > 0
@@ -255,12 +261,14 @@ def test_without_its_secret_a_sync_says_where_it_is_asked_for_and_score_does_not
     ("url", "sentence"),
     [("http://example.com", "http is allowed for this machine only"), ("nonsense", "expected an address")],
 )
-def test_an_address_that_cannot_be_names_the_variable(paper: Warmed, url: str, sentence: str) -> None:
+def test_an_invalid_address_names_the_environment_variable(
+    paper: ForkedWorkspace, url: str, sentence: str
+) -> None:
     answer = paper.run("plan", "--date", DAY, HEATSYNC_HUBSPOT_URL=url)
-    refused(answer, 2, "heatsync.yml:44:3:", "HEATSYNC_HUBSPOT_URL", sentence, "https://")
+    assert_refused(answer, 2, "heatsync.yml:44:3:", "HEATSYNC_HUBSPOT_URL", sentence, "https://")
 
 
-def test_the_command_itself_says_the_same(paper: Warmed) -> None:
+def test_the_installed_command_prints_the_same_message(paper: ForkedWorkspace) -> None:
     """Once as it is installed, to be sure that what is forked is no other."""
     import subprocess
 

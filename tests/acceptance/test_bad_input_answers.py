@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from warmed import MAPPING, Warmed, contacts, failures, refused, rows
+from forked_workspace import MAPPING, ForkedWorkspace, assert_refused, contacts, failures, rows
 
 from heatsync.sandbox.demo_data import crm
 
@@ -19,16 +19,16 @@ FIELDS = "mappings/hubspot-contacts.yml"
 @pytest.mark.parametrize(
     ("field", "mend"),
     [
-        ("there", lambda shop: shop.sandbox.seed(_with_property(shop))),
-        ("made", lambda shop: shop.replace(FIELDS, "create_fields: false", "create_fields: true")),
+        ("there", lambda workspace: workspace.sandbox.seed(_with_property(workspace))),
+        ("made", lambda workspace: workspace.replace(FIELDS, "create_fields: false", "create_fields: true")),
     ],
 )
-def test_a_property_that_hubspot_lacks_rejects_and_once_it_is_there_the_records_go(
-    live: Warmed, field: str, mend: Callable[[Warmed], None]
+def test_a_missing_hubspot_property_rejects_records_until_it_exists(
+    live: ForkedWorkspace, field: str, mend: Callable[[ForkedWorkspace], None]
 ) -> None:
     live.write(FIELDS, MAPPING.replace("create_fields: true", "create_fields: false"))
     people = rows(live)
-    refused(live.sync_with(), 1)
+    assert_refused(live.sync_with(), 1)
     missing = failures(live)["field_missing"]
     assert missing["count"] == len(people)
     assert "heatsync_" in missing["cause"]
@@ -40,14 +40,16 @@ def test_a_property_that_hubspot_lacks_rejects_and_once_it_is_there_the_records_
     assert contacts(live) == {user["email"]: user["role"] for user in people}
 
 
-def _with_property(shop: Warmed) -> dict[str, Any]:
+def _with_property(workspace: ForkedWorkspace) -> dict[str, Any]:
     text = {"type": "string"}
     properties = {"heatsync_role": text, "heatsync_name": text}
-    state: dict[str, Any] = shop.sandbox.state()
+    state: dict[str, Any] = workspace.sandbox.state()
     return state | {"fields": {"hubspot": {"contacts": properties}}}
 
 
-def test_a_field_that_salesforce_lacks_rejects_and_once_it_is_there_the_records_go(live: Warmed) -> None:
+def test_a_missing_salesforce_field_rejects_records_until_it_exists(
+    live: ForkedWorkspace,
+) -> None:
     live.only()
     live.write(
         "mappings/salesforce-contacts.yml",
@@ -56,7 +58,7 @@ def test_a_field_that_salesforce_lacks_rejects_and_once_it_is_there_the_records_
     )
     seeded = crm.state(live.folder / "data")
     live.sandbox.seed(seeded)
-    refused(live.sync_with(), 1)
+    assert_refused(live.sync_with(), 1)
     missing = failures(live)["field_missing"]
     assert missing["examples"][0]["field"] == "Nobody_Made_It__c"
     assert "Nobody_Made_It__c" in missing["cause"]
@@ -69,9 +71,9 @@ def test_a_field_that_salesforce_lacks_rejects_and_once_it_is_there_the_records_
     assert done.mapping("salesforce-contacts")["outcomes"]["delivered"] == missing["count"]
 
 
-def test_a_destination_that_is_away_is_named_and_everything_stays_due(live: Warmed) -> None:
+def test_an_unreachable_destination_is_named_and_everything_remains_due(live: ForkedWorkspace) -> None:
     away = live.sync_with(HEATSYNC_HUBSPOT_URL="http://127.0.0.1:9")
-    refused(
+    assert_refused(
         away,
         3,
         "HubSpot at http://127.0.0.1:9 cannot be reached",
@@ -81,17 +83,19 @@ def test_a_destination_that_is_away_is_named_and_everything_stays_due(live: Warm
     assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(rows(live))
 
 
-def test_refused_credentials_are_named_and_everything_stays_due(live: Warmed) -> None:
+def test_refused_credentials_are_named_and_everything_remains_due(live: ForkedWorkspace) -> None:
     no = live.sync_with(HUBSPOT_TOKEN="refused")
-    refused(no, 3, "HubSpot refused the credentials", "Check the token", "from HUBSPOT_TOKEN (heatsync.yml:")
+    assert_refused(
+        no, 3, "HubSpot refused the credentials", "Check the token", "from HUBSPOT_TOKEN (heatsync.yml:"
+    )
     how = ("`heatsync resume hubspot-contacts` ends the pause", "another credential does so by itself")
-    refused(no, 3, "hubspot-contacts is paused now", *how)
+    assert_refused(no, 3, "hubspot-contacts is paused now", *how)
     again = live.sync_with(HUBSPOT_TOKEN="refused")
-    refused(again, 3, "refused the credentials", *how)
+    assert_refused(again, 3, "refused the credentials", *how)
     assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(rows(live))
 
 
-def test_a_pause_by_hand_says_how_it_ends(live: Warmed) -> None:
+def test_a_manual_pause_says_how_to_resume(live: ForkedWorkspace) -> None:
     live.run("pause", "hubspot-contacts")
     paused = live.sync_with().mapping("hubspot-contacts")
     assert paused["cause"] == "paused by hand: `heatsync resume hubspot-contacts` ends the pause"
@@ -144,24 +148,24 @@ def proxy(url: str, in_between: Callable[[str], bool]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("where", ["account", "batch/update"])
-def test_a_web_page_in_place_of_an_answer_is_no_success_and_everything_stays_due(
-    live: Warmed, where: str
+def test_a_web_page_in_place_of_an_answer_is_no_success_and_everything_remains_due(
+    live: ForkedWorkspace, where: str
 ) -> None:
     with proxy(live.sandbox.url, lambda path: where in path) as url:
         page = live.sync_with(HEATSYNC_HUBSPOT_URL=url)
-    refused(page, 3, "HubSpot's answer to", "a web page", "proxy", "the next sync")
+    assert_refused(page, 3, "HubSpot's answer to", "a web page", "proxy", "the next sync")
     assert "ada@example.com" not in page.out + page.err
     assert contacts(live) == {}
     assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(rows(live))
 
 
-def test_a_snapshot_without_its_end_is_made_anew(live: Warmed) -> None:
+def test_a_truncated_snapshot_is_computed_again(live: ForkedWorkspace) -> None:
     for path in (live.folder / ".heatsync/snapshots/health").rglob("2026-10-*.parquet"):
         path.write_bytes(b"PAR1 and no more")
     assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(rows(live))
 
 
-def test_a_snapshot_with_damaged_values_is_made_anew(live: Warmed) -> None:
+def test_a_damaged_snapshot_is_computed_again(live: ForkedWorkspace) -> None:
     for path in (live.folder / ".heatsync/snapshots/health").rglob("2026-10-30.parquet"):
         content = path.read_bytes()
         path.write_bytes(content[:40] + b"\xff" * 60 + content[100:])

@@ -9,91 +9,93 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from warmed import MAPPING, Row, Warmed, contacts, failures, refused, rows
-from workshop import END, calls
+from cli_workspace import END, calls
+from forked_workspace import MAPPING, ForkedWorkspace, Row, assert_refused, contacts, failures, rows
 
 DAY = END.isoformat()
 EVENTS, USERS, ACCOUNTS = "data/events.parquet", "data/users.csv", "data/accounts.csv"
 FIELDS = "mappings/hubspot-contacts.yml"
 
 
-def write_rows(shop: Warmed, changed: list[Row], path: str = USERS) -> None:
-    with (shop.folder / path).open("w", newline="", encoding="utf-8") as file:
+def write_rows(workspace: ForkedWorkspace, changed: list[Row], path: str = USERS) -> None:
+    with (workspace.folder / path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, changed[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(changed)
 
 
-def events(shop: Warmed, change: Callable[[pa.Table], pa.Table]) -> None:
-    path = shop.folder / EVENTS
+def events(workspace: ForkedWorkspace, change: Callable[[pa.Table], pa.Table]) -> None:
+    path = workspace.folder / EVENTS
     pq.write_table(change(pq.read_table(path)), path)
 
 
-def bytes_of(shop: Warmed, path: str, change: Callable[[bytes], bytes]) -> None:
-    file = shop.folder / path
+def bytes_of(workspace: ForkedWorkspace, path: str, change: Callable[[bytes], bytes]) -> None:
+    file = workspace.folder / path
     file.write_bytes(change(file.read_bytes()))
 
 
-def column(name: str, values: Callable[[pa.Table], pa.Array]) -> Callable[[Warmed], None]:
+def column(name: str, values: Callable[[pa.Table], pa.Array]) -> Callable[[ForkedWorkspace], None]:
     """Put other values into a column of the events."""
 
-    def spoil(shop: Warmed) -> None:
-        events(shop, lambda t: t.set_column(t.schema.get_field_index(name), name, values(t)))
+    def spoil(workspace: ForkedWorkspace) -> None:
+        events(workspace, lambda t: t.set_column(t.schema.get_field_index(name), name, values(t)))
 
     return spoil
 
 
-def without(path: str, name: str) -> Callable[[Warmed], None]:
-    def spoil(shop: Warmed) -> None:
-        write_rows(shop, [{k: v for k, v in row.items() if k != name} for row in rows(shop, path)], path)
+def without(path: str, name: str) -> Callable[[ForkedWorkspace], None]:
+    def spoil(workspace: ForkedWorkspace) -> None:
+        write_rows(
+            workspace, [{k: v for k, v in row.items() if k != name} for row in rows(workspace, path)], path
+        )
 
     return spoil
 
 
-def added(path: str, line: str) -> Callable[[Warmed], None]:
-    return lambda shop: bytes_of(shop, path, lambda old: old + line.encode())
+def added(path: str, line: str) -> Callable[[ForkedWorkspace], None]:
+    return lambda workspace: bytes_of(workspace, path, lambda old: old + line.encode())
 
 
-def twice(path: str) -> Callable[[Warmed], None]:
-    return lambda shop: write_rows(shop, [*rows(shop, path), rows(shop, path)[0]], path)
+def twice(path: str) -> Callable[[ForkedWorkspace], None]:
+    return lambda workspace: write_rows(workspace, [*rows(workspace, path), rows(workspace, path)[0]], path)
 
 
-def header_only(path: str) -> Callable[[Warmed], None]:
-    return lambda shop: bytes_of(shop, path, lambda old: old.partition(b"\n")[0] + b"\n")
+def header_only(path: str) -> Callable[[ForkedWorkspace], None]:
+    return lambda workspace: bytes_of(workspace, path, lambda old: old.partition(b"\n")[0] + b"\n")
 
 
-def value(path: str, name: str, text: str) -> Callable[[Warmed], None]:
+def value(path: str, name: str, text: str) -> Callable[[ForkedWorkspace], None]:
     """Put a text into the fourth row."""
 
-    def spoil(shop: Warmed) -> None:
-        changed = rows(shop, path)
+    def spoil(workspace: ForkedWorkspace) -> None:
+        changed = rows(workspace, path)
         changed[3][name] = text
-        write_rows(shop, changed, path)
+        write_rows(workspace, changed, path)
 
     return spoil
 
 
-def removed(path: str) -> Callable[[Warmed], None]:
-    return lambda shop: (shop.folder / path).unlink()
+def removed(path: str) -> Callable[[ForkedWorkspace], None]:
+    return lambda workspace: (workspace.folder / path).unlink()
 
 
-Case = tuple[Callable[[Warmed], None], tuple[str, ...]]
+Case = tuple[Callable[[ForkedWorkspace], None], tuple[str, ...]]
 EVENTS_AT, USERS_AT, ACCOUNTS_AT = "heatsync.yml:17:14:", "heatsync.yml:20:12:", "heatsync.yml:23:12:"
 
 TABLES: dict[str, Case] = {
     "no events": (removed(EVENTS), (EVENTS_AT, f"{EVENTS} does not exist")),
     "no users": (removed(USERS), (USERS_AT, f"{USERS} does not exist")),
     "no such table": (
-        lambda shop: shop.replace("heatsync.yml", EVENTS, "eventz"),
+        lambda workspace: workspace.replace("heatsync.yml", EVENTS, "eventz"),
         (EVENTS_AT, "no table `eventz`", ".parquet"),
     ),
     "empty events": (
-        lambda shop: events(shop, lambda t: t.slice(0, 0)),
+        lambda workspace: events(workspace, lambda t: t.slice(0, 0)),
         (EVENTS_AT, f"{EVENTS} has no event at all", "check the export"),
     ),
     "empty users": (header_only(USERS), (USERS_AT, USERS, "check the export")),
     "empty accounts": (header_only(ACCOUNTS), (ACCOUNTS_AT, ACCOUNTS, "check the export")),
-    "empty file": (lambda shop: shop.write(USERS, ""), (USERS_AT, f"{USERS} is empty", "expected")),
+    "empty file": (lambda workspace: workspace.write(USERS, ""), (USERS_AT, f"{USERS} is empty", "expected")),
     "numbers for times": (
         column("timestamp", lambda t: pa.array([1.5] * len(t))),
         (EVENTS_AT, EVENTS, "column `timestamp`", "expected timestamps, found float64", "export it as"),
@@ -107,12 +109,14 @@ TABLES: dict[str, Case] = {
         (EVENTS_AT, EVENTS, "column `user_id`", "found float64", "export the column as text"),
     ),
     "no event column": (
-        lambda shop: events(shop, lambda t: t.drop_columns(["event"])),
+        lambda workspace: events(workspace, lambda t: t.drop_columns(["event"])),
         (EVENTS_AT, f"{EVENTS} has no column `event`", "columns: {event: THEIR_NAME}"),
     ),
     "no user_id": (without(USERS, "user_id"), (USERS_AT, f"{USERS} has no column `user_id`", "columns:")),
     "a renamed column": (
-        lambda shop: shop.replace("heatsync.yml", f"{USERS}", f"{USERS}\n    columns: {{email: e_mail}}"),
+        lambda workspace: workspace.replace(
+            "heatsync.yml", f"{USERS}", f"{USERS}\n    columns: {{email: e_mail}}"
+        ),
         (USERS_AT, f"{USERS} has no column `e_mail`", "did you mean `email`?"),
     ),
     "no mapped column": (
@@ -129,26 +133,29 @@ TABLES: dict[str, Case] = {
         (ACCOUNTS_AT, ACCOUNTS, "rows 1 and ", "`account_id`", "`a00001`"),
     ),
     "cut Parquet": (
-        lambda shop: bytes_of(shop, EVENTS, lambda old: old[:500]),
+        lambda workspace: bytes_of(workspace, EVENTS, lambda old: old[:500]),
         (EVENTS_AT, f"{EVENTS} cannot be read", "write the file again"),
     ),
     "corrupt Parquet": (
-        lambda shop: bytes_of(shop, EVENTS, lambda old: old[:200] + b"\xff" * 300 + old[500:]),
+        lambda workspace: bytes_of(workspace, EVENTS, lambda old: old[:200] + b"\xff" * 300 + old[500:]),
         (EVENTS_AT, f"{EVENTS} cannot be read", "write the file again"),
     ),
     "no Parquet": (
-        lambda shop: bytes_of(shop, EVENTS, lambda _: b"PAR1, or what looks like it"),
+        lambda workspace: bytes_of(workspace, EVENTS, lambda _: b"PAR1, or what looks like it"),
         (EVENTS_AT, f"{EVENTS} cannot be read", "write the file again"),
     ),
     "a folder": (
-        lambda shop: (
-            (shop.folder / USERS).rename(shop.folder / "data/old.csv").parent.joinpath("users.csv").mkdir()
+        lambda workspace: (
+            (workspace.folder / USERS)
+            .rename(workspace.folder / "data/old.csv")
+            .parent.joinpath("users.csv")
+            .mkdir()
         ),
         (USERS_AT, USERS, "is a folder"),
     ),
     "Latin-1": (
-        lambda shop: bytes_of(
-            shop, USERS, lambda old: old.replace(b"viewer", "Präsident".encode("latin-1"), 1)
+        lambda workspace: bytes_of(
+            workspace, USERS, lambda old: old.replace(b"viewer", "Präsident".encode("latin-1"), 1)
         ),
         (USERS_AT, USERS, "UTF-8"),
     ),
@@ -164,14 +171,14 @@ TABLES: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("case", TABLES)
-def test_a_table_that_cannot_be_understood_is_named_and_nothing_is_sent(paper: Warmed, case: str) -> None:
+def test_an_invalid_table_is_named_and_nothing_is_sent(paper: ForkedWorkspace, case: str) -> None:
     spoil, sentence = TABLES[case]
     spoil(paper)
-    refused(paper.sync_with(), 2, *sentence)
+    assert_refused(paper.sync_with(), 2, *sentence)
     assert contacts(paper) == {}
 
 
-def test_whatever_was_wrong_once_mended_everything_arrives(live: Warmed, small: Warmed) -> None:
+def test_once_the_table_is_fixed_everything_arrives(live: ForkedWorkspace, small: ForkedWorkspace) -> None:
     for case in ("no users", "empty events", "no day", "cut Parquet"):
         TABLES[case][0](live)
         assert live.sync_with().code == 2
@@ -182,7 +189,7 @@ def test_whatever_was_wrong_once_mended_everything_arrives(live: Warmed, small: 
     assert contacts(live) == {user["email"]: user["role"] for user in everybody}
 
 
-def test_events_of_the_future_and_without_a_zone_are_counted_and_mentioned(paper: Warmed) -> None:
+def test_events_of_the_future_and_without_a_zone_are_counted_and_mentioned(paper: ForkedWorkspace) -> None:
     future = pa.scalar(4_102_444_800_000_000, pa.int64()).cast(pa.timestamp("us"))
 
     def change(table: pa.Table) -> pa.Table:
@@ -197,8 +204,8 @@ def test_events_of_the_future_and_without_a_zone_are_counted_and_mentioned(paper
         user["created_at"] = user["created_at"].removesuffix("Z")
     write_rows(paper, changed)
     scored = paper.run("score", "--date", DAY)
-    refused(scored, 0, "5 events after_as_of", f"{EVENTS}: timestamps without a zone are read as UTC")
-    refused(scored, 0, f"{USERS}: timestamps without a zone", "set `time_zone:` in the source")
+    assert_refused(scored, 0, "5 events after_as_of", f"{EVENTS}: timestamps without a zone are read as UTC")
+    assert_refused(scored, 0, f"{USERS}: timestamps without a zone", "set `time_zone:` in the source")
 
 
 NAMES = (
@@ -233,7 +240,7 @@ EVERYWHERE = {
 }
 
 
-def test_odd_names_numbers_as_text_and_64_bit_ids_arrive_unchanged_in_all_four(live: Warmed) -> None:
+def test_odd_names_numbers_as_text_and_64_bit_ids_arrive_unchanged_in_all_four(live: ForkedWorkspace) -> None:
     for name, text in EVERYWHERE.items():
         live.write(f"mappings/{name}.yml", f"version: 1\nprofile: health\n{text}\n")
     length = {"type": "string", "length": 255}
@@ -276,7 +283,7 @@ def test_odd_names_numbers_as_text_and_64_bit_ids_arrive_unchanged_in_all_four(l
     assert calls(live.sandbox) == 0
 
 
-def test_nan_infinity_and_words_are_rejected_one_by_one_and_arrive_once_mended(live: Warmed) -> None:
+def test_nan_infinity_and_words_are_rejected_one_by_one_and_arrive_once_fixed(live: ForkedWorkspace) -> None:
     live.write(
         FIELDS,
         MAPPING.replace("{", "{heatsync_number: {from: user.number, as: number}, ", 2).replace(
@@ -289,7 +296,7 @@ def test_nan_infinity_and_words_are_rejected_one_by_one_and_arrive_once_mended(l
         user["number"] = number
     write_rows(live, people)
     synced = live.sync_with()
-    refused(synced, 1)
+    assert_refused(synced, 1)
     assert synced.mapping("hubspot-contacts")["outcomes"]["rejected"] == len(bad)
     found = failures(live)
     assert {code: group["count"] for code, group in found.items()} == {"not_a_number": 4, "bad_value": 1}
@@ -316,7 +323,7 @@ def table(printed: str) -> dict[str, str]:
     return dict(zip(names, re.split(r"  +", row.strip()), strict=True))
 
 
-def test_a_plan_and_a_run_show_whom_they_do_not_send(live: Warmed) -> None:
+def test_a_plan_and_a_run_list_the_records_they_do_not_send(live: ForkedWorkspace) -> None:
     live.write(FIELDS, MAPPING.replace("user.role", "{from: user.role, as: number}"))
     live.replace(
         "heatsync.yml", "token: ${HUBSPOT_TOKEN}", "token: ${HUBSPOT_TOKEN}\n    requests_per_day: 1000"
@@ -348,14 +355,14 @@ def test_a_plan_and_a_run_show_whom_they_do_not_send(live: Warmed) -> None:
     assert (second["same"], second["sent"], second["parked"]) == (first["sent"], "0", str(strangers + 2))
 
 
-def test_one_address_in_two_spellings_and_none_at_all_stop_only_their_own(live: Warmed) -> None:
+def test_duplicate_and_missing_addresses_stop_only_their_own_records(live: ForkedWorkspace) -> None:
     people = rows(live)
     first, second, third = people[0], people[1], people[2]
     addresses = second["email"], third["email"]
     second["email"], third["email"] = " " + first["email"].upper(), ""
     write_rows(live, people)
     synced = live.sync_with()
-    refused(synced, 1)
+    assert_refused(synced, 1)
     mapping = synced.mapping("hubspot-contacts")
     strangers = mapping["records"] - len(people)  # who has events, and no row with an address
     outcomes = mapping["outcomes"]

@@ -78,7 +78,7 @@ def customers(log: World) -> World:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory, customers: World) -> Workspace:
+def workspace(tmp_path_factory: pytest.TempPathFactory, customers: World) -> Workspace:
     return written(tmp_path_factory.mktemp("cdnow"), customers, PROFILES)
 
 
@@ -98,6 +98,6 @@ def test_the_log_has_the_published_counts(log: World) -> None:
 @pytest.mark.parametrize("day", some(LAST, BUSY), ids=str)
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_number_of_every_customer_is_what_the_definitions_say(
-    shop: Workspace, customers: World, name: str, day: date
+    workspace: Workspace, customers: World, name: str, day: date
 ) -> None:
-    assert len(compare(customers, shop, PROFILES, name, day)) == (23_570 if TIMES > 1 else 2_357)
+    assert len(compare(customers, workspace, PROFILES, name, day)) == (23_570 if TIMES > 1 else 2_357)

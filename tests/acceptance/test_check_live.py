@@ -1,11 +1,11 @@
 """`heatsync check --live`: what the command says, and how it ends."""
 
-from warmed import MAPPING, Warmed, refused
+from forked_workspace import MAPPING, ForkedWorkspace, assert_refused
 
 ONLY = "mappings/hubspot-contacts.yml"
 
 
-def test_a_mapping_that_fits_is_said_to_fit(live: Warmed) -> None:
+def test_a_mapping_that_fits_is_reported_as_fitting(live: ForkedWorkspace) -> None:
     checked = live.run("check", "--live", "--json")
     assert (checked.code, checked.json["problems"]) == (0, [])
     (looked,) = checked.json["live"]
@@ -16,22 +16,22 @@ def test_a_mapping_that_fits_is_said_to_fit(live: Warmed) -> None:
         None,
     )
     assert any("makes `heatsync_role`, `heatsync_name`" in note for note in looked["notes"])
-    refused(
+    assert_refused(
         live.run("check", "--live"), 0, "3 fields and keys fit contacts of hubspot (portal ", "No problem"
     )
 
 
-def test_a_field_that_is_not_there_ends_with_2_and_names_file_line_and_column(live: Warmed) -> None:
+def test_a_missing_field_exits_with_2_and_names_file_line_and_column(live: ForkedWorkspace) -> None:
     live.write(ONLY, MAPPING.replace("create_fields: true\n", ""))
     place = f"{ONLY}:6:25: HubSpot has no field `heatsync_role` on contacts"
-    refused(live.run("check", "--live"), 2, place, "create_fields: true")
+    assert_refused(live.run("check", "--live"), 2, place, "create_fields: true")
     checked = live.run("check", "--live", "--json")
     assert len(checked.json["problems"]) == 2
     assert checked.json["live"][0]["problems"] == checked.json["problems"]
     assert "live" not in live.run("check", "--json").json
 
 
-def test_an_object_that_salesforce_lacks_is_named_at_its_place(live: Warmed) -> None:
+def test_a_missing_salesforce_object_is_named_at_its_place(live: ForkedWorkspace) -> None:
     live.only()
     live.write(
         "mappings/salesforce-accounts.yml",
@@ -40,12 +40,12 @@ def test_an_object_that_salesforce_lacks_is_named_at_its_place(live: Warmed) -> 
     )
     place = "mappings/salesforce-accounts.yml:4:9: Salesforce has no object 'Acount'"
     for said in (live.run("check", "--live"), live.sync_with()):
-        refused(said, 2, place, "Did you mean Account?")
+        assert_refused(said, 2, place, "Did you mean Account?")
 
 
-def test_a_destination_that_cannot_be_asked_ends_with_3(live: Warmed) -> None:
+def test_an_unreachable_destination_exits_with_3(live: ForkedWorkspace) -> None:
     away = live.run("check", "--live", HEATSYNC_HUBSPOT_URL="http://127.0.0.1:9")
-    refused(away, 3, "hubspot-contacts was not compared", "cannot be reached", "check the network")
+    assert_refused(away, 3, "hubspot-contacts was not compared", "cannot be reached", "check the network")
     # Nothing was to be sent.
     assert "go out with the next sync" not in away.err
     no = live.run("check", "--live", "--json", HUBSPOT_TOKEN="refused")
@@ -54,8 +54,8 @@ def test_a_destination_that_cannot_be_asked_ends_with_3(live: Warmed) -> None:
     assert "from HUBSPOT_TOKEN (heatsync.yml:" in no.json["live"][0]["error"]
 
 
-def test_files_are_mended_before_anybody_is_asked(live: Warmed) -> None:
+def test_destinations_are_not_contacted_while_files_have_problems(live: ForkedWorkspace) -> None:
     live.write(ONLY, MAPPING.replace("user.role", "user.role, extra: nothing_like_it"))
     before = live.sandbox.stats()["hubspot"]["calls"]
-    refused(live.run("check", "--live"), 2, "nothing_like_it", "not contacted: fix the files first")
+    assert_refused(live.run("check", "--live"), 2, "nothing_like_it", "not contacted: fix the files first")
     assert live.sandbox.stats()["hubspot"]["calls"] == before

@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from cli_workspace import END, HEATSYNC, CliWorkspace, calls, create_workspace
 from test_daily_job import plain, users
-from workshop import END, HEATSYNC, Workshop, calls, workshop
 
 from heatsync.sandbox.server import Running, running
 
@@ -27,9 +27,9 @@ fields: {fields}
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Workshop:
+def workspace(tmp_path: Path) -> CliWorkspace:
     with running(quotas=False, latency_ms=40) as sandbox:
-        yield workshop(tmp_path / "w", sandbox, users=150, days=60)
+        yield create_workspace(tmp_path / "w", sandbox, users=150, days=60)
 
 
 def wait_for(condition: object, process: object, patience: float = 120.0) -> None:
@@ -40,18 +40,18 @@ def wait_for(condition: object, process: object, patience: float = 120.0) -> Non
         time.sleep(0.01)
 
 
-def noted(shop: Workshop) -> dict[str, int]:
+def noted(workspace: CliWorkspace) -> dict[str, int]:
     """What the ledger has of the newest run, of the only mapping."""
-    (run, *_) = shop.run("runs", "--json").json
-    outcomes = shop.run("show", run["run"], "--json").mapping(run["mapping"])["outcomes"]
+    (run, *_) = workspace.run("runs", "--json").json
+    outcomes = workspace.run("show", run["run"], "--json").mapping(run["mapping"])["outcomes"]
     return {status: outcomes[status] for status in ("delivered", "deferred", "unknown")}
 
 
-def delivered(shop: Workshop) -> int:
+def delivered(workspace: CliWorkspace) -> int:
     """Contacts in Intercom that hold our value."""
     return sum(
         bool(c["custom_attributes"].get("heatsync_role"))
-        for c in shop.sandbox.state()["intercom"]["contacts"]
+        for c in workspace.sandbox.state()["intercom"]["contacts"]
     )
 
 
@@ -63,19 +63,19 @@ def delivered(shop: Workshop) -> int:
         pytest.param(signal.SIGINT, marks=pytest.mark.long),
     ],
 )
-def test_a_stopped_sync_is_completed_by_the_next_one(shop: Workshop, how: signal.Signals) -> None:
-    plain(shop)
-    people = users(shop)
-    with shop.start("sync", "--date", END.isoformat(), "--yes", "--json") as process:
-        wait_for(lambda: delivered(shop) >= 10, process)
+def test_a_stopped_sync_is_completed_by_the_next_one(workspace: CliWorkspace, how: signal.Signals) -> None:
+    plain(workspace)
+    people = users(workspace)
+    with workspace.start("sync", "--date", END.isoformat(), "--yes", "--json") as process:
+        wait_for(lambda: delivered(workspace) >= 10, process)
         process.send_signal(how)
         process.communicate(timeout=60)
     assert process.returncode != 0
-    cut = delivered(shop)
+    cut = delivered(workspace)
     assert cut >= 10
-    again = shop.sync("--yes")
+    again = workspace.sync("--yes")
     assert again.code == 0, again.out + again.err
-    state = shop.sandbox.state()
+    state = workspace.sandbox.state()
     roles = {person["user_id"]: person["role"] for person in people}
     emails = {person["email"].lower(): person["role"] for person in people}
     assert {
@@ -86,41 +86,43 @@ def test_a_stopped_sync_is_completed_by_the_next_one(shop: Workshop, how: signal
         c["properties"]["email"]: c["properties"]["heatsync_role"] for c in state["hubspot"]["contacts"]
     } == emails
     assert {c["Email"].lower(): c["Heatsync_Role__c"] for c in state["salesforce"]["Contact"]} == emails
-    shop.sandbox.reset_stats()
-    assert shop.sync().code == 0
-    assert calls(shop.sandbox) == 0
+    workspace.sandbox.reset_stats()
+    assert workspace.sync().code == 0
+    assert calls(workspace.sandbox) == 0
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
-def test_a_stopped_sync_waits_for_the_calls_under_way_and_says_what_becomes_of_the_rest(
-    shop: Workshop, how: signal.Signals
+def test_a_stopped_sync_waits_for_calls_in_flight_and_says_what_happens_to_the_rest(
+    workspace: CliWorkspace, how: signal.Signals
 ) -> None:
-    plain(shop)
-    shop.only("intercom-contacts")
-    people = len(users(shop))
-    with shop.start("sync", "--date", END.isoformat(), "--yes") as process:
-        wait_for(lambda: delivered(shop) >= 10, process)
+    plain(workspace)
+    workspace.only("intercom-contacts")
+    people = len(users(workspace))
+    with workspace.start("sync", "--date", END.isoformat(), "--yes") as process:
+        wait_for(lambda: delivered(workspace) >= 10, process)
         process.send_signal(how)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Stopped. Outcomes so far are stored." in said
     assert "Traceback" not in said
-    cut = delivered(shop)
+    cut = delivered(workspace)
     # There is a thread for each fifty, and each has much left to do.
     assert cut < people / 2
-    assert noted(shop) == {"delivered": cut, "deferred": people - cut, "unknown": 0}
-    assert shop.sync("--yes").code == 0
-    assert noted(shop) == {"delivered": people - cut, "deferred": 0, "unknown": 0}
+    assert noted(workspace) == {"delivered": cut, "deferred": people - cut, "unknown": 0}
+    assert workspace.sync("--yes").code == 0
+    assert noted(workspace) == {"delivered": people - cut, "deferred": 0, "unknown": 0}
 
 
-def test_an_interrupt_ends_a_sync_that_asks_whether_it_may_send(shop: Workshop) -> None:
-    plain(shop)
-    shop.only("segment-users")
+def test_an_interrupt_ends_a_sync_that_waits_for_approval(workspace: CliWorkspace) -> None:
+    plain(workspace)
+    workspace.only("segment-users")
     ours, theirs = pty.openpty()
     command = [HEATSYNC, "sync", "--date", END.isoformat()]
     with (
         open(ours, "rb", buffering=0) as screen,
-        subprocess.Popen(command, env=shop.environ, stdin=theirs, stdout=theirs, stderr=theirs) as process,
+        subprocess.Popen(
+            command, env=workspace.environ, stdin=theirs, stdout=theirs, stderr=theirs
+        ) as process,
     ):
         os.close(theirs)
         said = b""
@@ -128,27 +130,27 @@ def test_an_interrupt_ends_a_sync_that_asks_whether_it_may_send(shop: Workshop) 
             said += screen.read(4096)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
-    assert not shop.sandbox.state()["segment"]["users"]
+    assert not workspace.sandbox.state()["segment"]["users"]
 
 
-def test_records_that_a_killed_sync_made_are_not_made_twice(shop: Workshop) -> None:
-    shop.only("hubspot-contacts", "intercom-contacts", "hubspot-companies", "segment-users")
+def test_records_created_by_a_killed_sync_are_not_created_twice(workspace: CliWorkspace) -> None:
+    workspace.only("hubspot-contacts", "intercom-contacts", "hubspot-companies", "segment-users")
     for name, object, match, fields in [
         ("hubspot-contacts", "contacts", "{email: email}", "{firstname: user.name}"),
         ("hubspot-companies", "companies", "{domain: domain}", "{name: account.name}"),
         ("intercom-contacts", "contacts", "{external_id: user_id}", "{name: user.name}"),
     ]:
-        shop.write(
+        workspace.write(
             f"mappings/{name}.yml",
             UPSERT.format(destination=name.split("-")[0], object=object, match=match, fields=fields),
         )
-    with shop.start("sync", "--date", END.isoformat(), "--yes") as process:
-        wait_for(lambda: len(shop.sandbox.state()["intercom"]["contacts"]) >= 10, process)
+    with workspace.start("sync", "--date", END.isoformat(), "--yes") as process:
+        wait_for(lambda: len(workspace.sandbox.state()["intercom"]["contacts"]) >= 10, process)
         process.kill()
         process.communicate(timeout=60)
-    assert shop.sync("--yes").code in (0, 1)
-    state = shop.sandbox.state()
-    people = users(shop)
+    assert workspace.sync("--yes").code in (0, 1)
+    state = workspace.sandbox.state()
+    people = users(workspace)
     emails = Counter(c["properties"]["email"] for c in state["hubspot"]["contacts"])
     assert emails == Counter(person["email"].lower() for person in people)
     ids = Counter(c["external_id"] for c in state["intercom"]["contacts"])
@@ -159,19 +161,19 @@ def test_records_that_a_killed_sync_made_are_not_made_twice(shop: Workshop) -> N
     assert set(domains.values()) == {1}
 
 
-def test_a_message_repeated_after_a_crash_has_the_same_id(shop: Workshop) -> None:
-    plain(shop)
-    shop.only("segment-users")
+def test_a_message_repeated_after_a_crash_has_the_same_id(workspace: CliWorkspace) -> None:
+    plain(workspace)
+    workspace.only("segment-users")
 
     def handed_over(sandbox: Running) -> int:
         return sum("heatsync_role" in traits for traits in sandbox.state()["segment"]["users"].values())
 
-    with shop.start("sync", "--date", END.isoformat(), "--yes") as process:
-        wait_for(lambda: handed_over(shop.sandbox) > 0, process)
+    with workspace.start("sync", "--date", END.isoformat(), "--yes") as process:
+        wait_for(lambda: handed_over(workspace.sandbox) > 0, process)
         process.kill()  # the answer may or may not have come to the ledger
         process.communicate(timeout=60)
-    assert shop.sync("--yes").code == 0
-    stats = shop.sandbox.stats()["segment"]
-    people = len(users(shop))
-    assert handed_over(shop.sandbox) == people
+    assert workspace.sync("--yes").code == 0
+    stats = workspace.sandbox.stats()["segment"]
+    people = len(users(workspace))
+    assert handed_over(workspace.sandbox) == people
     assert stats["records"] - stats["duplicates"] == people

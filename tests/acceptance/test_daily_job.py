@@ -7,9 +7,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from warm import Warm
-from warmed import Warmed
-from workshop import END, Workshop, calls, copied, workshop
+from cli_workspace import END, CliWorkspace, calls, copy_workspace, create_workspace
+from forked_cli import ForkedCli
+from forked_workspace import ForkedWorkspace
 
 from heatsync.sandbox.demo_data import crm
 from heatsync.sandbox.server import Running, running
@@ -28,32 +28,32 @@ PLAIN = {
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliWorkspace]:
     """A workspace with data, never synced itself."""
     with running(quotas=False) as sandbox:
-        yield workshop(tmp_path_factory.mktemp("original") / "w", sandbox)
+        yield create_workspace(tmp_path_factory.mktemp("original") / "w", sandbox)
 
 
 @pytest.fixture
-def shop(original: Workshop, tmp_path: Path, sandbox: Running, fork: Warm) -> Warmed:
-    made = copied(original, tmp_path / "w", sandbox)
+def workspace(original: CliWorkspace, tmp_path: Path, sandbox: Running, fork: ForkedCli) -> ForkedWorkspace:
+    made = copy_workspace(original, tmp_path / "w", sandbox)
     sandbox.seed(crm.state(made.folder / "data"))
-    return Warmed(made.folder, sandbox, fork=fork)
+    return ForkedWorkspace(made.folder, sandbox, fork=fork)
 
 
-def with_token(shop: Warmed, token: str) -> Warmed:
+def with_token(workspace: ForkedWorkspace, token: str) -> ForkedWorkspace:
     """The same workspace with other credentials."""
-    return Warmed(shop.folder, shop.sandbox, token, fork=shop.fork)
+    return ForkedWorkspace(workspace.folder, workspace.sandbox, token, fork=workspace.fork)
 
 
-def plain(shop: Workshop) -> None:
+def plain(workspace: CliWorkspace) -> None:
     """Put the mappings of PLAIN in the place of the demo's; every contact exists everywhere."""
-    shop.only(*PLAIN)
+    workspace.only(*PLAIN)
     for name, text in PLAIN.items():
-        shop.write(f"mappings/{name}.yml", f"version: 1\nprofile: health\n{text}\n")
-    people = users(shop)
+        workspace.write(f"mappings/{name}.yml", f"version: 1\nprofile: health\n{text}\n")
+    people = users(workspace)
     contact = {"type": "string", "length": 255}
-    shop.sandbox.seed(
+    workspace.sandbox.seed(
         {
             "hubspot": {
                 "contacts": [
@@ -78,23 +78,23 @@ def plain(shop: Workshop) -> None:
     )
 
 
-def users(shop: Workshop) -> list[dict[str, str]]:
-    with (shop.folder / "data/users.csv").open(newline="", encoding="utf-8") as file:
+def users(workspace: CliWorkspace) -> list[dict[str, str]]:
+    with (workspace.folder / "data/users.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def write_users(shop: Workshop, people: list[dict[str, str]]) -> None:
-    with (shop.folder / "data/users.csv").open("w", newline="", encoding="utf-8") as file:
+def write_users(workspace: CliWorkspace, people: list[dict[str, str]]) -> None:
+    with (workspace.folder / "data/users.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, people[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(people)
 
 
-def endpoints(shop: Workshop) -> dict[str, int]:
+def endpoints(workspace: CliWorkspace) -> dict[str, int]:
     """How often each endpoint was called."""
     return {
         f"{destination} {endpoint}": counts["calls"]
-        for destination, stats in shop.sandbox.stats().items()
+        for destination, stats in workspace.sandbox.stats().items()
         for endpoint, counts in stats["endpoints"].items()
     }
 
@@ -106,89 +106,91 @@ def same(have: object, want: object) -> bool:
     return float(str(have)) == want if isinstance(want, int | float) else have == want
 
 
-def written(shop: Workshop) -> int:
+def written(workspace: CliWorkspace) -> int:
     """Calls that change something over there."""
     reads = ("search", "read", "query", "describe", "token", "GET")
-    return sum(n for endpoint, n in endpoints(shop).items() if not any(read in endpoint for read in reads))
+    return sum(
+        n for endpoint, n in endpoints(workspace).items() if not any(read in endpoint for read in reads)
+    )
 
 
 def test_an_unattended_first_run_is_held_sends_nothing_and_approve_releases_what_was_shown(
-    shop: Warmed,
+    workspace: ForkedWorkspace,
 ) -> None:
-    before = shop.sandbox.state()
-    held = shop.sync()
+    before = workspace.sandbox.state()
+    held = workspace.sync()
     assert held.code == 4, held.err
     assert {mapping["state"] for mapping in held.json["mappings"]} <= {"held", "done"}
-    assert written(shop) == 0, endpoints(shop)
-    assert shop.sandbox.state() == before
+    assert written(workspace) == 0, endpoints(workspace)
+    assert workspace.sandbox.state() == before
     run = held.json["run"]
     shown = {
         mapping["mapping"]: {change["key"]: change["fields"] for change in mapping["changes"]}
-        for mapping in shop.run("show", run, "--show", "100000", "--json").json["mappings"]
+        for mapping in workspace.run("show", run, "--show", "100000", "--json").json["mappings"]
     }
     # Whatever happens to the data in the meantime, what was shown is what goes.
-    people = users(shop)
+    people = users(workspace)
     for person in people:
         person["email"] = "x" + person["email"]
-    write_users(shop, people)
-    approved = shop.run("approve", run, "--json")
+    write_users(workspace, people)
+    approved = workspace.run("approve", run, "--json")
     assert approved.code in (0, 1), approved.out + approved.err
     delivered = {m["mapping"]: m["outcomes"]["delivered"] for m in approved.json["mappings"]}
     assert delivered == {name: len(changes) for name, changes in shown.items() if name in delivered}
     contacts = {
-        c["properties"]["email"]: c["properties"] for c in shop.sandbox.state()["hubspot"]["contacts"]
+        c["properties"]["email"]: c["properties"] for c in workspace.sandbox.state()["hubspot"]["contacts"]
     }
     by_id = {person["user_id"]: person["email"][1:].lower() for person in people}
     for key, fields in shown["hubspot-contacts"].items():
         for name, change in fields.items():
             assert same(contacts[by_id[key]].get(name), change["new"]), (key, name)
-    assert shop.run("approve", run).code == 2  # there is nothing left to approve
+    assert workspace.run("approve", run).code == 2  # there is nothing left to approve
 
 
-def test_a_cancelled_run_sends_nothing(shop: Warmed) -> None:
-    run = shop.sync().json["run"]
-    assert shop.run("cancel", run).code == 0
-    assert shop.run("approve", run).code == 2
-    assert written(shop) == 0
-    assert {row["state"] for row in shop.run("runs", "--json").json} <= {"cancelled", "done"}
+def test_a_cancelled_run_sends_nothing(workspace: ForkedWorkspace) -> None:
+    run = workspace.sync().json["run"]
+    assert workspace.run("cancel", run).code == 0
+    assert workspace.run("approve", run).code == 2
+    assert written(workspace) == 0
+    assert {row["state"] for row in workspace.run("runs", "--json").json} <= {"cancelled", "done"}
 
 
-def test_the_second_sync_on_unchanged_data_makes_no_call_at_all(shop: Warmed) -> None:
-    first = shop.sync("--yes")
+def test_the_second_sync_on_unchanged_data_makes_no_call_at_all(workspace: ForkedWorkspace) -> None:
+    first = workspace.sync("--yes")
     assert first.code in (0, 1), first.err
     assert first.json["state"] == "done"
-    shop.sandbox.reset_stats()
-    second = shop.sync("--yes")
+    workspace.sandbox.reset_stats()
+    second = workspace.sync("--yes")
     assert second.code == 0, second.out
-    assert calls(shop.sandbox) == 0, endpoints(shop)
+    assert calls(workspace.sandbox) == 0, endpoints(workspace)
     assert sum(mapping["calls"] for mapping in second.json["mappings"]) == 0
     for mapping in second.json["mappings"]:
         assert set(mapping["outcomes"].values()) == {0}
 
 
-def test_calls_are_counted_as_the_sandbox_counts_them(shop: Warmed) -> None:
-    first = shop.sync("--yes")
-    assert sum(mapping["calls"] for mapping in first.json["mappings"]) == calls(shop.sandbox)
+def test_calls_are_counted_as_the_sandbox_counts_them(workspace: ForkedWorkspace) -> None:
+    first = workspace.sync("--yes")
+    assert sum(mapping["calls"] for mapping in first.json["mappings"]) == calls(workspace.sandbox)
 
 
 def test_after_one_percent_of_the_users_changed_exactly_these_are_written_in_the_fewest_calls(
-    shop: Warmed,
+    workspace: ForkedWorkspace,
 ) -> None:
-    (somebody, *_) = users(shop)
+    (somebody, *_) = users(workspace)
     people = [somebody | {"user_id": f"u{n}", "email": f"u{n}@x.example"} for n in range(1100)]
-    write_users(shop, people)
-    plain(shop)
-    assert shop.sync("--yes").code == 0
+    write_users(workspace, people)
+    plain(workspace)
+    assert workspace.sync("--yes").code == 0
     changed = people[::100]
     assert len(changed) == len(people) // 100
     for person in changed:
         person["role"] = "astronaut"
-    write_users(shop, people)
-    before = shop.sandbox.state()
-    shop.sandbox.reset_stats()
-    again = shop.sync()
+    write_users(workspace, people)
+    before = workspace.sandbox.state()
+    workspace.sandbox.reset_stats()
+    again = workspace.sync()
     assert again.code == 0, again.err
-    stats = shop.sandbox.stats()
+    stats = workspace.sandbox.stats()
     number = len(changed)
     assert stats["hubspot"]["calls"] == math.ceil(number / 100)
     assert stats["salesforce"]["calls"] == math.ceil(number / 200) + 1  # and one for the access token
@@ -199,11 +201,11 @@ def test_after_one_percent_of_the_users_changed_exactly_these_are_written_in_the
     for mapping in again.json["mappings"]:
         assert mapping["planned"]["changed"] == number
         assert mapping["outcomes"]["delivered"] == number
-        shown = shop.run("show", again.json["run"], "--json").json
+        shown = workspace.run("show", again.json["run"], "--json").json
     fields = {name for m in shown["mappings"] for change in m["changes"] for name in change["fields"]}
     assert fields == {"heatsync_role", "Heatsync_Role__c"}
     emails = {person["email"].lower() for person in changed}
-    after = shop.sandbox.state()
+    after = workspace.sandbox.state()
     moved = {
         new["properties"]["email"].lower()
         for old, new in zip(before["hubspot"]["contacts"], after["hubspot"]["contacts"], strict=True)
@@ -212,44 +214,46 @@ def test_after_one_percent_of_the_users_changed_exactly_these_are_written_in_the
     assert moved == emails
 
 
-def test_with_the_token_of_another_portal_nothing_counts_as_delivered(shop: Warmed) -> None:
-    shop.only("hubspot-contacts", "salesforce-accounts", "intercom-companies")
-    assert shop.sync("--yes").code in (0, 1)
-    shop.sandbox.seed(crm.state(shop.folder / "data"), account="acme")
-    other = with_token(shop, "acme:t")
+def test_with_the_token_of_another_portal_nothing_counts_as_delivered(workspace: ForkedWorkspace) -> None:
+    workspace.only("hubspot-contacts", "salesforce-accounts", "intercom-companies")
+    assert workspace.sync("--yes").code in (0, 1)
+    workspace.sandbox.seed(crm.state(workspace.folder / "data"), account="acme")
+    other = with_token(workspace, "acme:t")
     held = other.sync()
     assert held.code == 4
     assert all(mapping["planned"]["entered"] > 0 for mapping in held.json["mappings"])
     sent = other.sync("--yes")
     assert sent.json["state"] == "done"
     assert all(mapping["outcomes"]["delivered"] > 0 for mapping in sent.json["mappings"])
-    shop.sandbox.reset_stats()
-    assert shop.sync().code == 0
-    assert calls(shop.sandbox) == 0
+    workspace.sandbox.reset_stats()
+    assert workspace.sync().code == 0
+    assert calls(workspace.sandbox) == 0
 
 
-def test_refused_credentials_stop_the_line_and_other_ones_start_it_again(shop: Warmed) -> None:
-    shop.only("hubspot-contacts")
-    refused = with_token(shop, "refused").sync("--yes")
+def test_refused_credentials_pause_the_mapping_and_new_ones_resume_it(workspace: ForkedWorkspace) -> None:
+    workspace.only("hubspot-contacts")
+    refused = with_token(workspace, "refused").sync("--yes")
     assert refused.code == 3
     assert "refused" in refused.json["mappings"][0]["cause"]
-    assert shop.sync("--yes").code in (0, 1)
+    assert workspace.sync("--yes").code in (0, 1)
 
 
-def test_pause_rests_a_mapping_until_it_is_resumed(shop: Warmed) -> None:
-    shop.only("hubspot-contacts")
-    assert shop.run("pause", "hubspot-contacts").code == 0
-    assert shop.sync("--yes").mapping("hubspot-contacts")["state"] == "paused"
-    assert calls(shop.sandbox) == 0
-    assert shop.run("resume", "hubspot-contacts").code == 0
-    assert shop.sync("--yes").mapping("hubspot-contacts")["state"] == "done"
+def test_a_paused_mapping_sends_nothing_until_it_is_resumed(workspace: ForkedWorkspace) -> None:
+    workspace.only("hubspot-contacts")
+    assert workspace.run("pause", "hubspot-contacts").code == 0
+    assert workspace.sync("--yes").mapping("hubspot-contacts")["state"] == "paused"
+    assert calls(workspace.sandbox) == 0
+    assert workspace.run("resume", "hubspot-contacts").code == 0
+    assert workspace.sync("--yes").mapping("hubspot-contacts")["state"] == "done"
 
 
-def test_a_plan_sends_nothing_keeps_nothing_and_tells_what_the_sync_then_does(shop: Warmed) -> None:
-    planned = shop.run("plan", "--date", END.isoformat(), "--show", "3", "--json")
+def test_a_plan_sends_nothing_stores_nothing_and_predicts_the_sync(
+    workspace: ForkedWorkspace,
+) -> None:
+    planned = workspace.run("plan", "--date", END.isoformat(), "--show", "3", "--json")
     assert planned.code == 0, planned.err
-    assert written(shop) == 0
-    done = shop.sync("--yes")
+    assert written(workspace) == 0
+    done = workspace.sync("--yes")
     for before in planned.json["mappings"]:
         after = done.mapping(before["mapping"])
         assert before["planned"] == after["planned"]
@@ -257,69 +261,71 @@ def test_a_plan_sends_nothing_keeps_nothing_and_tells_what_the_sync_then_does(sh
         assert len(before["changes"]) <= 3
 
 
-def test_only_one_key_is_sent_and_nobody_leaves(shop: Warmed) -> None:
-    shop.only("segment-users")
-    one = users(shop)[0]["user_id"]
-    assert shop.sync("--yes", "--only", one).mapping("segment-users")["outcomes"]["delivered"] == 1
-    assert list(shop.sandbox.state()["segment"]["users"]) == [one]
-    limited = shop.sync("--yes", "--limit", "5").mapping("segment-users")
+def test_only_sends_one_key_and_no_record_leaves(workspace: ForkedWorkspace) -> None:
+    workspace.only("segment-users")
+    one = users(workspace)[0]["user_id"]
+    assert workspace.sync("--yes", "--only", one).mapping("segment-users")["outcomes"]["delivered"] == 1
+    assert list(workspace.sandbox.state()["segment"]["users"]) == [one]
+    limited = workspace.sync("--yes", "--limit", "5").mapping("segment-users")
     assert limited["outcomes"]["delivered"] == 5
     assert limited["planned"]["left"] == 0
 
 
-def test_a_mapping_that_changed_its_meaning_is_held_again(shop: Warmed) -> None:
-    plain(shop)
-    shop.only("hubspot-contacts")
-    assert shop.sync("--yes").code == 0
-    path = shop.folder / "mappings/hubspot-contacts.yml"
+def test_a_mapping_whose_definition_changed_is_held_again(workspace: ForkedWorkspace) -> None:
+    plain(workspace)
+    workspace.only("hubspot-contacts")
+    assert workspace.sync("--yes").code == 0
+    path = workspace.folder / "mappings/hubspot-contacts.yml"
     text = path.read_text()
     path.write_text("# a comment is no change\n" + text)
-    assert shop.sync().code == 0
+    assert workspace.sync().code == 0
     path.write_text(text.replace("heatsync_role: user.role", "heatsync_role: user.name"))
-    held = shop.sync()
+    held = workspace.sync()
     assert held.code == 4
     assert "meaning" in held.mapping("hubspot-contacts")["cause"]
 
 
-def test_who_leaves_the_audience_is_cleared_and_nobody_is_deleted(shop: Warmed) -> None:
-    plain(shop)
-    shop.only("hubspot-contacts")
-    shop.write(
+def test_a_record_that_leaves_the_audience_is_cleared_and_none_is_deleted(workspace: ForkedWorkspace) -> None:
+    plain(workspace)
+    workspace.only("hubspot-contacts")
+    workspace.write(
         "mappings/hubspot-contacts.yml",
         "version: 1\nprofile: health\ndestination: hubspot\nobject: contacts\nmatch: {email: email}\n"
         "create_fields: true\naudience: all_active\non_exit: clear\nfields: {heatsync_score: score}\n",
     )
-    shop.write(
+    workspace.write(
         "heatsync.yml",
-        (shop.folder / "heatsync.yml").read_text()
+        (workspace.folder / "heatsync.yml").read_text()
         + "\nguards: {max_clear_share: 100, max_shrink_share: 100}\n",
     )
-    assert shop.sync("--yes").code == 0
-    scored = [c for c in shop.sandbox.state()["hubspot"]["contacts"] if c["properties"].get("heatsync_score")]
+    assert workspace.sync("--yes").code == 0
+    scored = [
+        c for c in workspace.sandbox.state()["hubspot"]["contacts"] if c["properties"].get("heatsync_score")
+    ]
     assert scored
     with duckdb.connect() as con:  # the same people, and nothing happened for a long time
         con.execute(
-            f"CREATE TABLE e AS SELECT * FROM '{shop.folder}/data/events.parquet' ORDER BY timestamp LIMIT 50"
+            f"CREATE TABLE e AS SELECT * FROM '{workspace.folder}/data/events.parquet' ORDER BY timestamp LIMIT 50"
         )
-        con.execute(f"COPY e TO '{shop.folder}/data/events.parquet' (FORMAT parquet)")
-    left = shop.sync("--yes")
+        con.execute(f"COPY e TO '{workspace.folder}/data/events.parquet' (FORMAT parquet)")
+    left = workspace.sync("--yes")
     assert left.mapping("hubspot-contacts")["planned"]["left"] == len(scored)
-    contacts = shop.sandbox.state()["hubspot"]["contacts"]
-    assert len(contacts) == len(users(shop))
+    contacts = workspace.sandbox.state()["hubspot"]["contacts"]
+    assert len(contacts) == len(users(workspace))
     assert not any(contact["properties"].get("heatsync_score") for contact in contacts)
 
 
-def test_failures_name_the_cause_and_the_cure(shop: Warmed) -> None:
-    plain(shop)
-    shop.only("hubspot-contacts")
-    people = users(shop)
+def test_failures_list_the_cause_and_the_remedy(workspace: ForkedWorkspace) -> None:
+    plain(workspace)
+    workspace.only("hubspot-contacts")
+    people = users(workspace)
     people[1]["email"] = people[0]["email"].upper()
-    write_users(shop, people)
-    done = shop.sync("--yes")
+    write_users(workspace, people)
+    done = workspace.sync("--yes")
     assert done.code == 1
-    (group,) = shop.run("failures", "--json").json
+    (group,) = workspace.run("failures", "--json").json
     assert (group["code"], group["count"]) == ("duplicate_key", 2)
     assert group["cure"]
     assert {example["key"] for example in group["examples"]} == {people[0]["user_id"], people[1]["user_id"]}
-    assert shop.run("failures", "--csv").out.count("duplicate_key") == 2
-    assert shop.sync("--yes").code == 0  # rejected stays rejected, and is no news
+    assert workspace.run("failures", "--csv").out.count("duplicate_key") == 2
+    assert workspace.sync("--yes").code == 0  # rejected stays rejected, and is no news

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from examples import examples
 from hypothesis import HealthCheck, Phase, given, settings
-from stocked import READER, Stocked, asking, look, stocked
+from postgres_source import READER, PostgresSource, asking, look, stocked
 from test_scoring_everything import Case, cases
 from worlds import World, written
 
@@ -113,7 +113,7 @@ FOLDERS = {
 
 
 @pytest.fixture
-def database(postgres_database: str) -> Stocked:
+def database(postgres_database: str) -> PostgresSource:
     return stocked(postgres_database)
 
 
@@ -233,7 +233,7 @@ PREPARED = {"without zones, in Berlin": local, "ids as numbers": numbered, "as t
     ],
 )
 def test_every_model_scores_alike_from_files_and_from_postgresql(
-    variant: str, tmp_path: Path, database: Stocked
+    variant: str, tmp_path: Path, database: PostgresSource
 ) -> None:
     files = made_of_product(tmp_path / "files", PREPARED.get(variant))
     tables = database.copy(files, tmp_path / "tables", {"properties": "jsonb", **FOLDERS[variant]})
@@ -256,7 +256,7 @@ slowly = settings(
 )
 
 
-def test_every_world_is_scored_alike_from_files_and_from_postgresql(database: Stocked) -> None:
+def test_every_world_is_scored_alike_from_files_and_from_postgresql(database: PostgresSource) -> None:
     @settings(slowly, max_examples=examples(2))
     @given(cases(count=3))
     def law(case: Case) -> None:
@@ -272,8 +272,8 @@ def test_every_world_is_scored_alike_from_files_and_from_postgresql(database: St
     law()
 
 
-def test_a_morning_reads_the_last_days_again_and_is_as_if_everything_had_been_read(
-    tmp_path: Path, database: Stocked
+def test_a_morning_that_reads_the_last_days_equals_one_that_reads_everything(
+    tmp_path: Path, database: PostgresSource
 ) -> None:
     """But for the day of a move: what was told yesterday stays what was told."""
     files = made_of_product(tmp_path / "files")
@@ -304,7 +304,7 @@ def test_a_morning_reads_the_last_days_again_and_is_as_if_everything_had_been_re
     assert differences(files, tables, [END]) == []
 
 
-def test_postgresql_is_only_read(tmp_path: Path, database: Stocked) -> None:
+def test_postgresql_is_only_read(tmp_path: Path, database: PostgresSource) -> None:
     """By somebody who may write as well; the server itself refuses what would not be reading."""
     files = made_of_product(tmp_path / "files")
     tables = asking(
@@ -329,7 +329,7 @@ def test_postgresql_is_only_read(tmp_path: Path, database: Stocked) -> None:
                 cursor.execute(statement)
 
 
-def state(database: Stocked) -> tuple[Any, ...]:
+def state(database: PostgresSource) -> tuple[Any, ...]:
     """What is in the database, and how often any of it was written."""
     with psycopg.connect(database.owner) as connection:
         connection.execute("SELECT pg_stat_force_next_flush()")
@@ -343,7 +343,7 @@ def state(database: Stocked) -> tuple[Any, ...]:
 
 
 @pytest.fixture
-def happened(tmp_path: Path, database: Stocked) -> Workspace:
+def happened(tmp_path: Path, database: PostgresSource) -> Workspace:
     """A workspace on a small table of events in PostgreSQL."""
     with psycopg.connect(database.owner) as connection:
         connection.execute("CREATE SCHEMA shop")
@@ -363,7 +363,9 @@ def happened(tmp_path: Path, database: Stocked) -> Workspace:
 
 
 def engine(
-    folder: Path, url: str, events: str = "{table: shop.happened, columns: {user_id: uid, timestamp: at}}"
+    folder: Path,
+    url: str,
+    events: str = "{table: shop.happened, columns: {user_id: uid, timestamp: at}}",
 ) -> Workspace:
     text = f"version: 1\nsource:\n  engine: '{url}'\n  events: {events}\n"
     (folder / "heatsync.yml").write_text(text)
@@ -384,7 +386,7 @@ def test_views_and_materialised_views_are_read(happened: Workspace) -> None:
     assert set(rows(seen, "p", "user", END)) == {"u1"}
 
 
-def test_a_schema_may_stand_in_the_address(happened: Workspace) -> None:
+def test_the_engine_url_may_name_a_schema(happened: Workspace) -> None:
     address = happened.source.engine.replace("?", "/shop?")
     made = engine(happened.folder, address, "{table: seen}")
     snapshot_run.score(made, [END])
@@ -420,7 +422,7 @@ def test_a_schema_may_stand_in_the_address(happened: Workspace) -> None:
         ),
     ],
 )
-def test_what_is_wrong_with_a_table_is_said_where_it_is_named(
+def test_a_problem_with_a_table_is_reported_where_the_table_is_named(
     events: str, words: tuple[str, ...], happened: Workspace
 ) -> None:
     said = refusal(engine(happened.folder, happened.source.engine, events))
@@ -448,7 +450,7 @@ def test_what_is_wrong_with_a_table_is_said_where_it_is_named(
         ("clickhouse://reader:s3cret@db/shop", "pip install 'ibis-framework[clickhouse]'"),
     ],
 )
-def test_an_engine_that_cannot_be_opened_says_why_and_tells_no_password(
+def test_an_engine_that_cannot_be_opened_says_why_without_the_password(
     url: str, words: str, tmp_path: Path
 ) -> None:
     (tmp_path / "mappings" / "profiles").mkdir(parents=True)
@@ -462,7 +464,7 @@ def test_an_engine_that_cannot_be_opened_says_why_and_tells_no_password(
     assert "cret" not in said
 
 
-def test_what_the_server_refuses_is_told_by_name(happened: Workspace, database: Stocked) -> None:
+def test_a_table_that_the_server_refuses_is_named(happened: Workspace, database: PostgresSource) -> None:
     for old, new, words in (
         (f"{READER}@", "nobody_at_all@", "has no such user"),
         ("/test_", "/toast_", "has no such database"),
@@ -472,7 +474,7 @@ def test_what_the_server_refuses_is_told_by_name(happened: Workspace, database: 
         assert words in said
 
 
-def test_a_refused_password_is_told_without_it(happened: Workspace, database: Stocked) -> None:
+def test_a_refused_password_is_not_printed(happened: Workspace, database: PostgresSource) -> None:
     with passwords(database):
         said = refusal(engine(happened.folder, database.url.replace(f"{READER}@", f"{READER}:s3cret@")))
     assert "refused the user or the password: check both in `engine`" in said
@@ -480,7 +482,7 @@ def test_a_refused_password_is_told_without_it(happened: Workspace, database: St
 
 
 @contextmanager
-def passwords(database: Stocked) -> Iterator[None]:
+def passwords(database: PostgresSource) -> Iterator[None]:
     """The server asks the reader for one."""
     with psycopg.connect(database.owner, autocommit=True) as connection:
         file = Path(connection.execute("SHOW hba_file").fetchone()[0])  # type: ignore[index]
@@ -505,7 +507,9 @@ def wait_for(connection: psycopg.Connection[Any], question: str) -> None:
     raise AssertionError(question)
 
 
-def test_texts_are_sorted_and_compared_alike_in_any_collation(tmp_path: Path, database: Stocked) -> None:
+def test_texts_are_sorted_and_compared_alike_in_any_collation(
+    tmp_path: Path, database: PostgresSource
+) -> None:
     """Of two events with one id the earlier counts, and at the same instant the one of the smaller user id.
 
     The columns are in the collation of a language where the server has one; packages carry servers without."""
@@ -536,7 +540,7 @@ def test_texts_are_sorted_and_compared_alike_in_any_collation(tmp_path: Path, da
     assert set(rows(tables, "p", "user", END)) == {"B", "Z"}
 
 
-def test_columns_that_no_file_could_hold_come_as_text(happened: Workspace, database: Stocked) -> None:
+def test_columns_of_database_types_are_read_as_text(happened: Workspace, database: PostgresSource) -> None:
     with psycopg.connect(database.owner) as connection:
         connection.execute("CREATE TYPE shop.mood AS ENUM ('glad')")
         connection.execute("CREATE DOMAIN shop.code AS text")

@@ -12,8 +12,20 @@ from typing import Any
 
 import pytest
 import yaml
-from expected import IF_EMPTY, METRICS, SPECS, Demo, Fields, Record, Spec, held, otherwise, spell, stale
-from workshop import END, Answered, Workshop, workshop
+from cli_workspace import END, CliWorkspace, CommandResult, create_workspace
+from expected_fields import (
+    IF_EMPTY,
+    METRICS,
+    SPECS,
+    Demo,
+    Fields,
+    Record,
+    Spec,
+    held,
+    otherwise,
+    spell,
+    stale,
+)
 
 from heatsync.sandbox.demo_data import crm
 from heatsync.sandbox.server import running
@@ -45,7 +57,7 @@ TYPES = {
 class Synced:
     """The sandbox before and after one sync, what had to become of it, and what the sync said."""
 
-    shop: Workshop
+    workspace: CliWorkspace
     demo: Demo
     before: dict[str, Any]
     wanted: dict[str, Any]
@@ -55,7 +67,7 @@ class Synced:
     """Mapping -> how many values had to be right."""
     after: dict[str, Any]
     stats: dict[str, Any]
-    answer: Answered
+    answer: CommandResult
 
     def touched(self, vendor: str, object: str) -> set[str]:
         """Ids of the records that a mapping covers."""
@@ -74,15 +86,17 @@ def name(record: Record) -> str:
 @pytest.fixture(scope="module")
 def synced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced]:
     with running(quotas=False) as sandbox:
-        shop = workshop(tmp_path_factory.mktemp("exact") / "w", sandbox, users=600, days=120)
-        demo = Demo(shop.folder, END)
-        before = furnished(demo, crm.state(shop.folder / "data"))
+        workspace = create_workspace(tmp_path_factory.mktemp("exact") / "w", sandbox, users=600, days=120)
+        demo = Demo(workspace.folder, END)
+        before = furnished(demo, crm.state(workspace.folder / "data"))
         sandbox.seed(before)
         before = sandbox.state()
-        answer = shop.sync("--yes")
+        answer = workspace.sync("--yes")
         assert answer.code == 1, answer.err  # a company is there twice, and so is a contact
         wanted, changed, covered = becomes(demo, before)
-        yield Synced(shop, demo, before, wanted, changed, covered, sandbox.state(), sandbox.stats(), answer)
+        yield Synced(
+            workspace, demo, before, wanted, changed, covered, sandbox.state(), sandbox.stats(), answer
+        )
 
 
 def kinds(demo: Demo, spec: Spec) -> dict[str, type]:
@@ -186,7 +200,7 @@ def differences(have: Any, want: Any, where: str = "") -> list[str]:
     return [] if json.dumps(have) == json.dumps(want) else [f"{where}: {have!r}, and not {want!r}"]
 
 
-def test_every_field_that_the_demo_maps_is_looked_at(synced: Synced) -> None:
+def test_every_field_that_the_demo_maps_is_compared(synced: Synced) -> None:
     files = {path.stem: path for path in (synced.shop.folder / "mappings").glob("*.yml")}
     assert set(files) == set(SPECS)
     for mapping, path in files.items():
@@ -209,14 +223,14 @@ def test_every_record_holds_exactly_the_values_that_the_definitions_prescribe(
     assert counted >= {"hubspot": 8_000, "intercom": 6_000, "segment": 7_000, "salesforce": 800}[vendor]
 
 
-def test_a_group_call_goes_through_the_member_who_was_seen_last(synced: Synced) -> None:
+def test_a_group_call_is_made_through_the_most_recently_seen_member(synced: Synced) -> None:
     accounts = synced.demo.scored["account"]
     members = {key: [row["member"]] for key, row in accounts.items() if row["member"] is not None}
     assert synced.after["segment"]["members"] == members
     assert 0 < len(members) < len(accounts)
 
 
-def test_who_is_not_found_and_who_is_found_twice_stays_as_it_was(synced: Synced) -> None:
+def test_unmatched_and_ambiguous_records_stay_as_they_were(synced: Synced) -> None:
     left = 0
     for vendor, object in {(spec.vendor, spec.object) for spec in SPECS.values() if spec.match}:
         ours = synced.touched(vendor, object)
@@ -233,7 +247,7 @@ def test_who_is_not_found_and_who_is_found_twice_stays_as_it_was(synced: Synced)
         assert synced.answer.mapping(mapping)["ambiguous"] == 1
 
 
-def test_a_note_that_somebody_wrote_survives(synced: Synced) -> None:
+def test_a_value_that_a_person_wrote_survives_write_if_empty(synced: Synced) -> None:
     notes = {
         name(record): held(record)["csm_note"]
         for record in synced.before["hubspot"]["companies"]
@@ -244,7 +258,7 @@ def test_a_note_that_somebody_wrote_survives(synced: Synced) -> None:
     assert {id: after[id] for id in notes} == notes
 
 
-def test_what_was_right_already_was_not_written(synced: Synced) -> None:
+def test_values_that_were_right_already_are_not_written(synced: Synced) -> None:
     run = synced.shop.run("show", synced.answer.json["run"], "--show", "100000", "--json").json
     told = {
         mapping["mapping"]: {change["key"]: set(change["fields"]) for change in mapping["changes"]}
@@ -274,7 +288,7 @@ def lists(changes: dict[str, set[str]]) -> dict[str, list[str]]:
     return {key: sorted(fields) for key, fields in changes.items()}
 
 
-def test_fields_that_were_missing_were_made_with_the_right_type(synced: Synced) -> None:
+def test_missing_fields_are_created_with_the_right_type(synced: Synced) -> None:
     assert "heatsync_trend" not in synced.before["fields"]["hubspot"]["companies"]
     assert synced.after["fields"]["hubspot"]["companies"]["heatsync_trend"]["type"] == "string"
     made = synced.after["fields"]["intercom"]["contacts"]
@@ -282,7 +296,7 @@ def test_fields_that_were_missing_were_made_with_the_right_type(synced: Synced) 
     assert types == {"engagement_trend": "string", "is_new": "boolean"}
 
 
-def test_nothing_of_ours_clears_and_nothing_of_the_tables_keeps(synced: Synced) -> None:
+def test_missing_traits_clear_and_missing_columns_keep_the_current_value(synced: Synced) -> None:
     """A time of last activity that is gone is gone; without an answer to the survey, the old one stays."""
     cleared, kept = 0, 0
     after = {name(record): held(record) for record in synced.after["hubspot"]["companies"]}

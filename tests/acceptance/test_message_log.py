@@ -47,15 +47,15 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory, log: World) -> Workspace:
+def workspace(tmp_path_factory: pytest.TempPathFactory, log: World) -> Workspace:
     return written(Path(tmp_path_factory.mktemp("w")), log, PROFILES)
 
 
 @pytest.mark.parametrize("day", some(LAST, BUSY), ids=str)
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_number_of_every_student_is_what_the_definitions_say(
-    shop: Workspace, log: World, name: str, day: date
+    workspace: Workspace, log: World, name: str, day: date
 ) -> None:
-    made = compare(log, shop, PROFILES, name, day)
+    made = compare(log, workspace, PROFILES, name, day)
     assert len(made) == {BUSY: 1_675, LAST: 1_898}[day]
     assert len({row["level"] for row in made.values()}) >= 3

@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from workshop import Answered, Workshop
+from cli_workspace import CliWorkspace, CommandResult
 
 from heatsync.sandbox.demo_data import collegemsg, crm
 from heatsync.sandbox.server import running
@@ -284,8 +284,8 @@ class Delivered:
     """Two syncs, the second five months after the first, and the state of the sandbox after each."""
 
     log: Log
-    shop: Workshop
-    answers: dict[date, Answered]
+    workspace: CliWorkspace
+    answers: dict[date, CommandResult]
     states: dict[date, dict[str, Any]]
     before: dict[str, Any]
 
@@ -293,15 +293,15 @@ class Delivered:
 @pytest.fixture(scope="module")
 def delivered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Delivered]:
     with running(quotas=False) as sandbox:
-        shop = Workshop(tmp_path_factory.mktemp("real") / "w", sandbox)
-        collegemsg.init(shop.folder)
-        sandbox.seed(crm.state(shop.folder / "data"))
+        workspace = CliWorkspace(tmp_path_factory.mktemp("real") / "w", sandbox)
+        collegemsg.init(workspace.folder)
+        sandbox.seed(crm.state(workspace.folder / "data"))
         before = sandbox.state()
         answers, states = {}, {}
         for day in DAYS:
-            answers[day] = shop.run("sync", *MAPPINGS[day], "--date", day.isoformat(), "--yes", "--json")
+            answers[day] = workspace.run("sync", *MAPPINGS[day], "--date", day.isoformat(), "--yes", "--json")
             states[day] = sandbox.state()
-        yield Delivered(Log(), shop, answers, states, before)
+        yield Delivered(Log(), workspace, answers, states, before)
 
 
 def test_the_log_has_the_published_counts(delivered: Delivered) -> None:
@@ -328,7 +328,7 @@ def test_every_number_of_every_user_is_what_the_definitions_say(delivered: Deliv
         assert have == {name: value for name, value in want.items() if name != "benchmark"}, user
 
 
-def test_both_days_have_something_to_tell(delivered: Delivered) -> None:
+def test_both_days_have_members_and_scores(delivered: Delivered) -> None:
     busy, last = (delivered.log.metrics(day).values() for day in DAYS)
     # One of the 1,899 was first heard of on the morning after, and was not there yet.
     assert (len(busy), len(last)) == (1_242, 1_898)

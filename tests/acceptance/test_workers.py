@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from workshop import CELERY, Workshop, calls, copied, workshop
+from cli_workspace import CELERY, CliWorkspace, calls, copy_workspace, create_workspace
 
 from heatsync.sandbox.demo_data import crm
 from heatsync.sandbox.server import running
@@ -28,12 +28,12 @@ def yesterday(zone: str) -> date:
 
 
 @pytest.fixture
-def shops(tmp_path: Path) -> Iterator[tuple[Workshop, Workshop]]:
+def workspaces(tmp_path: Path) -> Iterator[tuple[CliWorkspace, CliWorkspace]]:
     """The same workspace twice, each with a sandbox of its own; data up to yesterday."""
     from heatsync.sandbox.demo_data import product
 
     with running(quotas=False) as one, running(quotas=False) as two:
-        first = workshop(tmp_path / "one", one, users=60, days=60)
+        first = create_workspace(tmp_path / "one", one, users=60, days=60)
         zone = noon()
         product.write(first.folder / "data", users=60, days=60, end=yesterday(zone))
         path = first.folder / "heatsync.yml"
@@ -42,16 +42,16 @@ def shops(tmp_path: Path) -> Iterator[tuple[Workshop, Workshop]]:
             .replace('score: "0 5 * * *"', 'score: "* * * * *"')
             .replace("time_zone: UTC", f"time_zone: {zone}")
         )
-        second = copied(first, tmp_path / "two", two)
-        for shop in (first, second):
-            shop.sandbox.seed(crm.state(shop.folder / "data"))
+        second = copy_workspace(first, tmp_path / "two", two)
+        for workspace in (first, second):
+            workspace.sandbox.seed(crm.state(workspace.folder / "data"))
         yield first, second
 
 
 @contextlib.contextmanager
-def processes(shop: Workshop, environ: dict[str, str]) -> Iterator[list[subprocess.Popen[bytes]]]:
+def processes(workspace: CliWorkspace, environ: dict[str, str]) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Beat and two workers; ended by their pids."""
-    log = (shop.folder / "celery.log").open("wb")
+    log = (workspace.folder / "celery.log").open("wb")
     commands = [
         ["beat", "--loglevel", "INFO"],
         ["worker", "--loglevel", "INFO", "--concurrency", "1", "--hostname", "one@test"],
@@ -77,10 +77,12 @@ def processes(shop: Workshop, environ: dict[str, str]) -> Iterator[list[subproce
         log.close()
 
 
-def wait_until(true: Callable[[], bool], running: list[subprocess.Popen[bytes]], shop: Workshop) -> None:
+def wait_until(
+    true: Callable[[], bool], running: list[subprocess.Popen[bytes]], workspace: CliWorkspace
+) -> None:
     until = time.monotonic() + PATIENCE
     while not true():
-        log = (shop.folder / "celery.log").read_text()[-6000:]
+        log = (workspace.folder / "celery.log").read_text()[-6000:]
         assert all(process.poll() is None for process in running), log
         assert "raised unexpected" not in log, log
         assert time.monotonic() < until, log
@@ -89,9 +91,12 @@ def wait_until(true: Callable[[], bool], running: list[subprocess.Popen[bytes]],
 
 @pytest.mark.parametrize("database", [pytest.param("sqlite", marks=pytest.mark.long), "postgresql"])
 def test_beat_and_two_workers_leave_the_state_that_one_process_leaves(
-    shops: tuple[Workshop, Workshop], redis_url: str, database: str, request: pytest.FixtureRequest
+    workspaces: tuple[CliWorkspace, CliWorkspace],
+    redis_url: str,
+    database: str,
+    request: pytest.FixtureRequest,
 ) -> None:
-    alone, shared = shops
+    alone, shared = workspaces
     done = alone.run("sync", "--yes", "--json")
     assert done.json["state"] == "done", done.err
     environ = {"HEATSYNC_BROKER": redis_url, "HEATSYNC_SWEEP_SECONDS": "1"}
@@ -119,9 +124,15 @@ def test_beat_and_two_workers_leave_the_state_that_one_process_leaves(
         assert calls(shared.sandbox) == 0
 
 
-def test_without_a_broker_a_worker_refuses_and_says_how_to_set_one(shops: tuple[Workshop, Workshop]) -> None:
+def test_without_a_broker_a_worker_refuses_and_says_how_to_set_one(
+    workspaces: tuple[CliWorkspace, CliWorkspace],
+) -> None:
     told = subprocess.run(
-        [CELERY, "-A", "worker", "worker"], env=shops[0].environ, capture_output=True, text=True, timeout=60
+        [CELERY, "-A", "worker", "worker"],
+        env=workspaces[0].environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert told.returncode == 2
     assert "HEATSYNC_BROKER" in told.stderr

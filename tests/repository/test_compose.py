@@ -49,7 +49,7 @@ def test_there_is_one_beat(compose):
     assert "-B" not in compose["services"]["worker"]["command"]
 
 
-def test_every_service_comes_back_and_says_how_it_is(compose):
+def test_every_service_restarts_and_has_a_health_check(compose):
     for service in compose["services"].values():
         assert service["restart"] == "unless-stopped"
         test = service["healthcheck"]["test"]
@@ -59,14 +59,14 @@ def test_every_service_comes_back_and_says_how_it_is(compose):
             assert shlex.split(test[1])
 
 
-def test_nothing_listens_beyond_the_host(compose):
+def test_services_listen_on_the_host_only(compose):
     for service in compose["services"].values():
         assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", []))
         assert service.get("network_mode") != "host"
         assert not service.get("privileged", False)
 
 
-def test_what_must_last_lies_in_a_volume(compose):
+def test_state_lies_in_a_volume(compose):
     named = {
         volume.split(":")[0]: volume.split(":")[1]
         for service in compose["services"].values()
@@ -87,7 +87,7 @@ def test_the_workspace_is_read_only(compose):
         assert all(mount.endswith(":ro") for mount in mounts)
 
 
-def test_the_example_names_every_variable_that_somebody_asks_for(compose, example):
+def test_the_example_names_every_variable_that_is_read(compose, example):
     asked = {name for name, _ in NAME.findall((ROOT / "docker-compose.yml").read_text())}
     written = "\n".join(
         line.split(" #")[0]

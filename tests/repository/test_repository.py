@@ -52,7 +52,7 @@ def test_the_makefile_explains_itself():
 
 
 @pytest.mark.parametrize("python", ["", "no-such-python"])
-def test_a_python_that_will_not_do_is_refused_with_a_sentence(tmp_path, python):
+def test_an_unsuitable_python_is_refused_with_a_message(tmp_path, python):
     command = ["make", "demo", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode != 0

@@ -49,5 +49,5 @@ def test_a_missing_server_is_an_error_that_names_the_package(monkeypatch):
         pass
 
 
-def test_the_sandbox_is_to_be_had(sandbox):
+def test_the_sandbox_is_available(sandbox):
     assert sandbox.url.startswith("http://127.0.0.1:")

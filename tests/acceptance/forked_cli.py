@@ -31,7 +31,7 @@ READ = (
 
 
 @dataclass(frozen=True, slots=True)
-class Warm:
+class ForkedCli:
     """A process that forks."""
 
     asked: IO[str]
@@ -50,14 +50,14 @@ class Warm:
 
 
 @contextmanager
-def warm() -> Iterator[Warm]:
+def forked_cli() -> Iterator[ForkedCli]:
     with subprocess.Popen(
         [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            yield Warm(process.stdin, process.stdout)
+            yield ForkedCli(process.stdin, process.stdout)
         finally:
             process.stdin.close()
             process.wait(30)

@@ -28,7 +28,7 @@ READER = "reader"
 
 
 @dataclass(frozen=True)
-class Stocked:
+class PostgresSource:
     """`url` is the engine's, for somebody who may read and do nothing else; `owner` that of who may do everything.
     Every stocked folder has a schema of its own."""
 
@@ -82,7 +82,7 @@ class Stocked:
                 copied.write(plain.read_bytes())
 
 
-def stocked(database: str) -> Stocked:
+def stocked(database: str) -> PostgresSource:
     """A database (its SQLAlchemy URL), with a reader."""
     owner = database.replace("postgresql+psycopg://", "postgresql://")
     with psycopg.connect(owner, autocommit=True) as connection:
@@ -91,7 +91,7 @@ def stocked(database: str) -> Stocked:
         name = sql.Identifier(connection.info.dbname)
         connection.execute(sql.SQL("REVOKE TEMPORARY, CREATE ON DATABASE {} FROM PUBLIC").format(name))
         connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-    return Stocked(owner.replace("postgresql://postgres@", f"postgres://{READER}@"), owner)
+    return PostgresSource(owner.replace("postgresql://postgres@", f"postgres://{READER}@"), owner)
 
 
 def look(folder: Path) -> Workspace:

@@ -1,12 +1,12 @@
-"""A small workshop whose commands are forked, and what was expected of one that was given something bad."""
+"""A small create_workspace whose commands are forked, and what was expected of one that was given something bad."""
 
 import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from warm import Warm
-from workshop import END, Answered, Workshop
+from cli_workspace import END, CliWorkspace, CommandResult
+from forked_cli import ForkedCli
 
 PROFILE = """version: 1
 name: Health
@@ -30,20 +30,20 @@ Row = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Warmed(Workshop):
-    """A workshop whose commands are forked."""
+class ForkedWorkspace(CliWorkspace):
+    """A create_workspace whose commands are forked."""
 
-    fork: Warm
+    fork: ForkedCli
 
-    def run(self, *command: str, **environ: str) -> Answered:
+    def run(self, *command: str, **environ: str) -> CommandResult:
         """An empty value takes a variable out of the environment."""
         merged = {name: value for name, value in (self.environ | environ).items() if value}
         code, out, err = self.fork.run(command, merged)
         assert "Traceback" not in out + err, err
         assert code != 70, err + Path(err.split()[-1]).read_text("utf-8")
-        return Answered(code, out, err)
+        return CommandResult(code, out, err)
 
-    def sync_with(self, **environ: str) -> Answered:
+    def sync_with(self, **environ: str) -> CommandResult:
         return self.run("sync", "--date", END.isoformat(), "--yes", "--json", **environ)
 
     def replace(self, path: str, old: str, new: str) -> None:
@@ -52,7 +52,7 @@ class Warmed(Workshop):
         self.write(path, text.replace(old, new, 1))
 
 
-def refused(answer: Answered, code: int, *sentence: str) -> None:
+def assert_refused(answer: CommandResult, code: int, *sentence: str) -> None:
     """Whether a command ended with this code, and said every part of the sentence."""
     said = answer.out + answer.err
     assert answer.code == code, said
@@ -60,19 +60,19 @@ def refused(answer: Answered, code: int, *sentence: str) -> None:
         assert part in said, f"{part!r} is missing in: {said}"
 
 
-def rows(shop: Warmed, path: str = "data/users.csv") -> list[Row]:
-    with (shop.folder / path).open(newline="", encoding="utf-8") as file:
+def rows(workspace: ForkedWorkspace, path: str = "data/users.csv") -> list[Row]:
+    with (workspace.folder / path).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def contacts(shop: Warmed, name: str = "heatsync_role") -> dict[str, Any]:
+def contacts(workspace: ForkedWorkspace, name: str = "heatsync_role") -> dict[str, Any]:
     """What HubSpot's contacts hold in a property, by address; without those that hold nothing."""
     found = {
         c["properties"]["email"]: c["properties"].get(name)
-        for c in shop.sandbox.state()["hubspot"]["contacts"]
+        for c in workspace.sandbox.state()["hubspot"]["contacts"]
     }
     return {email: held for email, held in found.items() if held}
 
 
-def failures(shop: Warmed) -> dict[str, Any]:
-    return {group["code"]: group for group in shop.run("failures", "--json").json}
+def failures(workspace: ForkedWorkspace) -> dict[str, Any]:
+    return {group["code"]: group for group in workspace.run("failures", "--json").json}

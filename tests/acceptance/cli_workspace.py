@@ -41,7 +41,7 @@ def _credentials() -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class CommandResult:
     """What a command said."""
 
     code: int
@@ -58,7 +58,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class CliWorkspace:
     """A workspace in a folder, and the sandbox that its destinations lead to."""
 
     folder: Path
@@ -86,13 +86,13 @@ class Workshop:
             text=True,
         )
 
-    def run(self, *command: str, **environ: str) -> Answered:
+    def run(self, *command: str, **environ: str) -> CommandResult:
         with self.start(*command, **environ) as process:
             out, err = process.communicate(timeout=300)
         assert "Traceback" not in out + err, err
-        return Answered(process.returncode, out, err)
+        return CommandResult(process.returncode, out, err)
 
-    def sync(self, *options: str) -> Answered:
+    def sync(self, *options: str) -> CommandResult:
         return self.run("sync", "--date", END.isoformat(), "--json", *options)
 
     def write(self, path: str, text: str) -> None:
@@ -107,17 +107,17 @@ class Workshop:
                 path.unlink()
 
 
-def workshop(folder: Path, sandbox: Running, users: int = 120, days: int = 100) -> Workshop:
+def create_workspace(folder: Path, sandbox: Running, users: int = 120, days: int = 100) -> CliWorkspace:
     """The demo's workspace, smaller, with data that ends on END."""
     init_template.write(folder)
     product.write(folder / "data", users=users, days=days, end=END)
-    return Workshop(folder, sandbox)
+    return CliWorkspace(folder, sandbox)
 
 
-def copied(source: Workshop, folder: Path, sandbox: Running) -> Workshop:
+def copy_workspace(source: CliWorkspace, folder: Path, sandbox: Running) -> CliWorkspace:
     """The same workspace without its state, leading to another sandbox."""
     shutil.copytree(source.folder, folder, ignore=shutil.ignore_patterns(".heatsync"))
-    return Workshop(folder, sandbox)
+    return CliWorkspace(folder, sandbox)
 
 
 def calls(sandbox: Running) -> int:
