@@ -53,7 +53,7 @@ def given(source: str) -> set[str]:
                 args=[ast.Tuple(elts=[_, code])],
             ):
                 found.update(results(code))
-            case ast.Call(func=ast.Name(id="_text"), args=[ast.Constant() as code]):
+            case ast.Call(func=ast.Name(id="struct_sql"), args=[ast.Call(args=[ast.Constant() as code]), *_]):
                 found.update(results(code))
     return {text for text in found if text.replace("_", "").isalpha() and text.islower()}
 
