@@ -1,1 +1,1 @@
-"""The four destinations, simulated, with state and faults."""
+"""The destinations, simulated, with state, quotas and faults; a vendor is a module or package in `vendors`."""
