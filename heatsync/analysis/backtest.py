@@ -8,9 +8,10 @@ import duckdb
 
 from connectors.errors import ConfigurationError
 from heatsync.analysis import backtest_labels, backtest_metrics
-from heatsync.analysis.backtest_labels import EventRange
+from heatsync.analysis.backtest_labels import PastEvents
 from heatsync.analysis.backtest_metrics import WEEK, Backtest, Sample
 from heatsync.scoring.compute import calendar
+from heatsync.scoring.compute.relations import create_table
 from heatsync.scoring.compute.scores import escape_quotes
 from heatsync.scoring.definition import audiences
 from heatsync.scoring.definition.profile import Profile
@@ -54,23 +55,26 @@ def backtest(workspace: Workspace, question: BacktestRequest, progress: OnProgre
     blank = _blank(profile, question)
     with open_session(workspace, question.until) as session:
         progress("reading the events", 0, 3)
-        reach = load_events(session, profile, question.entity, question.horizon)
-        days = snapshot_weeks(reach, profile, question.horizon)
-        if reach is None or not days:
-            return replace(blank, why=too_short_reason(reach, profile, question.horizon))
+        past = load_events(session, profile, question.entity, question.horizon)
+        days = snapshot_weeks(past, profile, question.horizon)
+        if past is None or not days:
+            return replace(blank, why=too_short_reason(past, profile, question.horizon))
         progress("scoring the past", 1, 3)
         run = ProfileRun.of(session, question.profile)
         where = _where(question, days, run)
-        run.score_days(days)
-        backtest_labels.label_churn(
+        scored = run.score_days(days)[question.entity]
+        labelled = backtest_labels.label_churn(
             session.connection,
+            past.seen,
             days,
             profile.window,
             question.horizon,
-            backtest_labels.sampling_rate(session.connection, len(days)),
+            backtest_labels.sampling_rate(session.connection, past.seen, len(days)),
         )
-        backtest_labels.apply_filter(session.connection, profile, question.entity)
-        sample = backtest_labels.read_sample(session.connection, profile, question.entity, where)
+        backtest_labels.apply_filter(session.connection, profile, labelled, scored)
+        sample = backtest_labels.read_sample(
+            session.connection, profile, question.entity, labelled, scored.scores, where
+        )
         found = with_row_counts(
             replace(blank, first=calendar.day_of(days[0]), last=calendar.day_of(days[-1])), sample, days
         )
@@ -85,31 +89,33 @@ def backtest(workspace: Workspace, question: BacktestRequest, progress: OnProgre
         found = replace(
             found,
             figures=backtest_metrics.evaluate(sample, days, profile.levels.names, learnt),
-            concentration=concentration(session.connection, profile, reach.last),
+            concentration=concentration(session.connection, profile, past),
         )
-        if reach.last - reach.first >= backtest_labels.STABILITY_DAYS:
-            run.score_days(list(range(reach.last - backtest_labels.STABILITY_DAYS, reach.last + 1)))
+        if past.last - past.first >= backtest_labels.STABILITY_DAYS:
+            daily = run.score_days(list(range(past.last - backtest_labels.STABILITY_DAYS, past.last + 1)))
             found = replace(
                 found,
-                stability=backtest_labels.measure_stability(session.connection, profile, question.entity),
+                stability=backtest_labels.measure_stability(
+                    session.connection, profile, daily[question.entity].scores
+                ),
             )
         progress("judging", 3, 3)
         return found
 
 
-def snapshot_weeks(reach: EventRange | None, profile: Profile, horizon: int) -> list[int]:
+def snapshot_weeks(past: PastEvents | None, profile: Profile, horizon: int) -> list[int]:
     return (
-        backtest_metrics.snapshot_days(reach.first, reach.last, profile.window, horizon, MAX_SNAPSHOTS)
-        if reach
+        backtest_metrics.snapshot_days(past.first, past.last, profile.window, horizon, MAX_SNAPSHOTS)
+        if past
         else []
     )
 
 
-def too_short_reason(reach: EventRange | None, profile: Profile, horizon: int) -> str:
+def too_short_reason(past: PastEvents | None, profile: Profile, horizon: int) -> str:
     """Why there is no day to look back on."""
-    if reach is None:
+    if past is None:
         return "nobody was ever seen: there is nothing to look back on"
-    first, last = calendar.day_of(reach.first), calendar.day_of(reach.last)
+    first, last = calendar.day_of(past.first), calendar.day_of(past.last)
     return (
         f"the events from {first} to {last} are too few days for a window of {profile.window} and a horizon of"
         f" {horizon}: wait for more of them, or choose a shorter --horizon"
@@ -148,11 +154,10 @@ def _blank(profile: Profile, question: BacktestRequest) -> Backtest:
     )
 
 
-def load_events(session: Session, profile: Profile, entity: str, horizon: int) -> EventRange | None:
-    """`past` (key, user_no, event, day, n, passive) and `seen` (key, day, n) of an entity's own events, as far back as
-    is looked at; an account's are those of its users and those that carry its id, each once. Answers how far the events
-    reach. Raises ConfigurationError."""
-    con = session.connection
+def load_events(session: Session, profile: Profile, entity: str, horizon: int) -> PastEvents | None:
+    """An entity's own events, as far back as a backtest looks; None without any. The events of an account are those of
+    its users and those that carry its id, each counted once. Raises ConfigurationError."""
+    con, counts = session.connection, session.day_counts
     last = _latest(session)
     if last is None:
         return None
@@ -160,23 +165,32 @@ def load_events(session: Session, profile: Profile, entity: str, horizon: int) -
     session.counts.count_days(first, last)
     days = f"day BETWEEN {first} AND {last}"
     if entity == "user":
-        own = f"SELECT user_no AS key, user_no, event_no, day, n FROM daily WHERE user_no IS NOT NULL AND {days}"
+        own = (
+            f"SELECT user_no AS key, user_no, event_no, day, n FROM {counts.daily}"
+            f" WHERE user_no IS NOT NULL AND {days}"
+        )
     else:
         own = _of_accounts(session, days)
     passive = ", ".join(f"'{escape_quotes(name)}'" for name in profile.passive)
-    con.execute(
+    events = create_table(
+        con,
+        "past",
+        ("key", "user_no", "event", "day", "n", "passive"),
         f"""
-        CREATE OR REPLACE TEMP TABLE past AS
         SELECT k.id AS key, o.user_no, e.id AS event, o.day, o.n, {f"e.id IN ({passive})" if passive else "false"} AS passive
-        FROM ({own}) o JOIN {entity}_ids k ON k.no = o.key JOIN event_ids e ON e.no = o.event_no
-        """
+        FROM ({own}) o JOIN {counts.ids[entity]} k ON k.no = o.key JOIN {counts.ids["event"]} e ON e.no = o.event_no
+        """,
     )
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE seen AS"
-        " SELECT key, day, sum(n)::BIGINT AS n FROM past WHERE NOT passive GROUP BY key, day"
+    seen = create_table(
+        con,
+        "seen",
+        ("key", "day", "n"),
+        f"SELECT key, day, sum(n)::BIGINT AS n FROM {events} WHERE NOT passive GROUP BY key, day",
     )
-    found = con.execute(f"SELECT min(day), max(day) FROM daily WHERE {days}").fetchone()
-    return EventRange(int(found[0]), int(found[1])) if found is not None and found[0] is not None else None
+    found = con.execute(f"SELECT min(day), max(day) FROM {counts.daily} WHERE {days}").fetchone()
+    if found is None or found[0] is None:
+        return None
+    return PastEvents(int(found[0]), int(found[1]), events, seen)
 
 
 def _latest(session: Session) -> int | None:
@@ -190,22 +204,26 @@ def _latest(session: Session) -> int | None:
 
 
 def _of_accounts(session: Session, days: str) -> str:
-    """Events by account. Who has no account in the users table is where the last event before carried one."""
+    """SQL: key, user_no, event_no, day, n of the events of accounts. A user without an account in the users table belongs
+    to the account that its last event before carried."""
+    counts = session.day_counts
     carried = escape_quotes(str(session.counts.carried))
-    session.connection.execute(
+    stays = create_table(
+        session.connection,
+        "stays",
+        ("user_no", "day", "account_no"),
         f"""
-        CREATE OR REPLACE TEMP TABLE stays AS
         SELECT user_no, day, arg_max(account_no, (last, -account_no)) AS account_no FROM (
-            SELECT user_no, account_no, day, last FROM daily WHERE user_no IS NOT NULL AND account_no IS NOT NULL AND {days}
+            SELECT user_no, account_no, day, last FROM {counts.daily} WHERE user_no IS NOT NULL AND account_no IS NOT NULL AND {days}
             UNION ALL SELECT user_no, account_no, -1000000 AS day, last FROM read_parquet('{carried}')
-        ) ANTI JOIN member_homes USING (user_no) GROUP BY user_no, day
-        """
+        ) ANTI JOIN {counts.homes} USING (user_no) GROUP BY user_no, day
+        """,
     )
     return f"""
         WITH placed AS (
             SELECT d.user_no, d.account_no, d.event_no, d.day, d.n, coalesce(h.account_no, s.account_no) AS home
-            FROM (FROM daily WHERE {days}) d LEFT JOIN member_homes h ON h.user_no = d.user_no
-            ASOF LEFT JOIN stays s ON s.user_no = d.user_no AND d.day >= s.day
+            FROM (FROM {counts.daily} WHERE {days}) d LEFT JOIN {counts.homes} h ON h.user_no = d.user_no
+            ASOF LEFT JOIN {stays} s ON s.user_no = d.user_no AND d.day >= s.day
         )
         SELECT home AS key, user_no, event_no, day, n FROM placed WHERE home IS NOT NULL
         UNION ALL
@@ -215,20 +233,20 @@ def _of_accounts(session: Session, days: str) -> str:
 
 
 def concentration(
-    con: duckdb.DuckDBPyConnection, profile: Profile, day: int
+    con: duckdb.DuckDBPyConnection, profile: Profile, past: PastEvents
 ) -> backtest_metrics.Concentration | None:
-    """How much of the raw points of a day hangs on one event and on a few entities; None for a model without raw
-    points, and where there are none."""
+    """How much of the raw points of the last day comes from one event and from a few entities; None for a model without
+    raw points, and where there are none."""
     if profile.model == "kpi":
         return None
-    share = backtest_labels.decay_table(con, [day], profile)
+    share = backtest_labels.decay_table(con, [past.last], profile)
     if profile.model == "engagement":
         names = ", ".join(f"'{escape_quotes(event.event)}'" for event in profile.scored)
         return backtest_labels.concentration(
             con,
             f"""(
             SELECT key, event, n / sum(n) OVER act * log2(1 + sum(n) OVER act) * factor AS points
-            FROM (SELECT key, event, day, sum(n) AS n FROM past WHERE event IN ({names}) GROUP BY ALL)
+            FROM (SELECT key, event, day, sum(n) AS n FROM {past.events} WHERE event IN ({names}) GROUP BY ALL)
             JOIN {share} USING (day) WINDOW act AS (PARTITION BY key, day))""",
         )
     values = ", ".join(
@@ -239,7 +257,7 @@ def concentration(
         con,
         f"""(
         SELECT key, event, least(sum(n), any_value(per_day)) * any_value(weight * factor) AS points
-        FROM past JOIN (VALUES {values}) w(event, weight, per_day) USING (event) JOIN {share} USING (day)
+        FROM {past.events} JOIN (VALUES {values}) w(event, weight, per_day) USING (event) JOIN {share} USING (day)
         GROUP BY key, user_no, event, day)""",
     )
 
@@ -265,9 +283,9 @@ def _where(question: BacktestRequest, days: Sequence[int], run: ProfileRun) -> s
     con = run.session.connection
     con.execute("CREATE OR REPLACE TEMP TABLE then_members (key VARCHAR, day BIGINT)")
     for day in days:
-        run.build_snapshot(day)
+        snapshot = run.build_snapshot(day)[question.entity]
         con.execute(
-            f"INSERT INTO then_members SELECT {question.entity}_id, ? FROM {question.entity}_snapshot"
+            f"INSERT INTO then_members SELECT {question.entity}_id, ? FROM {snapshot}"
             " WHERE list_contains(audiences, ?)",
             [day, question.audience],
         )

@@ -1,7 +1,7 @@
-"""What became of whom: the rows that a backtest judges, from the events of a session.
+"""Which entities churned: the rows that a backtest evaluates, from past events and scores.
 
-seen          key, day, n: events not marked passive of each user or account and local day
-<entity>_scores     of `ProfileRun.score_days`: key, day, raw, nano, score, level; who is not there has a score of 0
+Relations are passed as values. `scores` are those of `ProfileRun.score_days`: key, day, raw, nano, score, level; an
+entity without a row has a score of 0.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,12 @@ from heatsync.analysis.backtest_metrics import Concentration, Sample, Stability,
 from heatsync.scoring.compute import calendar, churn_levels
 from heatsync.scoring.compute.arrow import load_arrow
 from heatsync.scoring.compute.compiled_profile import NANO
+from heatsync.scoring.compute.relations import Relation
 from heatsync.scoring.compute.scores import escape_quotes
 from heatsync.scoring.definition import condition_types
 from heatsync.scoring.definition.levels import CHURN
 from heatsync.scoring.definition.profile import Profile
+from heatsync.snapshots.profile_run import ScoredDays
 
 MAX_ROWS = 2_000_000
 """Rows that are judged; of more, whole entities are left out by a hash of their key."""
@@ -30,11 +32,18 @@ ACTIVE_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
-class EventRange:
-    """The first and the last day with an event of any kind."""
+class PastEvents:
+    """An entity's events as far back as a backtest looks.
+
+    first, last    the first and the last day with an event of any kind
+    events         key, user_no, event, day, n, passive
+    seen           key, day, n: events not marked passive
+    """
 
     first: int
     last: int
+    events: Relation
+    seen: Relation
 
 
 def default_level(profile: Profile, recency: str) -> str:
@@ -52,22 +61,31 @@ def raw_decides_score(profile: Profile, entity: str) -> bool:
 
 
 def decay_table(con: duckdb.DuckDBPyConnection, days: Sequence[int], profile: Profile) -> str:
-    """The days of the window that ends with each of `days`, as SQL: target (the day that it ends with), day, and the
-    share that an event of the day counts."""
-    load_arrow(con, "windows", calendar.window_days(days, profile.window, profile.decay))
-    return f"(SELECT target, day, factor::DOUBLE / {calendar.DECAY_UNIT} AS factor FROM windows)"
+    """SQL: target, day and factor of the days of the windows that end with each of `days`. `target` is the last day of
+    a window, `factor` (0 to 1) what an event of `day` counts there after decay."""
+    windows = load_arrow(con, "windows", calendar.window_days(days, profile.window, profile.decay))
+    return f"(SELECT target, day, factor::DOUBLE / {calendar.DECAY_UNIT} AS factor FROM {windows})"
 
 
-def sampling_rate(con: duckdb.DuckDBPyConnection, snapshots: int) -> int:
-    """Which part of the entities is judged: one in so many."""
-    (count,) = con.execute("SELECT count(DISTINCT key) FROM seen").fetchone() or (0,)
+def sampling_rate(con: duckdb.DuckDBPyConnection, seen: Relation, snapshots: int) -> int:
+    """N where one of N entities is evaluated, so that `snapshots` days have at most MAX_ROWS rows."""
+    (count,) = con.execute(f"SELECT count(DISTINCT key) FROM {seen}").fetchone() or (0,)
     return max(1, -(-int(count) * snapshots // MAX_ROWS))
 
 
 def label_churn(
-    con: duckdb.DuckDBPyConnection, days: Sequence[int], window: int, horizon: int, one_in: int = 1
-) -> None:
-    """`labelled`: key, day, count, recency, churned; a row for everybody seen in the window before each day."""
+    con: duckdb.DuckDBPyConnection,
+    seen: Relation,
+    days: Sequence[int],
+    window: int,
+    horizon: int,
+    one_in: int = 1,
+) -> Relation:
+    """`labelled`: key, day, count, recency, churned; a row for each entity seen in the window that ends with each day.
+
+    `count` is how many events it had in the window, `recency` how many days ago the last one was; it has churned when
+    it is not seen in the `horizon` days after. Of the entities, one in `one_in` is taken, by a hash of its key.
+    """
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE labelled AS
@@ -79,29 +97,41 @@ def label_churn(
         SELECT s.key, a.as_of AS day, sum(s.n) FILTER (s.day <= a.as_of)::DOUBLE AS count,
                a.as_of - max(s.day) FILTER (s.day <= a.as_of) AS recency,
                NOT bool_or(s.day > a.as_of) AS churned
-        FROM seen s JOIN around a USING (day)
+        FROM {seen} s JOIN around a USING (day)
         WHERE hash(s.key) % {one_in} = 0
         GROUP BY s.key, a.as_of HAVING count(*) FILTER (s.day <= a.as_of) > 0
         """,
         [list(days), 1 - window, horizon + 1],
     )
+    return Relation("labelled", ("key", "day", "count", "recency", "churned"))
 
 
-def apply_filter(con: duckdb.DuckDBPyConnection, profile: Profile, entity: str) -> None:
-    """Take out of `labelled` who does not pass the filter of the profile, whose scores are there. Of a filter that looks
-    at events it is only known who passed with a score."""
+def apply_filter(
+    con: duckdb.DuckDBPyConnection, profile: Profile, labelled: Relation, scored: ScoredDays
+) -> None:
+    """Delete the rows of `labelled` that do not pass the profile's filter. With a filter that looks at events, only
+    entities with a score are known to pass."""
     if profile.filter is None:
         return
     if any(
         isinstance(part, condition_types.Events | condition_types.Time)
         for _, part in condition_types.walk(profile.filter)
     ):
-        con.execute(f"DELETE FROM labelled WHERE (key, day) NOT IN (SELECT (key, day) FROM {entity}_scores)")
+        con.execute(
+            f"DELETE FROM {labelled} WHERE (key, day) NOT IN (SELECT (key, day) FROM {scored.scores})"
+        )
     else:
-        con.execute(f"DELETE FROM labelled WHERE key NOT IN (SELECT id FROM {entity}_base)")
+        con.execute(f"DELETE FROM {labelled} WHERE key NOT IN (SELECT id FROM {scored.base})")
 
 
-def read_sample(con: duckdb.DuckDBPyConnection, profile: Profile, entity: str, where: str = "true") -> Sample:
+def read_sample(
+    con: duckdb.DuckDBPyConnection,
+    profile: Profile,
+    entity: str,
+    labelled: Relation,
+    scores: Relation,
+    where: str = "true",
+) -> Sample:
     """The labelled rows with the scores that they had. `where` is SQL over l (labelled) and s (the scores)."""
     found = con.execute(
         f"""
@@ -109,7 +139,7 @@ def read_sample(con: duckdb.DuckDBPyConnection, profile: Profile, entity: str, w
                coalesce(s.{"raw" if raw_decides_score(profile, entity) else "nano"}, 0)::DOUBLE AS points,
                l.recency::DOUBLE AS recency, l.count,
                coalesce(CASE WHEN s.key IS NULL THEN {default_level(profile, "l.recency")} ELSE s.level END, '') AS level
-        FROM labelled l LEFT JOIN {entity}_scores s ON s.key = l.key AND s.day = l.day
+        FROM {labelled} l LEFT JOIN {scores} s ON s.key = l.key AND s.day = l.day
         WHERE {where} ORDER BY l.day, l.key
         """
     ).fetchnumpy()
@@ -127,17 +157,11 @@ def read_sample(con: duckdb.DuckDBPyConnection, profile: Profile, entity: str, w
 
 
 def learnt_levels(con: duckdb.DuckDBPyConnection, sample: Sample, split: int) -> npt.NDArray[np.object_]:
-    """The level of each row after the bounds that its earlier rows teach, those before the day `split`."""
+    """The level of each row, by bounds learned from the rows before the day `split`."""
     early = sample.days < split
-    con.register(
-        "incoming",
-        pa.table({"e": sample.points[early].astype(np.int64), "churned": sample.churned[early]}),
-    )
-    try:
-        con.execute("CREATE OR REPLACE TEMP TABLE learning AS FROM incoming")
-    finally:
-        con.unregister("incoming")
-    bounds = churn_levels.level_bounds(con, [churn_levels.estimate_lower_bound(con, "learning")], "learning")
+    rows = pa.table({"e": sample.points[early].astype(np.int64), "churned": sample.churned[early]})
+    learning = str(load_arrow(con, "learning", rows))
+    bounds = churn_levels.level_bounds(con, [churn_levels.estimate_lower_bound(con, learning)], learning)
     low = np.inf if bounds.low is None else float(bounds.low)
     high = np.inf if bounds.high is None else float(bounds.high)
     none, lowest, middle, highest = CHURN
@@ -146,17 +170,17 @@ def learnt_levels(con: duckdb.DuckDBPyConnection, sample: Sample, split: int) ->
     return found.astype(object)
 
 
-def measure_stability(con: duckdb.DuckDBPyConnection, profile: Profile, entity: str) -> Stability:
-    """How much the scores of `<entity>_scores` move from one day to the next, among those with a row on either."""
+def measure_stability(con: duckdb.DuckDBPyConnection, profile: Profile, scores: Relation) -> Stability:
+    """How much scores move from one day to the next, among the entities with a row on either day."""
     rest = default_level(profile, str(ACTIVE_DAYS))
     found = con.execute(
         f"""
-        WITH days AS (SELECT DISTINCT day FROM {entity}_scores),
+        WITH days AS (SELECT DISTINCT day FROM {scores}),
         pairs AS (
             SELECT coalesce(a.day, b.day + 1) AS day, coalesce(a.score, 0) - coalesce(b.score, 0) AS moved,
                    coalesce(CASE WHEN a.key IS NULL THEN {rest} ELSE a.level END, '')
                    <> coalesce(CASE WHEN b.key IS NULL THEN {rest} ELSE b.level END, '') AS flipped
-            FROM {entity}_scores a FULL JOIN {entity}_scores b ON a.key = b.key AND a.day = b.day + 1
+            FROM {scores} a FULL JOIN {scores} b ON a.key = b.key AND a.day = b.day + 1
         )
         SELECT avg(abs(moved)), avg(flipped::BIGINT), count(DISTINCT day) FROM pairs
         WHERE day IN (SELECT day FROM days) AND day - 1 IN (SELECT day FROM days)

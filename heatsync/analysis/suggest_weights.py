@@ -17,7 +17,9 @@ from heatsync.analysis.backtest import (
     snapshot_weeks,
     too_short_reason,
 )
+from heatsync.analysis.backtest_metrics import Sample
 from heatsync.scoring.compute import calendar
+from heatsync.scoring.compute.relations import Relation
 from heatsync.scoring.compute.scores import escape_quotes
 from heatsync.scoring.definition.profile import Profile
 from heatsync.snapshots.profile_run import ProfileRun
@@ -69,29 +71,29 @@ def suggest_weights(workspace: Workspace, question: BacktestRequest, progress: O
         )
     with open_session(workspace, question.until) as session:
         progress("reading the events", 0, 2)
-        reach = load_events(session, profile, question.entity, question.horizon)
-        days = snapshot_weeks(reach, profile, question.horizon)
-        if not days:
-            return _none(question, too_short_reason(reach, profile, question.horizon))
+        past = load_events(session, profile, question.entity, question.horizon)
+        days = snapshot_weeks(past, profile, question.horizon)
+        if past is None or not days:
+            return _none(question, too_short_reason(past, profile, question.horizon))
         progress("learning", 1, 2)
         con = session.connection
-        backtest_labels.label_churn(
-            con, days, profile.window, question.horizon, backtest_labels.sampling_rate(con, len(days))
-        )
+        one_in = backtest_labels.sampling_rate(con, past.seen, len(days))
+        labelled = backtest_labels.label_churn(con, past.seen, days, profile.window, question.horizon, one_in)
         if profile.filter is not None:
-            ProfileRun.of(session, question.profile).score_days(days)
-            backtest_labels.apply_filter(con, profile, question.entity)
-        return fit_weights(con, profile, question, days)
+            scored = ProfileRun.of(session, question.profile).score_days(days)[question.entity]
+            backtest_labels.apply_filter(con, profile, labelled, scored)
+        return fit_weights(profile, question, days, _read_columns(con, profile, days, past.events, labelled))
 
 
 def fit_weights(
-    con: duckdb.DuckDBPyConnection, profile: Profile, question: BacktestRequest, days: list[int]
+    profile: Profile, question: BacktestRequest, days: list[int], rows: tuple[Sample, Numbers, Numbers]
 ) -> Suggestion:
-    """From `labelled` and `past`."""
+    """Learn weights from the earlier days, and compare them with the profile's on the later ones. `rows` are a sample,
+    the decayed counts of each scored event, and the same counts as the profile caps them."""
     split = backtest_metrics.split_day(days)
     # What is learnt must have been known when the later part began.
     early = [day for day in days if day + question.horizon <= split]
-    sample, plain, decayed = _columns(con, profile, days)
+    sample, plain, decayed = rows
     learnt = np.isin(sample.days, early)
     judged = sample.days >= split
     for part, chosen in (("earlier", learnt), ("later", judged)):
@@ -127,9 +129,9 @@ def fit_weights(
     )
 
 
-def _columns(
-    con: duckdb.DuckDBPyConnection, profile: Profile, days: list[int]
-) -> tuple[backtest_metrics.Sample, Numbers, Numbers]:
+def _read_columns(
+    con: duckdb.DuckDBPyConnection, profile: Profile, days: list[int], events: Relation, labelled: Relation
+) -> tuple[Sample, Numbers, Numbers]:
     """The labelled rows, with a column per scored event: its decayed count, and the same as the profile caps it."""
     values = ", ".join(
         f"({position}, '{escape_quotes(event.event)}', {event.per_day or 'NULL'}::BIGINT)"
@@ -140,7 +142,7 @@ def _columns(
         CREATE OR REPLACE TEMP TABLE past_done AS
         WITH daily AS (
             SELECT c.key, w.position, c.day, sum(c.n) AS n, least(sum(c.n), any_value(w.per_day)) AS capped
-            FROM past c JOIN (VALUES {values}) w(position, event, per_day) USING (event)
+            FROM {events} c JOIN (VALUES {values}) w(position, event, per_day) USING (event)
             GROUP BY c.key, c.user_no, w.position, c.day
         )
         SELECT d.key, s.target AS day, d.position, sum(d.n * s.factor) AS n, sum(d.capped * s.factor) AS capped
@@ -155,14 +157,14 @@ def _columns(
     found = con.execute(
         f"""
         SELECT dense_rank() OVER (ORDER BY l.key) - 1 AS entity, l.day, any_value(l.churned) AS churned, {chosen}
-        FROM labelled l LEFT JOIN past_done d ON d.key = l.key AND d.day = l.day
+        FROM {labelled} l LEFT JOIN past_done d ON d.key = l.key AND d.day = l.day
         GROUP BY l.key, l.day ORDER BY l.day, l.key
         """
     ).fetchnumpy()
     read = {name: np.ma.getdata(column) for name, column in found.items()}
     rows = len(read["day"])
     nothing = np.zeros(rows)
-    sample = backtest_metrics.Sample(
+    sample = Sample(
         entities=read["entity"].astype(np.int64),
         days=read["day"].astype(np.int64),
         churned=read["churned"].astype(np.bool_),

@@ -262,29 +262,31 @@ def _aucs(
     found: dict[str, tuple[tuple[Estimate, Estimate, Estimate] | None, str]] = {}
     with open_session(workspace, until) as session:
         for entity in ENTITIES:
-            reach = load_events(session, profile, entity, question.horizon)
-            days = snapshot_weeks(reach, profile, question.horizon)
-            if not days:
-                found[entity] = None, too_short_reason(reach, profile, question.horizon)
+            past = load_events(session, profile, entity, question.horizon)
+            days = snapshot_weeks(past, profile, question.horizon)
+            if past is None or not days:
+                found[entity] = None, too_short_reason(past, profile, question.horizon)
                 continue
-            backtest_labels.label_churn(
-                session.connection,
+            con = session.connection
+            labelled = backtest_labels.label_churn(
+                con,
+                past.seen,
                 days,
                 profile.window,
                 question.horizon,
-                backtest_labels.sampling_rate(session.connection, len(days)),
+                backtest_labels.sampling_rate(con, past.seen, len(days)),
             )
-            ProfileRun.of(session, name).score_days(days)
-            backtest_labels.apply_filter(session.connection, profile, entity)
-            before = backtest_labels.read_sample(session.connection, profile, entity)
+            scored = ProfileRun.of(session, name).score_days(days)[entity]
+            backtest_labels.apply_filter(con, profile, labelled, scored)
+            before = backtest_labels.read_sample(con, profile, entity, labelled, scored.scores)
             why = backtest_metrics.too_few_reason(
                 int(before.churned.sum()), len(before), entity, question.horizon
             )
             if why:
                 found[entity] = None, why
                 continue
-            ProfileRun.of(session, name, changed).score_days(days)
-            after = backtest_labels.read_sample(session.connection, changed, entity)
+            scored = ProfileRun.of(session, name, changed).score_days(days)[entity]
+            after = backtest_labels.read_sample(con, changed, entity, labelled, scored.scores)
             resampling, gone = Resampling(before.entities), before.churned
             found[entity] = (
                 (

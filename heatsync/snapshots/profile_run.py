@@ -44,6 +44,18 @@ class Snapshot:
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class ScoredDays:
+    """The scores of some days, of an entity.
+
+    scores    key (text), day, account_id (of users), active, raw, nano, score, level: of entities with something to say
+    base      key, id and more (entities.Entities) of the entities that exist on the last day and pass the filter
+    """
+
+    scores: Relation
+    base: Relation
+
+
 @dataclass(slots=True)
 class ProfileRun:
     """A profile in a session. `own` are its custom audiences. Without `stored`, its history and snapshots are neither read
@@ -93,11 +105,13 @@ class ProfileRun:
             unchanged.save(filled)
         progress(label, len(days), len(days))
 
-    def score_days(self, days: Sequence[int]) -> dict[str, Relation]:
+    def score_days(self, days: Sequence[int]) -> dict[str, ScoredDays]:
         """By entity, the scores of the entities that have something to say on each of the days: key (text), day,
         account_id (of users), active, raw, nano, score, level. Nothing is stored. Raises ConfigurationError."""
         plan, _ = self._prepare(max(days), min(days))
-        return self._scores(plan).score_days(sorted(set(days)))
+        daily = self._scores(plan)
+        kept = daily.score_days(sorted(set(days)))
+        return {entity: ScoredDays(kept[entity], daily.entities[entity].base) for entity in ENTITIES}
 
     def build_snapshot(self, day: int) -> dict[str, Relation]:
         """By entity, the rows of the snapshot of a day (snapshot_rows.gather). Raises ConfigurationError."""

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heatsync.analysis import backtest_labels
+from heatsync.scoring.compute.relations import Relation
 from heatsync.scoring.definition.profile import Profile
 
 HEALTH = {
@@ -14,6 +15,8 @@ HEALTH = {
     "events": [{"event": "A", "weight": "5"}],
     "levels": {"bands": {"Low": "0", "High": "50"}},
 }
+SEEN = Relation("seen", ("key", "day", "n"))
+SCORES = Relation("user_scores", ("key", "day", "raw", "nano", "score", "level"))
 EVENTS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 40), st.integers(1, 3)), max_size=20)
 
 
@@ -54,16 +57,16 @@ def test_rows_are_those_seen_in_the_window_and_churned_those_not_seen_in_the_hor
                 recency = day - max(at for at, _ in before)
                 expected.add((key, day, float(sum(n for _, n in before)), recency, not after))
     with home(seen) as con:
-        backtest_labels.label_churn(con, days, window, horizon)
-        found = con.execute("SELECT key, day, count, recency, churned FROM labelled").fetchall()
+        labelled = backtest_labels.label_churn(con, SEEN, days, window, horizon)
+        found = con.execute(f"SELECT key, day, count, recency, churned FROM {labelled}").fetchall()
     assert len(found) == len(expected)
     assert set(found) == expected
 
 
 def test_who_has_no_row_in_the_scores_has_a_score_of_zero_and_its_level() -> None:
     with home([("a", 10, 1), ("b", 10, 1)], [("a", 10, 60, "High")]) as con:
-        backtest_labels.label_churn(con, [10], 5, 5)
-        found = backtest_labels.read_sample(con, profile(), "user")
+        labelled = backtest_labels.label_churn(con, SEEN, [10], 5, 5)
+        found = backtest_labels.read_sample(con, profile(), "user", labelled, SCORES)
     assert list(found.score) == [60.0, 0.0]
     assert list(found.points) == [120.0, 0.0]
     assert list(found.level) == ["High", "Low"]
@@ -72,8 +75,8 @@ def test_who_has_no_row_in_the_scores_has_a_score_of_zero_and_its_level() -> Non
 
 def test_rows_of_one_entity_have_one_number() -> None:
     with home([("a", 10, 1), ("b", 10, 1), ("a", 17, 1), ("b", 17, 2)]) as con:
-        backtest_labels.label_churn(con, [10, 17], 5, 5)
-        found = backtest_labels.read_sample(con, profile(), "user")
+        labelled = backtest_labels.label_churn(con, SEEN, [10, 17], 5, 5)
+        found = backtest_labels.read_sample(con, profile(), "user", labelled, SCORES)
     assert list(found.entities) == [0, 1, 0, 1]
     assert list(found.days) == [10, 10, 17, 17]
 
@@ -81,7 +84,7 @@ def test_rows_of_one_entity_have_one_number() -> None:
 def test_steadiness_counts_those_who_come_and_go() -> None:
     scores = [("a", 1, 40, "Low"), ("a", 2, 60, "High"), ("a", 3, 60, "High"), ("b", 2, 10, "Low")]
     with home([], scores) as con:
-        found = backtest_labels.measure_stability(con, profile(), "user")
+        found = backtest_labels.measure_stability(con, profile(), SCORES)
     # Day 2: a +20 and a flip, b +10 from nothing. Day 3: a 0, b -10.
     assert found.change == pytest.approx(10.0)
     assert found.flips == pytest.approx(100 * 7 / 4)
@@ -90,7 +93,7 @@ def test_steadiness_counts_those_who_come_and_go() -> None:
 
 def test_days_that_do_not_follow_each_other_say_nothing_of_steadiness() -> None:
     with home([], [("a", 1, 40, "Low"), ("a", 8, 60, "High")]) as con:
-        assert backtest_labels.measure_stability(con, profile(), "user").change is None
+        assert backtest_labels.measure_stability(con, profile(), SCORES).change is None
 
 
 def test_concentration_names_the_strongest_event_and_the_share_of_the_top_tenth() -> None:
@@ -107,9 +110,9 @@ def test_concentration_names_the_strongest_event_and_the_share_of_the_top_tenth(
 def test_of_very_many_rows_whole_entities_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backtest_labels, "MAX_ROWS", 50)
     with home([(f"u{number}", day, 1) for number in range(40) for day in (10, 17)]) as con:
-        one_in = backtest_labels.sampling_rate(con, 2)
+        one_in = backtest_labels.sampling_rate(con, SEEN, 2)
         assert one_in == 2
-        backtest_labels.label_churn(con, [10, 17], 5, 5, one_in)
-        rows = con.execute("SELECT key, count(*) FROM labelled GROUP BY key").fetchall()
+        labelled = backtest_labels.label_churn(con, SEEN, [10, 17], 5, 5, one_in)
+        rows = con.execute(f"SELECT key, count(*) FROM {labelled} GROUP BY key").fetchall()
     assert 0 < len(rows) < 40
     assert {count for _, count in rows} == {2}
