@@ -103,7 +103,7 @@ def sync(
             )
         alerts.report_run(context, result.run)
         if only is not None and all(
-            one.plan is not None and not one.plan.counts.records for one in result.results
+            one.plan is not None and not one.plan.run.planned.records for one in result.results
         ):
             raise ConfigurationError(
                 f"No mapping has a user or an account {only!r}. --only takes our id, not an e-mail address."

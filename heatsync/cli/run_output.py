@@ -52,17 +52,17 @@ def where(context: Context, plan: Plan) -> str:
     name = f" ({opened.account.name})" if opened is not None and opened.account.name else ""
     config = context.workspace.destinations[run.destination]
     host = opened.destination.host if opened is not None else "?"
-    counts = plan.counts
+    counts = plan.run.planned
     creations = f"{counts.created} to create, " if counts.created else ""
     size = f"{creations}{counts.entered + counts.changed - counts.created} to update, {counts.left} left"
-    new = len(plan.new_fields)
+    new = len(plan.run.planned.new_fields)
     fields = f"; creates {new} field{'s' if new > 1 else ''}" if new else ""
     return f"{run.mapping} -> {config.vendor.title} {run.label}{name} at {host}: {size}{fields}"
 
 
 def planned(context: Context, plan: Plan, with_changes: bool) -> dict[str, Any]:
     """A plan as JSON, in the shape of a run."""
-    run, counts = plan.run, plan.counts
+    run, counts = plan.run, plan.run.planned
     mapping = context.mappings[run.mapping]
     opened = context.open(mapping)
     limits = opened.limits
@@ -87,14 +87,14 @@ def planned(context: Context, plan: Plan, with_changes: bool) -> dict[str, Any]:
         "skipped": counts.skipped,
         "created": counts.created,
         "parked": counts.parked,
-        "calls": plan.calls,
-        "seconds": round(plan.calls * limits.seconds / limits.calls, 1),
+        "calls": plan.run.planned.calls,
+        "seconds": round(plan.run.planned.calls * limits.seconds / limits.calls, 1),
         "quota": {
             "calls": limits.calls,
             "per_seconds": limits.seconds,
             "per_day": context.calls_per_day(mapping),
         },
-        "new_fields": [new.name for new in plan.new_fields],
+        "new_fields": [new.name for new in plan.run.planned.new_fields],
         "predictive": predictive(context.workspace, mapping.profile, mapping.entity.value),
     }
     if context.mappings[run.mapping].vendor.counts_profiles:

@@ -187,7 +187,9 @@ class PlanCounts:
     refused: int = 0
     skipped: int = 0
     parked: int = 0
-    """Rejected earlier and not sent again."""
+    """Those among the unmatched, ambiguous, refused or skipped that an older run found, and that wait for a change."""
+    cleared: int = 0
+    """Records of which a field is emptied."""
     writes: int = 0
     """Changes in the run's batches."""
     calls: int = 0

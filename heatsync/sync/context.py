@@ -1,4 +1,4 @@
-"""What a piece of work needs at hand: the workspace, its mappings, the ledger, and a way to each destination."""
+"""What a piece of work has at hand: the workspace, its mappings, the ledger, and its destinations."""
 
 import os
 import secrets
@@ -26,16 +26,16 @@ OnProgress = Callable[[str, str, int, int], None]
 
 
 def no_progress(_mapping: str, _doing: str, _done: int, _of: int) -> None:
-    """Progress that nobody watches."""
+    """An `OnProgress` that does nothing."""
 
 
 def how_to_resume(mapping: str) -> str:
-    """How a pause for refused credentials ends."""
+    """A sentence: how a pause because of refused credentials ends."""
     return f"`heatsync resume {mapping}` ends the pause; another credential does so by itself."
 
 
 class Stopped(HeatsyncError):
-    """Somebody asked the process to end."""
+    """The process was asked to end."""
 
 
 class Paused(HeatsyncError):
@@ -43,7 +43,7 @@ class Paused(HeatsyncError):
 
 
 PAUSED_BY_HAND = "paused by hand"
-"""The cause of a pause that nobody needs to look at."""
+"""The cause of a pause that is no problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,15 @@ class Timeouts:
 
 
 class Context(AbstractContextManager["Context"]):
-    """Everything at hand for one workspace. `book` is where quotas are shared; without one, in the ledger."""
+    """Everything at hand for one workspace.
+
+    Quotas are shared with other processes in `quota_store`; without one, in the ledger.
+    """
 
     def __init__(
         self,
         workspace: Workspace,
-        book: QuotaStore | None = None,
+        quota_store: QuotaStore | None = None,
         environ: Mapping[str, str] = os.environ,
         timeouts: Timeouts | None = None,
     ) -> None:
@@ -80,11 +83,11 @@ class Context(AbstractContextManager["Context"]):
         self._calls: defaultdict[str, CallCounter] = defaultdict(CallCounter)
         self._stopping = threading.Event()
         self.creation_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        """In front of the ledger's locks for creating, so that the threads of one process wait without asking it."""
+        """Taken before the ledger's locks for creating records: threads of one process then wait without asking the ledger."""
         self.fields_complete: set[tuple[str, str]] = set()
-        """Runs and mappings whose missing fields were made, if there were any."""
+        """(Run, mapping) pairs that have no missing fields, or whose missing fields were created."""
         self._environ = environ
-        self._book: QuotaStore = book or self.ledger
+        self._quota_store: QuotaStore = quota_store or self.ledger
         self._limiters: dict[str, RateLimiter] = {}
         self._opened: dict[str, OpenDestination] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -105,20 +108,20 @@ class Context(AbstractContextManager["Context"]):
         self.ledger.close()
 
     def stop(self) -> None:
-        """Ask every thread at work to end: no call is made any more, and those under way are waited for."""
+        """Ask every thread at work to end: no new call is made, and the answers of earlier calls are waited for."""
         self._stopping.set()
 
     def wait(self, seconds: float = 0.0) -> None:
-        """Wait; raises Stopped when the process is to end."""
+        """Wait. Raises Stopped once the process was asked to end."""
         if self._stopping.wait(seconds):
-            raise Stopped("It was stopped. What was not sent stays due.")
+            raise Stopped("Stopped. Unsent changes go out with the next sync.")
 
     def call_counter(self, mapping: str) -> CallCounter:
-        """The requests of a mapping, also of one whose destination could not be opened."""
+        """Counts the requests of a mapping, also if its destination cannot be opened."""
         return self._calls[mapping]
 
     def choose(self, names: list[str]) -> list[FieldMapping]:
-        """The named mappings, or all. Raises ConfigurationError with the nearest right name."""
+        """The named mappings; without names, all. Raises ConfigurationError for an unknown name."""
         unknown = [name for name in names if name not in self.mappings]
         if unknown:
             known = ", ".join(sorted(self.mappings)) or "none"
@@ -126,6 +129,7 @@ class Context(AbstractContextManager["Context"]):
         return [self.mappings[name] for name in names] if names else list(self.mappings.values())
 
     def credential(self, mapping: FieldMapping) -> str:
+        """A keyed hash of the settings that decide which account a mapping goes to."""
         config = self.workspace.destinations[mapping.destination]
         settings = config.settings(self._environ)
         vendor = config.vendor
@@ -140,7 +144,7 @@ class Context(AbstractContextManager["Context"]):
         return int(most) if most else None
 
     def open(self, mapping: FieldMapping) -> OpenDestination:
-        """The mapping's destination and whose account it is, asked once per credential.
+        """The mapping's destination, opened, and its account, which is asked once per credential.
 
         Raises ConfigurationError, Unauthorized, Unavailable, Misunderstood.
         """
@@ -156,10 +160,10 @@ class Context(AbstractContextManager["Context"]):
                 most = self.calls_per_day(mapping)
                 budget = DailyBudget(most, self._today) if most else None
                 self._limiters[credential] = RateLimiter(
-                    limits.calls, limits.seconds, self._book, credential, budget, self.wait
+                    limits.calls, limits.seconds, self._quota_store, credential, budget, self.wait
                 )
             try:
-                destination = config.vendor.connect(settings, self._limiters[credential], calls.made)
+                destination = config.vendor.connect(settings, self._limiters[credential], calls.count)
             except ConfigurationError as error:
                 raise ConfigurationError(f"{config.place}: {error}") from None
             known = self.ledger.known_account(credential)
@@ -180,7 +184,7 @@ class Context(AbstractContextManager["Context"]):
             return opened
 
     def locate(self, mapping: FieldMapping, error: HeatsyncError) -> HeatsyncError:
-        """The error at the place of what it is about, where that stands in a file."""
+        """The error with the place in the file that it is about, if there is one."""
         if isinstance(error, Unauthorized) and not isinstance(error, Aborted):
             return Unauthorized(
                 f"{error} {self.workspace.destinations[mapping.destination].credential_sources}"
@@ -193,10 +197,10 @@ class Context(AbstractContextManager["Context"]):
         return ConfigurationError(f"{mapping.place}: {error}") if error.about == "object" else error
 
     def pause_unauthorized(self, mapping: FieldMapping, error: Unauthorized) -> HeatsyncError:
-        """Pause a mapping whose credentials were refused; answers what to tell."""
-        placed = self.locate(mapping, error)
-        self.ledger.pause(mapping.name, str(placed), self.credential(mapping))
-        return Unauthorized(f"{placed} {mapping.name} is paused now: {how_to_resume(mapping.name)}")
+        """Pause a mapping whose credentials were refused. Returns the error to report."""
+        located = self.locate(mapping, error)
+        self.ledger.pause(mapping.name, str(located), self.credential(mapping))
+        return Unauthorized(f"{located} {mapping.name} is paused now: {how_to_resume(mapping.name)}")
 
     def already_open(self, mapping: str) -> OpenDestination | None:
         """The destination of a mapping if it was opened already."""
@@ -217,7 +221,7 @@ class Context(AbstractContextManager["Context"]):
 
 @contextmanager
 def hold_lock(context: Context, name: str, patience: float = 180.0) -> Iterator[None]:
-    """Hold a lock, waiting for whoever has it. Raises Unavailable when that takes too long."""
+    """Hold a lock of the ledger; wait for it up to `patience` seconds. Raises Unavailable after that."""
     me = lease_owner(secrets.token_hex(4))
     until = time.monotonic() + patience
     context.end_dead_leases()

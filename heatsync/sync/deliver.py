@@ -262,7 +262,7 @@ def _push(
 def _with_known_ids(
     context: Context, mapping: Mapping, opened: OpenDestination, claimed: ClaimedBatch
 ) -> ClaimedBatch:
-    """Fill in ids that became known since the plan: by another mapping, or by an attempt whose answer was lost."""
+    """Fill in ids that became known since the plan: from another mapping, or from an attempt whose answer was lost."""
     wanted = [p.change for p in claimed.planned if creates_record(p.change)]
     known: dict[str, str] = {}
     for chunk in context.ledger.records(opened.bound, [change.key for change in wanted]):

@@ -9,26 +9,30 @@ from heatsync.ledger import BoundMapping
 
 
 class CallCounter:
-    """Counts the requests of one mapping; delivering threads share it."""
+    """Counts the requests of one mapping. Delivering threads share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made = 0
+        self._number = 0
 
-    def made(self) -> None:
+    def count(self) -> None:
+        """Count one request."""
         with self._lock:
-            self._made += 1
+            self._number += 1
 
     def take(self) -> int:
-        """How many since the last time this was asked."""
+        """How many requests since this was last called."""
         with self._lock:
-            made, self._made = self._made, 0
-        return made
+            number, self._number = self._number, 0
+        return number
 
 
 @dataclass(frozen=True, slots=True)
 class OpenDestination:
-    """A destination, opened with a credential whose account is known."""
+    """A destination, opened for a mapping with a credential whose account is known.
+
+    `bound` is the mapping bound to that account, `credential` its keyed hash.
+    """
 
     destination: Destination
     bound: BoundMapping

@@ -1,14 +1,15 @@
-"""Nothing massive happens by surprise: the reasons to hold a run until somebody approves it."""
+"""Nothing massive happens by surprise: the reasons to hold a run until a person approves it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Shares are in percent. `first_run`, `changed_meaning`, `empty_source` and `health` tell whether these hold a run."""
+    """What holds a run. Shares are in percent; `first_run`, `changed_definition`, `empty_source` and `health` are whether
+    these hold one."""
 
     first_run: bool = True
-    changed_meaning: bool = True
+    changed_definition: bool = True
     empty_source: bool = True
     health: bool = True
     clear_share: float = 20.0
@@ -20,8 +21,11 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a planned run. `previous` is how many records the last released run covered; `health` is why
-    the events of its day do not look whole, as sentences."""
+    """What is known of a planned run, in records.
+
+    approved  definition hash of the last released run; `previous` is how many records that one covered
+    health    why the events of the day do not look complete, as sentences
+    """
 
     approved: str | None
     definition_hash: str
@@ -37,14 +41,14 @@ class Facts:
 
 
 def reasons(facts: Facts, limits: Thresholds) -> list[str]:
-    """Why a run must wait, as sentences; empty when it may go."""
+    """Why a run must wait for approval, as sentences without a full stop. Empty if it may go."""
     if facts.writes == 0:
         return []
     found: list[str] = []
     if facts.approved is None and limits.first_run:
         found.append("this is the first run of the mapping to this account")
-    if facts.approved is not None and facts.approved != facts.definition_hash and limits.changed_meaning:
-        found.append("the mapping's meaning changed since the last approved run")
+    if facts.approved is not None and facts.approved != facts.definition_hash and limits.changed_definition:
+        found.append("the mapping's definition changed since the last approved run")
     if facts.records == 0 and limits.empty_source:
         found.append("the source has no record at all for this mapping")
     if limits.health:

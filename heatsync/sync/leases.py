@@ -1,4 +1,4 @@
-"""Who holds a lease, and keeping it."""
+"""Owners of leases, and threads that extend leases while work goes on."""
 
 import logging
 import os
@@ -49,55 +49,55 @@ def keep_lease(extend: Callable[[], object], every: float = LEASE / 4) -> Iterat
     """Extend a lease as long as the block runs."""
     done = threading.Event()
 
-    def hold_on() -> None:
+    def extend_until_done() -> None:
         while not done.wait(every):
             extend()
 
-    holder = threading.Thread(target=hold_on, name="keeping a lease", daemon=True)
-    holder.start()
+    thread = threading.Thread(target=extend_until_done, name="keeping a lease", daemon=True)
+    thread.start()
     try:
         yield
     finally:
         done.set()
-        holder.join()
+        thread.join()
 
 
 class LeaseKeeper:
-    """One thread that extends every lease at work: a thread for each costs as much as a small batch."""
+    """One thread that extends every lease in use: a thread for each costs as much as a small batch."""
 
     def __init__(self, every: float = LEASE / 4) -> None:
         self._every = every
-        self._held: dict[int, Callable[[], object]] = {}
+        self._extensions: dict[int, Callable[[], object]] = {}
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
 
     @contextmanager
     def keep(self, extend: Callable[[], object]) -> Iterator[None]:
-        """Extend a lease as long as the block runs. Once more after it must be harmless."""
+        """Extend a lease as long as the block runs. `extend` may be called once more afterwards."""
         with self._lock:
-            self._held[id(extend)] = extend
+            self._extensions[id(extend)] = extend
             if self._thread is None:
-                self._thread = threading.Thread(target=self._hold_on, name="keeping leases", daemon=True)
+                self._thread = threading.Thread(target=self._extend_all, name="keeping leases", daemon=True)
                 self._thread.start()
         try:
             yield
         finally:
             with self._lock:
-                del self._held[id(extend)]
+                del self._extensions[id(extend)]
 
     def close(self) -> None:
         self._done.set()
         if self._thread is not None:
             self._thread.join()
 
-    def _hold_on(self) -> None:
+    def _extend_all(self) -> None:
         while not self._done.wait(self._every):
             with self._lock:
-                held = list(self._held.values())
-            for extend in held:
+                extensions = list(self._extensions.values())
+            for extend in extensions:
                 try:
                     extend()
                 except Exception:
-                    # The next quarter of the lease is another chance; without one the batch is somebody else's.
-                    log.exception("a lease could not be extended")
+                    # It is tried again within the lease. If that fails, too, another worker takes the batch over.
+                    log.exception("A lease could not be extended.")

@@ -27,7 +27,7 @@ from heatsync.sync.compare.candidates import Candidates, Standings
 from heatsync.sync.compare.diff import Changes
 from heatsync.sync.compare.identity import Known
 from heatsync.sync.compare.relations import Relations, open_relations
-from heatsync.sync.compare.types import Column, Counts, Departure, Scope, Shape
+from heatsync.sync.compare.types import Column, Departure, Scope, Shape
 from heatsync.sync.context import Context, OnProgress
 from heatsync.sync.destinations import OpenDestination
 from heatsync.sync.lookup import UnsentLog
@@ -60,15 +60,11 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run of one mapping would do. `reasons` are why it must wait for approval."""
+    """What a run of one mapping would do. `run.planned` has its counts, `reasons` are why it must wait for approval."""
 
     run: Run
-    counts: Counts
-    calls: int
-    """Estimated calls to deliver it."""
     reasons: tuple[str, ...] = ()
     shown: tuple[PlannedChange, ...] = ()
-    new_fields: tuple[NewField, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,15 +165,21 @@ def make_plan(
             request.mapping, context.workspace, relations.connection, request.as_of
         )
     reasons = guards.reasons(_facts(work, counts, totals, levels, moves), _thresholds(work))
-    new_fields = _new_fields(work, built) if totals.writes else ()
-    planned = _planned(counts, totals, new_fields, request.scope.partial, lost)
+    planned = replace(
+        counts,
+        writes=totals.writes,
+        calls=totals.calls,
+        lost=lost,
+        partial=request.scope.partial,
+        new_fields=_new_fields(work, built) if totals.writes else (),
+    )
     state = (RunState.HELD if reasons else RunState.PLANNED) if totals.writes else RunState.DONE
     ended = None if totals.writes else time.time()
     run = replace(work.run, planned=planned, cause="; ".join(reasons), state=state, ended_at=ended)
     if request.keep:
         work.ledger.update_run(run)
         work.ledger.add_calls(run.run, run.mapping, opened.calls.take(), time.monotonic() - started)
-    return Plan(run, counts, totals.calls, tuple(reasons), tuple(totals.shown), new_fields)
+    return Plan(run, tuple(reasons), tuple(totals.shown))
 
 
 def _new_run(request: PlanRequest, opened: OpenDestination) -> Run:
@@ -283,7 +285,7 @@ def _new_fields(work: _Work, built: MappingQuery) -> tuple[NewField, ...]:
     return missing
 
 
-def _facts(work: _Work, counts: Counts, totals: _Totals, levels: int, moves: int) -> guards.Facts:
+def _facts(work: _Work, counts: PlanCounts, totals: _Totals, levels: int, moves: int) -> guards.Facts:
     state = work.ledger.mapping_state(work.bound)
     return guards.Facts(
         approved=state.approved_hash,
@@ -304,7 +306,7 @@ def _thresholds(work: _Work) -> guards.Thresholds:
     settings = work.context.workspace.guards
     return guards.Thresholds(
         first_run=settings.first_run == "hold",
-        changed_meaning=settings.changed_meaning == "hold",
+        changed_definition=settings.changed_meaning == "hold",
         empty_source=settings.empty_source == "hold",
         health=settings.health == "hold",
         clear_share=settings.max_clear_share,
@@ -312,28 +314,4 @@ def _thresholds(work: _Work) -> guards.Thresholds:
         shrink_share=settings.max_shrink_share,
         max_writes=work.mapping.max_writes,
         max_creates=work.mapping.max_creates,
-    )
-
-
-def _planned(
-    counts: Counts, totals: _Totals, new_fields: tuple[NewField, ...], partial: bool, lost: int
-) -> PlanCounts:
-    return PlanCounts(
-        records=counts.records,
-        entered=counts.entered,
-        changed=counts.changed,
-        left=counts.left,
-        unchanged=counts.unchanged,
-        matched=counts.matched,
-        unmatched=counts.unmatched,
-        ambiguous=counts.ambiguous,
-        created=counts.created,
-        refused=counts.refused,
-        skipped=counts.skipped,
-        parked=counts.parked,
-        writes=totals.writes,
-        calls=totals.calls,
-        lost=lost,
-        partial=partial,
-        new_fields=new_fields,
     )

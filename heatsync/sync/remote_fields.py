@@ -19,8 +19,10 @@ from heatsync.sync.mapping.model import Mapping, MappingQuery
 
 
 def schema_changed(context: Context, mapping: Mapping, opened: OpenDestination) -> bool:
-    """Whether the fields over there changed since records were rejected because of them; asked now and then, and
-    only while there are such records."""
+    """Whether the fields at the destination changed since records were rejected because of them.
+
+    They are read only while there are such records, and at most once in `Timeouts.fields`.
+    """
     book, bound = context.ledger, opened.bound
     if not mapping.vendor.readable or not book.has_schema_rejections(bound):
         return False
@@ -28,19 +30,19 @@ def schema_changed(context: Context, mapping: Mapping, opened: OpenDestination) 
     if state.schema_read_at is not None and time.time() - state.schema_read_at < context.timeouts.fields:
         return False
     if mapping.create_fields and state.fields_created_for != mapping.definition_hash:
-        return True  # they are to be made anew
+        return True  # they are created again
     present = _present(mapping, opened)
     names = sorted(field.name for field in mapping.fields if not field.tag)
-    lacking = any(name not in present for name in names)
+    incomplete = any(name not in present for name in names)
     wanted = {name: repr(present.get(name)) for name in names}
     schema = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
     book.update_mapping_state(bound, schema_hash=schema, schema_read_at=time.time())
-    # At the first look there is nothing to compare with; as long as a field is missing, there is no need to.
-    return schema != state.schema_hash and not (state.schema_hash is None and lacking)
+    # The first time there is nothing to compare with. As long as a field is missing, nothing can be accepted.
+    return schema != state.schema_hash and not (state.schema_hash is None and incomplete)
 
 
 def _present(mapping: Mapping, opened: OpenDestination) -> Dict[str, RemoteField]:
-    """The fields of the mapping's object at the destination; none where it cannot be read."""
+    """The fields of the mapping's object at the destination; none if it cannot be read."""
     destination = opened.destination
     return destination.fields(mapping.object) if isinstance(destination, ReadableDestination) else {}
 
@@ -49,14 +51,14 @@ def missing_fields(mapping: Mapping, opened: OpenDestination, rendered: MappingQ
     if not isinstance(opened.destination, ReadableDestination):
         return []
     present = opened.destination.fields(mapping.object)
-    # A tag is made by the first call that names it.
+    # The first call that names a tag creates it.
     return [NewField(f.name, f.type, f.label) for f in rendered.fields if f.name not in present and not f.tag]
 
 
 def note_field_rejections(
     context: Context, mapping: Mapping, opened: OpenDestination, outcomes: Sequence[Outcome]
 ) -> None:
-    """After a rejection because of a field: make it anew where that is wanted, and do not ask for it at once."""
+    """After a rejection because of a field: do not read the fields at once, and with `create_fields` create it again."""
     codes = {outcome.code for outcome in outcomes}
     if codes.isdisjoint(SCHEMA_CODES):
         return
@@ -66,17 +68,20 @@ def note_field_rejections(
 
 
 def create_missing_fields(context: Context, run_id: str, mapping: Mapping, opened: OpenDestination) -> None:
-    """Make the fields that the plan of this run found missing, once, whoever comes first."""
+    """Create the fields that the plan of this run found missing; once, in the first batch of any worker.
+
+    Raises ConfigurationError with the vendor's reason, and what the destination raises.
+    """
     if (run_id, mapping.name) in context.fields_complete:
         return
     if not _new_fields(context, run_id, mapping):
-        # A plan that is released gets no further ones.
+        # A released plan gets no further missing fields.
         context.fields_complete.add((run_id, mapping.name))
         return
     with hold_lock(context, f"fields {opened.bound.account} {mapping.object}"):
         run = _new_fields(context, run_id, mapping)
         if run is None:
-            return  # somebody else made them meanwhile
+            return  # another worker has created them
         present = _present(mapping, opened)
         missing = [new for new in run.planned.new_fields if new.name not in present]
         if missing and isinstance(opened.destination, ReadableDestination):
@@ -89,6 +94,6 @@ def create_missing_fields(context: Context, run_id: str, mapping: Mapping, opene
 
 
 def _new_fields(context: Context, run_id: str, mapping: Mapping) -> Run | None:
-    """The run, if it found fields missing that nobody has made yet."""
+    """The run, if it found fields missing that are not created yet."""
     run = next((row for row in context.ledger.runs(run_id) if row.mapping == mapping.name), None)
     return run if run is not None and run.planned.new_fields else None

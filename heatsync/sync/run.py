@@ -21,7 +21,7 @@ from heatsync.sync.remote_fields import schema_changed
 from heatsync.sync.run_batches import deliver_mapping, unexpected_error
 
 Decide = Callable[[Plan], bool]
-"""Asked about every plan that would write something: whether it may. One without `reasons` needs nobody's approval."""
+"""Called for every plan that would write something: whether it may. A plan without `reasons` needs no approval."""
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ def plan_mapping(context: Context, request: PlanRequest, progress: OnProgress) -
         result.error = context.pause_unauthorized(mapping, error)
     except HeatsyncError as error:
         result.error = context.locate(mapping, error)
-    except Exception as error:  # one mapping's surprise must not hold up the others
+    except Exception as error:  # an unexpected error in one mapping must not stop the others
         result.error = unexpected_error(context, mapping, error)
     if result.error is not None:
         record_failure(context, request.run_id, mapping, request.as_of, result.error.delivery_message)
@@ -174,10 +174,10 @@ def sync(
 
 
 def forget_old_runs(context: Context, as_of: date) -> None:
-    """Drop what the ledger holds of runs that are over for longer than history is kept."""
-    cut = as_of - timedelta(days=context.workspace.history_days)
+    """Delete runs from the ledger that ended before the history that is kept. `as_of` is its last day."""
+    first = as_of - timedelta(days=context.workspace.history_days)
     context.ledger.forget_runs(
-        datetime.combine(cut, datetime.min.time(), context.workspace.time_zone).timestamp()
+        datetime.combine(first, datetime.min.time(), context.workspace.time_zone).timestamp()
     )
 
 

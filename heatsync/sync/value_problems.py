@@ -1,4 +1,4 @@
-"""Why a value cannot be sent: what the `problem` column of a mapping's desired relation holds."""
+"""Why a value cannot be sent: the `problem` column of a mapping's desired relation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -102,7 +102,7 @@ def test_another_condition_of_the_audience_holds_the_next_run_of_its_mapping(liv
     live.replace(FILE, "lt: 50", "lte: 100")
     held = live.sync()
     assert held.code == 4
-    assert "meaning changed" in held.mapping("hubspot-contacts")["cause"]
+    assert "definition changed" in held.mapping("hubspot-contacts")["cause"]
     assert live.sync("--yes").code == 0
 
 

@@ -51,7 +51,7 @@ def test_a_run_of_several_files_is_cut_evenly_and_foretold(
     there(stage, 20)
     stage.accounts(plans(20))
     with stage.context() as context:
-        assert planned(context, "m", "r").calls == 2 * bulk.CALLS
+        assert planned(context, "m", "r").run.planned.calls == 2 * bulk.CALLS
         assert len(context.ledger.due_batches("r")) == 2
         assert deliver_mapping(context, "r", context.mappings["m"]) is None
     assert [len(job.done) for job in done(stage)] == [10, 10]

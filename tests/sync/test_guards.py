@@ -32,7 +32,7 @@ def test_a_run_that_writes_nothing_is_never_held() -> None:
     ("facts", "limits", "reason"),
     [
         (replace(CALM, approved=None), Thresholds(), "first run"),
-        (replace(CALM, approved="other"), Thresholds(), "meaning changed"),
+        (replace(CALM, approved="other"), Thresholds(), "definition changed"),
         (replace(CALM, cleared=150, dropped=51), Thresholds(), "clear or drop 201"),
         (replace(CALM, level_moves=301), Thresholds(), "another level"),
         (replace(CALM, records=499), Thresholds(), "shrank"),

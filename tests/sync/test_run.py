@@ -278,12 +278,12 @@ def test_what_is_to_be_created_is_counted_only_where_records_are_created(stage: 
         (mapping,) = context.choose([])
         for offline in (False, True):
             made = planning.preview(context, PlanRequest(mapping, "p", DAY, offline=offline), no_progress)
-            assert made.counts.created == 0
+            assert made.run.planned.created == 0
     stage.mapping("m", CONTACTS + "mode: upsert\n")
     with stage.context() as context:
         (mapping,) = context.choose([])
         made = planning.preview(context, PlanRequest(mapping, "p", DAY), no_progress)
-        assert (made.counts.created, made.counts.entered) == (2, 3)
+        assert (made.run.planned.created, made.run.planned.entered) == (2, 3)
 
 
 # -- who is not held up ---------------------------------------------------------------------------------------
@@ -420,7 +420,7 @@ def test_refused_credentials_in_the_middle_are_a_failure_and_pause_the_mapping(
     stage.users(numbered(2))
     with stage.context() as context:
         plan = planned(context, "m", "r")
-        assert plan.run.planned["writes"] == 2
+        assert plan.run.planned.writes == 2
         context.ledger.pause(
             "m", "HubSpot refused the credentials (401).", context.credential(context.mappings["m"])
         )

@@ -200,7 +200,7 @@ def test_a_thousand_changes_of_tags_take_as_many_calls_as_there_are_fifties(stag
     # Who enters what is spread over all of them.
     members(stage, **nobody | {f"u{n}": [["quiet"], ["new"], []][n % 3] for n in range(1, 301)})
     with stage.context() as context:
-        assert planned(context, "m", "r1", release=False).calls == 4
+        assert planned(context, "m", "r1", release=False).run.planned.calls == 4
     assert stage.sync().outcomes == {"delivered": 200}
     assert stage.calls() == 4
 
@@ -307,7 +307,9 @@ def test_tags_are_no_attributes_that_are_made_or_missed(stage: Stage) -> None:
         found = live_check.check_mapping(context, context.mappings["m"])
         assert (found.problems, found.compared) == ((), 3)
         assert not any("tag:" in note for note in found.notes)
-        assert [new.name for new in planned(context, "m", "r1", release=False).new_fields] == ["tier"]
+        assert [new.name for new in planned(context, "m", "r1", release=False).run.planned.new_fields] == [
+            "tier"
+        ]
     stage.sync()
     assert set(stage.sandbox.state()["fields"]["intercom"]["contacts"]) == {"tier"}
     assert tags(stage) == {"u1": ["Quiet ones"]}

@@ -1,12 +1,14 @@
-"""The first step of a comparison: desired records beside where they stand leave the candidates for a write."""
+"""The first step of a comparison: which desired records are candidates for a write, by their standings."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from connectors.types import Outcome, Status
+from heatsync.ledger import PlanCounts, StandingState
 from heatsync.sync.compare.relations import Relations, digest_sql, text_sql
-from heatsync.sync.compare.types import Counts, Refusal, Scope, Shape
+from heatsync.sync.compare.types import Refusal, Scope, Shape
 from heatsync.sync.value_problems import ValueProblem, struct_sql
 
 
@@ -23,7 +25,7 @@ class Desired:
 
 @dataclass(frozen=True, slots=True)
 class Standings:
-    """Where our records stand, from the ledger.
+    """The standings of our records, from the ledger.
 
     `settled` comes in chunks of (entity, digest), `unsettled` in chunks of (entity, digest, state, recheck_at, code,
     doubted_at). Times are in seconds since 1970.
@@ -44,7 +46,7 @@ class Candidates:
 
     relations: Relations
     shape: Shape
-    counts: Counts
+    counts: PlanCounts
 
     @property
     def size(self) -> int:
@@ -97,19 +99,19 @@ def materialise(relations: Relations, shape: Shape, sql: str) -> Desired:
 def select(desired: Desired, standings: Standings, scope: Scope) -> Candidates:
     """The candidates of a scope. Takes the table `desired` over: only the candidates are left of it."""
     relations, shape = desired.relations, desired.shape
-    counts = Counts(records=relations.count("desired"))
+    counts = PlanCounts(records=relations.count("desired"))
     _load(relations, standings)
     left_alone = (
         "FALSE"
         if scope.everything
-        else "(s.digest = d.digest OR s.digest = d.key_digest) AND s.state NOT IN ('left', 'unknown')"
+        else f"(s.digest = d.digest OR s.digest = d.key_digest) AND s.state NOT IN ('{StandingState.LEFT}', '{StandingState.UNKNOWN}')"
         f" AND (s.recheck_at IS NULL OR s.recheck_at > {standings.now!r})"
     )
     only = "" if scope.only is None else f" AND d.key = {text_sql(scope.only)}"
     limit = "" if scope.limit is None else f" ORDER BY d.key LIMIT {int(scope.limit)}"
     relations.create(
         "candidate",
-        "SELECT d.*, (s.state IS NULL OR s.state <> 'settled') AS is_new,"
+        f"SELECT d.*, (s.state IS NULL OR s.state <> '{StandingState.SETTLED}') AS is_new,"
         " coalesce(s.code = 'same_record', FALSE) AS disputed, s.doubted_at"
         " FROM desired d LEFT JOIN standing s ON d.key = s.entity"
         f" WHERE NOT coalesce({left_alone}, FALSE){only}{limit}",
@@ -118,7 +120,8 @@ def select(desired: Desired, standings: Standings, scope: Scope) -> Candidates:
     relations.create(
         "leaving",
         "SELECT s.entity AS key, s.state FROM standing s ANTI JOIN desired d ON s.entity = d.key"
-        " WHERE s.state <> 'left' AND NOT (s.state = 'rejected' AND s.digest IS NULL)"
+        f" WHERE s.state <> '{StandingState.LEFT}'"
+        f" AND NOT (s.state = '{StandingState.REJECTED}' AND s.digest IS NULL)"
         + (" AND FALSE" if scope.partial else ""),
     )
     via = " OR via IS NULL" if shape.needs_via else ""
@@ -152,12 +155,13 @@ def _load(relations: Relations, standings: Standings) -> None:
     relations.fill("settled", standings.settled)
     relations.fill("unsettled", standings.unsettled)
     relations.execute(
-        "CREATE OR REPLACE VIEW standing AS SELECT entity, digest, 'settled' AS state, NULL::DOUBLE AS recheck_at,"
+        f"CREATE OR REPLACE VIEW standing AS SELECT entity, digest, '{StandingState.SETTLED}' AS state,"
+        " NULL::DOUBLE AS recheck_at,"
         " NULL AS code, NULL::DOUBLE AS doubted_at FROM settled UNION ALL SELECT * FROM unsettled"
     )
 
 
-def _count_left_alone(relations: Relations, counts: Counts, where: str, scope: Scope) -> Counts:
+def _count_left_alone(relations: Relations, counts: PlanCounts, where: str, scope: Scope) -> PlanCounts:
     """Count the records that are left alone without being settled, and only those that the scope looks at."""
     rows = relations.all(
         "SELECT s.state, s.code, count(*) FROM desired d LEFT JOIN standing s ON d.key = s.entity"
@@ -165,15 +169,20 @@ def _count_left_alone(relations: Relations, counts: Counts, where: str, scope: S
     )
     if scope.partial:
         counts = replace(counts, records=sum(row[2] for row in rows) + relations.count("candidate"))
-    found = dict.fromkeys(("unmatched", "ambiguous", "refused", "skipped"), 0)
+    found: Counter[str] = Counter()
     for state, code, number in rows:
         if code in ("unmatched", "ambiguous"):
             found[code] += number
-        elif state == "rejected":
-            found["refused"] += number
-        elif state == "skipped":
-            found["skipped"] += number
-    return replace(counts, **found, parked=sum(found.values()))
+        elif state in (StandingState.REJECTED, StandingState.SKIPPED):
+            found[state] += number
+    return replace(
+        counts,
+        unmatched=found["unmatched"],
+        ambiguous=found["ambiguous"],
+        refused=found[StandingState.REJECTED],
+        skipped=found[StandingState.SKIPPED],
+        parked=found.total(),
+    )
 
 
 def _texts(names: Sequence[str]) -> str:

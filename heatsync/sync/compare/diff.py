@@ -9,8 +9,8 @@ The law: applying the changes to what is delivered gives what is desired (tests/
     materialise -> Desired -> select -> Candidates -> recall -> Known -> Search -> Located -> assign_owners -> Owned
     -> resolve -> Resolved -> compare -> Changes
 
-Each step takes the value of the step before it, and the tables behind that value: a value is used up once the next one
-is made, except for its refusals.
+Each step takes the value of the previous one, and the tables behind it: once the next value exists, only the refusals of
+the previous one can still be read.
 """
 
 import json
@@ -20,10 +20,10 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from connectors.types import Change, FieldType, Kind, Match, Value
-from heatsync.ledger import PlannedChange
+from heatsync.ledger import PlanCounts, PlannedChange, StandingState
 from heatsync.sync.compare.identity import Resolved, match_values
 from heatsync.sync.compare.relations import Relations, text_sql
-from heatsync.sync.compare.types import Column, Counts, Departure, Shape
+from heatsync.sync.compare.types import Column, Departure, Shape
 
 _SQL_TYPE = {
     FieldType.TEXT: "VARCHAR",
@@ -46,7 +46,7 @@ class Changes:
 
     relations: Relations
     shape: Shape
-    counts: Counts
+    counts: PlanCounts
 
     def settled(self) -> Iterator[tuple[str, int, str | None]]:
         """Candidates that need no write: (key, digest, level)."""
@@ -62,7 +62,7 @@ class Changes:
     def writes(self) -> Iterator[PlannedChange]:
         """The changes, each with only the fields that differ.
 
-        Records whose remote id is known come first, and those that enter or leave the same tags stand together: a batch
+        Records whose remote id is known come first, and those that enter or leave the same tags are adjacent: a batch
         then takes few calls, each for many records. Otherwise they are in the order of our ids.
         """
         size = len(self.shape.columns)
@@ -120,7 +120,7 @@ class Changes:
         key, state, remote_id, version, match_value, had_json, via = row
         had = json.loads(had_json) if had_json else {}
         # A batch that broke off, or a refusal of a part, may have written more than is known.
-        possibly_written = state in ("unknown", "rejected")
+        possibly_written = state in (StandingState.UNKNOWN, StandingState.REJECTED)
         held = {
             c.name: c
             for c in self.shape.columns
@@ -128,7 +128,7 @@ class Changes:
             or (possibly_written and c.name not in had)
         }
         reachable = remote_id is not None or not readable
-        if not (self.shape.clear_on_exit and held and reachable and state != "skipped"):
+        if not (self.shape.clear_on_exit and held and reachable and state != StandingState.SKIPPED):
             return Departure(key)
         doubts = [had[name]["doubtful"] for name in held if _in_doubt(had.get(name))]
         change = Change(
@@ -183,7 +183,8 @@ def compare(resolved: Resolved, create: bool, everything: bool = False) -> Chang
         created=created,
         cleared=relations.count("compared", f"({cleared or 'FALSE'}){exists}"),
     )
-    return Changes(relations, shape, counts)
+    touched = entered + changed + counts.unmatched + counts.ambiguous + counts.refused + counts.skipped
+    return Changes(relations, shape, replace(counts, unchanged=max(0, counts.records - touched)))
 
 
 def apply(had: Mapping[str, Value], change: Change) -> dict[str, Value]:
@@ -221,7 +222,7 @@ def _differs(i: int, column: Column, everything: bool, create: bool) -> str:
 
 
 def _in_doubt(known: Any) -> bool:
-    """Whether the field may hold another value than we know, where nobody can look. The ledger writes it as an object."""
+    """Whether the field may have another value than we know, and cannot be read. The ledger writes it as an object."""
     return isinstance(known, dict)
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from connectors.types import Found, Lookup, Match, Outcome, Status
+from heatsync.ledger import PlanCounts
 from heatsync.sync.compare.candidates import Candidates
 from heatsync.sync.compare.relations import Relations, text_sql
-from heatsync.sync.compare.types import Counts, Owners, Presence, Refusal, Shape
+from heatsync.sync.compare.types import Owners, Presence, Refusal, Shape
 
 KnownRow = Sequence[Any]
 """What the ledger knows of a record: (entity, remote_id, match_value, version, fields as JSON, via)."""
@@ -27,7 +28,7 @@ class Known:
 
     relations: Relations
     shape: Shape
-    counts: Counts
+    counts: PlanCounts
 
     @property
     def size(self) -> int:
@@ -95,7 +96,7 @@ class Located:
 
     relations: Relations
     shape: Shape
-    counts: Counts
+    counts: PlanCounts
     create: bool
 
     def remote_ids(self) -> Iterator[list[str]]:
@@ -153,7 +154,7 @@ class Owned:
 
     relations: Relations
     shape: Shape
-    counts: Counts
+    counts: PlanCounts
     create: bool
 
     def clashes(self) -> Iterator[Refusal]:
@@ -193,7 +194,7 @@ class Resolved:
 
     relations: Relations
     shape: Shape
-    counts: Counts
+    counts: PlanCounts
 
     def possibly_created(self) -> Iterator[Outcome]:
         """Candidates that may have been created a moment ago, and are not created again."""

@@ -53,31 +53,6 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """How many records went where. Each step of a comparison adds what it learns."""
-
-    records: int = 0
-    entered: int = 0
-    changed: int = 0
-    left: int = 0
-    matched: int = 0
-    unmatched: int = 0
-    ambiguous: int = 0
-    created: int = 0
-    refused: int = 0
-    skipped: int = 0
-    parked: int = 0
-    """Those among the unmatched, ambiguous, refused or skipped that an older run found, and that wait for a change."""
-    cleared: int = 0
-    """Records of which a field would be emptied."""
-
-    @property
-    def unchanged(self) -> int:
-        touched = self.entered + self.changed + self.unmatched + self.ambiguous + self.refused + self.skipped
-        return max(0, self.records - touched)
-
-
-@dataclass(frozen=True, slots=True)
 class Refusal:
     """A record that is not sent: its outcome, and the digest that its standing is about."""
 
