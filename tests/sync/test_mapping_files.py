@@ -256,6 +256,12 @@ def test_a_column_of_a_missing_table_is_a_problem_before_there_is_data(tmp_path:
     assert any("heatsync.yml has no `source: users:`" in problem for problem in found)
 
 
+def test_the_name_of_a_field_may_hold_a_bar(tmp_path: Path) -> None:
+    text = MAPPING.replace("hubspot", "segment").replace("contacts", "users")
+    of = opened(tmp_path, {"mappings/m.yml": text + 'fields: {"a|b": score}\n'})
+    assert [field.name for field in mapping_files.load(of)["m"].fields] == ["a|b"]
+
+
 def test_if_empty_needs_a_vendor_that_can_be_read(tmp_path: Path) -> None:
     text = "version: 1\ndestination: segment\nobject: users\nprofile: health\nfields: {a: {from: score, write: if_empty}}\n"
     assert any("cannot be read" in problem for problem in problems(tmp_path, {"mappings/m.yml": text}))

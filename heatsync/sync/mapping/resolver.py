@@ -257,11 +257,7 @@ class _Resolver(_File):
             )
 
     def _can_be_named(self, name: str) -> bool:
-        return (
-            bool(re.fullmatch(self.vendor.field_name_pattern, name))
-            and "|" not in name
-            and name.isprintable()
-        )
+        return bool(re.fullmatch(self.vendor.field_name_pattern, name)) and name.isprintable()
 
     def _field(self, name: str, settings: FieldFile, route: Route) -> Field | None:
         if (settings.from_ is None) == (settings.sql is None):
