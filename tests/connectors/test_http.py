@@ -60,14 +60,14 @@ def test_every_request_is_counted_and_takes_a_place_in_the_quota() -> None:
     assert vendor.asked == throttle.acquired == len(made) == 3
 
 
-def test_being_limited_pauses_everyone_and_burns_no_attempt() -> None:
+def test_a_rate_limit_pauses_all_calls_and_uses_up_no_attempt() -> None:
     throttle, made = Recorder(), []
     vendor = Vendor(*[answer(429, retry_after="1")] * (ATTEMPTS + 2), answer(200))
     assert line(throttle, made).call(vendor).status == 200
     assert throttle.pauses == [1.0] * (ATTEMPTS + 2)
 
 
-def test_a_long_limit_is_not_waited_for() -> None:
+def test_a_long_rate_limit_is_an_error_instead_of_a_wait() -> None:
     throttle = Recorder()
     with pytest.raises(Unavailable) as told:
         line(throttle, []).call(Vendor(answer(429, retry_after=str(int(LONGEST_WAIT) + 1))))
@@ -75,14 +75,14 @@ def test_a_long_limit_is_not_waited_for() -> None:
     assert throttle.pauses == [LONGEST_WAIT + 1]
 
 
-def test_a_limit_without_a_time_is_waited_for_all_the_same() -> None:
+def test_a_rate_limit_without_a_time_pauses_for_the_default() -> None:
     throttle = Recorder()
     line(throttle, []).call(Vendor(answer(429), answer(200)))
     assert throttle.pauses == [10.0]
 
 
 @pytest.mark.parametrize("said", ["0", "0.0", "Wed, 21 Oct 2015 07:28:00 GMT"])
-def test_a_limit_that_is_over_at_once_is_not_asked_about_for_ever(said: str) -> None:
+def test_a_rate_limit_of_zero_seconds_does_not_cause_endless_calls(said: str) -> None:
     throttle, made = Recorder(), []
     with pytest.raises(Unavailable):
         line(throttle, made).call(Vendor(*[answer(429, retry_after=said)] * 100))
@@ -108,7 +108,7 @@ def test_a_call_that_may_have_taken_effect_is_repeated_only_where_that_is_safe(
 
 
 @pytest.mark.parametrize("body", ["<html>Please log in</html>", '{"results": ['])
-def test_an_answer_spoilt_on_its_way_is_asked_for_again_where_that_is_safe(body: str) -> None:
+def test_a_garbled_answer_is_requested_again_where_that_is_safe(body: str) -> None:
     spoilt = Answer(200, {"content-type": "application/json"}, body)
     vendor = Vendor(spoilt, answer(200))
     assert line(Recorder(), []).call(vendor).body == {}
@@ -140,7 +140,7 @@ def test_retry_after_may_be_a_date_in_the_past() -> None:
     assert retry_after(answer(429, retry_after="Wed, 21 Oct 2015 07:28:00 GMT")) == 0.0
 
 
-def test_a_limited_part_pauses_itself_and_not_the_whole() -> None:
+def test_a_short_limit_of_a_sub_quota_pauses_only_that_sub_quota() -> None:
     whole, part = Recorder(), Recorder()
     vendor = Vendor(answer(429, retry_after="1"), answer(200))
     assert VendorClient(VendorRules("Vendor"), whole, lambda: None).call(vendor, sub_quota=part).status == 200
@@ -148,7 +148,7 @@ def test_a_limited_part_pauses_itself_and_not_the_whole() -> None:
     assert (part.acquired, whole.acquired) == (2, 2)
 
 
-def test_what_the_vendor_says_of_its_quota_is_passed_on() -> None:
+def test_the_quota_in_an_answer_reaches_the_throttle() -> None:
     throttle = Recorder()
     line = VendorClient(VendorRules("Vendor", quota=lambda a: Quota(a.status)), throttle, lambda: None)
     line.call(Vendor(answer(200)))
@@ -156,6 +156,6 @@ def test_what_the_vendor_says_of_its_quota_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize("said", ["x", "x@", "x.", "<"])
-def test_a_long_answer_is_shortened_without_going_through_it_from_each_of_its_letters(said: str) -> None:
+def test_a_long_answer_is_redacted_in_linear_time(said: str) -> None:
     assert redacted(f"{said * 500_000} a@b.com") == (said * 500_000)[:500]
     assert redacted(f"{said * 10} a.b@c-d.example, e@f.org!") == f"{said * 10} (e-mail), (e-mail)!"

@@ -128,7 +128,7 @@ VALUES = st.one_of(
 
 
 @given(VALUES)
-def test_what_was_written_is_read_back_the_same(typed: tuple[FieldType, Value]) -> None:
+def test_a_written_value_is_read_back_unchanged(typed: tuple[FieldType, Value]) -> None:
     type, value = typed
     assert decode(json.loads(json.dumps(encode(value))), type) == value
 
@@ -149,13 +149,11 @@ def test_what_was_written_is_read_back_the_same(typed: tuple[FieldType, Value]) 
         (None, FieldType.INTEGER, None),
     ],
 )
-def test_what_stands_there_is_read_as_the_type_or_else_as_text(
-    raw: Any, type: FieldType, value: Value
-) -> None:
+def test_a_current_value_of_another_type_is_read_as_text(raw: Any, type: FieldType, value: Value) -> None:
     assert decode(raw, type) == value
 
 
-def test_values_arrive_as_hubspot_keeps_them_and_none_clears(sandbox: Running) -> None:
+def test_values_are_stored_as_hubspot_stores_them_and_none_clears(sandbox: Running) -> None:
     """HubSpot, properties guide (2026): values are text, an empty text clears; null is not documented."""
     seed(sandbox, {"101": {"email": "ada@example.com", "note": "old", "plan": "x"}})
     fields: dict[str, Value] = {
@@ -188,7 +186,7 @@ def test_values_arrive_as_hubspot_keeps_them_and_none_clears(sandbox: Running) -
     }
 
 
-def test_every_path_is_a_dated_one() -> None:
+def test_every_request_uses_a_dated_path() -> None:
     """HubSpot, changelog (2026): v1 to v3 lose support in September 2027; the SDK 12.0.0 speaks v3 only."""
 
     def answer(asked: Asked) -> Said:
@@ -211,7 +209,7 @@ def test_every_path_is_a_dated_one() -> None:
     assert {asked.headers["authorization"] for asked in vendor.asked} == {f"Bearer {TOKEN}"}
 
 
-def test_who_it_is(sandbox: Running) -> None:
+def test_the_account_is_named(sandbox: Running) -> None:
     with portal(sandbox.url) as destination:
         account = destination.account()
         assert account == destination.account()
@@ -220,7 +218,7 @@ def test_who_it_is(sandbox: Running) -> None:
     assert account.id.isdigit()
 
 
-def test_each_bad_value_of_a_full_batch_costs_one_more_call_at_most(sandbox: Running) -> None:
+def test_each_invalid_value_of_a_full_batch_costs_at_most_one_more_call(sandbox: Running) -> None:
     seed(sandbox, {str(100 + n): {"email": f"u{n}@example.com"} for n in range(100)})
     watched = Watched()
     changes = [change(f"u{n}", {"score": n, "level": "low"}, str(100 + n)) for n in range(97)]
@@ -240,7 +238,7 @@ def test_each_bad_value_of_a_full_batch_costs_one_more_call_at_most(sandbox: Run
     assert watched.calls <= 1 + 3
 
 
-def test_what_is_allowed_is_not_blamed_for_what_is_not() -> None:
+def test_a_value_that_is_listed_as_allowed_is_not_blamed() -> None:
     """Reported: INVALID_OPTION "x was not one of the allowed options: [..]"."""
     said = "gold was not one of the allowed options: [low was first, high]"
     problem = {"isValid": False, "message": said, "error": "INVALID_OPTION", "name": "level"}
@@ -259,7 +257,7 @@ def test_what_is_allowed_is_not_blamed_for_what_is_not() -> None:
     assert (outcomes["gold"].code, outcomes["gold"].answer) == ("bad_value", said)
 
 
-def test_a_refusal_that_names_nobody_is_narrowed_down_by_halves() -> None:
+def test_a_refusal_that_names_no_record_is_narrowed_down_by_halving() -> None:
     """HubSpot, error guide (2026): without trace ids a batch is all or nothing, and every field of an error is optional."""
     body = {"status": "error", "category": "VALIDATION_ERROR", "message": "A rule of the portal says no"}
 
@@ -275,7 +273,7 @@ def test_a_refusal_that_names_nobody_is_narrowed_down_by_halves() -> None:
     assert len(vendor.asked) <= 1 + 2 * 5
 
 
-def test_a_record_that_no_answer_names_was_not_delivered() -> None:
+def test_a_record_that_no_answer_names_is_not_delivered() -> None:
     """hubspot-api-nodejs issue 548 (2024): 200 with empty results and no errors, and nothing written."""
     empty = {"status": "COMPLETE", "results": []}
     with answering(lambda asked: Said(200, empty)) as vendor, portal(vendor.url) as destination:
@@ -290,7 +288,7 @@ def test_a_record_that_no_answer_names_was_not_delivered() -> None:
     assert "COMPLETE" in outcomes["old"].answer
 
 
-def test_answers_come_in_any_order_and_with_or_without_a_trace() -> None:
+def test_results_are_matched_in_any_order_and_with_or_without_a_trace() -> None:
     """HubSpot, batch endpoints (2026): the order of the results is not promised."""
 
     def answer(asked: Asked) -> Said:
@@ -331,7 +329,7 @@ def test_an_update_whose_answer_is_lost_is_repeated() -> None:
     assert len(vendor.asked) == watched.calls == watched.acquired == 2
 
 
-def test_a_contact_who_exists_already_is_updated_and_not_made_twice(sandbox: Running) -> None:
+def test_a_contact_that_already_exists_is_updated_and_not_created_twice(sandbox: Running) -> None:
     """Reported (2024): 409 CONFLICT "Contact already exists. Existing ID: 123"."""
     seed(sandbox, {"101": {"email": "ada@example.com", "note": "mine"}})
     with portal(sandbox.url) as destination:
@@ -346,7 +344,7 @@ def test_a_contact_who_exists_already_is_updated_and_not_made_twice(sandbox: Run
     assert len(sandbox.state()["hubspot"]["contacts"]) == 2
 
 
-def test_a_contact_who_exists_already_is_looked_at_where_there_is_nothing_to_write(sandbox: Running) -> None:
+def test_a_contact_that_already_exists_is_read_again_when_there_is_nothing_to_write(sandbox: Running) -> None:
     seed(sandbox, {"101": {"email": "ada@example.com", "score": "5"}})
     with portal(sandbox.url) as destination:
         outcome = push(destination, change("u1", {}, email="ada@example.com"))["u1"]
@@ -394,7 +392,7 @@ def test_the_first_key_with_one_hit_counts(sandbox: Running) -> None:
     }
 
 
-def test_a_contact_is_found_by_another_of_its_addresses_and_after_a_merge_by_its_former_id() -> None:
+def test_a_contact_is_found_by_a_secondary_address_and_after_a_merge_by_its_former_id() -> None:
     """HubSpot, contacts guide (2026): e-mail includes hs_additional_emails; a merged id leads to the surviving record."""
     properties = {
         "email": "ada@example.com",
@@ -419,7 +417,7 @@ def test_a_contact_is_found_by_another_of_its_addresses_and_after_a_merge_by_its
     assert found["u2"].values == {"score": 7}
 
 
-def test_who_was_merged_is_found_and_written_as_whom_it_became(sandbox: Running) -> None:
+def test_a_merged_contact_is_found_and_written_as_the_remaining_one(sandbox: Running) -> None:
     """HubSpot, contacts guide (2026); hs_merged_object_ids and hs_additional_emails as a merge leaves them."""
     was = {"hs_merged_object_ids": "55;56", "hs_additional_emails": "ada@old.example.com"}
     sandbox.seed(
@@ -437,7 +435,7 @@ def test_who_was_merged_is_found_and_written_as_whom_it_became(sandbox: Running)
     assert contact["properties"]["score"] == "7"
 
 
-def test_one_key_that_cannot_be_read_does_not_sink_the_others() -> None:
+def test_one_unreadable_key_does_not_prevent_the_other_lookups() -> None:
     def answer(asked: Asked) -> Said:
         ids = [each["id"] for each in asked.body["inputs"]]
         if "bad@example.com" in ids:
@@ -450,13 +448,13 @@ def test_one_key_that_cannot_be_read_does_not_sink_the_others() -> None:
     assert {key for key, each in found.items() if not each.remote_ids} == {"bad@example.com"}
 
 
-def test_a_key_that_is_not_unique_is_a_matter_of_the_file(sandbox: Running) -> None:
+def test_matching_by_a_property_without_unique_values_is_a_configuration_error(sandbox: Running) -> None:
     seed(sandbox)
     with portal(sandbox.url) as destination, pytest.raises(ConfigurationError, match="unique"):
         find(destination, lookup("u1", note="x"))
 
 
-def test_a_domain_that_two_companies_have_is_ambiguous(sandbox: Running) -> None:
+def test_a_domain_of_two_companies_is_ambiguous(sandbox: Running) -> None:
     """HubSpot, companies guide (2026): the domain is a hint; the API makes a second company with the same one."""
     companies = {"9": {"domain": "acme.com", "score": "3"}, "10": {"domain": "twice.com"}}
     seed(sandbox, companies=companies | {"11": {"domain": "twice.com"}})
@@ -475,7 +473,7 @@ def test_a_domain_that_two_companies_have_is_ambiguous(sandbox: Running) -> None
     assert found["a3"].remote_ids == ()
 
 
-def test_a_search_is_never_longer_than_hubspot_reads_and_all_its_pages_are_turned() -> None:
+def test_a_search_stays_within_hubspots_length_and_reads_all_pages() -> None:
     """HubSpot, search guide (2026): bodies of up to 3,000 characters, 200 results a page."""
 
     def answer(asked: Asked) -> Said:
@@ -496,7 +494,9 @@ def test_a_search_is_never_longer_than_hubspot_reads_and_all_its_pages_are_turne
     assert all(len(each.remote_ids) == 1 for each in found.values())
 
 
-def test_a_record_that_is_twice_in_a_batch_takes_two_calls_and_the_later_word_holds(sandbox: Running) -> None:
+def test_a_record_that_is_twice_in_a_batch_takes_two_calls_and_the_later_change_wins(
+    sandbox: Running,
+) -> None:
     """Reported: "Duplicate IDs found in batch input: [..]. IDs must be unique" refuses the whole batch."""
     seed(sandbox, {"101": {"email": "ada@example.com"}})
     watched = Watched()
@@ -518,7 +518,7 @@ def test_a_unique_value_that_another_record_has_is_a_duplicate(sandbox: Running)
     assert (outcomes["u2"].code, outcomes["u2"].field) == ("duplicate", "our_id")
 
 
-def test_who_left_and_is_nowhere_is_passed_over(sandbox: Running) -> None:
+def test_a_record_that_left_and_does_not_exist_is_skipped(sandbox: Running) -> None:
     watched = Watched()
     with portal(sandbox.url, watched) as destination:
         left = Change(Kind.LEFT, "u1", (Match("email", "ada@example.com"),), {"score": None})
@@ -526,7 +526,7 @@ def test_who_left_and_is_nowhere_is_passed_over(sandbox: Running) -> None:
     assert watched.calls == 0
 
 
-def test_a_number_that_is_none_is_refused_before_it_is_sent(sandbox: Running) -> None:
+def test_nan_and_infinity_are_rejected_before_they_are_sent(sandbox: Running) -> None:
     watched = Watched()
     with portal(sandbox.url, watched) as destination:
         outcomes = push(destination, change("u1", {"score": float("nan")}, "101"))
@@ -563,7 +563,7 @@ def test_a_token_without_a_scope_is_refused_with_its_name(sandbox: Running, scop
             look_and_write(destination)
 
 
-def test_without_its_scope_no_property_is_made(sandbox: Running) -> None:
+def test_without_the_scope_no_property_is_created(sandbox: Running) -> None:
     with portal(sandbox.url, token="default:lacks.crm.schemas.contacts.write") as destination:
         assert destination.missing_permissions("contacts", False) == ()
         assert destination.missing_permissions("contacts", True) == ("crm.schemas.contacts.write",)
@@ -572,7 +572,7 @@ def test_without_its_scope_no_property_is_made(sandbox: Running) -> None:
 
 
 @pytest.mark.parametrize("said", [Said(401, {}), Said(403, {}), Said(404, "no"), Said(200, ["what"])])
-def test_a_token_of_another_kind_whose_scopes_hubspot_does_not_tell_lacks_none(said: Said) -> None:
+def test_a_token_whose_scopes_hubspot_does_not_tell_lacks_none(said: Said) -> None:
     with answering(lambda asked: said) as vendor, portal(vendor.url) as destination:
         assert destination.missing_permissions("contacts", True) == ()
 
@@ -614,14 +614,14 @@ def test_a_lock_is_waited_for() -> None:
         ("Too many requests", {}, None),
     ],
 )
-def test_the_quota_that_is_spent_says_how_long_to_stay_away(
+def test_the_spent_quota_decides_how_long_to_wait(
     body: Any, headers: Mapping[str, str], seconds: float | None
 ) -> None:
     """HubSpot, usage guidelines (2026): policyName tells the window; no Retry-After is promised."""
     assert wait(Answer(429, headers, body)) == seconds
 
 
-def test_text_that_no_property_has_room_for_is_refused_before_anything_is_sent(sandbox: Running) -> None:
+def test_text_that_is_too_long_is_rejected_before_anything_is_sent(sandbox: Running) -> None:
     seed(sandbox, {"101": {"email": "a@x.com"}, "102": {"email": "b@x.com"}})
     watched = Watched()
     with portal(sandbox.url, watched) as destination:
@@ -639,7 +639,7 @@ def test_text_that_no_property_has_room_for_is_refused_before_anything_is_sent(s
     assert watched.calls == 1
 
 
-def test_being_limited_is_not_hidden_by_the_sdk() -> None:
+def test_the_sdk_does_not_hide_a_rate_limit() -> None:
     def answer(asked: Asked) -> Said:
         limited = Said(429, {"policyName": "SECONDLY"}, {"Retry-After": "1"})
         return limited if len(vendor.asked) <= 2 else Said(200, {"results": []})
@@ -668,7 +668,7 @@ def test_the_page_of_a_proxy_that_is_not_utf_8_is_still_an_answer(monkeypatch: p
         destination.account()
 
 
-def test_an_archived_property_that_comes_back_as_something_else_is_said(sandbox: Running) -> None:
+def test_an_archived_property_that_is_restored_with_another_type_is_reported(sandbox: Running) -> None:
     """Observed live by a third party (2026-09-29): making an archived name restores the old property."""
     with portal(sandbox.url) as destination:
         destination.create_fields("contacts", [NewField("mood", FieldType.TEXT, "Mood")])
@@ -680,7 +680,7 @@ def test_an_archived_property_that_comes_back_as_something_else_is_said(sandbox:
             destination.create_fields("contacts", [NewField("mood", FieldType.NUMBER, "Mood")])
 
 
-def test_properties_are_made_in_a_group_of_their_own_and_in_one_call(sandbox: Running) -> None:
+def test_properties_are_created_in_their_own_group_and_in_one_call(sandbox: Running) -> None:
     watched = Watched()
     new = [NewField(f"made_{type.value}", type, type.value.title()) for type in FieldType]
     with portal(sandbox.url, watched) as destination:
@@ -700,7 +700,7 @@ def test_properties_are_made_in_a_group_of_their_own_and_in_one_call(sandbox: Ru
     assert watched.calls == 2
 
 
-def test_fields_tell_what_can_be_written(sandbox: Running) -> None:
+def test_fields_say_what_can_be_written(sandbox: Running) -> None:
     seed(sandbox)
     with portal(sandbox.url) as destination:
         fields = destination.fields("contacts")
@@ -718,13 +718,13 @@ def test_names_are_in_lower_case() -> None:
     assert VENDOR.name_trait("Accoil", "My Score", "score", Entity.ACCOUNT) == "accoil_myscore_score"
 
 
-def test_a_moment_is_in_utc_whatever_it_was_written_in() -> None:
+def test_a_time_is_in_utc_whatever_its_offset() -> None:
     east = datetime.fromisoformat("2026-11-22T07:30:00+02:00")
     assert decode(east.isoformat(), FieldType.DATETIME) == east.astimezone(UTC) == east
     assert decode("2026-11-22T05:30:00", FieldType.DATETIME) == "2026-11-22T05:30:00"
 
 
-def test_proxies_of_the_environment_are_for_other_machines_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_from_the_environment_is_not_used_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://proxy.example.com:3128")
     monkeypatch.setenv("http_proxy", "http://proxy.example.com:3128")
     monkeypatch.delenv("no_proxy", raising=False)

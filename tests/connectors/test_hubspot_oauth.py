@@ -37,7 +37,7 @@ def token(access: str = "first", seconds: float = LIFETIME) -> Said:
     return Said(200, {"token_type": "bearer", "access_token": access, "expires_in": seconds})
 
 
-def test_a_token_is_asked_for_once_and_carries_the_account(aged: Running) -> None:
+def test_a_token_is_requested_once_and_decides_the_account(aged: Running) -> None:
     watched = Watched()
     with portal(aged.url, watched) as destination:
         first = destination.account()
@@ -48,7 +48,7 @@ def test_a_token_is_asked_for_once_and_carries_the_account(aged: Running) -> Non
     )
 
 
-def test_a_token_that_has_ended_is_renewed_and_the_call_is_made_again(aged: Running, clock: Clock) -> None:
+def test_an_expired_token_is_renewed_and_the_call_repeated(aged: Running, clock: Clock) -> None:
     with portal(aged.url) as destination:
         destination.account()
         clock.now += LIFETIME
@@ -56,7 +56,7 @@ def test_a_token_that_has_ended_is_renewed_and_the_call_is_made_again(aged: Runn
     assert tokens(aged) == 2
 
 
-def test_of_several_calls_in_flight_one_renews_the_token(aged: Running, clock: Clock) -> None:
+def test_of_several_concurrent_calls_one_renews_the_token(aged: Running, clock: Clock) -> None:
     with portal(aged.url) as destination, ThreadPoolExecutor(IN_FLIGHT) as pool:
         destination.account()
         clock.now += LIFETIME
@@ -70,7 +70,7 @@ def test_of_several_calls_in_flight_one_renews_the_token(aged: Running, clock: C
     assert tokens(aged) == 2
 
 
-def test_a_token_that_ends_soon_is_renewed_before_anybody_is_refused() -> None:
+def test_a_token_that_expires_soon_is_renewed_before_a_call_is_refused() -> None:
     given = iter(("first", "second"))
 
     def answer(asked: Asked) -> Said:
@@ -83,7 +83,7 @@ def test_a_token_that_ends_soon_is_renewed_before_anybody_is_refused() -> None:
         assert destination.account().id == "1"
 
 
-def test_the_credentials_travel_in_the_body_and_in_no_address() -> None:
+def test_credentials_are_in_the_body_and_in_no_address() -> None:
     def answer(asked: Asked) -> Said:
         return token() if asked.method == "POST" else Said(200, {"portalId": 1})
 
@@ -102,7 +102,7 @@ def test_the_credentials_travel_in_the_body_and_in_no_address() -> None:
     assert call.headers["authorization"] == "Bearer first"
 
 
-def test_a_new_token_that_is_refused_as_well_stops_the_line() -> None:
+def test_a_new_token_that_is_refused_too_is_unauthorized() -> None:
     def answer(asked: Asked) -> Said:
         return token() if asked.method == "POST" else Said(401, {"category": "INVALID_AUTHENTICATION"})
 
@@ -112,9 +112,7 @@ def test_a_new_token_that_is_refused_as_well_stops_the_line() -> None:
 
 
 @pytest.mark.parametrize("setting", SECRETS)
-def test_refused_credentials_of_the_app_stop_the_line_and_say_what_to_check(
-    aged: Running, setting: str
-) -> None:
+def test_refused_app_credentials_are_unauthorized_and_say_what_to_check(aged: Running, setting: str) -> None:
     refusal = pytest.raises(Unauthorized, match="Check its client id and secret")
     with portal(aged.url, **{setting: "refused"}) as destination, refusal:
         destination.account()
@@ -130,7 +128,7 @@ def test_refused_credentials_of_the_app_stop_the_line_and_say_what_to_check(
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_no_secret_is_in_what_is_said_of_a_token_that_is_not_given(
+def test_no_secret_is_in_the_error_of_a_refused_token(
     said: Said, error: type[HeatsyncError], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("connectors.http.ATTEMPTS", 1)
@@ -142,6 +140,6 @@ def test_no_secret_is_in_what_is_said_of_a_token_that_is_not_given(
     assert not any(secret in told for secret in SECRETS.values())
 
 
-def test_half_of_the_credentials_is_named_as_such() -> None:
+def test_incomplete_credentials_are_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="`refresh_token` of an OAuth app"):
         HubSpot({"client_id": "app-1"}, Watched(), lambda: None)

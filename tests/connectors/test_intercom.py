@@ -103,14 +103,14 @@ def refusal(code: str, message: str, **more: str) -> dict[str, Any]:
 # who it is
 
 
-def test_the_workspace_is_known_by_its_code(sandbox: Running) -> None:
+def test_the_workspace_is_identified_by_its_code(sandbox: Running) -> None:
     with workspace(sandbox.url) as mine, workspace(sandbox.url, token="acme:x") as theirs:
         assert mine.account().kind == "workspace"
         assert mine.account().id != theirs.account().id
         assert theirs.account().name == "acme"
 
 
-def test_refused_credentials_stop_the_line_whatever_is_asked(sandbox: Running) -> None:
+def test_refused_credentials_are_unauthorized_in_every_call(sandbox: Running) -> None:
     with workspace(sandbox.url, token="refused") as destination:
         for ask in (
             destination.account,
@@ -128,7 +128,7 @@ def test_a_region_that_does_not_exist_is_named() -> None:
         pass
 
 
-def test_every_call_asks_for_the_version_that_we_know() -> None:
+def test_every_call_names_the_api_version() -> None:
     """python-intercom 5.0.1, probed: no Intercom-Version header, so that each workspace answers in its own."""
 
     def answer(asked: Asked) -> Said:
@@ -210,7 +210,9 @@ def test_a_second_key_with_one_hit_settles_what_the_first_left_open(sandbox: Run
     assert (found["u1"].remote_ids, found["u1"].matched_by) == (("5f2",), "external_id")
 
 
-def test_a_remembered_contact_is_read_by_its_id_and_looked_up_anew_when_it_is_gone(sandbox: Running) -> None:
+def test_a_remembered_contact_is_read_by_its_id_and_looked_up_by_key_when_it_is_gone(
+    sandbox: Running,
+) -> None:
     seed(sandbox, [{"id": "5f1", "email": "new@example.com"}, {"id": "5f2", "external_id": "u2"}])
     with workspace(sandbox.url) as destination:
         found = find(
@@ -234,7 +236,7 @@ def test_150_contacts_are_found_in_one_call(sandbox: Running) -> None:
     assert watched.calls == 2
 
 
-def test_more_hits_than_a_page_holds_are_all_seen(sandbox: Running) -> None:
+def test_hits_beyond_the_first_page_are_read(sandbox: Running) -> None:
     seed(sandbox, ({"external_id": f"u{n}", "email": "all@example.com"} for n in range(320)))
     watched = Watched()
     with workspace(sandbox.url, watched) as destination:
@@ -243,7 +245,7 @@ def test_more_hits_than_a_page_holds_are_all_seen(sandbox: Running) -> None:
     assert watched.calls == 3
 
 
-def test_a_search_with_too_many_values_is_asked_in_smaller_parts() -> None:
+def test_a_search_with_too_many_values_is_split() -> None:
     def answer(asked: Asked) -> Said:
         values = asked.body["query"]["value"]
         if len(values) > 15:
@@ -257,7 +259,7 @@ def test_a_search_with_too_many_values_is_asked_in_smaller_parts() -> None:
     assert len(vendor.asked) == 4
 
 
-def test_companies_are_found_by_their_id_one_by_one(sandbox: Running) -> None:
+def test_companies_are_found_by_their_id_one_call_each(sandbox: Running) -> None:
     name = "Accoil_Health_Account_Score"
     seed(
         sandbox,
@@ -282,14 +284,14 @@ def test_companies_are_found_by_their_id_one_by_one(sandbox: Running) -> None:
     assert watched.calls == 3
 
 
-def test_a_remembered_company_that_is_gone_is_looked_up_anew(sandbox: Running) -> None:
+def test_a_remembered_company_that_is_gone_is_looked_up_by_key(sandbox: Running) -> None:
     seed(sandbox, companies=[{"id": "c1", "company_id": "a1"}])
     with workspace(sandbox.url) as destination:
         found = find(destination, lookup("a1", id="gone", company_id="a1"), object="companies")
     assert (found["a1"].remote_ids, found["a1"].matched_by) == (("c1",), "company_id")
 
 
-def test_a_list_of_companies_is_understood_and_others_in_it_are_not_meant() -> None:
+def test_in_a_list_of_companies_only_the_requested_one_counts() -> None:
     listed = [{"type": "company", "id": "c1", "company_id": "a1"}, {"id": "c2", "company_id": "other"}]
     body = {"type": "list", "data": listed}
     with answering(lambda asked: Said(200, body)) as vendor, workspace(vendor.url) as destination:
@@ -328,7 +330,7 @@ def test_a_whole_number_fits_an_integer_attribute_and_a_date_is_midnight(sandbox
     assert contact(sandbox, "5f1")["custom_attributes"] == {SCORE: 71, SEEN: 1_763_942_400}
 
 
-def test_a_new_contact_carries_what_it_will_be_found_by(sandbox: Running) -> None:
+def test_a_new_contact_has_the_keys_that_find_it(sandbox: Running) -> None:
     seed(sandbox)
     with workspace(sandbox.url) as destination:
         outcome = push(destination, change("u1", {SCORE: 7}, external_id="u1", email="ada@example.com"))["u1"]
@@ -338,7 +340,7 @@ def test_a_new_contact_carries_what_it_will_be_found_by(sandbox: Running) -> Non
     assert contact(sandbox, outcome.remote_id)["email"] == "ada@example.com"
 
 
-def test_a_contact_that_search_did_not_show_is_updated_instead_of_made_twice(sandbox: Running) -> None:
+def test_a_contact_that_search_did_not_show_is_updated_and_not_created_twice(sandbox: Running) -> None:
     """Intercom OpenAPI 2.14: search may lag by minutes. Reported: 409 "A contact matching those details already exists with id=.."."""
     seed(sandbox, [{"id": "5f1", "external_id": "u1", "email": "first@example.com"}])
     with workspace(sandbox.url) as destination:
@@ -348,7 +350,7 @@ def test_a_contact_that_search_did_not_show_is_updated_instead_of_made_twice(san
     assert contact(sandbox, "5f1")["custom_attributes"] == {SCORE: 7}
 
 
-def test_a_contact_that_search_did_not_show_is_looked_at_where_there_is_nothing_to_write(
+def test_a_contact_that_search_did_not_show_is_read_again_when_there_is_nothing_to_write(
     sandbox: Running,
 ) -> None:
     seed(sandbox, [{"id": "5f1", "external_id": "u1", "email": "first@example.com"}])
@@ -358,7 +360,7 @@ def test_a_contact_that_search_did_not_show_is_looked_at_where_there_is_nothing_
     assert "5f1" in str(outcome.cause)
 
 
-def test_an_archived_contact_is_left_alone_and_said_to_be_archived() -> None:
+def test_an_archived_contact_is_not_written_and_reported_as_archived() -> None:
     """python-intercom pull request 543: an archived contact is a 409 with another message."""
     words = "An archived contact matching those details already exists with id=5ff25dc6"
     with (
@@ -371,7 +373,7 @@ def test_an_archived_contact_is_left_alone_and_said_to_be_archived() -> None:
     assert [asked.method for asked in vendor.asked] == ["POST"]
 
 
-def test_a_merged_contact_is_followed_to_whom_it_became() -> None:
+def test_a_merged_contact_is_written_as_the_remaining_one() -> None:
     """Intercom OpenAPI 2.14: 410 contact_merged, with the survivor in the Link header."""
 
     def answer(asked: Asked) -> Said:
@@ -396,7 +398,7 @@ def test_a_contact_merged_into_a_merged_one_is_followed_once() -> None:
 
 
 @pytest.mark.parametrize("object", ["contacts", "companies"])
-def test_a_record_that_is_gone_is_not_made_again(sandbox: Running, object: str) -> None:
+def test_a_record_that_is_gone_is_not_created_again(sandbox: Running, object: str) -> None:
     seed(sandbox)
     with workspace(sandbox.url) as destination:
         outcomes = push(destination, change("u1", {"name": "x"}, id="gone"), object=object)
@@ -404,7 +406,7 @@ def test_a_record_that_is_gone_is_not_made_again(sandbox: Running, object: str) 
     assert sandbox.state()["intercom"] == {"contacts": [], "companies": []}
 
 
-def test_companies_are_made_and_updated(sandbox: Running) -> None:
+def test_companies_are_created_and_updated(sandbox: Running) -> None:
     score = "Accoil_Health_Account_Score"
     seed(
         sandbox, companies=[{"id": "c1", "company_id": "a1", "name": "Acme", "custom_attributes": {score: 1}}]
@@ -424,7 +426,7 @@ def test_companies_are_made_and_updated(sandbox: Running) -> None:
     assert (kept["name"], kept["industry"], kept["custom_attributes"]) == ("Acme", "Bees", {})
 
 
-def test_a_company_that_is_made_twice_is_one(sandbox: Running) -> None:
+def test_creating_a_company_twice_creates_one(sandbox: Running) -> None:
     """Intercom OpenAPI 2.14: POST /companies matches by company_id, which never changes."""
     seed(sandbox)
     with workspace(sandbox.url) as destination:
@@ -456,7 +458,7 @@ def test_a_missing_attribute_is_named_and_costs_one_call(sandbox: Running) -> No
 @pytest.mark.parametrize(
     ("field", "value"), [(SCORE, "many"), ("paying", 3), ("size_class", "huge"), ("owner_id", "Bob")]
 )
-def test_one_value_that_is_not_taken_sinks_nobody_else(sandbox: Running, field: str, value: Value) -> None:
+def test_one_refused_value_does_not_affect_other_records(sandbox: Running, field: str, value: Value) -> None:
     seed(sandbox, [{"id": "5f1"}, {"id": "5f2"}])
     with workspace(sandbox.url) as destination:
         outcomes = push(
@@ -476,7 +478,7 @@ def test_one_value_that_is_not_taken_sinks_nobody_else(sandbox: Running, field: 
 @pytest.mark.parametrize(
     ("value", "code"), [("x" * 256, "too_long"), (float("nan"), "bad_value"), (("a", "b"), "bad_value")]
 )
-def test_what_intercom_has_no_room_for_is_refused_before_anything_is_sent(
+def test_values_that_intercom_cannot_hold_are_rejected_before_anything_is_sent(
     sandbox: Running, value: Value, code: str
 ) -> None:
     """Reported: no lists or objects as values; older documentation: 255 characters."""
@@ -487,7 +489,7 @@ def test_what_intercom_has_no_room_for_is_refused_before_anything_is_sent(
     assert watched.calls == 0
 
 
-def test_255_characters_are_taken_whatever_they_are(sandbox: Running) -> None:
+def test_255_characters_of_any_kind_are_accepted(sandbox: Running) -> None:
     seed(sandbox, [{"id": "5f1"}])
     with workspace(sandbox.url) as destination:
         assert push(destination, change("u1", {LEVEL: "🐝" * 255}, id="5f1"))["u1"].status is Status.DELIVERED
@@ -496,7 +498,7 @@ def test_255_characters_are_taken_whatever_they_are(sandbox: Running) -> None:
 # attributes
 
 
-def test_missing_attributes_are_made_with_their_types(sandbox: Running) -> None:
+def test_missing_attributes_are_created_with_their_types(sandbox: Running) -> None:
     new = [NewField(f"new_{type}", type, f"New {type}") for type in FieldType]
     with workspace(sandbox.url) as destination:
         destination.create_fields("companies", new)
@@ -512,13 +514,13 @@ def test_missing_attributes_are_made_with_their_types(sandbox: Running) -> None:
     }
 
 
-def test_an_attribute_that_somebody_made_meanwhile_is_fine(sandbox: Running) -> None:
+def test_an_attribute_that_someone_created_meanwhile_is_accepted(sandbox: Running) -> None:
     with workspace(sandbox.url) as destination:
         for _ in range(2):
             destination.create_fields("contacts", [NewField("score", FieldType.INTEGER, "Score")])
 
 
-def test_an_archived_attribute_is_brought_back_with_what_it_holds(sandbox: Running) -> None:
+def test_an_archived_attribute_is_restored_with_its_values(sandbox: Running) -> None:
     """Intercom OpenAPI 2.14: PUT /data_attributes/{id} with `archived: false`; a name is taken all the same."""
     put_away = {"share": {"type": "float", "archived": True}, "mood": {"type": "string"}}
     sandbox.seed({"intercom": {"contacts": [{"id": "5f1"}]}, "fields": {"intercom": {"contacts": put_away}}})
@@ -532,7 +534,7 @@ def test_an_archived_attribute_is_brought_back_with_what_it_holds(sandbox: Runni
 
 
 @pytest.mark.parametrize("definition", [{"type": "string"}, {"type": "integer", "api_writable": False}])
-def test_an_archived_attribute_that_does_not_fit_is_named_before_any_is_made(
+def test_an_archived_attribute_of_another_type_is_reported_before_any_is_created(
     sandbox: Running, definition: dict[str, Any]
 ) -> None:
     before = {"score": {**definition, "archived": True}}
@@ -544,7 +546,7 @@ def test_an_archived_attribute_that_does_not_fit_is_named_before_any_is_made(
     assert sandbox.state()["fields"]["intercom"]["contacts"] == before
 
 
-def test_an_attribute_that_stays_archived_is_not_taken_for_made() -> None:
+def test_an_attribute_that_stays_archived_is_an_error() -> None:
     old = {"id": 37, "name": "score", "data_type": "integer", "custom": True, "archived": True}
 
     def answer(asked: Asked) -> Said:
@@ -555,13 +557,13 @@ def test_an_attribute_that_stays_archived_is_not_taken_for_made() -> None:
         destination.create_fields("contacts", [NewField("score", FieldType.INTEGER, "Score")])
 
 
-def test_archived_attributes_take_no_room(sandbox: Running) -> None:
+def test_archived_attributes_do_not_count_towards_the_limit(sandbox: Running) -> None:
     sandbox.seed({"fields": {"intercom": {"contacts": {"a": {"archived": True}, "b": {}}}}})
     with workspace(sandbox.url) as destination:
         assert destination.fields_left("contacts") == 249
 
 
-def test_a_name_that_companies_have_is_refused_with_the_cure(sandbox: Running) -> None:
+def test_a_name_that_companies_use_is_refused_with_the_remedy(sandbox: Running) -> None:
     """Intercom OpenAPI 2.14: "You already have 'X' in your company data. To save this as new people data, .."."""
     with workspace(sandbox.url) as destination:
         destination.create_fields("companies", [NewField("score", FieldType.INTEGER, "Score")])
@@ -577,7 +579,7 @@ def test_a_name_with_forbidden_characters_is_refused_with_the_reason(sandbox: Ru
         destination.create_fields("contacts", [NewField("!nv@l!d", FieldType.TEXT, "Invalid")])
 
 
-def test_fields_are_known_with_type_room_and_options(sandbox: Running) -> None:
+def test_fields_have_type_length_and_options(sandbox: Running) -> None:
     seed(sandbox)
     with workspace(sandbox.url) as destination:
         contacts, companies = destination.fields("contacts"), destination.fields("companies")
@@ -595,7 +597,7 @@ def test_fields_are_known_with_type_room_and_options(sandbox: Running) -> None:
 # the line
 
 
-def test_being_limited_pauses_everybody_until_the_moment_that_intercom_names() -> None:
+def test_a_rate_limit_pauses_all_calls_until_the_time_that_intercom_names() -> None:
     """Intercom, rate limiting (2026): X-RateLimit-Reset is a moment in unix seconds; no Retry-After."""
     now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
     headers = {"date": format_datetime(now, usegmt=True), "x-ratelimit-reset": str(int(now.timestamp()) + 7)}
@@ -604,7 +606,7 @@ def test_being_limited_pauses_everybody_until_the_moment_that_intercom_names() -
     assert client.wait(Answer(429, {}, {})) is None
 
 
-def test_what_was_limited_is_asked_again() -> None:
+def test_a_rate_limited_call_is_repeated() -> None:
     """python-intercom 5.0.1, probed: max_retries up to 2 do not retry at all; retries are ours."""
     answers = iter(
         [Said(429, refusal("rate_limit_exceeded", "Exceeded rate limit")), Said(200, {"id": "5f1"})]
@@ -628,14 +630,14 @@ def test_the_quota_of_a_small_workspace_is_kept(sandbox: Running) -> None:
         assert all(1 <= pause <= 11 for pause in watched.pauses)
 
 
-def test_a_lost_answer_to_an_update_is_asked_for_again() -> None:
+def test_an_update_whose_answer_is_lost_is_sent_again() -> None:
     answers = iter([HANG_UP, Said(200, {"id": "5f1"})])
     with answering(lambda asked: next(answers)) as vendor, workspace(vendor.url) as destination:
         assert push(destination, change("u1", {SCORE: 7}, id="5f1"))["u1"].status is Status.DELIVERED
     assert len(vendor.asked) == 2
 
 
-def test_a_contact_whose_answer_was_lost_may_have_been_made_and_the_rest_goes_on() -> None:
+def test_a_create_whose_answer_is_lost_is_unknown_and_the_rest_goes_on() -> None:
     answers = iter([HANG_UP, Said(200, {"id": "5f2"})])
     with answering(lambda asked: next(answers)) as vendor, workspace(vendor.url) as destination:
         outcomes = push(
@@ -646,7 +648,7 @@ def test_a_contact_whose_answer_was_lost_may_have_been_made_and_the_rest_goes_on
     assert len(vendor.asked) == 2
 
 
-def test_outcomes_earned_stay_earned_when_the_next_call_fails() -> None:
+def test_outcomes_are_kept_when_the_next_call_fails() -> None:
     def answer(asked: Asked) -> Said:
         return Said(200, {"id": "5f1"}) if "5f1" in asked.path else Said(503, "", {"Retry-After": "60"})
 
@@ -659,7 +661,7 @@ def test_outcomes_earned_stay_earned_when_the_next_call_fails() -> None:
     assert [each.key for each in earned] == ["u1"]
 
 
-def test_nothing_that_listens_means_come_back_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_port_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connectors.http.ATTEMPTS", 1)
     with answering(lambda asked: Said()) as vendor:
         pass
@@ -681,7 +683,7 @@ def test_nothing_that_listens_means_come_back_later(monkeypatch: pytest.MonkeyPa
         Said(418, {"teapot": True}),
     ],
 )
-def test_an_answer_that_cannot_be_read_is_no_success(said: Said) -> None:
+def test_an_unreadable_answer_is_not_a_success(said: Said) -> None:
     with answering(lambda asked: said) as vendor, workspace(vendor.url) as destination:
         for ask in (
             destination.account,
@@ -698,7 +700,7 @@ def test_an_answer_that_cannot_be_read_is_no_success(said: Said) -> None:
             assert TOKEN not in str(caught.value) + caught.value.evidence
 
 
-def test_a_token_that_may_not_read_stops_the_line() -> None:
+def test_a_token_that_may_not_read_is_unauthorized() -> None:
     said = Said(403, refusal("api_plan_restricted", "Active subscription needed."))
     with answering(lambda asked: said) as vendor, workspace(vendor.url) as destination:
         for ask in (
@@ -711,7 +713,7 @@ def test_a_token_that_may_not_read_stops_the_line() -> None:
                 ask()
 
 
-def test_no_permission_is_told_and_nothing_else_is_held_up() -> None:
+def test_a_refused_permission_is_reported_and_other_records_are_written() -> None:
     def answer(asked: Asked) -> Said:
         if "5f1" in asked.path:
             return Said(403, refusal("api_plan_restricted", "Active subscription needed."))
@@ -723,7 +725,7 @@ def test_no_permission_is_told_and_nothing_else_is_held_up() -> None:
     assert outcomes["u2"].status is Status.DELIVERED
 
 
-def test_the_log_knows_no_token_and_no_address(sandbox: Running, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_contains_no_token_and_no_address(sandbox: Running, caplog: pytest.LogCaptureFixture) -> None:
     seed(sandbox)
     with caplog.at_level(logging.DEBUG), workspace(sandbox.url) as destination:
         destination.account()
@@ -736,7 +738,7 @@ def test_the_log_knows_no_token_and_no_address(sandbox: Running, caplog: pytest.
 # names and values
 
 
-def test_companies_have_trait_names_of_their_own() -> None:
+def test_companies_have_their_own_trait_names() -> None:
     """Intercom OpenAPI 2.14: contacts and companies share their names of attributes."""
     spell = intercom.VENDOR.name_trait
     assert spell("Accoil", "Big Health", "score", Entity.USER) == "Accoil_BigHealth_Score"
@@ -759,7 +761,7 @@ VALUES: dict[FieldType, st.SearchStrategy[Any]] = {
 
 @pytest.mark.parametrize("type", VALUES)
 @given(data=st.data())
-def test_a_value_that_is_already_right_is_recognised(type: FieldType, data: st.DataObject) -> None:
+def test_an_unchanged_value_is_read_back_equal(type: FieldType, data: st.DataObject) -> None:
     value = data.draw(st.none() | VALUES[type])
     assert decode(encode(value), type) == value
 
@@ -778,12 +780,12 @@ def test_a_value_that_is_already_right_is_recognised(type: FieldType, data: st.D
         ("", FieldType.TEXT, None),
     ],
 )
-def test_what_is_of_another_type_is_read_as_text(raw: Any, type: FieldType, value: Value) -> None:
+def test_a_value_of_another_type_is_read_as_text(raw: Any, type: FieldType, value: Value) -> None:
     found = decode(raw, type)
     assert (found, found.__class__) == (value, value.__class__)
 
 
-def test_a_key_that_contradicts_an_earlier_one_is_no_match(sandbox: Running) -> None:
+def test_a_hit_that_contradicts_an_earlier_key_is_no_match(sandbox: Running) -> None:
     seed(
         sandbox,
         [

@@ -40,7 +40,7 @@ OWN = [*_with(test_intercom, "sandbox"), *_with(test_intercom_tags, "sandbox")]
 
 
 @pytest.mark.parametrize(("test", "case"), CONTRACT)
-def test_the_contract_is_kept_with_requests_that_are_described(
+def test_contract_tests_send_only_requests_that_intercom_describes(
     test: Callable[[Case, Running], None], case: Case, sandbox: Running
 ) -> None:
     with validating(sandbox) as (behind, seen):
@@ -50,7 +50,7 @@ def test_the_contract_is_kept_with_requests_that_are_described(
 
 
 @pytest.mark.parametrize("test", OWN, ids=lambda test: test.__name__)
-def test_what_is_promised_of_intercom_is_done_with_requests_that_are_described(
+def test_intercom_tests_send_only_requests_that_intercom_describes(
     test: Callable[[Running], None], sandbox: Running
 ) -> None:
     with validating(sandbox) as (behind, seen):
@@ -58,7 +58,7 @@ def test_what_is_promised_of_intercom_is_done_with_requests_that_are_described(
     assert seen.unknown == []
 
 
-def test_all_that_we_ask_intercom_for_is_among_what_was_held_against_the_description(
+def test_every_operation_of_the_connector_is_validated(
     sandbox: Running,
 ) -> None:
     operations: set[str] = set()
@@ -110,6 +110,6 @@ def test_all_that_we_ask_intercom_for_is_among_what_was_held_against_the_descrip
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value.method} {value.path}",
 )
-def test_a_request_that_is_not_described_would_be_noticed(asked: Asked, fault: str) -> None:
+def test_a_request_that_intercom_does_not_describe_is_noticed(asked: Asked, fault: str) -> None:
     _, found = faults(asked)
     assert any(fault in each for each in found), found

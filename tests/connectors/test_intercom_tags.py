@@ -21,7 +21,7 @@ def tags(sandbox: Running, object: str = "contacts") -> dict[str, list[str]]:
     return {each["id"]: sorted(each["tags"]) for each in records if each.get("tags")}
 
 
-def test_many_are_tagged_by_one_call_and_untagged_by_another(sandbox: Running) -> None:
+def test_many_contacts_are_tagged_in_one_call_and_untagged_in_another(sandbox: Running) -> None:
     seed(sandbox, [{"id": f"c{n}", "tags": ["vip"] if n < 20 else []} for n in range(40)])
     watched = Watched()
     changes = [change(f"u{n}", {VIP: n >= 20}, id=f"c{n}") for n in range(40)]
@@ -33,7 +33,7 @@ def test_many_are_tagged_by_one_call_and_untagged_by_another(sandbox: Running) -
     assert watched.calls == 4
 
 
-def test_companies_are_tagged_and_untagged_as_many_at_a_time(sandbox: Running) -> None:
+def test_companies_are_tagged_and_untagged_many_at_a_time(sandbox: Running) -> None:
     seed(
         sandbox,
         companies=[{"id": f"c{n}", "company_id": f"a{n}", "tags": ["VIP"] * (n < 5)} for n in range(10)],
@@ -63,7 +63,7 @@ def test_attributes_are_written_beside_the_tags_and_only_where_they_differ(sandb
     assert watched.calls == 3
 
 
-def test_whoever_is_made_is_tagged_as_well(sandbox: Running) -> None:
+def test_a_created_record_is_tagged_as_well(sandbox: Running) -> None:
     seed(sandbox)
     with workspace(sandbox.url) as destination:
         (outcome,) = push(destination, change("u1", {VIP: True, SCORE: 5}, external_id="u1")).values()
@@ -82,7 +82,7 @@ def test_tagging_twice_changes_nothing(sandbox: Running) -> None:
     assert sandbox.state() == once
 
 
-def test_the_present_tags_are_read_whatever_their_case(sandbox: Running) -> None:
+def test_tags_are_read_regardless_of_case(sandbox: Running) -> None:
     """OpenAPI description 2.14: names are case insensitive, and a contact shows ten tags by their ids."""
     many = [f"other {n}" for n in range(11)]
     seed(
@@ -113,7 +113,7 @@ def test_the_present_tags_are_read_whatever_their_case(sandbox: Running) -> None
         assert watched.calls == 6
 
 
-def test_whoever_has_no_tags_costs_no_further_call(sandbox: Running) -> None:
+def test_a_record_without_tags_costs_no_further_call(sandbox: Running) -> None:
     seed(sandbox, [{"id": f"c{n}"} for n in range(150)])
     watched = Watched()
     with workspace(sandbox.url, watched) as destination:
@@ -124,7 +124,7 @@ def test_whoever_has_no_tags_costs_no_further_call(sandbox: Running) -> None:
 
 @pytest.mark.parametrize("object", ["contacts", "companies"])
 @pytest.mark.parametrize("on", [True, False])
-def test_one_who_is_gone_does_not_keep_the_others_from_their_tag(
+def test_a_record_that_is_gone_does_not_prevent_tagging_the_others(
     object: str, on: bool, sandbox: Running
 ) -> None:
     """intercom-node issue 263 (2020): who does not exist has the whole call refused, and is not named."""
@@ -141,7 +141,7 @@ def test_one_who_is_gone_does_not_keep_the_others_from_their_tag(
     assert watched.calls <= 17
 
 
-def test_whose_attributes_are_refused_has_its_tag_and_is_read_again(sandbox: Running) -> None:
+def test_a_record_with_refused_attributes_keeps_its_tag_and_is_read_again(sandbox: Running) -> None:
     seed(sandbox, [{"id": "c1"}, {"id": "c2"}])
     with workspace(sandbox.url) as destination:
         outcomes = push(
@@ -157,7 +157,7 @@ def test_whose_attributes_are_refused_has_its_tag_and_is_read_again(sandbox: Run
     assert outcomes["u2"].status is Status.DELIVERED
 
 
-def test_what_cannot_be_sent_at_all_is_not_tagged(sandbox: Running) -> None:
+def test_a_record_that_cannot_be_sent_is_not_tagged(sandbox: Running) -> None:
     seed(sandbox, [{"id": "c1"}])
     with workspace(sandbox.url) as destination:
         outcomes = push(destination, change("u1", {VIP: True, SCORE: "x" * 300}, id="c1"))
@@ -165,7 +165,7 @@ def test_what_cannot_be_sent_at_all_is_not_tagged(sandbox: Running) -> None:
     assert tags(sandbox) == {}
 
 
-def test_who_is_refused_by_one_tag_is_named_with_it_and_nothing_else_is_written(sandbox: Running) -> None:
+def test_a_refused_tag_is_named_and_nothing_else_of_the_record_is_written(sandbox: Running) -> None:
     def answer(asked: Asked) -> Said:
         people = [each["id"] for each in asked.body.get("users", ())]
         if asked.body["name"] == "VIP" and "c1" in people:
@@ -212,7 +212,7 @@ class Elder:
 
 
 @pytest.mark.parametrize("status", [200, 400])
-def test_contacts_are_untagged_one_by_one_where_it_cannot_be_done_together(status: int) -> None:
+def test_contacts_are_untagged_one_by_one_where_one_call_cannot(status: int) -> None:
     """OpenAPI description 2.14: `POST /tags` untags companies; a contact has a call of its own."""
     elder = Elder(status)
     elder.tagged["c3"].clear()
@@ -229,7 +229,7 @@ def test_contacts_are_untagged_one_by_one_where_it_cannot_be_done_together(statu
     assert [each for each in found if not KNOWN.fullmatch(each)] == []
 
 
-def test_a_token_without_the_right_to_tags_stops_the_line() -> None:
+def test_a_token_that_may_not_tag_is_unauthorized() -> None:
     said = Said(403, refusal("api_plan_restricted", "Active subscription needed"))
     with answering(lambda asked: said) as vendor, workspace(vendor.url) as destination:
         with pytest.raises(Unauthorized, match="Active subscription"):
@@ -237,7 +237,7 @@ def test_a_token_without_the_right_to_tags_stops_the_line() -> None:
         assert len(vendor.asked) == 1
 
 
-def test_whoever_leaves_with_attributes_to_clear_loses_tag_and_attribute(sandbox: Running) -> None:
+def test_a_record_that_leaves_loses_its_tag_and_its_attribute(sandbox: Running) -> None:
     seed(sandbox, [{"id": "c1", "tags": ["VIP"], "custom_attributes": {SCORE: 5}}])
     left = Change(Kind.LEFT, "u1", (), {SCORE: None, VIP: False}, remote_id="c1")
     with workspace(sandbox.url) as destination:
@@ -247,7 +247,7 @@ def test_whoever_leaves_with_attributes_to_clear_loses_tag_and_attribute(sandbox
     assert (state.get("tags"), state["custom_attributes"]) == (None, {})
 
 
-def test_everybody_is_untagged_although_somebody_else_untagged_one() -> None:
+def test_all_are_untagged_although_someone_else_untagged_one() -> None:
     elder = Elder(200)
     elder.tagged["c3"].clear()
     with answering(elder.answer) as vendor, workspace(vendor.url) as destination:
@@ -256,7 +256,7 @@ def test_everybody_is_untagged_although_somebody_else_untagged_one() -> None:
     assert not any(elder.tagged.values())
 
 
-def test_two_who_are_refused_alike_do_not_stand_for_the_others() -> None:
+def test_two_equal_refusals_do_not_stand_for_the_other_records() -> None:
     def answer(asked: Asked) -> Said:
         if {each["id"] for each in asked.body.get("users", ())} & {"c0", "c1"}:
             return Said(422, refusal("data_invalid", "not this one"))
@@ -267,7 +267,7 @@ def test_two_who_are_refused_alike_do_not_stand_for_the_others() -> None:
     assert {key for key, each in outcomes.items() if each.status is Status.REJECTED} == {"u0", "u1"}
 
 
-def test_a_tag_that_is_refused_for_everybody_takes_few_calls() -> None:
+def test_a_tag_that_is_refused_for_every_record_takes_few_calls() -> None:
     said = Said(400, refusal("parameter_invalid", "tag name is too long"))
     with answering(lambda _: said) as vendor, workspace(vendor.url) as destination:
         outcomes = push(destination, *(change(f"u{n}", {VIP: True}, id=f"c{n}") for n in range(50)))
@@ -275,7 +275,7 @@ def test_a_tag_that_is_refused_for_everybody_takes_few_calls() -> None:
     assert len(vendor.asked) == 7
 
 
-def test_what_was_made_stays_earned_when_the_next_call_fails() -> None:
+def test_created_records_keep_their_outcomes_when_the_next_call_fails() -> None:
     def answer(asked: Asked) -> Said:
         if asked.path == "/contacts" and asked.body["external_id"] == "u3":
             return Said(429, {}, {"retry-after": "300"})
@@ -294,7 +294,7 @@ def test_what_was_made_stays_earned_when_the_next_call_fails() -> None:
     ]  # fmt: skip
 
 
-def test_who_was_merged_into_another_is_written_and_tagged_there(sandbox: Running) -> None:
+def test_a_merged_contact_is_written_and_tagged_as_the_remaining_one(sandbox: Running) -> None:
     """OpenAPI description 2.14: 410 contact_merged, with the survivor in the Link header; a call that tags follows nobody."""
     gone = [{"id": f"c{n}", "merged_into": "c9"} for n in (1, 2)]
     seed(sandbox, [*gone, {"id": "c3"}, {"id": "c9", "tags": ["Quiet ones"]}])

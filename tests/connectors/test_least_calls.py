@@ -88,7 +88,7 @@ def test_salesforce_updates_take_a_call_per_two_hundred(sandbox: Running) -> Non
     assert sandbox.stats()["salesforce"]["calls"] == 6
 
 
-def test_salesforce_takes_ten_thousand_in_fifty_calls_and_one_more_in_a_file(sandbox: Running) -> None:
+def test_salesforce_takes_ten_thousand_in_fifty_calls_and_more_in_a_file(sandbox: Running) -> None:
     """Made, filled, closed, asked after twice, and the list of who succeeded."""
     for number, calls in ((10_000, 50), (10_001, 6)):
         records = [{"Id": f"001{n:012}AAA", "Name": f"a{n}"} for n in range(number)]

@@ -49,7 +49,7 @@ def update(key: str, id: str, **fields: Value) -> Change:
 # HubSpot
 
 
-def test_a_rule_of_the_portals_administrators_refuses_its_record_alone() -> None:
+def test_an_administrators_rule_refuses_only_its_record() -> None:
     """HubSpot, write validation (live 2026-09-08): 400 MISSING_CONDITIONAL_REQUIRED_PROPERTY on dated paths."""
 
     def answer(asked: Asked) -> Said:
@@ -73,7 +73,7 @@ def test_a_rule_of_the_portals_administrators_refuses_its_record_alone() -> None
 @pytest.mark.parametrize(
     "context", [{"ids": ["2"]}, {"objectWriteTraceId": ["b1-2"]}], ids=["by its id", "by its trace"]
 )
-def test_whom_the_answer_names_costs_one_more_call(context: dict[str, list[str]]) -> None:
+def test_records_that_the_answer_names_cost_one_more_call(context: dict[str, list[str]]) -> None:
     """HubSpot, error guide (2026): `context` may tell ids or trace ids."""
     asked_for: list[int] = []
 
@@ -109,7 +109,7 @@ def test_an_update_may_be_answered_207_with_trace_ids() -> None:
     assert {each.key: each.status for each in outcomes} == {"u1": Status.REJECTED, "u2": Status.DELIVERED}
 
 
-def test_a_moment_where_a_date_is_wanted_is_blamed_on_its_record(sandbox: Running) -> None:
+def test_a_time_in_a_date_property_is_blamed_on_its_record(sandbox: Running) -> None:
     """Reported: INVALID_DATE "1635535865 is at 22:18:55.865 UTC, not midnight!"."""
     fields = {"hubspot": {"contacts": {"since": {"type": "date"}}}}
     contacts = [{"id": str(n), "properties": {"email": f"u{n}@x.com"}} for n in range(3)]
@@ -121,7 +121,7 @@ def test_a_moment_where_a_date_is_wanted_is_blamed_on_its_record(sandbox: Runnin
 
 
 @pytest.mark.parametrize("status", [503, 521, 526])
-def test_what_passes_is_tried_again(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_temporary_error_is_retried(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """HubSpot, error guide (2026): 502, 503, 504 and 521 to 526 are to be retried after a pause."""
     monkeypatch.setattr("tenacity.nap.time", type("NoSleep", (), {"sleep": staticmethod(lambda _: None)}))
     asked_for: list[str] = []
@@ -142,7 +142,7 @@ def test_what_passes_is_tried_again(status: int, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("status", [408, 503])
-def test_a_time_out_of_intercoms_is_tried_again(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_out_at_intercom_is_retried(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Intercom, errors (2026): request_timeout and service_unavailable are passing."""
     monkeypatch.setattr("tenacity.nap.time", type("NoSleep", (), {"sleep": staticmethod(lambda _: None)}))
     asked_for: list[str] = []
@@ -160,7 +160,7 @@ def test_a_time_out_of_intercoms_is_tried_again(status: int, monkeypatch: pytest
     assert (outcome.status, len(asked_for)) == (Status.DELIVERED, 2)
 
 
-def test_a_value_outside_the_options_is_refused_by_itself(sandbox: Running) -> None:
+def test_a_value_outside_the_options_rejects_only_its_record(sandbox: Running) -> None:
     """Intercom-OpenAPI pull request 457 (2026-04-16): a value outside a list's options is a 400."""
     fields = {"intercom": {"contacts": {"plan": {"type": "string", "options": ["free", "pro"]}}}}
     contacts = [{"id": f"c{n}", "external_id": f"u{n}", "custom_attributes": {}} for n in range(2)]
@@ -174,7 +174,7 @@ def test_a_value_outside_the_options_is_refused_by_itself(sandbox: Running) -> N
     ]
 
 
-def test_only_a_user_carries_an_external_id(sandbox: Running) -> None:
+def test_only_a_user_has_an_external_id(sandbox: Running) -> None:
     """Reported: a lead cannot have an external_id; without `role` a contact with an address alone is one."""
     sandbox.seed({"fields": {"intercom": {"contacts": {"tier": {"type": "string"}}}}})
     made = Change(Kind.ENTERED, "u1", (Match("external_id", "u1"),), {"tier": "a"})
@@ -202,7 +202,7 @@ def test_a_result_may_lack_fields_and_id(code: str, means: str) -> None:
     assert outcome.cause.startswith(means)
 
 
-def test_a_value_that_several_records_have_is_ambiguous_and_none_is_chosen(sandbox: Running) -> None:
+def test_a_value_of_several_records_is_ambiguous_and_none_is_chosen(sandbox: Running) -> None:
     """Salesforce REST guide: an external id need not be unique (300, DUPLICATE_EXTERNAL_ID)."""
     key = {"type": "string", "length": 64, "externalId": True}
     accounts = [{"Id": f"001{n:012}AAA", "Name": "x", "Key__c": "a1"} for n in range(2)]
@@ -223,7 +223,7 @@ def test_a_value_that_several_records_have_is_ambiguous_and_none_is_chosen(sandb
     assert {each["Name"] for each in sandbox.state()["salesforce"]["Account"]} == {"x"}
 
 
-def test_none_empties_a_field(sandbox: Running) -> None:
+def test_none_clears_a_field(sandbox: Running) -> None:
     """Salesforce REST guide: in JSON null clears; in the CSV of Bulk 2.0 it is #N/A."""
     sandbox.seed(
         {
@@ -239,14 +239,14 @@ def test_none_empties_a_field(sandbox: Running) -> None:
 
 
 @pytest.mark.parametrize("status", [410, 460])
-def test_what_the_sdk_counts_among_the_passing_comes_back_later(status: int) -> None:
+def test_a_status_that_the_sdk_retries_is_unavailable(status: int) -> None:
     """segment-analytics-python 2.4.0, probed: 408, 410, 429, 460 and most of 5xx are retried."""
     change = Change(Kind.ENTERED, "u1", (Match("userId", "u1"),), {"a": 1})
     with pytest.raises(Unavailable):
         said(Said(status, {"code": "x"}), "segment", "users", change)
 
 
-def test_each_region_has_a_host_of_its_own() -> None:
+def test_each_region_has_its_own_host() -> None:
     """Segment (2025-11): an EU workspace's events sent to the other host are answered 200 and never appear."""
 
     def host(region: str) -> str:

@@ -30,7 +30,7 @@ def answer(**headers: str) -> Answer:
 @pytest.mark.parametrize(
     ("left", "daily", "wait"), [("100", "5000", 0.0), ("0", "5000", 1.0), ("100", "0", DAY_SPENT)]
 )
-def test_hubspot_names_its_window_and_what_is_left_of_the_day(left: str, daily: str, wait: float) -> None:
+def test_hubspots_quota_of_the_window_and_of_the_day_is_read(left: str, daily: str, wait: float) -> None:
     """Usage guidelines, 2026; none of these headers on searches, no daily ones with OAuth."""
     said = answer(
         x_hubspot_ratelimit_max="110",
@@ -42,7 +42,7 @@ def test_hubspot_names_its_window_and_what_is_left_of_the_day(left: str, daily: 
     assert client.quota(answer()) is None
 
 
-def test_intercom_names_the_calls_of_ten_seconds_and_when_they_return() -> None:
+def test_intercoms_quota_of_ten_seconds_is_read() -> None:
     """Documentation, 2026-11: X-RateLimit-Reset is a moment, in unix seconds."""
     now = int(time.time())
     headers = {
@@ -63,7 +63,7 @@ def test_intercom_names_the_calls_of_ten_seconds_and_when_they_return() -> None:
         ("per-app-api-usage=250/250(appName=x); api-usage=18/5000", 0.0),
     ],
 )
-def test_salesforce_tells_how_much_of_the_last_day_is_used(said: str, wait: float) -> None:
+def test_salesforces_use_of_the_last_24_hours_is_read(said: str, wait: float) -> None:
     """REST guide, 2026: `Sforce-Limit-Info`."""
     assert session.quota(answer(sforce_limit_info=said)) == Quota(wait=wait)
     assert session.quota(answer()) is None
@@ -73,7 +73,7 @@ RESUME = r" Calls resume at 20\d\d-\d\d-\d\d \d\d:\d\d UTC\.$"
 
 
 @pytest.mark.parametrize("knows", [True, False])
-def test_a_day_that_is_used_up_is_named_with_when_there_is_room_again(knows: bool) -> None:
+def test_a_spent_daily_quota_is_named_with_the_time_of_its_return(knows: bool) -> None:
     """`knows`: the vendor has said that nothing is left; else it refuses a call."""
     limits = {"hubspot": {"day": 1}, "salesforce": {"day": 1}}
     with running(quotas=True, limits=limits) as sandbox:
@@ -96,14 +96,14 @@ def test_a_day_that_is_used_up_is_named_with_when_there_is_room_again(knows: boo
             assert 3500 < (caught.value.retry_after or 0) <= 3600
 
 
-def test_a_quota_that_another_process_found_used_up_is_told_without_its_name() -> None:
+def test_a_quota_that_another_process_found_spent_is_reported_without_its_name() -> None:
     book = MemoryStore()
     RateLimiter(10, 1.0, book, "one").pause(3600)
     with pytest.raises(Unavailable, match="^The quota is used up, or the vendor asked to wait." + RESUME):
         RateLimiter(10, 1.0, book, "one").acquire()
 
 
-def test_whoever_was_told_a_smaller_quota_keeps_to_it() -> None:
+def test_a_smaller_quota_from_the_vendor_is_kept() -> None:
     with running(quotas=True, limits={"hubspot": {"burst": 20}}) as sandbox:
         watched = Watched()
         portal = HubSpot({"token": "t", "url": sandbox.url}, watched, watched.made)
@@ -112,7 +112,7 @@ def test_whoever_was_told_a_smaller_quota_keeps_to_it() -> None:
         assert watched.quotas == [Quota(20, 10.0)]
 
 
-def test_hubspots_searches_take_from_a_quota_of_their_own_that_two_portals_share() -> None:
+def test_hubspots_searches_share_their_own_quota() -> None:
     with running(quotas=True) as sandbox:
         book = MemoryStore()
         watched = [Watched(), Watched()]

@@ -124,7 +124,7 @@ VALUES = st.one_of(
 
 
 @given(VALUES)
-def test_what_was_written_is_read_back_the_same(typed: tuple[FieldType, Value]) -> None:
+def test_a_written_value_is_read_back_unchanged(typed: tuple[FieldType, Value]) -> None:
     type, value = typed
     assert decode(json.loads(json.dumps(encode(value))), type) == value
 
@@ -142,13 +142,11 @@ def test_what_was_written_is_read_back_the_same(typed: tuple[FieldType, Value]) 
         ("", FieldType.TEXT, None),
     ],
 )
-def test_what_stands_there_is_read_as_the_type_or_else_as_text(
-    raw: Any, type: FieldType, value: Value
-) -> None:
+def test_a_current_value_of_another_type_is_read_as_text(raw: Any, type: FieldType, value: Value) -> None:
     assert decode(raw, type) == value
 
 
-def test_values_arrive_as_salesforce_keeps_them_and_none_clears(sandbox: Running) -> None:
+def test_values_are_stored_as_salesforce_stores_them_and_none_clears(sandbox: Running) -> None:
     seed(sandbox, {"Id": ONE, "Note__c": "old", "Industry": "Bees"})
     fields: dict[str, Value] = {
         "Score__c": 66.5,
@@ -174,7 +172,7 @@ def test_values_arrive_as_salesforce_keeps_them_and_none_clears(sandbox: Running
     assert (record["Industry"], record["Name"]) == ("Bees", "Acme")
 
 
-def test_who_it_is(sandbox: Running) -> None:
+def test_the_account_is_named(sandbox: Running) -> None:
     with org(sandbox.url) as destination:
         account = destination.account()
     assert account.kind == "org"
@@ -196,7 +194,7 @@ def test_any_text_is_a_string_of_soql(text: str) -> None:
 
 
 @given(st.lists(st.text(max_size=80), max_size=300))
-def test_no_query_is_longer_than_an_address_may_be_and_none_leaves_anybody_out(values: list[str]) -> None:
+def test_queries_fit_into_an_address_and_cover_every_value(values: list[str]) -> None:
     """help.salesforce.com 000386264 (2026-06): an address of more than 16,384 bytes is answered 414."""
     made = list(queries("Account", ["Id", "Score__c"], "Heatsync_Id__c", values))
     assert all(len(quote_plus(query)) <= QUERY_LENGTH for query in made)
@@ -236,7 +234,7 @@ def test_the_first_key_with_one_hit_counts_and_several_are_ambiguous(sandbox: Ru
     assert found["a4"].remote_ids == (TWO,)
 
 
-def test_a_later_key_that_contradicts_an_earlier_one_is_no_match(sandbox: Running) -> None:
+def test_a_hit_that_contradicts_an_earlier_key_is_no_match(sandbox: Running) -> None:
     three = "001000000000003AAA"
     seed(
         sandbox,
@@ -261,9 +259,7 @@ def test_a_later_key_that_contradicts_an_earlier_one_is_no_match(sandbox: Runnin
         ({"session_id": "s3ss10n", "instance_url": "https://a.b"}, "session id"),
     ],
 )
-def test_refused_credentials_are_called_what_salesforce_calls_them(
-    settings: dict[str, str], said: str
-) -> None:
+def test_refused_credentials_are_named_in_salesforces_words(settings: dict[str, str], said: str) -> None:
     def answer(asked: Asked) -> Said:
         return (
             token() if is_login(asked) else Said(401, [{"errorCode": "INVALID_SESSION_ID", "message": "no"}])
@@ -284,7 +280,7 @@ def test_refused_credentials_are_called_what_salesforce_calls_them(
         ("CreatedDate", False, False, False, False),
     ],
 )
-def test_what_a_new_record_needs_is_what_salesforce_does_not_fill_itself(
+def test_required_fields_are_those_without_a_default(
     name: str, nillable: bool, defaulted: bool, createable: bool, required: bool
 ) -> None:
     """Salesforce, describe: nillable, defaultedOnCreate, createable (SOAP guide, Field, 2026)."""
@@ -292,7 +288,7 @@ def test_what_a_new_record_needs_is_what_salesforce_does_not_fill_itself(
     assert fields([{"name": name, "type": "string", **flags}])[name].required is required
 
 
-def test_case_makes_a_difference_where_the_org_says_so() -> None:
+def test_case_matters_where_the_org_says_so() -> None:
     """Salesforce, describe: an external id may be caseSensitive; SOQL compares without case."""
 
     def answer(asked: Asked) -> Said:
@@ -310,7 +306,7 @@ def test_case_makes_a_difference_where_the_org_says_so() -> None:
     assert found["a2"].remote_ids == (ONE, TWO)
 
 
-def test_every_page_of_an_answer_is_turned(sandbox: Running) -> None:
+def test_every_page_of_an_answer_is_read(sandbox: Running) -> None:
     seed(sandbox, *({"Id": f"001{n:012}", "Code__c": "same"} for n in range(2100)))
     watched = Watched()
     with org(sandbox.url, watched) as destination:
@@ -319,7 +315,7 @@ def test_every_page_of_an_answer_is_turned(sandbox: Running) -> None:
     assert watched.calls == 3
 
 
-def test_a_column_that_is_not_there_is_empty_and_the_rest_is_read(sandbox: Running) -> None:
+def test_a_missing_column_reads_as_empty_and_the_rest_is_read(sandbox: Running) -> None:
     seed(sandbox, {"Id": ONE, "Heatsync_Id__c": "a1", "Score__c": 4})
     types = {"Nowhere__c": FieldType.TEXT, "Score__c": FieldType.INTEGER, "Neither__c": FieldType.DATE}
     with org(sandbox.url) as destination:
@@ -330,7 +326,7 @@ def test_a_column_that_is_not_there_is_empty_and_the_rest_is_read(sandbox: Runni
     assert found["a1"].values == {"Nowhere__c": None, "Score__c": 4, "Neither__c": None}
 
 
-def test_an_object_that_is_not_there_is_a_matter_of_the_file(sandbox: Running) -> None:
+def test_a_missing_object_is_a_configuration_error(sandbox: Running) -> None:
     with org(sandbox.url) as destination:
         with pytest.raises(ConfigurationError, match="Acount"):
             find(destination, lookup("a1", Name="x"), object="Acount")
@@ -340,7 +336,7 @@ def test_an_object_that_is_not_there_is_a_matter_of_the_file(sandbox: Running) -
             push(destination, change("a1", {"Name": "x"}, Name="x"), object="Acount")
 
 
-def test_a_name_that_is_none_never_gets_into_a_query(sandbox: Running) -> None:
+def test_an_invalid_name_never_gets_into_a_query(sandbox: Running) -> None:
     watched = Watched()
     with org(sandbox.url, watched) as destination:
         with pytest.raises(ConfigurationError, match="API name"):
@@ -468,7 +464,7 @@ def test_a_missing_field_costs_one_more_call(sandbox: Running) -> None:
     assert watched.calls == 1 + 2
 
 
-def test_a_locked_record_waits_and_the_others_do_not() -> None:
+def test_a_locked_record_is_deferred_and_the_others_are_not() -> None:
     """Salesforce: UNABLE_TO_LOCK_ROW per record, also wrapped in CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY."""
     locked = {
         "statusCode": "UNABLE_TO_LOCK_ROW",
@@ -509,7 +505,7 @@ def test_a_locked_record_waits_and_the_others_do_not() -> None:
     ],
     ids=["too few", "out of order", "without an id", "no result", "nothing", "no list"],
 )
-def test_results_that_do_not_fit_the_records_are_no_success(results: Any) -> None:
+def test_results_that_do_not_fit_the_records_are_not_a_success(results: Any) -> None:
     def answer(asked: Asked) -> Said:
         return token() if is_login(asked) else Said(200, results)
 
@@ -521,7 +517,9 @@ def test_results_that_do_not_fit_the_records_are_no_success(results: Any) -> Non
         push(destination, change("a1", {"Score__c": 1}, ONE), change("a2", {"Score__c": 1}, TWO))
 
 
-def test_a_record_that_is_twice_in_a_batch_takes_two_calls_and_the_later_word_holds(sandbox: Running) -> None:
+def test_a_record_that_is_twice_in_a_batch_takes_two_calls_and_the_later_change_wins(
+    sandbox: Running,
+) -> None:
     """Reported: the same id twice in a request fails both with DUPLICATE_VALUE."""
     seed(sandbox, {"Id": ONE})
     with org(sandbox.url) as destination:
@@ -538,7 +536,7 @@ def test_a_record_that_is_twice_in_a_batch_takes_two_calls_and_the_later_word_ho
     assert stored(sandbox, str(outcomes["a3"].remote_id))["Score__c"] == 4
 
 
-def test_who_left_and_is_nowhere_is_passed_over(sandbox: Running) -> None:
+def test_a_record_that_left_and_does_not_exist_is_skipped(sandbox: Running) -> None:
     watched = Watched()
     with org(sandbox.url, watched) as destination:
         left = Change(Kind.LEFT, "a1", (Match("Heatsync_Id__c", "a1"),), {"Score__c": None})
@@ -546,7 +544,7 @@ def test_who_left_and_is_nowhere_is_passed_over(sandbox: Running) -> None:
     assert watched.calls == 0
 
 
-def test_a_session_that_ended_is_renewed_once_however_many_ask() -> None:
+def test_an_expired_session_is_renewed_once_for_all_threads() -> None:
     """Salesforce: 401 INVALID_SESSION_ID; neither flow has a refresh token."""
     ended = threading.Event()
     together = threading.Barrier(4)
@@ -572,7 +570,7 @@ def test_a_session_that_ended_is_renewed_once_however_many_ask() -> None:
     assert len(vendor.asked) == 2 + 1 + 4 + 4 == watched.calls == watched.acquired
 
 
-def test_a_session_that_is_refused_for_ever_is_asked_for_twice_and_no_more() -> None:
+def test_a_session_that_is_always_refused_is_requested_twice_at_most() -> None:
     def answer(asked: Asked) -> Said:
         return token() if is_login(asked) else refused("INVALID_SESSION_ID", status=401)
 
@@ -582,7 +580,7 @@ def test_a_session_that_is_refused_for_ever_is_asked_for_twice_and_no_more() -> 
     assert len(vendor.asked) == 4
 
 
-def test_a_session_that_was_given_is_not_renewed(sandbox: Running) -> None:
+def test_a_session_from_the_settings_is_not_renewed(sandbox: Running) -> None:
     own = {"session_id": "00D!one", "instance_url": "https://acme.my.salesforce.com"}
     with org(sandbox.url, **own) as destination:
         assert destination.account().kind == "org"
@@ -608,14 +606,14 @@ def private_key() -> str:
     )
 
 
-def test_a_private_key_logs_in_in_one_line_or_many(sandbox: Running) -> None:
+def test_a_private_key_works_in_one_line_or_many(sandbox: Running) -> None:
     key = private_key()
     for text in (key, key.replace("\n", "\\n")):
         with org(sandbox.url, username="a@acme", consumer_key="key", private_key=text) as destination:
             assert destination.account().kind == "org"
 
 
-def test_a_private_key_that_is_none_is_said() -> None:
+def test_an_invalid_private_key_is_a_configuration_error() -> None:
     settings = {"username": "a@acme", "consumer_key": "key", "private_key": "-----BEGIN nothing"}
     watched = Watched()
     with pytest.raises(ConfigurationError, match="private_key"):
@@ -635,7 +633,7 @@ def test_a_private_key_that_is_none_is_said() -> None:
     ],
     ids=str,
 )
-def test_settings_with_which_nobody_can_log_in_are_refused_at_once(settings: dict[str, str]) -> None:
+def test_settings_that_cannot_log_in_are_a_configuration_error(settings: dict[str, str]) -> None:
     watched = Watched()
     with pytest.raises(ConfigurationError, match="Salesforce"):
         VENDOR.connect(settings, watched, watched.made)
@@ -674,7 +672,7 @@ def test_a_login_that_fails_says_what_to_do(
     assert len(vendor.asked) == 1
 
 
-def test_limits_are_told_apart() -> None:
+def test_daily_and_concurrent_limits_are_told_apart() -> None:
     """Salesforce: REQUEST_LIMIT_EXCEEDED is of the day (TotalRequests) or of the moment (ConcurrentRequests)."""
     said = [
         refused("REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests (Concurrent API Requests) Limit exceeded.", 403)
@@ -695,7 +693,7 @@ def test_limits_are_told_apart() -> None:
     assert watched.pauses == [15.0, 3600.0]
 
 
-def test_what_the_user_may_not_do_is_for_a_person_to_look_at() -> None:
+def test_a_missing_permission_is_unauthorized() -> None:
     def answer(asked: Asked) -> Said:
         return token() if is_login(asked) else refused("API_DISABLED_FOR_ORG", "API is not enabled", 403)
 
@@ -707,7 +705,7 @@ def test_what_the_user_may_not_do_is_for_a_person_to_look_at() -> None:
         destination.account()
 
 
-def test_a_query_that_takes_too_long_comes_back_later() -> None:
+def test_a_query_that_takes_too_long_is_unavailable() -> None:
     def answer(asked: Asked) -> Said:
         return (
             token()
@@ -723,7 +721,7 @@ def test_a_query_that_takes_too_long_comes_back_later() -> None:
         find(destination, lookup("a1", Name="Acme"))
 
 
-def test_calls_go_where_they_are_sent_and_leave_owners_alone() -> None:
+def test_calls_go_to_the_url_and_do_not_reassign_owners() -> None:
     """Salesforce REST guide: without Sforce-Auto-Assign: false, rules may change the owner."""
 
     def answer(asked: Asked) -> Said:
@@ -751,7 +749,7 @@ def test_calls_go_where_they_are_sent_and_leave_owners_alone() -> None:
     }
 
 
-def test_fields_tell_what_can_be_written(sandbox: Running) -> None:
+def test_fields_say_what_can_be_written(sandbox: Running) -> None:
     seed(sandbox)
     with org(sandbox.url) as destination:
         fields = destination.fields("Account")
@@ -762,7 +760,7 @@ def test_fields_tell_what_can_be_written(sandbox: Running) -> None:
     assert fields["Note__c"].length == 10
 
 
-def test_names_end_alike_and_have_forty_characters_at_most() -> None:
+def test_trait_names_keep_their_ending_and_have_forty_characters_at_most() -> None:
     assert VENDOR.name_trait("Accoil", "Health", "score", Entity.ACCOUNT) == "Accoil_Health_Score__c"
     for prefix, name in (
         ("Accoil", "A very long name of a score, in München"),
@@ -818,7 +816,7 @@ FILES = replace(
 CONTRACT = (ACCOUNTS, FILES)
 
 
-def test_salesforce_says_which_fields_to_make_by_hand(sandbox: Running) -> None:
+def test_salesforce_says_which_fields_to_create_by_hand(sandbox: Running) -> None:
     with ACCOUNTS.opened(sandbox.url) as destination:
         destination.create_fields("Account", [])
         with pytest.raises(ConfigurationError, match=r"`permission_set`.*Score__c \(Number"):

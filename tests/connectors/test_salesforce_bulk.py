@@ -97,7 +97,7 @@ ITEMS = st.lists(st.dictionaries(st.sampled_from(["A__c", "b__c", "C__c"]), VALU
 
 
 @given(ITEMS)
-def test_what_is_written_into_a_file_is_read_there_the_same(records: list[dict[str, Value]]) -> None:
+def test_a_file_is_read_back_unchanged(records: list[dict[str, Value]]) -> None:
     made = [item(change(n, **fields), None) for n, fields in enumerate(records)]
     items = [each for each in made if isinstance(each, Item) and bulk.fits_file(each)]
     if not items:
@@ -131,7 +131,7 @@ class _Cell(str):
         return str(self) == value
 
 
-def test_dates_and_lists_travel_as_they_do_in_calls() -> None:
+def test_dates_and_lists_look_as_in_calls() -> None:
     moment = datetime(2026, 11, 22, 5, 30, tzinfo=UTC)
     fields: dict[str, Value] = {"A__c": date(2026, 11, 22), "B__c": moment, "C__c": ("x", "y")}
     made = item(change(1, **fields), None)
@@ -140,7 +140,7 @@ def test_dates_and_lists_travel_as_they_do_in_calls() -> None:
     assert content.decode() == f"Id,A__c,B__c,C__c\n{own(1)},2026-11-22,2026-11-22T05:30:00Z,x;y\n"
 
 
-def test_a_file_is_no_larger_than_it_may_be_and_the_rest_follows(
+def test_a_file_keeps_its_size_limit_and_the_rest_follows(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seed(sandbox, 9)
@@ -152,7 +152,7 @@ def test_a_file_is_no_larger_than_it_may_be_and_the_rest_follows(
     assert calls(sandbox)["PUT jobs/ingest/{job}/batches"] == 3
 
 
-def test_the_word_that_empties_a_field_arrives_where_it_is_the_value(sandbox: Running) -> None:
+def test_the_text_that_clears_a_field_can_be_a_value(sandbox: Running) -> None:
     seed(sandbox, 4, Note__c="old")
     notes: list[Value] = ["#N/A", None, "", "\ud800"]
     with org(sandbox.url) as destination:
@@ -165,7 +165,7 @@ def test_the_word_that_empties_a_field_arrives_where_it_is_the_value(sandbox: Ru
 # Which way records go
 
 
-def test_a_run_is_cut_into_files_of_one_size() -> None:
+def test_a_run_is_cut_into_files_of_equal_size() -> None:
     limits = Limits(
         records_per_call=200, lookups_per_call=400, calls=1, seconds=1.0, files=Files(10_000, 50_000, 7)
     )
@@ -176,7 +176,7 @@ def test_a_run_is_cut_into_files_of_one_size() -> None:
     assert [limits.estimated_calls(n, in_file=True) for n in (0, 1, 50_000)] == [0, 7, 7]
 
 
-def test_who_is_known_and_who_is_new_go_in_a_file_each_and_who_cannot_be_repeated_in_a_call(
+def test_known_and_new_records_go_in_separate_files_and_unrepeatable_ones_in_calls(
     sandbox: Running,
 ) -> None:
     seed(sandbox, 3)
@@ -192,7 +192,7 @@ def test_who_is_known_and_who_is_new_go_in_a_file_each_and_who_cannot_be_repeate
     assert "PATCH composite/sobjects" not in made
 
 
-def test_two_of_ours_in_one_record_are_written_one_after_the_other(sandbox: Running) -> None:
+def test_two_changes_of_one_record_are_written_one_after_the_other(sandbox: Running) -> None:
     seed(sandbox, 3)
     again = replace(change(0, Score__c=9), key="twin")
     with org(sandbox.url) as destination:
@@ -201,7 +201,7 @@ def test_two_of_ours_in_one_record_are_written_one_after_the_other(sandbox: Runn
     assert stored(sandbox, "Score__c") == {"a0": 9, "a1": 1, "a2": 2}
 
 
-def test_where_salesforce_makes_no_jobs_records_go_by_two_hundred_and_that_is_said_once(
+def test_where_salesforce_creates_no_jobs_records_go_in_calls_and_the_log_says_so_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     changes = [change(n, Score__c=n) for n in range(3)]
@@ -220,7 +220,7 @@ def test_where_salesforce_makes_no_jobs_records_go_by_two_hundred_and_that_is_sa
 # What a job comes to
 
 
-def test_every_row_that_fails_is_told_by_its_reason(sandbox: Running) -> None:
+def test_every_failed_row_is_reported_with_its_reason(sandbox: Running) -> None:
     seed(sandbox, 3)
     values: list[dict[str, Value]] = [
         {"Note__c": "far too long a text"},
@@ -262,11 +262,11 @@ def test_every_row_that_fails_is_told_by_its_reason(sandbox: Running) -> None:
     ],
     ids=["fields", "no fields", "no code", "long"],
 )
-def test_what_is_said_of_a_row_is_taken_apart(said: str, error: Mapping[str, Any]) -> None:
+def test_the_error_of_a_row_is_parsed(said: str, error: Mapping[str, Any]) -> None:
     assert bulk.error(said) == error
 
 
-def test_a_field_that_is_not_there_is_told_to_who_carries_it_and_the_others_go_again(
+def test_a_missing_field_rejects_the_records_that_set_it_and_the_others_are_sent_again(
     sandbox: Running,
 ) -> None:
     seed(sandbox, 4)
@@ -287,7 +287,7 @@ def until(destination: Salesforce, pushing: Batch, uploaded: bool = True) -> str
     raise AssertionError("there was no job")
 
 
-def test_a_job_that_somebody_stopped_is_not_gone_on_with_unasked(sandbox: Running) -> None:
+def test_a_job_that_someone_aborted_is_not_continued(sandbox: Running) -> None:
     seed(sandbox, 4)
     changes = [change(n, Score__c=n) for n in range(4)]
     with org(sandbox.url) as destination:
@@ -312,14 +312,14 @@ def test_a_job_that_somebody_stopped_is_not_gone_on_with_unasked(sandbox: Runnin
     assert "PATCH composite/sobjects" not in made
 
 
-def test_a_job_state_of_another_version_is_not_guessed_at() -> None:
+def test_a_job_state_of_another_version_is_misunderstood() -> None:
     for state in ("no JSON", '{"id": "750", "by": null, "rows": 1, "at": 0, "of a later version": 1}'):
         with pytest.raises(Misunderstood, match="cannot be read"):
             bulk.read(state)
 
 
 @pytest.mark.parametrize("uploaded", [False, True])
-def test_a_job_that_is_still_open_is_closed_where_it_has_its_file_and_made_anew_where_not(
+def test_an_open_job_is_closed_if_it_has_its_file_and_created_again_if_not(
     uploaded: bool, sandbox: Running
 ) -> None:
     seed(sandbox, 2)
@@ -333,7 +333,7 @@ def test_a_job_that_is_still_open_is_closed_where_it_has_its_file_and_made_anew_
     assert (made["POST jobs/ingest"], made["PATCH jobs/ingest/{job}"]) == (again, again)
 
 
-def test_a_job_that_is_gone_is_made_again(sandbox: Running) -> None:
+def test_a_job_that_is_gone_is_created_again(sandbox: Running) -> None:
     seed(sandbox, 2)
     job = bulk.Job("7500000000000AAAAA", None, 2, time.time(), True).state.text
     with org(sandbox.url) as destination:
@@ -342,7 +342,7 @@ def test_a_job_that_is_gone_is_made_again(sandbox: Running) -> None:
     assert result.jobs[0] is None
 
 
-def test_a_job_that_takes_a_day_is_given_up_and_what_it_did_not_do_is_done(
+def test_a_job_that_takes_a_day_is_aborted_and_its_remaining_records_are_sent(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seed(sandbox, 4)
@@ -359,7 +359,7 @@ def test_a_job_that_takes_a_day_is_given_up_and_what_it_did_not_do_is_done(
     assert stored(sandbox, "Score__c") == {f"a{n}": n for n in range(4)}
 
 
-def test_a_job_is_asked_after_less_and_less_often() -> None:
+def test_a_job_is_polled_less_and_less_often() -> None:
     now = time.time()
     waits = [bulk.Job("j", None, 1, now - age).again().retry_after for age in (0, 8, 40, 3600)]
     assert [round(wait or 0.0) for wait in waits] == [5, 5, 20, 60]
@@ -400,7 +400,7 @@ NOTED = bulk.Job("750x", None, 2, 0.0, True)
         (Said(400, [{"errorCode": "INVALIDJOB", "message": "no"}]), GOOD),
     ],
 )
-def test_word_of_a_job_that_cannot_be_read_is_asked_for_again_for_a_day(info: Said, rows: str) -> None:
+def test_unreadable_answers_about_a_job_are_requested_again_for_a_day(info: Said, rows: str) -> None:
     def jobs(asked: Asked) -> Said:
         return info if asked.path == f"{JOBS}/750x" else Said(200, rows, {"Content-Type": "text/csv"})
 
@@ -413,7 +413,7 @@ def test_word_of_a_job_that_cannot_be_read_is_asked_for_again_for_a_day(info: Sa
             list(destination.push(batch(*changes, job=NOTED.state.text)))
 
 
-def test_a_text_is_read_as_utf_8_though_nobody_says_so(sandbox: Running) -> None:
+def test_a_text_without_a_charset_is_read_as_utf_8(sandbox: Running) -> None:
     fields = {"salesforce": {"Account": {**FIELDS, "Key__c": {"type": "string", "externalId": True}}}}
     sandbox.seed({"fields": fields})
     changes = [
@@ -426,7 +426,7 @@ def test_a_text_is_read_as_utf_8_though_nobody_says_so(sandbox: Running) -> None
 
 
 @pytest.mark.parametrize("ended", range(1, 7))
-def test_a_session_that_ends_on_the_way_is_renewed_once(
+def test_a_session_that_expires_during_a_job_is_renewed_once(
     ended: int, sandbox: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seed(sandbox, 2)

@@ -42,7 +42,7 @@ def seeded(sandbox: Running) -> Running:
     return sandbox
 
 
-def test_fields_are_made_with_their_types_granted_and_can_be_written(seeded: Running) -> None:
+def test_fields_are_created_with_their_types_granted_and_writable(seeded: Running) -> None:
     with org(seeded.url) as destination:
         assert destination.fields_left("Account") is None
         destination.create_fields("Account", NEW)
@@ -64,7 +64,7 @@ def test_fields_are_made_with_their_types_granted_and_can_be_written(seeded: Run
     assert (account["Tier__c"], account["Share__c"]) == ("gold", 0.125)
 
 
-def test_making_them_again_changes_nothing(seeded: Running) -> None:
+def test_creating_fields_again_changes_nothing(seeded: Running) -> None:
     with org(seeded.url) as destination:
         destination.create_fields("Account", NEW)
         before = seeded.state()
@@ -72,7 +72,7 @@ def test_making_them_again_changes_nothing(seeded: Running) -> None:
     assert seeded.state() == before
 
 
-def test_a_field_that_was_made_and_never_granted_is_granted(seeded: Running) -> None:
+def test_a_field_that_was_created_but_not_granted_is_granted(seeded: Running) -> None:
     with org(seeded.url) as destination:
         body = {"FullName": "Account.Tier__c", "Metadata": {"label": "Tier", "type": "Text", "length": 255}}
         made = destination._session.call(
@@ -84,7 +84,7 @@ def test_a_field_that_was_made_and_never_granted_is_granted(seeded: Running) -> 
         assert "Tier__c" in destination.fields("Account")
 
 
-def test_a_permission_set_that_is_not_there_is_named_before_anything_is_made(seeded: Running) -> None:
+def test_a_missing_permission_set_is_named_before_anything_is_created(seeded: Running) -> None:
     with org(seeded.url, permission_set="Nobodys") as destination:
         for ask in (
             lambda: destination.fields_left("Account"),
@@ -96,7 +96,7 @@ def test_a_permission_set_that_is_not_there_is_named_before_anything_is_made(see
         assert "POST tooling/sobjects/CustomField" not in seeded.stats()["salesforce"]["endpoints"]
 
 
-def test_without_a_permission_set_none_is_made(seeded: Running) -> None:
+def test_without_a_permission_set_no_field_is_created(seeded: Running) -> None:
     with org(seeded.url, permission_set="") as destination:
         with pytest.raises(ConfigurationError, match="only where the destination names a `permission_set`"):
             destination.fields_left("Account")
@@ -104,12 +104,12 @@ def test_without_a_permission_set_none_is_made(seeded: Running) -> None:
             destination.create_fields("Account", NEW)
 
 
-def test_a_name_that_no_made_field_can_have_is_refused_before_anything_is_made(seeded: Running) -> None:
+def test_an_invalid_field_name_is_refused_before_anything_is_created(seeded: Running) -> None:
     with org(seeded.url) as destination, pytest.raises(ConfigurationError, match="must end in __c"):
         destination.create_fields("Account", [NewField("Tier", FieldType.TEXT, "Tier")])
 
 
-def test_a_refusal_is_told_with_the_permission_that_is_needed() -> None:
+def test_a_refusal_names_the_permission_that_is_needed() -> None:
     def answer(asked: Asked) -> Said:
         if "/query" in asked.path:
             return Said(200, {"totalSize": 1, "done": True, "records": [{"Id": SET}]})
@@ -126,7 +126,7 @@ def test_a_refusal_is_told_with_the_permission_that_is_needed() -> None:
     assert "s3ss10n" not in caught.value.delivery_message
 
 
-def test_who_does_not_see_what_was_made_is_told_to_assign_the_permission_set() -> None:
+def test_a_user_that_does_not_see_a_new_field_needs_the_permission_set() -> None:
     def answer(asked: Asked) -> Said:
         if "/query" in asked.path:
             return Said(200, {"totalSize": 1, "done": True, "records": [{"Id": SET}]})

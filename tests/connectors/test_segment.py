@@ -96,7 +96,7 @@ def test_a_group_call_goes_through_a_member_or_else_through_the_account_itself(s
     assert state["members"] == {"a1": ["u7"], "a2": ["account:a2"]}
 
 
-def test_null_empties_and_what_is_not_sent_keeps_its_value(sandbox: Running) -> None:
+def test_null_clears_a_trait_and_an_omitted_trait_keeps_its_value(sandbox: Running) -> None:
     """Segment, group specification (2025-11): traits merge, and null is a value."""
     sandbox.seed({"segment": {"users": {"u1": {"email": "ada@example.com", "a": 1, "b": 2}}}})
     with source(sandbox.url) as destination:
@@ -104,7 +104,7 @@ def test_null_empties_and_what_is_not_sent_keeps_its_value(sandbox: Running) -> 
     assert sandbox.state()["segment"]["users"]["u1"] == {"email": "ada@example.com", "a": None, "b": 2}
 
 
-def test_a_repeat_is_the_same_message_and_a_changed_value_or_a_later_write_another() -> None:
+def test_a_repeat_is_the_same_message_and_a_changed_value_is_another() -> None:
     """Segment (2025-11): messages are de-duplicated by messageId, over at least 24 h."""
     with answering(lambda asked: TAKEN) as vendor, source(vendor.url) as destination:
         push(destination, user("u1", {"a": 1, "b": 2}))
@@ -118,7 +118,7 @@ def test_a_repeat_is_the_same_message_and_a_changed_value_or_a_later_write_anoth
     assert all(len(each) <= 100 for each in (first, *others))
 
 
-def test_a_message_has_no_time_of_its_own_and_no_more_traits_than_changed() -> None:
+def test_a_message_has_no_timestamp_and_only_changed_traits() -> None:
     """Segment (2025-11): a past timestamp makes a historical import."""
     with answering(lambda asked: TAKEN) as vendor, source(vendor.url) as destination:
         push(destination, user("u1", {"a": 1}))
@@ -140,7 +140,7 @@ def test_many_messages_take_as_few_calls_as_the_limits_allow(sandbox: Running) -
     assert stats["calls"] == 3
 
 
-def test_no_batch_is_larger_than_500_000_bytes_and_none_could_take_the_next_message() -> None:
+def test_batches_are_filled_up_to_500_000_bytes() -> None:
     watched = Watched()
     with answering(lambda asked: TAKEN) as vendor, source(vendor.url, watched) as destination:
         changes = [user(f"u{n}", {"a": "ü" * (n % 50) * 100}) for n in range(150)]
@@ -154,7 +154,7 @@ def test_no_batch_is_larger_than_500_000_bytes_and_none_could_take_the_next_mess
     assert sent == [each.key for each in changes]
 
 
-def test_too_large_a_message_is_refused_before_anything_is_sent(sandbox: Running) -> None:
+def test_a_message_that_is_too_large_is_rejected_before_anything_is_sent(sandbox: Running) -> None:
     """Segment (2025-11): 32 KB a message."""
     watched = Watched()
     with source(sandbox.url, watched) as destination:
@@ -165,7 +165,7 @@ def test_too_large_a_message_is_refused_before_anything_is_sent(sandbox: Running
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_what_is_not_a_number_is_never_sent_and_sinks_nobody_else(sandbox: Running, bad: float) -> None:
+def test_nan_and_infinity_are_never_sent_and_affect_no_other_record(sandbox: Running, bad: float) -> None:
     """segment-analytics-python 2.4.0, probed: NaN goes out as such, and the whole batch is answered 400."""
     with source(sandbox.url) as destination:
         outcomes = push(destination, user("u1", {"a": bad}), user("u2", {"a": 1}))
@@ -192,7 +192,7 @@ def test_one_refused_message_is_found_by_halving_and_the_others_are_delivered() 
 
 
 @pytest.mark.parametrize("header", ["Retry-After", "X-RateLimit-Reset"])
-def test_being_limited_pauses_everybody_for_as_long_as_segment_says(header: str) -> None:
+def test_a_rate_limit_pauses_all_calls_for_as_long_as_segment_says(header: str) -> None:
     """Segment (2025-11): Retry-After and X-RateLimit-Reset are both in seconds to wait."""
     answers = iter([Said(429, {"message": "slow down"}, {header: "7"}), TAKEN])
     watched = Watched()
@@ -204,7 +204,7 @@ def test_being_limited_pauses_everybody_for_as_long_as_segment_says(header: str)
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_refused_credentials_stop_the_line_and_are_not_told(status: int) -> None:
+def test_refused_credentials_are_unauthorized_and_not_shown(status: int) -> None:
     with (
         answering(lambda asked: Said(status, {"code": "x", "message": KEY})) as vendor,
         source(vendor.url) as destination,
@@ -224,7 +224,7 @@ def test_refused_credentials_stop_the_line_and_are_not_told(status: int) -> None
         (Said(404, "not here"), 1),
     ],
 )
-def test_an_answer_that_says_nothing_is_no_success(said: Said, asked: int) -> None:
+def test_an_answer_without_a_result_is_not_a_success(said: Said, asked: int) -> None:
     with (
         answering(lambda asked: said) as vendor,
         source(vendor.url) as destination,
@@ -235,7 +235,7 @@ def test_an_answer_that_says_nothing_is_no_success(said: Said, asked: int) -> No
     assert len(vendor.asked) == asked
 
 
-def test_outcomes_earned_stay_earned_when_the_next_call_fails() -> None:
+def test_outcomes_are_kept_when_the_next_call_fails() -> None:
     def answer(asked: Asked) -> Said:
         return Said(503, "", {"Retry-After": "60"}) if "u2500" in asked.text else TAKEN
 
@@ -248,14 +248,14 @@ def test_outcomes_earned_stay_earned_when_the_next_call_fails() -> None:
     assert [each.status for each in earned] == [Status.DELIVERED] * 2500
 
 
-def test_a_lost_answer_is_asked_for_again_with_the_same_message() -> None:
+def test_after_a_lost_answer_the_same_message_is_sent_again() -> None:
     answers = iter([HANG_UP, TAKEN])
     with answering(lambda asked: next(answers)) as vendor, source(vendor.url) as destination:
         assert push(destination, user("u1", {"a": 1}))["u1"].status is Status.DELIVERED
     assert vendor.asked[0].body["batch"] == vendor.asked[1].body["batch"]
 
 
-def test_nothing_that_listens_means_come_back_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_port_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connectors.http.ATTEMPTS", 1)
     with answering(lambda asked: TAKEN) as vendor:
         pass
@@ -263,14 +263,14 @@ def test_nothing_that_listens_means_come_back_later(monkeypatch: pytest.MonkeyPa
         push(destination, user("u1", {"a": 1}))
 
 
-def test_the_log_knows_no_key_and_no_trait(sandbox: Running, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_contains_no_key_and_no_trait(sandbox: Running, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG), source(sandbox.url) as destination:
         push(destination, user("u1", {"email": "ada@example.com"}))
     assert KEY not in caplog.text
     assert "ada@example.com" not in caplog.text
 
 
-def test_it_cannot_be_read_and_asks_nothing(sandbox: Running) -> None:
+def test_segment_cannot_be_read_and_find_makes_no_call(sandbox: Running) -> None:
     watched = Watched()
     with source(sandbox.url, watched) as destination:
         lookups = [Lookup("u1", (Match("userId", "u1"),))]
@@ -290,7 +290,7 @@ def test_a_region_that_does_not_exist_is_named() -> None:
         pass
 
 
-def test_the_standard_names_are_as_written() -> None:
+def test_standard_trait_names_are_unchanged() -> None:
     assert (
         segment.name_trait("Accoil", "Big Health", "last_active", Entity.USER)
         == "Accoil_BigHealth_LastActive"
@@ -303,11 +303,11 @@ def _python(program: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_sdk_is_loaded_by_the_first_message_only() -> None:
+def test_the_sdk_is_loaded_by_the_first_message() -> None:
     _python("import connectors.segment, sys; assert not {'segment', 'requests'} & set(sys.modules)")
 
 
-def test_a_forked_process_has_connections_of_its_own() -> None:
+def test_a_forked_process_has_its_own_connections() -> None:
     _python(
         "import os\n"
         "from connectors import segment\n"
@@ -336,7 +336,7 @@ BACK: dict[FieldType, tuple[st.SearchStrategy[Any], Any]] = {
 
 @pytest.mark.parametrize("type", FieldType)
 @given(data=st.data())
-def test_every_value_survives_the_journey(type: FieldType, data: st.DataObject) -> None:
+def test_every_value_is_unchanged_by_encoding(type: FieldType, data: st.DataObject) -> None:
     values, back = BACK[type]
     value = data.draw(values)
     assert back(json.loads(json.dumps(encode_json(value)))) == value
@@ -371,7 +371,7 @@ ACCOUNTS = Case(
 CONTRACT = (USERS, ACCOUNTS)
 
 
-def test_segment_takes_any_write_key_without_a_word(sandbox: Running) -> None:
+def test_segment_accepts_any_write_key(sandbox: Running) -> None:
     """Segment (2025-11): a bad write key is dropped silently behind a 200."""
     with USERS.opened(sandbox.url, write_key="refused") as destination:
         outcomes = contract.push(destination, USERS.batch(USERS.change(0, 1)))
