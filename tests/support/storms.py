@@ -345,7 +345,7 @@ class Storm(Stage):
     def context(self, token: str | None = None) -> Context:
         workspace = self.opened()
         environ = environment(workspace, self.sandbox.url, "t")
-        return Context(workspace, book=Free(), environ=environ)
+        return Context(workspace, quota_store=Free(), environ=environ)
 
     def until_nothing_is_due(self, most: int = 80) -> int:
         """Sync, resume and wait until a sync has nothing to say to anybody; answers how many it took."""

@@ -49,7 +49,7 @@ def test_a_massive_run_is_held_and_says_why(facts: Facts, limits: Thresholds, re
     ("facts", "limits"),
     [
         (replace(CALM, approved=None), Thresholds(first_run=False)),
-        (replace(CALM, approved="other"), Thresholds(changed_meaning=False)),
+        (replace(CALM, approved="other"), Thresholds(changed_definition=False)),
         (replace(CALM, cleared=200), Thresholds()),
         (replace(CALM, level_moves=300), Thresholds()),
         (replace(CALM, records=500), Thresholds()),
