@@ -133,10 +133,12 @@ class DailyCounts:
                 if path.name != "lock":
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
         for kind in KINDS:
-            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE {kind}_ids (no INTEGER, id VARCHAR)")
+            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE {IDS[kind]} (no INTEGER, id VARCHAR)")
             files = sorted(str(path) for path in (self.folder / "ids").glob(f"{kind}-*.parquet"))
             if files:
-                self.connection.execute(f"INSERT INTO {kind}_ids SELECT no, id FROM read_parquet(?)", [files])
+                self.connection.execute(
+                    f"INSERT INTO {IDS[kind]} SELECT no, id FROM read_parquet(?)", [files]
+                )
         self._show()
 
     def count_days(self, first: int, last: int) -> None:
@@ -215,13 +217,13 @@ class DailyCounts:
         self.connection.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE new_ids AS
-            SELECT (SELECT coalesce(max(no), -1) FROM {kind}_ids) + row_number() OVER (ORDER BY id) AS no, id
-            FROM (SELECT DISTINCT id FROM {ids} WHERE id IS NOT NULL) ANTI JOIN {kind}_ids USING (id)
+            SELECT (SELECT coalesce(max(no), -1) FROM {IDS[kind]}) + row_number() OVER (ORDER BY id) AS no, id
+            FROM (SELECT DISTINCT id FROM {ids} WHERE id IS NOT NULL) ANTI JOIN {IDS[kind]} USING (id)
             """
         )
         row = self.connection.execute("SELECT count(*), min(no) FROM new_ids").fetchone()
         if row is not None and row[0]:
-            self.connection.execute(f"INSERT INTO {kind}_ids FROM new_ids")
+            self.connection.execute(f"INSERT INTO {IDS[kind]} FROM new_ids")
             self.write(
                 "SELECT * FROM new_ids ORDER BY no", self.folder / "ids" / f"{kind}-{row[1]:012d}.parquet"
             )
@@ -229,7 +231,7 @@ class DailyCounts:
     def number_events(self, events: Collection[str], last: int) -> None:
         """Give numbers also to those of some events that occurred only before the counted days. Raises
         ConfigurationError."""
-        known = {name for (name,) in self.connection.execute("SELECT id FROM event_ids").fetchall()}
+        known = {name for (name,) in self.connection.execute(f"SELECT id FROM {IDS['event']}").fetchall()}
         missing = sorted({*events} - known)
         if missing:
             ever, _ = self.events(None, last)
@@ -369,7 +371,7 @@ class DailyCounts:
         if files and self.source.small:
             self.connection.execute(f"CREATE OR REPLACE TEMP TABLE daily_rows AS FROM {source}")
             source = "daily_rows"
-        self.connection.execute(f"CREATE OR REPLACE TEMP VIEW daily AS FROM {source}")
+        self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {DAILY} AS FROM {source}")
 
     def _source(self) -> str:
         """A hash of what the counts depend on: the tables, their columns, and the time zone."""

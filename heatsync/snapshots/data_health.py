@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from heatsync.scoring.compute import calendar
+from heatsync.snapshots.daily_counts import DAILY
 from heatsync.snapshots.session import Session
 from heatsync.source.tables import explain_read_errors, open_table
 from heatsync.workspace.config import Workspace
@@ -75,7 +76,8 @@ def measure(session: Session, day: date) -> DataHealth:
     """The health of a day that was scored in a session."""
     counted = [calendar.day_number(each) for each in compared_days(day)]
     rows = session.connection.execute(
-        "SELECT day, sum(n)::BIGINT FROM daily WHERE list_contains(?::BIGINT[], day) GROUP BY day", [counted]
+        f"SELECT day, sum(n)::BIGINT FROM {DAILY} WHERE list_contains(?::BIGINT[], day) GROUP BY day",
+        [counted],
     ).fetchall()
     first = session.counts.first_day
     counts = {calendar.day_of(number): int(count) for number, count in rows}

@@ -75,9 +75,9 @@ def score(
             run = ProfileRun.of(session, name)
             written.extend(run.compute(wanted, report))
             notes.extend(run.notes)
-        for entity in session.traits.columns:
+        for entity, table in session.traits.tables.items():
             for day in days:
-                query = f"SELECT * FROM {entity}s ORDER BY {entity}_id"
+                query = f"SELECT * FROM {table} ORDER BY {entity}_id"
                 write_parquet(session.connection, query, workspace.traits_path(entity, day), {})
         for day in days:
             found = data_health.measure(session, day)

@@ -18,7 +18,7 @@ from heatsync.scoring.compute import calendar
 from heatsync.scoring.compute.weighting import ENTITIES
 from heatsync.scoring.definition import audiences
 from heatsync.scoring.definition.builtin_audiences import Audience
-from heatsync.snapshots.daily_counts import digest
+from heatsync.snapshots.daily_counts import DAILY, digest
 from heatsync.snapshots.history_files import History
 from heatsync.snapshots.parquet_files import read_metadata
 from heatsync.snapshots.session import Session
@@ -96,16 +96,16 @@ class UnchangedDays:
         first = calendar.day_of(since).isoformat()
         before = {each: n for each, n in self.session.counts.counted.volumes.items() if each < first}
         found = self.session.connection.execute(
-            "SELECT day, sum(hash(d)::HUGEINT)::VARCHAR FROM daily d GROUP BY day ORDER BY day"
+            f"SELECT day, sum(hash(d)::HUGEINT)::VARCHAR FROM {DAILY} d GROUP BY day ORDER BY day"
         ).fetchall()
         return [(since - 1, digest(before)), *((int(day), str(text)) for day, text in found)]
 
     def _hash_timeless(self) -> str:
         tables = {
             entity: self.session.connection.execute(
-                f"SELECT count(*), sum(hash(t)::HUGEINT)::VARCHAR FROM {entity}s t"
+                f"SELECT count(*), sum(hash(t)::HUGEINT)::VARCHAR FROM {table} t"
             ).fetchone()
-            for entity in self.session.traits.columns
+            for entity, table in self.session.traits.tables.items()
         }
         custom = sorted(
             [

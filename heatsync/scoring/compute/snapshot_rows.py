@@ -277,11 +277,7 @@ def build_rows(
     if not rested.known and plan.model != "kpi":
         rest_score = "0::BIGINT"
     exact = f"coalesce(s.nano, {'NULL' if plan.model == 'kpi' else 0}) / {NANO}.0"
-    averaged = plan.model == "weighted" and entity == "account" and plan.profile.rollup == "average"
-    raw = f"coalesce(s.raw, 0)::DOUBLE / {NANO}.0"
-    if plan.model == "kpi" or averaged:
-        raw = "NULL::DOUBLE"
-    benchmark = day.benchmark.get(entity)
+    raw, benchmark = _raw(plan, entity), day.benchmark.get(entity)
     shown = f"coalesce(s.score, {rest_score})"
     return create_table(
         con,
@@ -420,6 +416,12 @@ def _members(con: duckdb.DuckDBPyConnection, day: SnapshotDay, users: RowInputs)
         WHERE b.account_no IS NOT NULL GROUP BY b.account_no
         """,
     )
+
+
+def _raw(plan: CompiledProfile, entity: str) -> str:
+    """SQL: the raw score in points; NULL for a model without one, and for accounts with an average of their users."""
+    averaged = plan.model == "weighted" and entity == "account" and plan.profile.rollup == "average"
+    return "NULL::DOUBLE" if plan.model == "kpi" or averaged else f"coalesce(s.raw, 0)::DOUBLE / {NANO}.0"
 
 
 def _number(value: float | None) -> str:

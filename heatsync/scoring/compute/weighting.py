@@ -287,6 +287,13 @@ def event_points(
         GROUP BY key, thing, weight
         """,
     )
+    return found, _done_days(con, plan, entity, counted, day)
+
+
+def _done_days(
+    con: duckdb.DuckDBPyConnection, plan: CompiledProfile, entity: str, counted: Relation, day: int
+) -> Relation:
+    """`{entity}_days`: key, recent_N, days_N of what was done in a window, by key, thing and day."""
     doing = ", ".join(str(thing.place) for thing in plan.items if thing.done) or "NULL"
     happened = "total > 0" if plan.model == "kpi" else "n > 0"
     words = [
@@ -302,13 +309,12 @@ def event_points(
         ),
     ]
     names = [f"recent_{word}" for word in plan.item_words] + [f"days_{word}" for word in plan.day_words]
-    days = create_table(
+    return create_table(
         con,
         f"{entity}_days",
         ("key", *names),
         f"SELECT key, {', '.join(words)} FROM {counted} GROUP BY key",
     )
-    return found, days
 
 
 def _weighted(plan: CompiledProfile) -> str:
