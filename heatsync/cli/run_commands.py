@@ -15,7 +15,7 @@ from heatsync.cli import (
     terminal,
 )
 from heatsync.cli.options import FILE, HERE, AsJson, Config, Day, Folder, exit_code
-from heatsync.ledger import UNRELEASED
+from heatsync.ledger import EVERYTHING, UNRELEASED
 from heatsync.operations import alerts
 from heatsync.snapshots import run as snapshot_run
 from heatsync.sync import run as sync_run
@@ -256,7 +256,7 @@ def pause(
     with options.context(folder, config) as context:
         if mapping is not None:
             context.choose([mapping])
-        context.ledger.pause(mapping or "*", PAUSED_BY_HAND)
+        context.ledger.pause(mapping or EVERYTHING, PAUSED_BY_HAND)
     terminal.show(
         f"{mapping or 'Everything'} is paused. Resume with `heatsync resume{f' {mapping}' if mapping else ''}`."
     )
@@ -271,10 +271,10 @@ def resume(
     with options.context(folder, config) as context:
         if mapping is not None:
             context.choose([mapping])
-        names = [mapping] if mapping else ["*", *context.mappings]
+        names = [mapping] if mapping else [EVERYTHING, *context.mappings]
         ended = [name for name in names if context.ledger.resume(name)]
     terminal.show(
-        f"Resumed: {', '.join('all mappings' if n == '*' else n for n in ended)}."
+        f"Resumed: {', '.join('all mappings' if n == EVERYTHING else n for n in ended)}."
         if ended
         else "Nothing was paused."
     )

@@ -11,10 +11,10 @@ from connectors.errors import ConfigurationError
 from heatsync.analysis import backtest_verdicts
 from heatsync.cli import terminal
 from heatsync.cli.remedies import remedy
-from heatsync.ledger import PlannedChange, Run, write_value
+from heatsync.ledger import EVERYTHING, PlannedChange, Run, write_value
 from heatsync.snapshots.run import ScoringResult
 from heatsync.sync import run as sync_run
-from heatsync.sync.context import PAUSED_BY_HAND, Context, how_to_resume
+from heatsync.sync.context import Context, how_to_resume
 from heatsync.sync.plan import Plan
 from heatsync.workspace.config import Workspace
 
@@ -128,16 +128,18 @@ def ended(context: Context, result: sync_run.RunResult) -> dict[str, Any]:
     for one in result.results:
         name = one.mapping.name
         if one.paused is not None:
-            everything = context.ledger.pause_cause("*") is not None
-            by_hand = f"{one.paused}: `heatsync resume{'' if everything else f' {name}'}` ends the pause"
-            cause = by_hand if one.paused == PAUSED_BY_HAND else f"{one.paused} {how_to_resume(name)}"
+            everything = context.ledger.find_pause(EVERYTHING) is not None
+            by_hand = (
+                f"{one.paused.cause}: `heatsync resume{'' if everything else f' {name}'}` ends the pause"
+            )
+            cause = by_hand if one.paused.by_hand else f"{one.paused.cause} {how_to_resume(name)}"
             answers[name] = _bare(one, "paused", cause)
         elif one.error is not None and name not in answers:
             answers[name] = _bare(one, "failed", one.error.delivery_message)
         elif one.error is not None:
             answers[name] |= {"state": "failed", "cause": one.error.delivery_message}
     states = {answer["state"] for answer in answers.values()}
-    if any(one.paused not in (None, PAUSED_BY_HAND) for one in result.results):
+    if any(one.paused is not None and not one.paused.by_hand for one in result.results):
         states.add("failed")
     state = next((s for s in ("failed", "held", "ready") if s in states), "done")
     return {

@@ -14,7 +14,7 @@ from heatsync.ledger.database import LedgerPart
 from heatsync.ledger.json_codec import read_planned, read_types, to_json, write_planned
 from heatsync.ledger.locks import LEASE
 from heatsync.ledger.outcomes import doubt_unanswered, save_outcomes
-from heatsync.ledger.pauses import pause_cause
+from heatsync.ledger.pauses import find_pause
 from heatsync.ledger.runs import add_calls, finish_run
 from heatsync.ledger.types import (
     UNRELEASED,
@@ -24,6 +24,7 @@ from heatsync.ledger.types import (
     BoundMapping,
     ClaimedBatch,
     LeaseOwner,
+    Pause,
     PlannedChange,
     PushState,
     Run,
@@ -189,12 +190,12 @@ class Batches(LedgerPart):
         won = self.database.group_write(work)
         return _claimed(*won, owner) if won is not None else None
 
-    def check_claim(self, claimed: ClaimedBatch, credential: str) -> tuple[bool, str | None]:
-        """Whether a claim still holds, and why its mapping is paused for this credential (a hash), if it is."""
+    def check_claim(self, claimed: ClaimedBatch, credential: str) -> tuple[bool, Pause | None]:
+        """Whether a claim still holds, and the pause of its mapping for this credential (a hash), if there is one."""
         with self.database.reading() as connection:
             holder = self.database.execute("owner", {"id": claimed.id}, connection, statements.owner).scalar()
-            cause = pause_cause(self.database, claimed.mapping, credential, connection)
-        return holder == claimed.owner, cause
+            pause = find_pause(self.database, claimed.mapping, credential, connection)
+        return holder == claimed.owner, pause
 
     def mark_pushed(self, claimed: ClaimedBatch) -> bool:
         """The batch takes effect at the destination from now on, not since the claim. False: the claim is lost.

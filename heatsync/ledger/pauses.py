@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from heatsync.ledger import tables as t
 from heatsync.ledger.database import Database, LedgerPart
+from heatsync.ledger.types import Pause
 
 EVERYTHING = "*"
 """In the place of a mapping's name: all mappings."""
@@ -16,7 +17,10 @@ class Pauses(LedgerPart):
     """Pauses of single mappings, and of everything."""
 
     def pause(self, mapping: str, cause: str, credential: str | None = None) -> None:
-        """Pause a mapping or EVERYTHING. A pause for a refused `credential` (a hash) does not replace one by hand."""
+        """Pause a mapping or EVERYTHING: by hand, or because a `credential` (a hash) was refused.
+
+        A pause for a refused credential does not replace one by hand.
+        """
         insert = self.database.insert(t.pauses).values(
             mapping=mapping, cause=cause, credential=credential, since=time.time()
         )
@@ -33,19 +37,19 @@ class Pauses(LedgerPart):
         with self.database.writing() as connection:
             return connection.execute(t.pauses.delete().where(t.pauses.c.mapping == mapping)).rowcount > 0
 
-    def pause_cause(self, mapping: str, credential: str | None = None) -> str | None:
+    def find_pause(self, mapping: str, credential: str | None = None) -> Pause | None:
         """Why a mapping is paused; None if it is not. Another `credential` than the refused one ends a pause for it."""
         with self.database.reading() as connection:
-            return pause_cause(self.database, mapping, credential, connection)
+            return find_pause(self.database, mapping, credential, connection)
 
 
-def pause_cause(
+def find_pause(
     database: Database, mapping: str, credential: str | None, connection: sa.Connection
-) -> str | None:
-    """`Pauses.pause_cause` within a transaction."""
+) -> Pause | None:
+    """`Pauses.find_pause` within a transaction."""
     for row in database.execute("pauses", {"mapping": mapping}, connection, _pauses_of):
         if row.credential is None or credential is None or row.credential == credential:
-            return str(row.cause)
+            return Pause(row.cause, by_hand=row.credential is None)
     return None
 
 

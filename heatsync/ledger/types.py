@@ -203,6 +203,14 @@ class PlanCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Why a mapping is paused. `by_hand`: a person did it, and nobody needs to look at it."""
+
+    cause: str
+    by_hand: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Process:
     """A process that can hold leases. `host` names the host since it started, and the container within it."""
 

@@ -14,7 +14,7 @@ from typing import Self
 
 from connectors.errors import Aborted, ConfigurationError, HeatsyncError, Unauthorized, Unavailable
 from connectors.rate_limit import DailyBudget, QuotaStore, RateLimiter
-from heatsync.ledger import BoundMapping, Ledger
+from heatsync.ledger import BoundMapping, Ledger, Pause
 from heatsync.sync.destinations import CallCounter, OpenDestination
 from heatsync.sync.leases import LeaseKeeper, is_alive, keep_lease, lease_owner
 from heatsync.sync.mapping import files as mapping_files
@@ -41,9 +41,13 @@ class Stopped(HeatsyncError):
 class Paused(HeatsyncError):
     """The mapping is paused; unsent changes go out with the next sync."""
 
+    def __init__(self, pause: Pause) -> None:
+        super().__init__(pause.cause)
+        self.pause = pause
+
 
 PAUSED_BY_HAND = "paused by hand"
-"""The cause of a pause that is no problem."""
+"""The cause of a pause by hand, as it is shown."""
 
 
 @dataclass(frozen=True, slots=True)

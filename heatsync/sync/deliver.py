@@ -161,11 +161,11 @@ def _admit(context: Context, mapping: Mapping, opened: OpenDestination, claimed:
             f"run {claimed.run} of {mapping.name} was planned for another account. The credentials now belong to"
             f" {opened.account.label}. Restore the previous credentials and sync again, or sync to the new account."
         )
-    ours, cause = context.ledger.check_claim(claimed, opened.credential)
+    ours, pause = context.ledger.check_claim(claimed, opened.credential)
     if not ours:
         raise Unavailable(f"{claimed.id} was taken over by another process", 1)
-    if cause is not None:
-        raise Paused(cause)
+    if pause is not None:
+        raise Paused(pause)
     create_missing_fields(context, claimed.run, mapping, opened)
 
 

@@ -11,9 +11,9 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from connectors.errors import ConfigurationError, HeatsyncError, Unauthorized, Unavailable
-from heatsync.ledger import SCHEMA_CODES, UNRELEASED, PlanCounts, Run, RunState
+from heatsync.ledger import SCHEMA_CODES, UNRELEASED, Pause, PlanCounts, Run, RunState
 from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import PAUSED_BY_HAND, Context, OnProgress, hold_lock, no_progress
+from heatsync.sync.context import Context, OnProgress, hold_lock, no_progress
 from heatsync.sync.mapping.model import Mapping
 from heatsync.sync.older_runs import finish_older_runs
 from heatsync.sync.plan import Plan, PlanRequest, check_field_owners, make_plan
@@ -33,7 +33,7 @@ class MappingResult:
     run: Run | None = None
     plan: Plan | None = None
     error: HeatsyncError | None = None
-    paused: str | None = None
+    paused: Pause | None = None
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ def plan_mapping(context: Context, request: PlanRequest, progress: OnProgress) -
     mapping = request.mapping
     result = MappingResult(mapping, request.run_id)
     try:
-        result.paused = context.ledger.pause_cause(mapping.name, context.credential(mapping))
+        result.paused = context.ledger.find_pause(mapping.name, context.credential(mapping))
         if result.paused is not None:
             return result
         result.plan = plan(context, request, progress)
@@ -219,7 +219,7 @@ def exit_code(context: Context, result: RunResult) -> int:
     errors = [one.error for one in result.results if one.error is not None]
     if any(isinstance(error, ConfigurationError) for error in errors):
         return 2
-    if errors or any(one.paused not in (None, PAUSED_BY_HAND) for one in result.results):
+    if errors or any(one.paused is not None and not one.paused.by_hand for one in result.results):
         return 3
     rows = context.ledger.runs(result.run)
     if any(row.state is RunState.HELD for row in rows):

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from connectors.errors import HeatsyncError, Misunderstood, Unavailable
 from heatsync.sync import deliver
-from heatsync.sync.context import PAUSED_BY_HAND, Context, OnProgress, Paused, no_progress
+from heatsync.sync.context import Context, OnProgress, Paused, no_progress
 from heatsync.sync.deliver import DeliveryResult, DeliveryState
 from heatsync.sync.destinations import OpenDestination
 from heatsync.sync.mapping.model import Mapping
@@ -32,7 +32,7 @@ def deliver_mapping(
     work = _Delivery(context, run, mapping, progress, total, opened.limits.batch_size(total), started)
     reason = work.deliver_all(opened)
     context.ledger.add_calls(run, mapping.name, 0, time.monotonic() - started)
-    if isinstance(reason, Paused) and reason.delivery_message == PAUSED_BY_HAND:
+    if isinstance(reason, Paused) and reason.pause.by_hand:
         return None
     context.ledger.finish_run(run, mapping.name, reason.delivery_message if reason is not None else None)
     return reason

@@ -20,9 +20,11 @@ from lease_owners import owner
 from connectors.errors import ConfigurationError
 from connectors.types import Account, Change, FieldType, Kind, Match, Outcome, Status, Value
 from heatsync.ledger import (
+    EVERYTHING,
     Attempt,
     BoundMapping,
     Ledger,
+    Pause,
     PlanCounts,
     PlannedChange,
     Process,
@@ -116,7 +118,7 @@ def test_the_migration_creates_exactly_the_tables(book: Ledger, url: str) -> Non
 def test_a_ledger_that_is_opened_several_times_at_once_is_migrated_once(url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         for ledger in pool.map(Ledger, [url] * 4):
-            assert ledger.pause_cause("x") is None
+            assert ledger.find_pause("x") is None
             ledger.close()
 
 
@@ -312,12 +314,12 @@ def test_a_record_that_was_delivered_as_left_stands_as_left(book: Ledger) -> Non
 
 def test_a_pause_for_refused_credentials_ends_with_other_credentials(book: Ledger) -> None:
     book.pause("contacts", "refused (401)", "old")
-    assert book.pause_cause("contacts", "old") == "refused (401)"
-    assert book.pause_cause("contacts", "new") is None
-    book.pause("*", "paused by hand")
-    assert book.pause_cause("contacts", "new") == "paused by hand"
-    assert book.resume("*")
-    assert not book.resume("*")
+    assert book.find_pause("contacts", "old") == Pause("refused (401)", by_hand=False)
+    assert book.find_pause("contacts", "new") is None
+    book.pause(EVERYTHING, "paused by hand")
+    assert book.find_pause("contacts", "new") == Pause("paused by hand", by_hand=True)
+    assert book.resume(EVERYTHING)
+    assert not book.resume(EVERYTHING)
 
 
 def test_standings_and_records_of_another_account_are_not_seen(book: Ledger) -> None:

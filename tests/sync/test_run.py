@@ -70,6 +70,22 @@ def test_a_trial_with_one_record_does_not_drop_the_run_that_waits_for_approval(s
     assert stage.calls() == 0
 
 
+def test_a_plan_that_a_person_declines_is_held_also_if_it_needs_no_approval(stage: Stage) -> None:
+    stage.mapping("m", USERS)
+    stage.users(numbered(3))
+    stage.sync()
+    stage.users(dict.fromkeys(numbered(3), "another"))
+    asked: list[Plan] = []
+
+    def decline(plan: Plan) -> bool:
+        asked.append(plan)
+        return False
+
+    declined = stage.sync(decide=decline)
+    assert [(plan.reasons, plan.run.state) for plan in asked] == [((), "planned")]
+    assert (declined.code, states(stage)[declined.run]) == (4, "held")
+
+
 def test_a_trial_is_not_the_run_of_the_day(stage: Stage) -> None:
     stage.mapping("m", USERS)
     stage.users(numbered(3))
