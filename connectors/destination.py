@@ -214,6 +214,8 @@ class Vendor:
     """Groups of settings; the settings of one group must all be given. Empty: `Setting.required` says it all."""
     account_settings: tuple[str, ...] = ()
     """The settings that decide which account a credential belongs to; the ledger remembers it under their keyed hash."""
+    id_field: str = "id"
+    """The vendor's name, in lower case, for the id of a record as a key."""
     anonymous_accounts: bool = False
     """Accounts are sent through one of their members; `anonymous: true` sends those without one, too."""
     counts_profiles: bool = False

@@ -310,5 +310,6 @@ VENDOR = Vendor(
     field_name_pattern=r"[a-z][a-z0-9_]{0,99}",
     field_name_rule="up to 100 lower-case letters, digits and _, a letter first",
     credential_groups=(("token",), OAUTH),
+    id_field=OWN_ID,
     account_settings=("token", "client_id", "client_secret", "refresh_token", "url"),
 )

@@ -55,9 +55,10 @@ class Sandbox:
         self._limits = limits
         self._lock = threading.RLock()
         self.simulators = dict(SIMULATORS)
-        for vendor in limits:
+        for vendor, calls in limits.items():
             if vendor not in self.simulators:
                 raise ValueError(f"There is no simulator {vendor!r}: {', '.join(self.simulators)}")
+            self.simulators[vendor].windows(calls)
         self._world = World({name: simulator.store for name, simulator in self.simulators.items()})
         self._windows: dict[str, dict[str, dict[str, Window]]] = {}
         self._stats: dict[str, Stats] = {}

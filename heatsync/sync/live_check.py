@@ -70,9 +70,7 @@ def check_mapping(context: Context, mapping: FieldMapping) -> LiveCheckResult:
         opened = context.open(mapping)
         account = opened.account.label
         if not isinstance(opened.destination, ReadableDestination):
-            note = (
-                f"{at}: {mapping.vendor.title} cannot be read: only its debugger shows whether the fields fit"
-            )
+            note = f"{at}: {mapping.vendor.title} cannot be read: only the destination itself shows whether the fields fit"
             return LiveCheckResult(mapping.name, mapping.destination, mapping.object, account, 0, (), (note,))
         present = opened.destination.fields(mapping.object)
         check = _Check(context, mapping, opened.destination, present, at)
@@ -177,7 +175,7 @@ class _Check:
 
     def _key(self, key: MatchKey) -> Iterator[str]:
         """A key field must exist, and the vendor must be able to search for it."""
-        is_record_id = key.field.casefold() in ("id", "hs_object_id")
+        is_record_id = key.field.casefold() in ("id", self.mapping.vendor.id_field)
         if self._remote(key.field) is None and not is_record_id:
             yield (
                 f"{key.place}: {self.title} has no field `{key.field}` on {self.mapping.object} to match by, or hides"

@@ -7,6 +7,7 @@ import pytest
 from connectors import registry
 from heatsync.cli.remedies import REMEDIES
 from heatsync.sandbox.demo_data import collegemsg
+from heatsync.sandbox.registry import SIMULATORS
 from heatsync.sync.mapping import files as mapping_files
 from heatsync.sync.mapping.references import TRAITS
 from heatsync.workspace import config
@@ -63,3 +64,9 @@ def test_every_destination_and_its_settings_are_on_the_page():
 def test_the_codes_on_the_page_exist(code):
     assert code in REMEDIES
     assert f"| `{code}` |" in (ROOT / "docs/operations.md").read_text()
+
+
+def test_every_vendor_has_a_simulator_with_its_name_and_title():
+    assert {each.type: each.title for each in registry.VENDORS.values()} == {
+        name: simulator.title for name, simulator in SIMULATORS.items()
+    }

@@ -180,3 +180,15 @@ def test_without_quotas_no_call_is_limited_but_calls_are_counted():
             assert answer.status_code == 200
             assert "X-RateLimit-Remaining" not in answer.headers
         assert server.stats()["intercom"]["peak_window"] == 3
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"hubsport": {"day": 1}}, "There is no simulator 'hubsport'"),
+        ({"hubspot": {"minute": 1}}, "hubspot has no quota 'minute'; it has burst, day, search"),
+    ],
+)
+def test_an_unknown_quota_is_refused(limits, message):
+    with pytest.raises(ValueError, match=message), running(limits=limits):
+        pass
