@@ -118,12 +118,12 @@ class Workspace:
     prefix: str
     source: Source
     state: Path
-    ledger: Template
-    broker_address: Template
+    ledger_template: Template
+    broker_template: Template
     score_cron: str
     destinations: Mapping[str, DestinationConfig]
     profiles: Mapping[str, Profile]
-    alerts: Template
+    alerts_template: Template
     guards: Guards
     warnings: tuple[str, ...] = ()
     audiences: Mapping[str, tuple[Audience, ...]] = field(default_factory=dict)
@@ -133,7 +133,7 @@ class Workspace:
     @property
     def ledger_url(self) -> str:
         """An SQLAlchemy URL. A relative SQLite path is relative to the workspace. Raises ConfigurationError."""
-        url = self.ledger.resolve()
+        url = self.ledger_template.resolve()
         scheme, _, rest = url.partition("://")
         if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
             path = Path(rest[1:])
@@ -141,39 +141,39 @@ class Workspace:
         if scheme in ("postgresql", "postgres", "postgresql+psycopg") and rest:
             return f"postgresql+psycopg://{rest}"
         raise ConfigurationError(
-            f"{self.ledger.place}: expected `ledger` as sqlite:///FILE or"
+            f"{self.ledger_template.place}: expected `ledger` as sqlite:///FILE or"
             f" postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, found an address that starts with `{scheme[:20]}`"
         )
 
     @property
     def broker(self) -> str | None:
         """The Redis URL of the workers; None without a broker. Raises ConfigurationError."""
-        url = self.broker_address.resolve()
+        url = self.broker_template.resolve()
         if url in ("", "none"):
             return None
         if url.partition("://")[0] not in ("redis", "rediss", "unix"):
             raise ConfigurationError(
-                f"{self.broker_address.place}: expected `broker` as redis://HOST:PORT/0 or none"
+                f"{self.broker_template.place}: expected `broker` as redis://HOST:PORT/0 or none"
             )
         return url
 
     @property
     def alerts_webhook(self) -> str | None:
         """The address that alerts are posted to; None without alerts. Raises ConfigurationError."""
-        url = self.alerts.resolve()
+        url = self.alerts_template.resolve()
         if not url:
             return None
         if not (url.startswith("https://") or (url.startswith("http://") and is_loopback(url))):
-            raise ConfigurationError(f"{self.alerts.place}: `webhook` must start with https://")
+            raise ConfigurationError(f"{self.alerts_template.place}: `webhook` must start with https://")
         return url
 
     def late_errors(self) -> list[str]:
         """The errors of addresses that only some commands need, if their environment variables are set."""
         errors: list[str] = []
         addresses: list[tuple[Template, Callable[[], object]]] = [
-            (self.ledger, lambda: self.ledger_url),
-            (self.broker_address, lambda: self.broker),
-            (self.alerts, lambda: self.alerts_webhook),
+            (self.ledger_template, lambda: self.ledger_url),
+            (self.broker_template, lambda: self.broker),
+            (self.alerts_template, lambda: self.alerts_webhook),
         ]
         for template, resolve in addresses:
             if template.missing() is not None:
@@ -305,12 +305,12 @@ def _workspace(
         prefix=file.prefix,
         source=source,
         state=state,
-        ledger=template(file.ledger or f"sqlite:///{state / 'ledger.db'}", "ledger"),
-        broker_address=template(file.broker, "broker"),
+        ledger_template=template(file.ledger or f"sqlite:///{state / 'ledger.db'}", "ledger"),
+        broker_template=template(file.broker, "broker"),
         score_cron=file.schedule.score,
         destinations=destinations,
         profiles=profiles.profiles,
-        alerts=template(file.alerts.webhook, "alerts", "webhook"),
+        alerts_template=template(file.alerts.webhook, "alerts", "webhook"),
         guards=file.guards,
         warnings=tuple(
             str(warning) for warning in sorted([*_warnings(document, file, destinations), *profiles.warnings])

@@ -113,7 +113,7 @@ def resolve_early(
 
     reported: set[Route] = set()
     tree = {key: walk(value, (key,)) for key, value in document.tree.items()}
-    return replace(document, tree=tree, faulty=document.faulty | reported)
+    return replace(document, tree=tree, invalid=document.invalid | reported)
 
 
 def is_loopback(url: str) -> bool:

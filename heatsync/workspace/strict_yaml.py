@@ -43,12 +43,12 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file that could be read. `faulty` are the values that already have a problem."""
+    """A file that could be read. `invalid` are the values that already have a problem."""
 
     file: str
     tree: dict[str, Tree]
     positions: Mapping[Route, Position]
-    faulty: frozenset[Route] = frozenset()
+    invalid: frozenset[Route] = frozenset()
     commented: frozenset[Route] = frozenset()
     """The keys without a value that are followed by a `#`."""
 
@@ -68,7 +68,7 @@ class Document:
 
     def reported(self, route: Route) -> bool:
         """Whether the value there, or one around it, already has a problem."""
-        return any(route[:length] in self.faulty for length in range(len(route) + 1))
+        return any(route[:length] in self.invalid for length in range(len(route) + 1))
 
 
 @dataclass(slots=True)
@@ -156,7 +156,7 @@ def parse(text: str, file: str, problems: Problems) -> Document | None:
             Problem(Place(file), "expected keys with values (`key: value`), beginning with `version: 1`")
         )
         return None
-    return Document(file, tree, builder.positions, frozenset(builder.faulty), frozenset(builder.commented))
+    return Document(file, tree, builder.positions, frozenset(builder.invalid), frozenset(builder.commented))
 
 
 class _Builder:
@@ -167,7 +167,7 @@ class _Builder:
         self.text = text
         self.positions: dict[Route, Position] = {}
         self.problems: list[Problem] = []
-        self.faulty: set[Route] = set()
+        self.invalid: set[Route] = set()
         self.commented: set[Route] = set()
         self.lines = yaml_errors.lines_of(text)
 
@@ -189,7 +189,7 @@ class _Builder:
     def _refuse(self, event: yaml.Event, route: Route, message: str) -> None:
         self.problems.append(Problem(Place(self.file, *_position(event)), message))
         if route:
-            self.faulty.add(route)
+            self.invalid.add(route)
 
     def _node(self, event: yaml.Event, route: Route, key: tuple[int, int] | None) -> Tree:
         here = _position(event)
@@ -275,7 +275,7 @@ class _Builder:
             else:
                 self._refuse(event, (), "a key must be text: quote text that starts with `{` or `[`")
                 self._skip(event)
-            self.faulty.add(route)
+            self.invalid.add(route)
             return None
         if event.style is None and event.value == "<<":
             self._refuse(event, (), "`<<` is a merge key, which is not supported: write the keys out")

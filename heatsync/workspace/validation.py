@@ -69,7 +69,7 @@ def _without_empty(
         kept: dict[str, Any] = {}
         for key, value in node.items():
             inner = (*route, key)
-            if value is not None and inner not in document.faulty:
+            if value is not None and inner not in document.invalid:
                 kept[key] = _without_empty(document, value, inner, may_be_empty, gone, problems)
                 continue
             gone.add(inner)

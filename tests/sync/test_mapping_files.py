@@ -10,7 +10,7 @@ from connectors.registry import VENDORS as VENDORS_FOR_REAL
 from connectors.types import Entity, FieldType
 from heatsync.sync.mapping import files as mapping_files
 from heatsync.sync.mapping import sql_expressions
-from heatsync.sync.mapping.references import Scope
+from heatsync.sync.mapping.references import NameScope
 from heatsync.workspace import config
 
 FULL = """\
@@ -382,7 +382,7 @@ def test_a_standard_name_that_the_vendor_does_not_accept_is_reported(tmp_path: P
     assert found == ("mappings/m.yml:5:18: the name has more than 40 characters",)
 
 
-SCOPE = Scope(Entity.USER, "health", {}, frozenset(Entity), frozenset({"health", "adoption"}))
+SCOPE = NameScope(Entity.USER, "health", {}, frozenset(Entity), frozenset({"health", "adoption"}))
 
 ATTACKS = [
     "(select 1)", "score + (select max(score) from read_parquet('x'))", "score in (select 1)", "exists (select 1)",

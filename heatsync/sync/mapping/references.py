@@ -109,7 +109,7 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class NameScope:
     """Resolves the names of one mapping.
 
     The `broken` profiles and `broken_audiences` exist, but are invalid. `broken_audiences` is None if any key may be

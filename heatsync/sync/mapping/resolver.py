@@ -14,7 +14,7 @@ from heatsync.sync.mapping import conversions, sql_expressions
 from heatsync.sync.mapping.conversions import quoted
 from heatsync.sync.mapping.definition_hash import definition_hash
 from heatsync.sync.mapping.model import Field, Mapping, MatchKey
-from heatsync.sync.mapping.references import STANDARD, Scope
+from heatsync.sync.mapping.references import STANDARD, NameScope
 from heatsync.sync.mapping.schema import FieldFile, MappingFile
 from heatsync.workspace.config import PartialWorkspace, Workspace
 from heatsync.workspace.strict_yaml import Document, Route, suggest
@@ -98,7 +98,7 @@ class _Resolver(_File):
 
     vendor: Vendor
     entity: Entity
-    scope: Scope
+    scope: NameScope
 
     def match(self) -> tuple[MatchKey, ...]:
         kind = self.vendor.objects.get(self.settings.object, ObjectKind(self.entity, ()))
@@ -346,7 +346,7 @@ def resolve(
     if entity is None:
         return None
     tables = {Entity.USER: workspace.source.users, Entity.ACCOUNT: workspace.source.accounts}
-    scope = Scope(
+    scope = NameScope(
         entity,
         settings.profile,
         workspace.profiles,

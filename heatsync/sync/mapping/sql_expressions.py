@@ -10,7 +10,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from heatsync.sync.mapping.references import Reference, Scope
+from heatsync.sync.mapping.references import Reference, NameScope
 from heatsync.workspace.strict_yaml import suggest
 
 MAX_LENGTH = 10_000
@@ -81,7 +81,7 @@ _WHY: tuple[tuple[type[exp.Expression], str], ...] = (
 )
 
 
-def compile(text: str, scope: Scope) -> tuple[str, tuple[Reference, ...]]:
+def compile(text: str, scope: NameScope) -> tuple[str, tuple[Reference, ...]]:
     """The expression over the aliases of its names, and these names. Raises ValueError for anything not allowed."""
     tree = _parse(text)
     if any(node.comments for node in tree.walk()):
