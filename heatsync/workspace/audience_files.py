@@ -166,7 +166,7 @@ def _audience(
 def _without_duplicates(
     collected: list[_LoadedAudience], broken: set[str], problems: Problems
 ) -> list[_LoadedAudience]:
-    """The audiences without those whose key is already used by another one of the same profile and entity."""
+    """The audiences without those that repeat a key of the same profile and entity. Repeated keys are reported."""
     first: dict[tuple[str, str, str], _LoadedAudience] = {}
     for each in collected:
         audience = each.audience

@@ -3,7 +3,7 @@
 - If the day of the month and the day of the week are both given, one of them is enough: `0 5 1 * mon` is due on the
   first of a month and on every Monday.
 - An hour that daylight saving skips moves to the moment at which it ends: on that day, 02:30 is due at 03:00.
-- An hour that comes twice counts once, the first time. Only a line whose minute or hour begins with `*` is due in both.
+- An hour that comes twice counts once, the first time. A line is due in both if its minute or its hour begins with `*`.
 """
 
 import re

@@ -2,7 +2,7 @@
 
 Only touchpoints that differ are written; every other line and every comment stays as it is. The lines are edited one
 by one because ruamel.yaml 0.19, which rewrites the whole list, drops a comment line after a `{...}` item, and writes
-invalid YAML for a list whose key and whose `{...}` item both have a comment.
+invalid YAML for a list with a comment after its key and another one after a `{...}` item.
 """
 
 import os

@@ -14,7 +14,7 @@ from heatsync.workspace.yaml_errors import may_be_secret
 
 M = TypeVar("M", bound=BaseModel)
 CONDITION_ERRORS = (WRONG_KEY, WRONG_VALUE)
-"""Errors whose context says how deep `inside` a condition they are."""
+"""Errors with a context that says how deep `inside` a condition they are."""
 
 
 class Section(BaseModel):

@@ -137,7 +137,7 @@ def problems(folder: Path, files: Mapping[str, str] | None = None, heatsync: str
 
 
 def mapped(folder: Path, text: str, heatsync: str = HEATSYNC) -> FieldMapping:
-    """The mapping of a file whose head is MAPPING."""
+    """The mapping of a file that begins with MAPPING."""
     of = opened(folder, {"mappings/m.yml": MAPPING + text}, heatsync)
     return mapping_files.load(of)["m"]
 

@@ -45,7 +45,7 @@ recheck_after: 2w
 
 
 def wrong(folder: Path, text: str, **more: str) -> list[str]:
-    """The problems of a mapping whose head is MAPPING, without the name of the file."""
+    """The problems of a mapping that begins with MAPPING, without the name of the file."""
     files = {
         "mappings/m.yml": MAPPING + text,
         **{f"mappings/{name}.yml": content for name, content in more.items()},

@@ -33,7 +33,7 @@ Problem = tuple[str, str, str]
 def users(
     folder: Path, fields: str, columns: dict[str, pa.Array], head: str = MAPPING, heatsync: str = HEATSYNC
 ) -> tuple[dict[str, FieldType], dict[str, list[Any]], list[Problem | None]]:
-    """Types and values by field, and the problems, of users u0, u1, .. whose table has these columns."""
+    """Types and values by field, and the problems, of users u0, u1, .. with a table of these columns."""
     count = len(next(iter(columns.values())))
     keys = [f"u{number}" for number in range(count)]
     of = opened(

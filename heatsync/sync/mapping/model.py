@@ -50,7 +50,7 @@ class Field:
 
     @property
     def audience(self) -> str | None:
-        """The key of the audience whose membership it holds; None if it holds something else."""
+        """The key of the audience if the field holds membership in one, otherwise None."""
         first = self.references[0] if self.is_reference else None
         return first.name if first is not None and first.origin is Origin.AUDIENCE else None
 
@@ -113,7 +113,7 @@ class MappingQuery:
 
     key      our id of the entity
     m0..     the values that find the record, in the order of `match`; NULL if there is none
-    via      for a destination that cannot be read, the user with whom an account is sent; otherwise NULL
+    via      for a destination that cannot be read, the user that an account is sent with; otherwise NULL
     problem  why a value cannot be sent, a struct as in `heatsync.sync.value_problems`; otherwise NULL
     level    the entity's level
     f0..     the values of `fields`

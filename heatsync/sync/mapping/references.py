@@ -102,7 +102,7 @@ class Reference:
 
     @property
     def type(self) -> FieldType | None:
-        """The type of a computed value; None for a column, whose type is in the data."""
+        """The type of a computed value; None for a column, because its type is in the data."""
         if self.origin is Origin.AUDIENCE:
             return FieldType.BOOLEAN
         return TRAITS[self.entity].get(self.name) if self.origin is Origin.TRAIT else None

@@ -94,7 +94,7 @@ class _File:
 
 @dataclass(frozen=True, slots=True)
 class _Resolver(_File):
-    """Resolves the parts of a mapping whose vendor and entity are known."""
+    """Resolves the parts of a mapping, once its vendor and its entity are known."""
 
     vendor: Vendor
     entity: Entity

@@ -10,7 +10,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from heatsync.sync.mapping.references import Reference, NameScope
+from heatsync.sync.mapping.references import NameScope, Reference
 from heatsync.workspace.strict_yaml import suggest
 
 MAX_LENGTH = 10_000
