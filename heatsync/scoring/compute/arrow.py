@@ -1,4 +1,4 @@
-"""Arrow data as tables of a DuckDB."""
+"""Arrow data as temporary tables of DuckDB."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from heatsync.scoring.compute.relations import Relation
 
 
 def load_arrow(con: duckdb.DuckDBPyConnection, name: str, data: Any) -> Relation:
-    """Create or replace a temporary table of Arrow data: a table, or a reader of record batches."""
+    """Create or replace a temporary table from Arrow data: a table, or a reader of record batches."""
     columns = tuple(data.schema.names)
     con.register("incoming", data)
     try:

@@ -1,4 +1,4 @@
-"""What a raw score is measured against: a high percentile of the day, and the days before it."""
+"""Benchmarks: the percentile of a day's raw scores that scores are measured against, and how days are smoothed."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,14 +8,14 @@ from fractions import Fraction
 import duckdb
 
 MIN_ENTITIES = 20
-"""With fewer scored entities a day has no percentile of its own."""
+"""A day with fewer scored entities has no percentile of its own."""
 SMOOTHING_DAYS = 28
-"""Days whose benchmarks a smoothed one is the median of."""
+"""How many days a smoothed benchmark is the median of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantile:
-    """A percentile of the values above 0, by Hyndman and Fan's type 7, and the largest of them."""
+    """A percentile of the values above 0 (Hyndman and Fan, type 7), how many there are, and the largest of them."""
 
     count: int
     value: Fraction
@@ -23,10 +23,11 @@ class Quantile:
 
 
 def quantile(con: duckdb.DuckDBPyConnection, relation: str, twentieths: int) -> Quantile | None:
-    """Of a relation with `raw`; 18 twentieths are the 90th percentile. None when no value is above 0.
+    """The percentile of the column `raw` of a relation; 18 twentieths are the 90th percentile. None without a value
+    above 0.
 
-    The two values beside the percentile are asked for by their places among all, and what lies between is computed
-    exactly: engines differ in how they do that.
+    Engines interpolate differently: the two neighbouring values are read by their position, and the interpolation
+    between them is computed here in exact fractions.
     """
     found = con.execute(f"SELECT count(*), max(raw)::VARCHAR FROM {relation} WHERE raw > 0").fetchone()
     assert found is not None
@@ -34,7 +35,7 @@ def quantile(con: duckdb.DuckDBPyConnection, relation: str, twentieths: int) -> 
     if not size:
         return None
     place = ((size - 1) * twentieths) // 20
-    # The discrete quantile q of n values is the one at ceil(q * n), counted from 1.
+    # quantile_disc(q) of n values is the value at position ceil(q * n), counted from 1.
     places = [(each + 0.5) / size for each in (place, min(place + 1, size - 1))]
     row = con.execute(
         f"SELECT quantile_disc(raw, {places[0]!r})::VARCHAR, quantile_disc(raw, {places[1]!r})::VARCHAR"
@@ -48,7 +49,7 @@ def quantile(con: duckdb.DuckDBPyConnection, relation: str, twentieths: int) -> 
 def quantiles(
     con: duckdb.DuckDBPyConnection, relation: str, twentieths: int, days: Sequence[int]
 ) -> dict[int, Quantile]:
-    """The same of a relation with `day` and `raw`, of each day that has a value above 0."""
+    """By day, the percentile of a relation with `day` and `raw`; a day without a value above 0 is left out."""
     if len(days) == 1:
         found = quantile(con, relation, twentieths)
         return {} if found is None else {days[0]: found}
@@ -74,8 +75,8 @@ def _between(size: int, twentieths: int, low: str, high: str, largest: str) -> Q
 
 
 def day_benchmark(measured: Quantile | None, before: float, unit: int) -> float:
-    """The benchmark of a day, in points of `unit`. One with few scored entities takes the last benchmark above 0
-    before it, else the largest raw score; 0 when there is none."""
+    """The benchmark of a day in points; `unit` is how many units of a raw score make a point. A day with few scored
+    entities takes the previous benchmark above 0 (`before`), else its largest raw score. 0 when there is neither."""
     if measured is None:
         return before
     if measured.count >= MIN_ENTITIES:
@@ -84,7 +85,7 @@ def day_benchmark(measured: Quantile | None, before: float, unit: int) -> float:
 
 
 def smoothed(day: int, daily: Mapping[int, float]) -> float:
-    """The median of the last daily benchmarks above 0."""
+    """The median of the daily benchmarks above 0 of the last SMOOTHING_DAYS days; 0 without any."""
     recent = [
         value for each in range(day - SMOOTHING_DAYS + 1, day + 1) if (value := daily.get(each, 0.0)) > 0
     ]

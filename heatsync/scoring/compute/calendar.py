@@ -1,6 +1,7 @@
-"""Days of a time zone as bounds in UTC, and what each day of a window counts.
+"""Local days as intervals in UTC, and how much an event of each day of a window counts.
 
-No engine is asked about time zones: it joins these small tables. A day is a number, the days since 1970-01-01.
+Engines differ about time zones, so none is asked: queries join these small tables. A day is the number of days since
+1970-01-01.
 """
 
 from collections.abc import Sequence
@@ -16,9 +17,9 @@ from heatsync.scoring.definition.profile import Decay
 
 EPOCH = date(1970, 1, 1)
 DECAY_UNIT = 10**12
-"""What an event of the last day counts, decayed or not: counts are summed as whole numbers of 1/FULL."""
+"""The weight of an event of the last day, decayed or not: decayed counts are sums of whole numbers of 1/DECAY_UNIT."""
 BITS = 62
-"""Bits used of one 64-bit number; a larger set takes several numbers, its *words*."""
+"""How many bits of a 64-bit number are used; a larger set takes several numbers, called words."""
 _EXACT = Context(prec=40)
 
 
@@ -41,9 +42,9 @@ def local_day(instant: datetime, zone: ZoneInfo) -> date:
 
 
 def day_bounds(first: date, last: date, zone: ZoneInfo) -> pa.Table:
-    """One row per local day and UTC date that share an instant: utc_date, day, starts, ends.
+    """One row for each pair of a local day and a UTC date that overlap: utc_date, day, starts, ends.
 
-    The UTC date makes it an equality join; an inequality join over all events is slow.
+    With the UTC date the join is an equality join; an inequality join over all events is slow.
     """
     dates: list[date] = []
     days: list[int] = []
@@ -72,7 +73,7 @@ def day_bounds(first: date, last: date, zone: ZoneInfo) -> pa.Table:
 
 
 def is_utc(bounds: pa.Table) -> bool:
-    """Whether every day of `bounds` is a date of UTC."""
+    """Whether every day of `bounds` is a UTC date."""
     return all(
         start.date() == day and start.time() == time()
         for start, day in zip(bounds["starts"].to_pylist(), bounds["utc_date"].to_pylist(), strict=True)
@@ -81,8 +82,9 @@ def is_utc(bounds: pa.Table) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class DayRange:
-    """Local days that end at an instant. `day`: one alone, on which the clocks change. Else days of 24 hours: each has
-    the number of its UTC date plus `ahead`, or one less before the `second` of that date."""
+    """A run of local days that ends at an instant. With `day` it is a single day on which the clocks change.
+    Otherwise all its days have 24 hours: the day of an instant is its UTC date plus `ahead`, or one less before the
+    `second` of that date."""
 
     ends: datetime
     day: int | None
@@ -91,7 +93,7 @@ class DayRange:
 
 
 def day_ranges(bounds: pa.Table) -> list[DayRange]:
-    """The days of `bounds` in as few pieces as can tell them, the earliest first."""
+    """The days of `bounds` as few ranges, the earliest first."""
     days = {row["day"]: (row["starts"], row["ends"]) for row in bounds.to_pylist()}
     found: list[DayRange] = []
     for day, (starts, ends) in days.items():
@@ -108,7 +110,7 @@ def day_ranges(bounds: pa.Table) -> list[DayRange]:
 
 @cache
 def decay_factor(decay: Decay, age: int) -> int:
-    """What an event that is so many whole days old counts, in 1/FULL. A half-life never reaches nothing."""
+    """The weight of an event that is `age` whole days old, in 1/DECAY_UNIT. With a half-life it never falls to 0."""
     if decay.kind == "half_life":
         share = _EXACT.power(Decimal(2), _EXACT.divide(Decimal(-age), Decimal(decay.days)))
         return max(1, round(share * DECAY_UNIT))
@@ -118,8 +120,8 @@ def decay_factor(decay: Decay, age: int) -> int:
 
 
 def window_days(days: Sequence[int], length: int, decay: Decay | None = None) -> pa.Table:
-    """The days of the windows of a length that end with each of some days: day, target (the day that the window ends
-    with), and what an event of the day counts there, as `factor`."""
+    """The windows of `length` days that end with each of `days`: day, target (the last day of the window) and factor
+    (the weight of an event of the day there, as in `decay_factor`)."""
     shares = [DECAY_UNIT if decay is None else decay_factor(decay, age) for age in range(length)]
     return pa.table(
         {
@@ -131,5 +133,5 @@ def window_days(days: Sequence[int], length: int, decay: Decay | None = None) ->
 
 
 def word_count(size: int) -> int:
-    """How many numbers hold a set of so many bits."""
+    """How many 64-bit words hold `size` bits."""
     return max(1, -(-size // BITS))

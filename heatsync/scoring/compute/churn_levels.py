@@ -1,8 +1,8 @@
-"""Where the levels of `levels: churn` begin: learnt from who stayed away, and who did not.
+"""The bounds of `levels: churn`, learned from the entities that churned and those that stayed.
 
-E is how engaged an entity is, in whole billionths. Every Sunday two bounds are estimated. Up to the lower one, E was
-low on the days before entities stayed away for a month; above the upper one, E is far out of the ordinary. Only
-counts and row numbers are used, and fractions are exact, so that every engine finds the same bounds.
+E is the engagement of an entity, in whole billionths. Two bounds are estimated each Sunday: E up to the lower one was
+typical of entities that churned within a month, and E above the upper one is unusually high. Only counts and row
+numbers are used and fractions are exact, so that all engines find the same bounds.
 """
 
 import statistics
@@ -13,23 +13,24 @@ from fractions import Fraction
 import duckdb
 
 CHURN_DAYS = 30
-"""Days: who is not seen in so many has churned, and only who was seen in the last so many is in question."""
+"""An entity that is not seen for this many days has churned; only entities seen in the last so many days are
+considered."""
 MIN_ROWS = 30
-"""Churned or stayed rows below which nothing is learnt."""
+"""With fewer churned or fewer stayed rows, nothing is learned."""
 MIN_AUC = Fraction(60, 100)
-"""The AUC below which E does not tell who churns."""
+"""With a lower AUC, E does not predict churn."""
 ESTIMATES = 4
-"""Weekly estimates that the lower bound is the median of."""
+"""How many weekly estimates the lower bound is the median of."""
 TRAINING_WEEKS = 17
-"""Weekly training days of an estimate: four months."""
+"""How many weekly training days an estimate has: four months."""
 SUNDAY = 3
-"""The remainder by seven of the days since 1970-01-01, a Thursday."""
+"""Sundays, as remainder by seven of the days since 1970-01-01, which was a Thursday."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The lower bound of one week. `low` is None where nobody was engaged at all; `auc` where nobody churned or
-    nobody stayed. A `fallback` is the lower quartile of E > 0."""
+    """The lower bound of one week. `low` is None when no entity was engaged; `auc` is None when none churned or none
+    stayed. A `fallback` is the lower quartile of E > 0."""
 
     low: Fraction | None
     fallback: bool
@@ -40,8 +41,8 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class LevelBounds:
-    """Low up to `low`, High above `high`, Medium between them. Both are None where nobody is engaged: whoever is all
-    the same is Low."""
+    """Low up to `low`, High above `high`, Medium between them. Both are None when no entity is engaged; an engaged
+    entity is then Low."""
 
     low: Fraction | None
     high: Fraction | None
@@ -49,23 +50,23 @@ class LevelBounds:
 
 
 def estimate_days(day: int) -> tuple[int, ...]:
-    """The Sundays whose estimates are in force on a day, the earliest first."""
+    """The Sundays whose estimates apply on a day, the earliest first."""
     last = day - (day - SUNDAY) % 7
     return tuple(last - 7 * back for back in reversed(range(ESTIMATES)))
 
 
 def training_days(week: int, first: int) -> tuple[int, ...]:
-    """The days on which entities are looked at for the estimate of a day, the earliest first. On each of them it is
-    known who was seen in the thirty days after it; `first` is the first day of the events, which reach back thirty
-    days before it."""
+    """The training days of the estimate of `week`, the earliest first. The thirty days after each of them are over.
+    `first` is the first day with events; a training day has at least thirty days of events before it."""
     days = (week - CHURN_DAYS - 7 * back for back in reversed(range(TRAINING_WEEKS)))
     return tuple(day for day in days if day - CHURN_DAYS >= first)
 
 
 def estimate_lower_bound(con: duckdb.DuckDBPyConnection, relation: str) -> Estimate:
-    """The lower bound after the training rows of one estimate: a relation with a whole `e` from 0 and `churned`.
+    """The lower bound that the training rows of one week give. `relation` has a whole number `e` from 0 and
+    `churned`.
 
-    It is the smallest E that maximises J(x) = P(E <= x | churned) - P(E <= x | stayed) (Youden 1950).
+    It is the smallest E that maximises J(x) = P(E <= x | churned) - P(E <= x | stayed) (Youden, 1950).
     """
     churned, stayed, wins, best = _one(
         con,
@@ -88,7 +89,7 @@ def estimate_lower_bound(con: duckdb.DuckDBPyConnection, relation: str) -> Estim
         FROM total
         """,
     )
-    # Of each pair of a churned and a stayed row: 2 where the churned one has less, 1 for a tie.
+    # For each pair of a churned and a stayed row: 2 if the churned one has the lower E, 1 for a tie.
     auc = Fraction(int(wins), 2 * int(churned) * int(stayed)) if churned and stayed else None
     if churned < MIN_ROWS or stayed < MIN_ROWS or auc is None or auc < MIN_AUC:
         low = next(iter(_percentiles(con, relation, 25)), None)
@@ -97,9 +98,12 @@ def estimate_lower_bound(con: duckdb.DuckDBPyConnection, relation: str) -> Estim
 
 
 def level_bounds(con: duckdb.DuckDBPyConnection, estimates: Sequence[Estimate], relation: str) -> LevelBounds:
-    """What is in force on a day, after the estimates of its weeks, the earliest first, and everybody's `e` on the last
-    of their Sundays. A week without training rows is an estimate without a bound; where all are, the lower quartile
-    of that Sunday's E > 0 stands in. It is a fallback when the last week was one."""
+    """The bounds that apply on a day. `estimates` are those of its weeks, the earliest first; `relation` has the `e`
+    of all entities on the last of their Sundays.
+
+    A week without training rows has an estimate without a bound; when no week has a bound, the lower quartile of that
+    Sunday's E > 0 is used. The bounds are a fallback when the last week's estimate is one.
+    """
     low = lower_bound(estimates)
     if low is None:
         low = next(iter(_percentiles(con, relation, 25)), None)
@@ -108,14 +112,14 @@ def level_bounds(con: duckdb.DuckDBPyConnection, estimates: Sequence[Estimate], 
 
 
 def lower_bound(estimates: Sequence[Estimate]) -> Fraction | None:
-    """The median of the estimates, as far as there are any."""
+    """The median of the estimates that have a bound; None without any."""
     known = [each.low for each in estimates if each.low is not None]
     return statistics.median(known) if known else None
 
 
 def upper_bound(con: duckdb.DuckDBPyConnection, relation: str, low: Fraction) -> Fraction:
-    """The upper bound after everybody's `e` on the last estimate's day: Tukey's fence, or the 95th percentile where
-    under one in a hundred lies above the fence; always above `low` if anybody is."""
+    """The upper bound, from the `e` of all entities on the day of the last estimate: Tukey's fence (Q3 + 1.5 * IQR of
+    E > 0), or the 95th percentile when less than 1 % of E > 0 lies above the fence. It is above `low` if any E is."""
     percentiles = _percentiles(con, relation, 25, 75, 95)
     if not percentiles:
         return low
@@ -133,7 +137,7 @@ def upper_bound(con: duckdb.DuckDBPyConnection, relation: str, low: Fraction) ->
 
 
 def _percentiles(con: duckdb.DuckDBPyConnection, relation: str, *percents: int) -> tuple[Fraction, ...]:
-    """Percentiles of E > 0 by Hyndman and Fan's type 7; none where there is nothing."""
+    """Percentiles of E > 0 (Hyndman and Fan, type 7); empty when no E is above 0."""
     (size,) = _one(con, f"SELECT count(*) FROM {relation} WHERE e > 0")
     if not size:
         return ()
@@ -155,7 +159,7 @@ def _percentiles(con: duckdb.DuckDBPyConnection, relation: str, *percents: int) 
 
 
 def _whole(bound: Fraction) -> int:
-    """A whole E is above a bound when it is above this."""
+    """The whole number that a whole E exceeds exactly when it exceeds the bound."""
     return bound.numerator // bound.denominator
 
 

@@ -1,4 +1,4 @@
-"""What of a profile is counted: the things that it scores, and how the columns of the counts are called."""
+"""A profile compiled for counting: the items that it scores, and the names of the columns of their counts."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,19 +15,19 @@ WEIGHT_UNIT = 1000
 VALUE_UNIT = 10**6
 """Values of events are counted in millionths."""
 NANO = 10**9
-"""Scores, raw and shown, are counted in billionths of a point, so that they add up alike everywhere."""
+"""Scores, raw and shown, are counted in billionths of a point, so that sums are the same on all engines."""
 LOG_UNIT = 10**12
-"""Logarithms are counted in so many parts."""
+"""Logarithms are counted in 1/LOG_UNIT."""
 DAY_CAP = 9 * 10**9
-"""What one day may count at most, in thousandths of a point: nine million points."""
+"""The most that one day may count, in thousandths of a point: nine million points."""
 
 
 @dataclass(frozen=True, slots=True)
 class CountedItem:
-    """Something that is counted: an event of the profile, or one side of a touchpoint.
+    """One item that is counted: an event of the profile, or one side of a touchpoint.
 
-    `place` is its bit in a set of things. `alone`: its sum over the window is capped, and kept by itself. `done` says
-    that it makes an entity active; what only stands below the line of a ratio does not.
+    `place` is its bit in a set of items. An item with `per_window` is summed separately, because its sum over the
+    window is capped. `done`: doing it makes an entity active; the denominator of a ratio alone does not.
     """
 
     place: int
@@ -50,7 +50,8 @@ class CountedItem:
 
 @dataclass(frozen=True, slots=True)
 class CompiledProfile:
-    """A profile, and the sets of events whose counts over a whole life are asked for beside it (None: any event)."""
+    """A profile with its items. `extra_counts` are further sets of events whose lifetime counts are needed (None: any
+    event)."""
 
     profile: Profile
     extra_counts: tuple[tuple[str, ...] | None, ...] = ()
@@ -78,7 +79,7 @@ class CompiledProfile:
 
     @property
     def counted(self) -> tuple[tuple[str, ...] | None, ...]:
-        """The sets of events that are counted over a whole life, each a column `count_N`."""
+        """The sets of events with a lifetime count, each in a column `count_N`."""
         steps = (*self.profile.activation.user, *self.profile.activation.account)
         sets = {tuple(sorted(set(step.event))) for step in steps if step.event is not None}
         return tuple(sorted({*sets, *self.extra_counts}, key=lambda each: (each is None, each or ())))
@@ -89,7 +90,7 @@ class CompiledProfile:
 
     @property
     def life(self) -> dict[str, Any]:
-        """What the counts over a whole life depend on, and nothing else."""
+        """Everything that the lifetime counts depend on, and nothing else, for hashing."""
         return {
             "things": [
                 [t.place, t.events, [[k, c.operator, c.value] for k, c in t.where]] for t in self.items
@@ -100,7 +101,8 @@ class CompiledProfile:
         }
 
     def event_table(self) -> pa.Table:
-        """The events of things that are told by their names alone: event, thing, weight, per_day."""
+        """The events of the items that are selected by name alone: event, thing, weight, per_day. `thing` is the
+        item's `place`."""
         rows = [(event, thing) for thing in self.items if not thing.where for event in thing.events]
         return pa.table(
             {
@@ -112,7 +114,8 @@ class CompiledProfile:
         )
 
     def event_masks(self) -> pa.Table:
-        """Per event that is named at all: is it passive, its bits among the things, and in which counted sets."""
+        """For each event that the profile names: event, passive, mask_N (the bits of its items) and in_N (1 if it is
+        in the counted set N)."""
         names = {event for thing in self.items if not thing.where for event in thing.events}
         names |= {*self.profile.passive, *(event for some in self.counted for event in some or ())}
         events = sorted(names)
@@ -165,5 +168,5 @@ def _side(counted: Any) -> tuple[tuple[str, ...], tuple[tuple[str, Comparison], 
 
 
 def item_of(plan: CompiledProfile, counted: Any) -> CountedItem:
-    """The thing that a side of a touchpoint counts."""
+    """The item that one side of a touchpoint counts."""
     return next(thing for thing in plan.items if (thing.events, thing.where) == _side(counted))

@@ -1,13 +1,13 @@
-"""Conditions as SQL over the rows of one day.
+"""Conditions compiled to SQL over the rows of one day.
 
-The SQL is true or false, never NULL: a comparison with something missing is false. It speaks of
+The SQL is true or false, never NULL: a comparison with a missing value is false. It reads these aliases:
 
     r      a row: the columns of the snapshot, `key`, `signed_up` and `created_at`
-    u, a   the row of the users table, and of the accounts table: the account's, or that of the user's account
-    c      one column per `Measure`: how many events, never missing
-    m      of an account: how many of its users there are, `users_all`, and for how many a condition holds
+    u, a   the row of the users table, and of the accounts table: the account's own, or that of the user's account
+    c      one column per `EventCount`: the number of events, never missing
+    m      only accounts: `users_all`, the number of users, and for each condition on users how many meet it
 
-and of `user_changes` and `account_changes`: key, day, level_before, level.
+and the tables `user_changes` and `account_changes`: key, day, level_before, level.
 """
 
 from collections.abc import Iterable, Mapping
@@ -73,31 +73,32 @@ TRAITS: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What the names of a condition mean, and when it is judged: at the end of `day` (days since 1970-01-01)."""
+    """What the names in a condition refer to, and when it is evaluated: at the end of `day` (days since 1970-01-01)."""
 
     profile: Profile
     entity: str
     day: int
     zone: ZoneInfo
     columns: Mapping[str, Mapping[str, str]] | None
-    """Of the tables `user` and `account`: name and DuckDB type. None: not known, and not checked."""
+    """Name and DuckDB type of the columns of `user` and `account`. None: unknown, not checked."""
     traits: Mapping[str, str]
-    """Those of the row, with their DuckDB types; none for a filter."""
+    """The traits of the row, with their DuckDB types; empty for a filter."""
     audiences: Mapping[str, Condition]
-    """Of this profile and entity, by key."""
+    """The audiences of this profile and entity, by key."""
     events: frozenset[str] | None
-    """The names of the events that there are. None: not known, and not checked."""
+    """The names of all events. None: unknown, not checked."""
     users: "Scope | None" = None
-    """The scope of users, for accounts."""
+    """For accounts: the scope of their users."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledCondition:
     """A condition as SQL, and what it needs.
 
-    `members` are the columns of `m`: each counts the account's users for whom the condition holds. `tables` are those
-    of `user` and `account` that it looks at. `doubts` are where a missing value may not decide as it was meant to:
-    SQL that is true where it is missing, and a sentence with `{count}` for how many that are.
+    `measures` are the columns of `c`, `members` those of `m`: each counts the account's users that meet a condition.
+    `tables` are the tables (`user`, `account`) that it reads. `warnings` are the traits whose missing values may not
+    be treated as intended: SQL that is true when the value is missing, and a message with `{count}` for the number of
+    entities.
     """
 
     sql: str
@@ -108,7 +109,7 @@ class CompiledCondition:
 
 
 class ConditionError(ValueError):
-    """A condition that does not fit; `route` leads to the part that does not."""
+    """A condition that does not fit the profile or the data. `route` leads to the part that does not."""
 
     def __init__(self, route: Route, sentence: str) -> None:
         super().__init__(sentence)
@@ -116,12 +117,12 @@ class ConditionError(ValueError):
 
 
 def level_changes_table(entity: str) -> str:
-    """The name of the table of level changes that conditions read: key (text), day, level_before, level."""
+    """The table of level changes that compiled conditions read: key (text), day, level_before, level."""
     return f"{entity}_changes"
 
 
 def compile_condition(condition: Condition, scope: Scope) -> CompiledCondition:
-    """Raises Refused, with the nearest right name."""
+    """Compile a condition. Raises ConditionError, with the nearest valid name."""
     judging = _Judging(scope)
     sql = judging.sql(condition, (), frozenset())
     if judging.problems:
@@ -130,7 +131,8 @@ def compile_condition(condition: Condition, scope: Scope) -> CompiledCondition:
 
 
 def find_problems(condition: Condition, scope: Scope) -> list[tuple[Route, str]]:
-    """Everything that does not fit, each with the way to it. Other audiences are only asked for by key."""
+    """All problems of a condition, each with the route to its part. References to other audiences are only checked by
+    key."""
     judging = _Judging(scope, shallow=True)
     judging.sql(condition, (), frozenset())
     return judging.problems
@@ -138,11 +140,12 @@ def find_problems(condition: Condition, scope: Scope) -> list[tuple[Route, str]]
 
 @dataclass(slots=True)
 class _Judging:
-    """Goes on after a mistake, so that all are found; what was wrong is then `false`."""
+    """Compiles a condition. It continues after a problem, so that all are found; a part with a problem becomes
+    `false`."""
 
     scope: Scope
     path: tuple[str, ...] = ()
-    """The audiences that are being looked into."""
+    """The audiences that are being expanded."""
     shallow: bool = False
     problems: list[tuple[Route, str]] = field(default_factory=list)
     measures: set[EventCount] = field(default_factory=set)
@@ -164,7 +167,7 @@ class _Judging:
         return "false"
 
     def sql(self, condition: Condition, route: Route, tested: frozenset[str], negated: bool = False) -> str:
-        """`tested` are the traits whose absence is spoken of beside this condition."""
+        """`tested` are the traits whose absence a condition beside this one handles."""
         match condition:
             case All(items) | Any(items):
                 word = "all" if isinstance(condition, All) else "any"
@@ -215,7 +218,7 @@ class _Judging:
         return compared
 
     def _column(self, name: str, route: Route) -> tuple[str, str | None] | None:
-        """A trait as SQL, and its type; None for the type where it is not known or wrong. None: it is always
+        """A trait as SQL, and its type (None if the type is unknown or the trait invalid). None: the trait is always
         missing."""
         scope = self.scope
         table, dot, column = name.partition(".")
@@ -296,7 +299,7 @@ class _Judging:
         return f"({number})" if " " in number else number or "0::BIGINT"
 
     def _counted(self, events: Events) -> list[EventTerm]:
-        """Which events. Raises ValueError."""
+        """The events of a condition. Raises ValueError for an unknown one."""
         profile = self.scope.profile
         if events.scored:
             return scored_event_terms(profile, events.where)
@@ -331,7 +334,7 @@ class _Judging:
         if time.before is not None:
             bounds.append(("<", self._midnight(time.before)))
         for sign, at in bounds:
-            # A level is another one from the beginning of a day.
+            # A level changes at the start of a day.
             dated = time.field == "level_changed_on"
             value = f"DATE '{self._begins(at)}'" if dated else comparisons.instant(at)
             parts.append(f"{column} {sign} {value}")
@@ -404,7 +407,7 @@ class _Judging:
         return sql
 
     def _begins(self, at: datetime) -> date:
-        """The first local day that does not begin before an instant."""
+        """The first local day that starts at or after an instant."""
         day = calendar.local_day(at, self.scope.zone)
         return day if calendar.day_start(day, self.scope.zone) >= at else day + timedelta(days=1)
 
@@ -416,13 +419,13 @@ class _Judging:
 
 
 def _existence(condition: Condition) -> str | None:
-    """The trait whose being there or not a condition is about."""
+    """The trait whose existence a condition tests."""
     inner = condition.item if isinstance(condition, Not) else condition
     return inner.name if isinstance(inner, Trait) and inner.comparison.operator == "exists" else None
 
 
 def _resolved(condition: Condition, audiences: Mapping[str, Condition]) -> Condition:
-    """The condition with the audiences that it names written out."""
+    """The condition, with the audiences that it names replaced by their conditions."""
     match condition:
         case All(items):
             return All(tuple(_resolved(item, audiences) for item in items))

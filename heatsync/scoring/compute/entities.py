@@ -1,4 +1,4 @@
-"""The entities that exist at the end of a day, and everything that was counted of each."""
+"""The entities that exist at the end of a day, with their lifetime counts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from heatsync.scoring.definition.activation import Step
 from heatsync.scoring.definition.value_types import suggest
 
 ALWAYS_EXISTED = -(10**6)
-"""The day on which an entity signed up that nothing is known of: it always existed."""
+"""The sign-up day of an entity about which nothing is known: it has always existed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """The users and accounts tables, by `user` and `account`, as far as the source has them: as relations, and their
-    columns by name, with their DuckDB types."""
+    """The users and accounts tables that the source has, by `user` and `account`: as relations, and their columns by
+    name with their DuckDB types."""
 
     columns: dict[str, dict[str, str]]
     tables: Mapping[str, Relation]
 
     def comparison(self, step: Step, entity: str) -> tuple[str, str]:
-        """The table that a trait step of an entity looks at, and its comparison as SQL over that table.
+        """The table that a trait step of an entity reads, and its comparison as SQL over that table.
 
-        Raises ValueError when there is no such table or column, or it cannot be compared.
+        Raises ValueError when the table or column does not exist or cannot be compared.
         """
         table, column = step.column_of(entity)
         known = self.columns.get(table)
@@ -42,13 +42,13 @@ class Traits:
 
 @dataclass(frozen=True, slots=True)
 class Entities:
-    """The entities of a kind.
+    """The entities of a kind (`user` or `account`).
 
-    listed    key, created_at, listed, and a flag for each trait step of activation: the source's table by number
+    listed    key, created_at, listed, and a flag per trait step of the activation: the source's table, by number
     base      key, id, listed, created_at, signed_up, known_from, first_seen, last_seen, last_active, ever_N, count_N,
-              steps (bits of the activation steps met), and of users account_no, and account_steps: the steps of the
-              account that a user's own traits meet
-    born      key, day: since when it exists
+              steps (bits of the activation steps met); of users also account_no and account_steps: the steps of the
+              account that the user's own traits meet
+    born      key, day: the day since which it exists
     """
 
     listed: Relation
@@ -59,7 +59,8 @@ class Entities:
 def listed_entities(
     con: duckdb.DuckDBPyConnection, plan: CompiledProfile, traits: Traits, ids: Mapping[str, Relation]
 ) -> dict[str, Relation]:
-    """`user_listed`, `account_listed`: the source's tables by number, and which trait steps each row meets today.
+    """`user_listed` and `account_listed`: the source's tables by number, with a flag for each trait step that a row
+    meets today.
 
     Raises ValueError for a step that does not fit the tables.
     """
@@ -92,9 +93,13 @@ def listed_entities(
 
 @dataclass(frozen=True, slots=True)
 class EntityInputs:
-    """What entities are made of: `life` (user_no, account_no, first, last, last_active, ever_N, count_N: until the end
-    of the day), the tables of `listed` by entity, the counts with their users placed, and `local_days`
-    (calendar.bounds)."""
+    """The input of `build_entities`.
+
+    life          user_no, account_no, first, last, last_active, ever_N, count_N: until the end of the day
+    listed        by entity, the tables of `listed_entities`
+    placed        the counts, and the account of each user
+    local_days    calendar.day_bounds
+    """
 
     life: Relation
     listed: Mapping[str, Relation]
@@ -105,7 +110,7 @@ class EntityInputs:
 def build_entities(
     con: duckdb.DuckDBPyConnection, plan: CompiledProfile, t: datetime, of: EntityInputs
 ) -> dict[str, Entities]:
-    """The users and accounts that existed at the instant `t` (naive, UTC)."""
+    """The users and accounts that existed at the instant `t` (naive, in UTC), by `user` and `account`."""
     until = f"TIMESTAMP '{t}'"
     queries = {"user": _users(plan, until, of), "account": _accounts(plan, until, of)}
     seen = ("created_at", "first_seen", "last_seen", "last_active", "signed_up", "known_from")
@@ -124,7 +129,7 @@ def build_entities(
             *own[entity][1:],
         )
         base = create_table(con, f"{entity}_base", columns, queries[entity])
-        # An entity that is listed without a date had always existed, as far as was known before the first event.
+        # An entity that is listed without a date has existed since before the first event.
         born = create_table(
             con,
             f"{entity}_born",
@@ -150,17 +155,18 @@ def _lived(plan: CompiledProfile) -> list[str]:
 
 
 def _met(plan: CompiledProfile, entity: str, position: int, step: Step, counts: str, flags: str) -> str:
-    """Whether a step is met, over a row with the counts; the flag of a trait step stands in `flags`."""
+    """SQL: whether a step is met. `counts` is the alias of a row with the counts, `flags` that of a row with the
+    flags of trait steps."""
     if step.event is not None:
         column = plan.counted.index(tuple(sorted(set(step.event))))
         return f"coalesce({counts}.count_{column}, 0) >= {step.count}"
-    # An entity that is in no table has no trait, which only `exists: false` asks for.
+    # An entity that is in no table has no traits; only `exists: false` holds for it.
     absent = step.operator == "exists" and step.value == "false"
     return f"coalesce({flags}.{entity}_step_{position}, {str(absent).lower()})"
 
 
 def _bits(conditions: dict[int, str]) -> str:
-    """Conditions as the bits of a number."""
+    """SQL: conditions as the bits of a number."""
     bits = [f"(({condition})::BIGINT << {position})" for position, condition in conditions.items()]
     return " | ".join(bits) if bits else "0::BIGINT"
 
@@ -173,7 +179,7 @@ def _users(plan: CompiledProfile, until: str, of: EntityInputs) -> str:
         )
         for position, step in enumerate(plan.profile.activation.user)
     }
-    # What an account's own table says is asked once, of the account.
+    # Steps that the account's own table decides are evaluated once, for the account.
     shared = {
         position: _met(plan, "account", position, step, "s", "b")
         for position, step in enumerate(plan.profile.activation.account)

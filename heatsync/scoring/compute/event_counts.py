@@ -1,4 +1,4 @@
-"""What is counted for conditions: numbers of events per entity, in an interval before the as-of instant."""
+"""The event counts that conditions need: how many events of an entity lie in an interval before the as-of instant."""
 
 import hashlib
 import json
@@ -17,7 +17,8 @@ Where = tuple[tuple[str, Comparison], ...]
 
 @dataclass(frozen=True, slots=True)
 class EventTerm:
-    """Some of the events of a condition: None is any, and what their properties are like; added, or taken away."""
+    """A set of events whose count is added (`sign` 1) or subtracted (-1). `events` None: any event. `where` compares
+    their properties."""
 
     events: tuple[str, ...] | None
     where: Where
@@ -26,8 +27,8 @@ class EventTerm:
 
 @dataclass(frozen=True, slots=True)
 class EventCount:
-    """How many events of an entity there are in [t - old, t - new). `events` are sorted, None is any; an event counts
-    when every comparison of `where` holds for its properties. `old` None: ever; `new` None: until t."""
+    """How many events of an entity lie in [t - old, t - new). `events` are sorted, None: any. An event counts when
+    every comparison of `where` holds for its properties. `old` None: ever; `new` None: until t."""
 
     events: tuple[str, ...] | None
     where: Where = ()
@@ -36,18 +37,18 @@ class EventCount:
 
     @property
     def column(self) -> str:
-        """The same for the same meaning."""
+        """The name of its column: equal counts have equal names."""
         return f"events_{digest([self.events, repr(self.where), str(self.old), str(self.new)])}"
 
     @property
     def from_events(self) -> bool:
-        """Whether it takes the events themselves: the counts of whole days do not say."""
+        """Whether single events must be read: daily counts have neither properties nor hours."""
         return bool(self.where) or any(
             each is not None and each.days is None for each in (self.old, self.new)
         )
 
     def interval(self, day: int, zone: ZoneInfo) -> tuple[datetime | None, datetime]:
-        """From (None: ever) and until, as instants of UTC, for the snapshot of a day."""
+        """Start (None: ever) and end, as instants in UTC, for the snapshot of a day."""
         return (
             None if self.old is None else instant_before(self.old, day, zone),
             calendar.day_start(calendar.day_of(day + 1), zone)
@@ -57,14 +58,14 @@ class EventCount:
 
 
 def instant_before(duration: Duration, day: int, zone: ZoneInfo) -> datetime:
-    """The instant so long before the end of a day, in UTC: a local midnight, or so many hours earlier."""
+    """The instant a duration before the end of a day, in UTC: a local midnight, or a number of hours earlier."""
     if duration.days is None:
         return calendar.day_start(calendar.day_of(day + 1), zone) - timedelta(hours=duration.amount)
     return calendar.day_start(calendar.day_of(day + 1 - duration.days), zone)
 
 
 def event_names(profile: Profile) -> frozenset[str]:
-    """Every event that a profile names."""
+    """All events that a profile names."""
     counted = [side for each in profile.touchpoints for side in (each.of, each.to) if side is not None]
     return frozenset(each.event for each in profile.events) | {
         name for side in counted for name in side.events
@@ -72,8 +73,8 @@ def event_names(profile: Profile) -> frozenset[str]:
 
 
 def scored_event_terms(profile: Profile, where: Where) -> list[EventTerm]:
-    """The events with a weight, or of a touchpoint with one. An event that fits several touchpoints counts once: what
-    fits both of two is counted and taken away."""
+    """The events with a weight, or of a touchpoint with a weight. An event that fits several touchpoints counts once:
+    by inclusion and exclusion, what fits two of them is counted and subtracted."""
     wheres: dict[str, set[Where]] = {event.event: {()} for event in profile.scored}
     for touchpoint in profile.touchpoints:
         if touchpoint.weight > 0:
@@ -94,7 +95,7 @@ def scored_event_terms(profile: Profile, where: Where) -> list[EventTerm]:
 
 
 def normalized_duration(duration: Duration | None) -> Duration | None:
-    """Two weeks are 14 days, and until none ago is until t: one meaning, one measure."""
+    """The duration in days where it is one, so that equal intervals have equal counts: 2w is 14d, and 0 is None."""
     if duration is None or duration.amount == 0:
         return None
     return duration if duration.days is None else Duration(duration.days, "d")

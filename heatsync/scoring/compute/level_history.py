@@ -1,7 +1,7 @@
-"""The scores and levels of many days side by side, and the moves from one level to another.
+"""The scores and levels of many days, and the changes of level between them.
 
-Most entities do nothing on most days. A day therefore keeps only those that have something to say; an entity that
-existed and has no row on a day had the default score and level of the model.
+Most entities do nothing on most days. A day stores only the entities with activity; an entity that existed and has no
+row on a day had the default score and level of the model.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,8 +21,8 @@ from heatsync.scoring.definition.profile import Profile
 
 @dataclass(frozen=True, slots=True)
 class DefaultScore:
-    """What an entity that exists has on a day that does not name it. `known` is false where nothing can be said: the
-    profile's filter looks at what happens, and who is absent may not have passed it."""
+    """The score and the level (by its position) of an entity without a row on a day. `known` is false when they are
+    not known: the profile's filter looks at events, and an absent entity may not have passed it."""
 
     score: int | None
     level: int | None
@@ -42,9 +42,8 @@ def default_score(profile: Profile, dynamic_filter: bool) -> DefaultScore:
 class LevelTables:
     """The days that are being computed, of an entity.
 
-    long     key, day, score, level, fitting: a level is its place among the profile's, and `fitting` the one that it
-             would be without hysteresis
-    moves    key, day, level_before, level: by name
+    daily      key, day, score, level, fitting: levels by position; `fitting` is the level without hysteresis
+    changes    key, day, level_before, level: by name
     """
 
     daily: Relation
@@ -77,18 +76,25 @@ def seen_entities(
     passive: Sequence[str],
     among: str = "",
 ) -> Relation:
-    """`{entity}_seen` (day, key): the entities with an event that is not passive in the thirty days that end with each
-    of the days."""
+    """`{entity}_seen`: day, key of the entities with an event that is not passive in the thirty days that end with
+    each day."""
     only = f" AND NOT {event_in(placed.counts.ids['event'], passive)}" if passive else ""
     return entities_with_events(con, f"{entity}_seen", entity, placed, Windows(CHURN_DAYS, days), among, only)
 
 
 @dataclass(frozen=True, slots=True)
 class LevelInputs:
-    """Days that are scored, of an entity. `levels` are the tables that they are added to; `scored` and `seen` (for
-    learned levels) are theirs; `born` (key, day) says since when an entity exists, and `existing` is the SQL of those
-    that exist on the days, as (day, key); `follows` are those of the days whose day before is known; `bounds` are those
-    of learned levels, by day."""
+    """The scored days of an entity, whose levels are to be added.
+
+    levels            the tables that they are added to
+    scored            the scores of the days
+    seen              day, key of the entities seen; only for learned levels
+    born              key, day: since when an entity exists
+    existing          SQL: day, key of the entities that exist on each day
+    continued_days    the days whose previous day is known
+    default           score and level of an entity without a row
+    bounds            by day, the bounds of learned levels
+    """
 
     plan: CompiledProfile
     days: Sequence[int]
@@ -103,7 +109,7 @@ class LevelInputs:
 
 
 def add_levels(con: duckdb.DuckDBPyConnection, of: LevelInputs) -> None:
-    """Add the scores to the long table, with the levels. Hysteresis looks at the day before in it."""
+    """Add scores and levels to the daily table. Hysteresis reads the previous day from it."""
     profile, levels = of.plan.profile, of.plan.profile.levels
     resting = "NULL" if of.plan.model == "kpi" else "0"
     rows = f"SELECT day, key, score, raw, false AS seen FROM {of.scored}"
@@ -130,7 +136,8 @@ def add_levels(con: duckdb.DuckDBPyConnection, of: LevelInputs) -> None:
 
 
 def _hold(con: duckdb.DuckDBPyConnection, of: LevelInputs, day: int, source: str) -> None:
-    """With hysteresis: a level is left only for good reason."""
+    """Add a day with hysteresis: an entity leaves its level only when the score is clearly beyond the bound, or
+    beyond it on two days in a row."""
     rest_level = "NULL" if of.default.level is None else str(of.default.level)
     if day not in of.continued_days:
         con.execute(f"INSERT INTO {of.levels.daily} SELECT key, day, score, fitting, fitting FROM ({source})")
@@ -160,7 +167,7 @@ def _hold(con: duckdb.DuckDBPyConnection, of: LevelInputs, day: int, source: str
 
 
 def add_level_changes(con: duckdb.DuckDBPyConnection, of: LevelInputs) -> None:
-    """Add the moves of the days: what changed since the day before, where that is known."""
+    """Add the changes of level since the previous day, for the days whose previous day is known."""
     days = [day for day in of.days if day in of.continued_days]
     if not days:
         return
@@ -207,11 +214,12 @@ _LEARNT = (
     "CASE WHEN NOT seen THEN NULL WHEN coalesce(raw, 0) = 0 THEN 0 WHEN low IS NULL OR high IS NULL OR raw <= low THEN 1"
     " WHEN raw > high THEN 3 ELSE 2 END"
 )
-"""The place of a learnt level; without bounds, whoever is engaged at all is Low."""
+"""The position of a learned level; without bounds, an engaged entity is Low."""
 
 
 def _tabled(bounds: Mapping[int, LevelBounds]) -> str:
-    """Bounds as a relation `b`: day, low, high, the whole numbers that a raw score above the bound is above."""
+    """Bounds as a relation `b`: day, low, high. A raw score is a whole number: it is above a bound when it is above
+    the whole part."""
     shown = {
         day: [
             "NULL" if bound is None else str(bound.numerator // bound.denominator)
@@ -226,7 +234,7 @@ def _tabled(bounds: Mapping[int, LevelBounds]) -> str:
 
 
 def _beyond(profile: Profile, bounds: LevelBounds | None) -> str:
-    """Whether the number lies so far beyond the bound of the level held that it is left at once."""
+    """SQL: whether the score is so far beyond the bound of its level that the entity leaves the level at once."""
     crossed: dict[int, tuple[Fraction | int | None, Fraction | int | None]]
     if profile.levels.churn:
         if bounds is None or bounds.low is None or bounds.high is None:
@@ -238,7 +246,7 @@ def _beyond(profile: Profile, bounds: LevelBounds | None) -> str:
         crossed = dict(enumerate(zip(lows, [*lows[1:], None], strict=True)))
         number, cases = "score", ["false"]
     for place, (below, above) in crossed.items():
-        # The numbers are whole: at or above a bound is at or above the whole number that follows it.
+        # Scores are whole numbers: at or above a bound means at or above the next whole number.
         if above is not None:
             cases.append(
                 f"(held = {place} AND fitting > held AND {number} >= {ceil(above * (1 + HYSTERESIS))})"

@@ -1,4 +1,4 @@
-"""From what a window comes to, to the scores of some days."""
+"""From the totals of windows to the scores of days."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from heatsync.scoring.definition.signals import Signal
 from heatsync.scoring.definition.touchpoints import Touchpoint
 
 RATE_PRIOR = 50
-"""Impressions of the pooled rate that each entity's own rate is mixed with."""
+"""How many impressions at the pooled rate each entity's own rate is mixed with (shrinkage)."""
 HYSTERESIS = Fraction(5, 100)
-"""Share of a bound by which a score must lie beyond it, for the level to be left at once."""
+"""The share of a bound by which a score must be beyond it for the level to change at once."""
 
 SCORE_COLUMNS = ("day", "key", "raw", "base", "nano", "points", "active", "score")
 """The columns of scores."""
 
 Benchmarks = Mapping[int, Mapping[int, float]]
-"""By day and part, in points; of the parts that have data."""
+"""By day and part, in points; only parts with data."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignalValue:
-    """A signal that an entity can have, and the SQL of its value in billionths of a point, over `k` (key) and `p`, the
+    """A signal of an entity, and the SQL of its value in billionths of a point. The SQL reads `k` (key) and `p`, the
     placement of users."""
 
     signal: Signal
@@ -37,10 +37,10 @@ class SignalValue:
 
 @dataclass(frozen=True, slots=True)
 class EntityTotals:
-    """What the windows of some days come to, of an entity.
+    """The totals of the windows of some days, of an entity.
 
-    raw            day, key, part, raw (weighting.add_up); without rows for accounts whose score is an average of users'
-    touchpoints    of `kpi`: day, key, x_N: what each touchpoint comes to
+    raw            day, key, part, raw (weighting.sum_windows); no rows for accounts whose score is the average of their users
+    touchpoints    only `kpi`: day, key, x_N: the total of each touchpoint
     """
 
     raw: Relation
@@ -49,7 +49,7 @@ class EntityTotals:
 
 @dataclass(frozen=True, slots=True)
 class ExistingEntities:
-    """Who there is: `born` (key, day: since when an entity exists) and `placement` (user_no, account_no)."""
+    """The entities that exist: `born` (key, day: since when) and `placement` (user_no, account_no)."""
 
     born: Relation
     placement: Relation
@@ -57,10 +57,10 @@ class ExistingEntities:
 
 @dataclass(frozen=True, slots=True)
 class ScoreTables:
-    """The scores of some days, of an entity that has something to say: it was active, or has a signal.
+    """The scores of some days, of the entities that were active or have a signal.
 
     scores    day, key, raw, base (before signals), nano (unrounded, in billionths), points, active, score
-    normal    of `kpi`: day, key, x_N, b_N, w_N and s_N, the score of each touchpoint in billionths
+    normal    only `kpi`: day, key, x_N, b_N, w_N and s_N, the score of each touchpoint in billionths
     """
 
     scores: Relation
@@ -68,15 +68,18 @@ class ScoreTables:
 
 
 def weighted_touchpoints(plan: CompiledProfile) -> tuple[Touchpoint, ...]:
-    """Those that weigh anything: their place here is the part that their benchmark is kept under."""
+    """The touchpoints with a weight. The position here is the part under which a benchmark is stored."""
     return tuple(each for each in plan.profile.touchpoints if each.weight > 0)
 
 
 def touchpoint_totals(
     con: duckdb.DuckDBPyConnection, plan: CompiledProfile, entity: str, present: Relation, raw: Relation
 ) -> Relation:
-    """`{entity}_x` of `kpi`: day, key, and what each touchpoint comes to, `x_N`: decayed counts, or a shrunken rate
-    (NULL where no entity has what it is a rate of). `present`: day, key of the entities with an event in the window."""
+    """`{entity}_x` of `kpi`: day, key, x_N: the total of each touchpoint, a decayed count or a shrunken rate (NULL
+    when no entity has the denominator). `present`: day, key of the entities with an event in the window.
+
+    A rate is (numerator + m * pooled rate) / (denominator + m), with m = RATE_PRIOR.
+    """
     sums = ", ".join(
         f"coalesce(max(raw) FILTER (part = {thing.place}), 0)::DOUBLE / {DECAY_UNIT * VALUE_UNIT}.0 AS sum_{thing.place}"
         for thing in plan.items
@@ -115,7 +118,7 @@ def touchpoint_totals(
 def parts_with_data(
     con: duckdb.DuckDBPyConnection, plan: CompiledProfile, totals: EntityTotals, days: Sequence[int]
 ) -> dict[int, tuple[int, ...]]:
-    """By day, the parts that have data: one part, but for `kpi`, where each touchpoint is one."""
+    """By day, the parts with data: part 0 alone, but in `kpi` one part per touchpoint."""
     if totals.touchpoints is None:
         return dict.fromkeys(days, (0,))
     there = ", ".join(
@@ -137,8 +140,8 @@ def benchmark_relation(totals: EntityTotals, part: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ScoreInputs:
-    """What the scores of an entity are made of. `users` are the scores of the users of the same days, for accounts;
-    `among` is the SQL that picks the entities that count, behind a relation with day and key."""
+    """The input of `compute_scores`. `users`, for accounts, are the scores of their users on the same days. `among`
+    is SQL that keeps the entities that count, appended to a relation with day and key."""
 
     plan: CompiledProfile
     entity: str
@@ -150,7 +153,11 @@ class ScoreInputs:
 
 
 def compute_scores(con: duckdb.DuckDBPyConnection, of: ScoreInputs, benchmarks: Benchmarks) -> ScoreTables:
-    """`{entity}_scored` of the days of the benchmarks; for `kpi` also `{entity}_normal`."""
+    """`{entity}_scored` of the days of the benchmarks; for `kpi` also `{entity}_normal`.
+
+    With signals, the score is (1 - W) * S + sum of w_i * signal_i, where W is the total weight of the signals that
+    the entity has.
+    """
     base, normal = _base(con, of, benchmarks)
     name = f"{of.entity}_scored"
     if not of.signals:
@@ -200,8 +207,8 @@ def compute_scores(con: duckdb.DuckDBPyConnection, of: ScoreInputs, benchmarks: 
 def _base(
     con: duckdb.DuckDBPyConnection, of: ScoreInputs, benchmarks: Benchmarks
 ) -> tuple[str, Relation | None]:
-    """SQL: day, key, raw, points, base (the score before signals, in billionths), something; and of `kpi` the scores of
-    the touchpoints."""
+    """SQL: day, key, raw, points, base (the score before signals, in billionths), something; for `kpi` also the
+    scores of the touchpoints."""
     plan, bench = of.plan, _tabled(of.plan, benchmarks)
     if of.totals.touchpoints is not None:
         normal = _touched(con, of, bench)
@@ -232,15 +239,20 @@ def _base(
 
 
 def existing_entities(born: Relation, days: Sequence[int], among: str = "") -> str:
-    """SQL: the entities that exist on each of the days, as (day, key)."""
+    """SQL: day, key of the entities that exist on each day."""
     rows = ", ".join(f"({day}::BIGINT)" for day in days)
     return f"FROM (SELECT t.day, n.key FROM {born} n JOIN (VALUES {rows}) t(day) ON n.day <= t.day){among}"
 
 
 def normalized(profile: Profile, raw: str, unit: str, benchmark: str) -> str:
-    """The unrounded score in billionths, among the rows of a day of the relation; `benchmark` is SQL."""
+    """SQL: the unrounded score in billionths of a point. `raw` is SQL over the rows `r` of a day, `unit` how many
+    units make a point, `benchmark` (B) is SQL in points.
+
+    `exponential` and `target`: 100 * (1 - 10^(-R/B)). `winsor`: min(100, 100 * R/B). `percentile`: 100 * percent_rank
+    among R > 0.
+    """
     if profile.normalize.kind == "percentile":
-        # What is equal by the definition must be equal here; raw scores are in billionths already.
+        # Values that are equal by definition must tie here; raw scores are whole billionths already.
         order = raw if unit != "1.0" else f"round({raw}, 9)"
         ranked = f"(PARTITION BY r.day, {raw} > 0 ORDER BY {order})"
         return f"CASE WHEN {raw} > 0 THEN round(100e9 * percent_rank() OVER {ranked})::BIGINT ELSE 0 END"
@@ -254,14 +266,14 @@ def normalized(profile: Profile, raw: str, unit: str, benchmark: str) -> str:
 
 
 def touchpoint_shares(plan: CompiledProfile, benchmarks: Mapping[int, float]) -> dict[int, float]:
-    """What part of the score each touchpoint with data makes up."""
+    """By part, the share of the score that each touchpoint with data makes up; the shares add up to 1."""
     weights = {place: weighted_touchpoints(plan)[place].weight for place in benchmarks}
     total = sum(weights.values(), Decimal(0))
     return {place: float(weight / total) for place, weight in weights.items()}
 
 
 def _tabled(plan: CompiledProfile, benchmarks: Benchmarks) -> str:
-    """The benchmarks as a relation `b`: day, b_N, and in kpi the share of each part, w_N."""
+    """The benchmarks as a relation `b`: day, b_N, and in `kpi` the share of each part, w_N."""
     known = range(len(weighted_touchpoints(plan)) if plan.model == "kpi" else 1)
     rows = []
     for day, values in benchmarks.items():
@@ -276,7 +288,7 @@ def _tabled(plan: CompiledProfile, benchmarks: Benchmarks) -> str:
 
 
 def _touched(con: duckdb.DuckDBPyConnection, of: ScoreInputs, bench: str) -> Relation:
-    """`{entity}_normal`: the touchpoints with their benchmarks and shares, and the score of each, `s_N`."""
+    """`{entity}_normal`: the touchpoints with benchmarks, shares and scores (s_N, in billionths)."""
     known = range(len(weighted_touchpoints(of.plan)))
     normal = "".join(
         f", {normalized(of.plan.profile, f'x_{part}', '1.0', f'b_{part}')} AS s_{part}" for part in known
@@ -291,13 +303,13 @@ def _touched(con: duckdb.DuckDBPyConnection, of: ScoreInputs, bench: str) -> Rel
 
 
 def _shown(nano: str, something: str) -> str:
-    """The score as people see it: a whole number, halves rounded up, at least 1 for anything at all."""
+    """SQL: the shown score, a whole number: halves are rounded up, and a raw score above 0 shows at least 1."""
     rounded = f"({nano} + {NANO // 2}) // {NANO}"
     return f"CASE WHEN {nano} > 0 OR ({something}) THEN greatest(1, {rounded}) ELSE 0 END::BIGINT"
 
 
 def band_name(profile: Profile, score: str) -> str:
-    """The name of the highest band that begins at or below the score."""
+    """SQL: the name of the highest band that starts at or below the score."""
     cases = " ".join(
         f"WHEN {score} >= {low} THEN '{escape_quotes(name)}'" for name, low in reversed(profile.levels.bands)
     )
@@ -305,7 +317,7 @@ def band_name(profile: Profile, score: str) -> str:
 
 
 def trend(score: str, before: str) -> str:
-    """What became of the shown score in 30 days."""
+    """SQL: the trend of the shown score over 30 days."""
     change = f"(coalesce({score}, 0) - {before})"
     return (
         f"CASE WHEN {before} IS NULL THEN CASE WHEN {score} IS NOT NULL THEN 'New' END"

@@ -1,4 +1,4 @@
-"""The values of a profile's signals: what the users and accounts tables say of an entity, as points."""
+"""The values of a profile's signals in points, from the users and accounts tables."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""The snapshot of a day: one row per entity that is in it. Users come first, because accounts count among them."""
+"""The snapshot of a day: one row per entity. Users come first, because accounts count their users."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from heatsync.scoring.definition.builtin_audiences import Audience
 
 MAX_DRIVERS = 3
 TREND_DAYS = 30
-"""Days that a trend looks back."""
+"""How many days a trend looks back."""
 KEY_COLUMNS = {
     "user": ("user_id", "account_id"),
     "account": ("account_id", "active_users", "total_users", "percent_active", "member"),
@@ -48,7 +48,7 @@ SNAPSHOT_COLUMNS = [
     "score_exact",
     "contributions",
 ]
-"""The columns of a snapshot that follow them."""
+"""The other columns of a snapshot."""
 _FULL = [
     "score",
     "level",
@@ -77,35 +77,35 @@ ROW_COLUMNS = {
     "user": ("key", "no", "user_id", "account_no", "account_id", *_FULL),
     "account": ("key", "no", "id", *KEY_COLUMNS["account"], *_FULL),
 }
-"""The columns of a snapshot's rows before audiences."""
+"""The columns of the rows before audiences are added."""
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotDay:
-    """The day of a snapshot, and the benchmark in points (nothing where there are several, or none)."""
+    """The day of a snapshot. `benchmark` is in points by entity, None when there are several or none."""
 
     plan: CompiledProfile
     day: int
     benchmark: Mapping[str, float | None]
     weights: Mapping[str, Mapping[int, float]]
-    """Of `kpi`, by entity: the share of each touchpoint that has data, by part."""
+    """Only `kpi`, by entity and part: the share of each touchpoint that has data."""
     ago_90: datetime
     """The instant 90 days before the end of the day."""
     tables: Mapping[str, Relation]
-    """The users and accounts tables, by `user` and `account`, as far as the source has them."""
+    """The users and accounts tables that the source has, by `user` and `account`."""
     placed: PlacedCounts
     local_days: Relation
-    """calendar.bounds: utc_date, day, starts, ends."""
+    """calendar.day_bounds: utc_date, day, starts, ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class EarlierScores:
-    """What the day of a snapshot is compared with, of an entity.
+    """The levels and earlier scores that the rows of a snapshot show, of an entity.
 
-    level      key, level: the name of the level of the day
-    month      key, score: 30 days ago, where that day is known
-    earlier    key, score: one window ago, where that day is known
-    changes    key (text), day, level_before, level: every move that is kept, this day's included
+    level      key, level: the name of the level on the day
+    month      key, score: 30 days ago, if that day is known
+    earlier    key, score: one window ago, if that day is known
+    changes    key (text), day, level_before, level: every stored change of level, including this day's
     """
 
     level: Relation
@@ -116,12 +116,12 @@ class EarlierScores:
 
 @dataclass(frozen=True, slots=True)
 class RowInputs:
-    """What the rows of an entity are made of, on the day of a snapshot.
+    """The input of the rows of an entity, on the day of a snapshot.
 
     existing        key: the entities that exist on the day
-    points, days    of the window that ends with the day (weighting.points)
-    counts          key, a column per measure of conditions
-    users           for accounts: the inputs of the users
+    points, days    of the window that ends with the day (weighting.event_points)
+    counts          key, a column per event count of conditions
+    users           for accounts: the input of the users' rows
     """
 
     entity: str
@@ -138,7 +138,7 @@ class RowInputs:
 
 @dataclass(frozen=True, slots=True)
 class CompiledAudiences:
-    """Audiences of an entity, judged: their SQL speaks of r, u, a, c and m (scoring.judging)."""
+    """Compiled audiences of an entity. Their SQL reads r, u, a, c and m (see condition_sql)."""
 
     audiences: Sequence[tuple[Audience, CompiledCondition]]
 
@@ -148,12 +148,12 @@ class CompiledAudiences:
 
     @property
     def counting(self) -> dict[str, CompiledCondition]:
-        """Columns that count an account's users, with the condition on each of them."""
+        """By column, the conditions that count an account's users."""
         return {column: inner for _, judged in self.audiences for column, inner in judged.members}
 
 
 def compile_audiences(audiences: Iterable[Audience], scope: Scope) -> CompiledAudiences:
-    """Raises scoring.judging.Refused; its `audience` is the one that does not fit."""
+    """Compile the conditions of audiences. Raises AudienceError for one that does not fit."""
     found = []
     for audience in audiences:
         try:
@@ -172,7 +172,7 @@ class AudienceError(ValueError):
 
 
 def build_contributions(con: duckdb.DuckDBPyConnection, day: SnapshotDay, of: RowInputs) -> Relation:
-    """`{entity}_parts`: key, contributions (largest first: name, n events, points) and drivers (a text). Contributions
+    """`{entity}_parts`: key, contributions (largest first: name, n events, points) and drivers (text). Contributions
     add up to the unrounded score."""
     entity = of.entity
     shares, scored = _shares(day, of), of.scored.scores
@@ -225,7 +225,7 @@ def build_contributions(con: duckdb.DuckDBPyConnection, day: SnapshotDay, of: Ro
 
 
 def _shares(day: SnapshotDay, of: RowInputs) -> str:
-    """SQL: key, name, n events, share (in points of the score before signals) and rank of everything that is scored."""
+    """SQL: key, name, n events, share (in points of the score before signals) and rank of all that is scored."""
     plan, weights = day.plan, day.weights[of.entity]
     if of.scored.normal is not None:
         rows = [
@@ -258,8 +258,8 @@ def _shares(day: SnapshotDay, of: RowInputs) -> str:
 def build_rows(
     con: duckdb.DuckDBPyConnection, day: SnapshotDay, of: RowInputs, parts: Relation, rested: DefaultScore
 ) -> Relation:
-    """`{entity}_full`: the columns of the snapshot but for the audiences, and the numbers of the entity (`no`) and, for
-    users, of its account (`account_no`). `parts`: key, contributions, drivers."""
+    """`{entity}_full`: ROW_COLUMNS, the columns of the snapshot without audiences, and the numbers of the entity
+    (`no`) and, for users, of its account (`account_no`). `parts`: key, contributions, drivers."""
     plan, entity = day.plan, of.entity
     ids, compared = day.placed.counts.ids, of.compared
     own = {
@@ -317,7 +317,7 @@ def build_rows(
 
 @dataclass(frozen=True, slots=True)
 class EntityRows:
-    """The rows of an entity (`full`), and `counts` (key, a column per measure of conditions)."""
+    """The rows of an entity (`full`), and `counts` (key, a column per event count of conditions)."""
 
     full: Relation
     counts: Relation
@@ -330,8 +330,8 @@ def build_snapshot(
     members: CompiledAudiences,
     users: tuple[EntityRows, Mapping[str, CompiledCondition]] | None = None,
 ) -> Relation:
-    """`{entity}_snapshot`: the columns of a snapshot, with the audiences that the rows are in. For accounts, `users` are
-    the rows of the users, and by column the conditions that users are counted by."""
+    """`{entity}_snapshot`: the columns of a snapshot, with the audiences that the rows are in. For accounts, `users`
+    are the users' rows, and by column the conditions that count users."""
     entity = "user" if users is None else "account"
     counted = _count_users(con, day, *users) if users is not None and users[1] else None
     by_name: dict[str, list[str]] = {}
@@ -362,15 +362,14 @@ def build_snapshot(
 
 
 def trait_joins(day: SnapshotDay, entity: str, tables: frozenset[str], counts: Relation) -> str:
-    """SQL: the joins that put u (users), a (accounts) and c (`counts`) beside r."""
+    """SQL: the joins that add u (users), a (accounts) and c (`counts`) to r."""
     return join_tables(entity, tables, day.tables, (str(counts), "key"))
 
 
 def join_tables(
     entity: str, tables: frozenset[str], known: Mapping[str, Relation], counts: tuple[str, str] | None
 ) -> str:
-    """SQL: the joins of those of the `known` tables that conditions ask for. `counts` are a relation and the column of
-    its key."""
+    """SQL: the joins of the `known` tables that conditions read. `counts` are a relation and its key column."""
     joins = [] if counts is None else [f"LEFT JOIN {counts[0]} c ON c.{counts[1]} = r.no"]
     if "user" in tables and entity == "user" and "user" in known:
         joins.append(f"LEFT JOIN {known['user']} u ON u.user_id = r.user_id")
@@ -398,7 +397,8 @@ def _count_users(
 
 
 def _members(con: duckdb.DuckDBPyConnection, day: SnapshotDay, users: RowInputs) -> Relation:
-    """`account_members`: what an account has of the users that are in the snapshot."""
+    """`account_members`: what an account takes from its users: key, active_users, total_users, member (the user seen
+    last), met."""
     plan = day.plan
     active = " OR ".join(f"coalesce(d.recent_{word}, 0) <> 0" for word in plan.item_words)
     if plan.model == "kpi":

@@ -1,18 +1,18 @@
-"""Stage 1, at the source, in whatever engine the events are: counts, as Ibis expressions.
+"""Event counts as Ibis expressions, computed in the engine of the source.
 
-`events` has user_id, account_id (texts, or the numbers that stand for them), event, timestamp (UTC without zone), and
-where the source has them `value` and `properties`.
+`events` has user_id, account_id (texts, or their numbers), event, timestamp (UTC without zone) and, if the source has
+them, `value` and `properties`.
 
-    daily      per user, account on the event, event and local day: n, total, first, last
-    special    the same for a thing that is told by the properties of its events
-    lives      per user and account on the event, what accumulates over a whole life
-    homes      per user, the account on the last event that carried one
-    measured   per user and account on the event, how many events of some kinds in some intervals
+    daily_counts       per user, account on the event, event and local day: n, total, first, last
+    item_counts        the same for an item that selects events by their properties
+    lifetime_counts    per user and account on the event: what accumulates over a lifetime
+    last_accounts      per user: the account on the last event that carried one
+    interval_counts    per user and account on the event: how many events lie in some intervals
 
-All sums are of whole numbers, so that they are the same however they are parallelised.
+All sums are sums of whole numbers, so that parallel runs give the same result.
 
-`embedded` is our own DuckDB, which joins small tables of days and events. Elsewhere nothing may be written, not even a
-temporary table: what these tables say stands in the expression, which is slower and as exact.
+`embedded` is our own DuckDB, which joins small tables of days and events. In other engines nothing may be written,
+not even a temporary table: the same rules are part of the expression, which is slower and equally exact.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,20 +31,20 @@ from heatsync.scoring.definition import value_types
 from heatsync.scoring.definition.comparisons import NEGATIVE, Comparison
 
 MAX_VALUE = 10**12
-"""A value beyond it counts as it."""
+"""A larger value counts as this one."""
 MAX_FINITE = 1.7976931348623157e308
-"""Beyond it there is only infinity; not every engine can ask for that by name."""
+"""The largest finite number. Not every engine has a name for infinity."""
 
 
 def _extract(document: Any, pointer: Any) -> Any:
-    """A part of a JSON document, by DuckDB's function of this name."""
+    """A part of a JSON document: DuckDB's function of this name."""
 
 
 _pointed = ibis.udf.scalar.builtin(_extract, name="json_extract", signature=((dt.json, dt.string), dt.json))
 
 
 def daily_counts(events: Table, bounds: pa.Table, embedded: bool = True) -> Table:
-    """The events of the days of `bounds` (scoring.calendar.bounds), counted. `total` is in millionths."""
+    """The daily counts of the days of `bounds` (calendar.day_bounds). `total` is in millionths."""
     dated = _dated(events, bounds, embedded)
     return dated.group_by("user_id", "account_id", "event", "day").agg(
         n=dated.count(), total=_total(dated), first=dated.timestamp.min(), last=dated.timestamp.max()
@@ -52,15 +52,15 @@ def daily_counts(events: Table, bounds: pa.Table, embedded: bool = True) -> Tabl
 
 
 def item_counts(thing: CountedItem, events: Table, bounds: pa.Table, embedded: bool = True) -> Table:
-    """Per user, account and day, the events that fit a thing."""
+    """Per user, account and day, the events that match an item: n, total."""
     fitting = events.filter(events.event.isin(thing.events) & _fits(events, thing.where, embedded))
     dated = _dated(fitting, bounds, embedded)
     return dated.group_by("user_id", "account_id", "day").agg(n=dated.count(), total=_total(dated))
 
 
 def event_times(measure: EventCount, events: Table, bounds: pa.Table | None, embedded: bool = True) -> Table:
-    """Per user, account and `happened`, the events that a measure counts: that is the instant, or with the bounds of days the
-    local day."""
+    """Per user and account, the events of a count: n at `happened`, which is the instant, or with `bounds` the local
+    day."""
     kind = events if measure.events is None else events.filter(events.event.isin(measure.events))
     fitting = kind.filter(_fits(kind, measure.where, embedded))
     if bounds is None:
@@ -70,10 +70,11 @@ def event_times(measure: EventCount, events: Table, bounds: pa.Table | None, emb
 
 
 def lifetime_counts(plan: CompiledProfile, events: Table, embedded: bool = True) -> Table:
-    """Per user and account: first and last event, the last one not passive, things ever done, counts of sets."""
+    """Per user and account: first, last, last_active (last event that is not passive), ever_N (bits of the items ever
+    done) and count_N (events of each counted set)."""
     known = _marked(plan, events) if embedded else events
     passive = known.passive if embedded else known.event.isin(plan.profile.passive)
-    # In `kpi` an event that is worth nothing adopts nothing.
+    # In `kpi` an event with a value of 0 does not count as adoption.
     valued = plan.model == "kpi" and "value" in events.columns
     worth = _worth(known) > 0 if valued else ibis.literal(True)
     summed: dict[str, Any] = {
@@ -93,7 +94,7 @@ def lifetime_counts(plan: CompiledProfile, events: Table, embedded: bool = True)
                 any_of = any_of | ibis.ifelse(fits, bit, 0)
             summed[f"ever_{word}"] = any_of.bit_or()
         else:
-            # Not every engine unites bits; a sum of different ones does.
+            # Not every engine has bit_or; a sum of distinct bits is the same.
             parts = [ibis.ifelse(fits, bit, 0).cast("int64").max() for bit, fits in bits.items()]
             summed[f"ever_{word}"] = sum(parts, ibis.literal(0, "int64"))
     for position, some in enumerate(plan.counted):
@@ -106,7 +107,7 @@ def lifetime_counts(plan: CompiledProfile, events: Table, embedded: bool = True)
 
 
 def _marked(plan: CompiledProfile, events: Table) -> Table:
-    """With what a plan says of each event."""
+    """The events, with their item bits, counted sets and whether they are passive."""
     masks = ibis.memtable(plan.event_masks())
     columns = [name for name in ("value", "properties") if name in events.columns]
     known = events.left_join(masks, events.event == masks.event)
@@ -126,8 +127,8 @@ def _marked(plan: CompiledProfile, events: Table) -> Table:
 
 
 def last_accounts(events: Table) -> Table:
-    """Per user, the account on the last event that carried one, and when that was; several, if they carried it at
-    the same instant: engines sort texts differently."""
+    """Per user: account_id on the last event that carried one, and `last`, when that was. Several rows if several
+    accounts were carried at the same instant: engines sort texts differently."""
     carrying = events.filter(events.account_id.notnull() & events.user_id.notnull())
     last = carrying.group_by("user_id", "account_id").agg(last=carrying.timestamp.max())
     order = ibis.window(group_by=last.user_id, order_by=last["last"].desc())
@@ -138,7 +139,7 @@ def last_accounts(events: Table) -> Table:
 def interval_counts(
     measures: Iterable[tuple[EventCount, datetime | None, datetime]], events: Table, embedded: bool = True
 ) -> Table:
-    """Per user and account, a column per measure: the events in [from, until); from None: ever."""
+    """Per user and account, a column per count: the events in [from, until). From None: ever."""
     asked = list(measures)
     columns: dict[str, Any] = {}
     anything: Any = ibis.literal(False)
@@ -155,7 +156,7 @@ def interval_counts(
 
 
 def _dated(events: Table, bounds: pa.Table, embedded: bool) -> Table:
-    """With the local day. In UTC it is the date; elsewhere no engine is asked about time zones."""
+    """The events with their local day. In UTC it is the date; other engines are never asked about time zones."""
     kept = ["user_id", "account_id", "event", "timestamp", *(["value"] if "value" in events.columns else [])]
     if not embedded or calendar.is_utc(bounds):
         first, last = bounds["starts"][0].as_py(), bounds["ends"][-1].as_py()
@@ -174,7 +175,7 @@ def _dated(events: Table, bounds: pa.Table, embedded: bool) -> Table:
 
 
 def local_day(instant: Any, bounds: pa.Table) -> Any:
-    """The number of the local day of an instant that lies in the days of `bounds`, without a table of them."""
+    """The local day of an instant within `bounds`, as an expression that needs no table of days."""
     number = instant.date().delta(ibis.date(1970, 1, 1), unit="day").cast("int64")
     second = instant.hour().cast("int64") * 3600 + instant.minute() * 60 + instant.second()
     *earlier, last = [
@@ -203,15 +204,17 @@ def _total(events: Table) -> Any:
 
 
 def _sum(column: Any) -> Any:
-    """DuckDB sums whole numbers into 128 bits; Ibis takes it for 64 and would hand over the wrong type."""
+    """A sum as a 128-bit number. DuckDB sums whole numbers into 128 bits, Ibis expects 64 and would return the wrong
+    type."""
     return column.sum().cast("decimal(38,0)")
 
 
 def _worth(events: Table) -> Any:
-    """What an event is worth in millionths: its value, or 1. Nothing below zero, and no infinity, counts.
+    """The value of an event in millionths, 1 if it has none. Negative values and infinity count as 0.
 
-    Engines differ about the order of what is not a number, about the smaller of nothing and something, and about
-    halves: nothing here depends on them."""
+    Engines differ in how they sort NaN, in the minimum of a value and NULL, and in how they round halves; this
+    expression depends on none of it.
+    """
     value = events.value.cast("float64")
     number = ~value.isnan()
     plain = ibis.ifelse(number & (value >= 0) & (value <= MAX_VALUE), value, 0.0)
@@ -223,7 +226,7 @@ def _worth(events: Table) -> Any:
 
 
 def _fits(events: Table, where: Sequence[tuple[str, Comparison]], embedded: bool) -> Any:
-    """Whether every comparison holds; what is missing fits nothing but `exists: false`."""
+    """Whether every comparison holds. A missing property only fits `exists: false`."""
     fits: Any = ibis.literal(True)
     for name, comparison in where:
         fits = fits & ibis.coalesce(_compared(events, name, comparison, embedded), ibis.literal(False))
@@ -264,7 +267,7 @@ def _compared(events: Table, name: str, comparison: Comparison, embedded: bool) 
 
 
 def _property(events: Table, name: str, embedded: bool) -> tuple[Any, Any, Any]:
-    """A property as text, number and flag: what it is not is missing."""
+    """A property as text, number and flag; each is NULL if the property has another type."""
     nothing = ibis.null("string"), ibis.null("float64"), ibis.null("boolean")
     if name == "value" and "value" in events.columns:
         return nothing[0], _numeric(events.value), nothing[2]
@@ -283,7 +286,7 @@ def _property(events: Table, name: str, embedded: bool) -> tuple[Any, Any, Any]:
             return nothing[0], _numeric(column), nothing[2]
         return column.cast("string"), nothing[1], nothing[2]
     document = properties if kind.is_json() else properties.cast("json")
-    # DuckDB takes a dot in a name for a way further down; a pointer has no such signs.
+    # DuckDB reads a dot in a name as a path; a JSON pointer does not.
     found = (
         _pointed(document, "/" + name.replace("~", "~0").replace("/", "~1")) if embedded else document[name]
     )
@@ -291,7 +294,7 @@ def _property(events: Table, name: str, embedded: bool) -> tuple[Any, Any, Any]:
 
 
 def _numeric(column: Any) -> Any:
-    """What is not a number is none: DuckDB and PostgreSQL would take it for the largest."""
+    """A number, or NULL for NaN: DuckDB and PostgreSQL sort NaN as the largest number."""
     number = column.cast("float64")
     return ibis.ifelse(number.isnan(), ibis.null("float64"), number)
 

@@ -1,7 +1,7 @@
-"""What each day is worth to an entity, and what the days of a window come to.
+"""What the events of each day are worth, and the totals of windows.
 
-Entities, accounts and events are numbers here (`user_no`, `account_no`, `event_no`); their texts come back at the
-end. Days are added up together as long as no user changes accounts between them.
+Entities, accounts and events are numbers here (`user_no`, `account_no`, `event_no`); their texts are joined at the
+end. Several days are summed in one query as long as no user changes its account between them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,18 +27,18 @@ ENTITIES = ("user", "account")
 RAW_COLUMNS = ("day", "key", "part", "raw")
 """The columns of raw scores."""
 COMBINED = -1
-"""The part of what is summed up together; a thing that is kept by itself is a part of its own."""
+"""The part that is summed up together; an item that is summed separately is a part of its own."""
 
 
 def event_in(event_ids: Relation, events: Iterable[str]) -> str:
-    """SQL: whether a row of the daily counts is of one of some events."""
+    """SQL: whether a row of the daily counts is one of these events."""
     names = ", ".join(f"'{escape_quotes(name)}'" for name in events) or "NULL"
     return f"event_no IN (SELECT no FROM {event_ids} WHERE id IN ({names}))"
 
 
 def account_rows(relation: object, columns: str, placement: Relation) -> str:
-    """SQL: the rows of `relation` (user_no, account_no, `x.` columns) that are an account's own, as `key`: those of its
-    users, and those that carry its id, each once."""
+    """SQL: key, user_no and `columns` of the rows of `relation` (user_no, account_no, `x.` columns) that belong to an
+    account: those of its users and those that carry its id, each counted once."""
     return (
         f"SELECT p.account_no AS key, x.user_no, {columns} FROM {relation} x JOIN {placement} p USING (user_no)"
         f" UNION ALL SELECT x.account_no AS key, x.user_no, {columns} FROM {relation} x"
@@ -50,9 +50,9 @@ def account_rows(relation: object, columns: str, placement: Relation) -> str:
 def scored_events(
     con: duckdb.DuckDBPyConnection, plan: CompiledProfile, counts: DayCounts, by_properties: Relation
 ) -> Relation:
-    """`done`: user_no, account_no (on the event), thing, weight, per_day, day, n, total of the things of a profile.
+    """`done`: user_no, account_no (on the event), thing, weight, per_day, day, n, total of the items of a profile.
 
-    `by_properties` (user_no, account_no, thing, day, n, total) are those that select events by properties.
+    `by_properties` (user_no, account_no, thing, day, n, total) are the items that select events by properties.
     """
     named_things = load_arrow(con, "named_things", plan.event_table())
     things = create_table(
@@ -76,8 +76,8 @@ def scored_events(
 def place_users(
     con: duckdb.DuckDBPyConnection, counts: DayCounts, roaming: Relation, day: int
 ) -> PlacedCounts:
-    """The counts, with the users placed as of a day: into the account of the users table, else into the one on the last
-    event that carried one. `roaming`: user_no, account_no, day, last of users without an account in the table."""
+    """The counts, with each user's account as of a day: that of the users table, else the one on the last event that
+    carried one. `roaming`: user_no, account_no, day, last of users without an account in the table."""
     placement = create_table(
         con,
         "placement",
@@ -100,13 +100,14 @@ def daily_worth(
     placement: Relation,
     days: tuple[int, int],
 ) -> Relation:
-    """`{entity}_worth`: key, part, day, w of the days from the first to the last; for accounts as users are placed."""
+    """`{entity}_worth`: key, part, day, w, from the first to the last of `days`. `placement` says which account a
+    user belongs to."""
     rows = _done_by(entity, done, placement, f"day BETWEEN {days[0]} AND {days[1]}")
     return create_table(con, f"{entity}_worth", ("key", "part", "day", "w"), _worth(plan, rows))
 
 
 def _done_by(entity: str, done: Relation, placement: Relation, days: str) -> str:
-    """SQL: key, thing, weight, per_day, day, n, total of an entity."""
+    """SQL: key, thing, weight, per_day, day, n, total of an entity; `days` is an SQL condition."""
     if entity == "user":
         return (
             f"SELECT user_no AS key, thing, weight, per_day, day, n, total FROM {done}"
@@ -123,14 +124,14 @@ def _worth(plan: CompiledProfile, rows: str) -> str:
     limited = any(thing.per_day is not None for thing in plan.items)
     counted = rows
     if limited:
-        # An event that is capped is added up first: it may carry several accounts' ids on one day.
+        # A capped event is summed first: on one day it may carry the ids of several accounts.
         counted = (
             f"SELECT key, thing, weight, day, n FROM ({rows}) WHERE per_day IS NULL UNION ALL"
             f" SELECT key, thing, weight, day, least(sum(n)::BIGINT, per_day) AS n FROM ({rows})"
             " WHERE per_day IS NOT NULL GROUP BY key, thing, weight, per_day, day"
         )
     if plan.model == "engagement":
-        # Rounded as a sum, later: two days of log2(3) are one of log2(9).
+        # The sum is rounded, not the parts: two days of log2(3) equal one of log2(9).
         return (
             f"SELECT key, {COMBINED} AS part, day, round({LOG_UNIT} * log2(1 + sum(n)::DOUBLE))::HUGEINT AS w"
             f" FROM ({counted}) GROUP BY key, day"
@@ -152,11 +153,12 @@ def sum_windows(
     days: Sequence[int],
     among: str = "",
 ) -> Relation:
-    """`{entity}_raw`: day, key, part, raw of the windows that end with each of the days. `among` is the SQL that picks
-    the entities that count, behind a relation with day and key.
+    """`{entity}_raw`: day, key, part, raw of the windows that end with each of the days. `among` is SQL that keeps
+    the entities that count, appended to a relation with day and key.
 
-    In `kpi` one row per part, in millionths of an event and 1/FULL; else one row per entity (part WHOLE), in
-    billionths of a point: what is equal by the definition is equal here, and ties stay ties.
+    In `kpi` there is one row per part, in millionths of an event times 1/DECAY_UNIT. Otherwise there is one row per
+    entity (part COMBINED), in billionths of a point, so that scores that are equal by definition are equal here and
+    ties remain ties.
     """
     window, decay = plan.profile.window, plan.profile.decay
     alone, plain = len(days) == 1, decay.kind == "none"
@@ -189,7 +191,8 @@ def roll_up_users(
     most: Mapping[int, int],
     among: str = "",
 ) -> Relation:
-    """`account_raw`: day, key, part, raw of what the users of an account have together, each at most `most` of a day."""
+    """`account_raw`: day, key, part, raw: the sum over the users of an account. `most` caps each user's raw score, by
+    day."""
     raw, caps = "u.raw", ""
     if most:
         rows = ", ".join(f"({day}, {cap}::HUGEINT)" for day, cap in most.items())
@@ -229,8 +232,8 @@ def entities_with_events(
     among: str = "",
     only: str = "",
 ) -> Relation:
-    """The table `name` (day, key): the entities with an event in each of the windows. `only` is SQL that picks rows of
-    the daily counts (` AND ...`), `among` SQL that picks entities."""
+    """The table `name` (day, key): the entities with an event in each of the windows. `only` is SQL that selects rows
+    of the daily counts (` AND ...`), `among` SQL that keeps entities."""
     days, length = windows.days, windows.length
     source, target = str(placed.counts.daily), f"{days[0]}::BIGINT"
     if len(days) > 1:
@@ -256,9 +259,12 @@ def event_points(
     placement: Relation,
     day: int,
 ) -> tuple[Relation, Relation]:
-    """Of the window that ends with a day: `{entity}_points` (key, thing, n: events, points: in billionths; `kpi` has no
-    use for them), and `{entity}_days` (key, recent_N: bits of the things that were done, days_N: bits of the days on
-    which something was, bit 0 for the last)."""
+    """The window that ends with a day, as two relations.
+
+    {entity}_points    key, thing, n (events), points (in billionths; not used by `kpi`)
+    {entity}_days      key, recent_N (bits of the items that were done), days_N (bits of the days with activity; bit 0 is
+                       the last day)
+    """
     window, decay = plan.profile.window, plan.profile.decay
     rows = _done_by(entity, done, placement, f"day BETWEEN {day - window + 1} AND {day}")
     windows = load_arrow(con, "windows", calendar.window_days([day], window, decay))
@@ -318,7 +324,7 @@ def _done_days(
 
 
 def _weighted(plan: CompiledProfile) -> str:
-    """Whole numbers, so that they are the same however they are added up."""
+    """SQL: points as whole numbers, so that sums do not depend on their order."""
     total = (
         "sum(round(worth * factor)::HUGEINT)"
         if plan.model == "engagement"

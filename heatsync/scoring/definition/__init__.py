@@ -1,1 +1,1 @@
-"""What a profile, level, signal, condition or audience says."""
+"""The definitions: profiles, levels, signals, conditions and audiences."""

@@ -1,4 +1,4 @@
-"""The steps of an activation: something done often enough, or a trait that is as it should be."""
+"""The steps of an activation: an event done often enough, or a trait with a certain value."""
 
 from typing import Annotated, Any
 
@@ -69,17 +69,17 @@ class Step(BaseModel):
 
     @property
     def operator(self) -> Operator | None:
-        """How the trait is compared; none for an event."""
+        """The operator of a trait step; None for an event step."""
         given = {name.rstrip("_") for name in self.model_fields_set}
         return next((operator for operator in OPERATORS if operator in given), None)
 
     @property
     def value(self) -> Any:
-        """What the trait is compared with, as it is written."""
+        """The value that the trait is compared with, as written."""
         return getattr(self, "in_" if self.operator == "in" else str(self.operator))
 
     def column_of(self, entity: str) -> tuple[str, str]:
-        """The table (`user` or `account`) and the column of the trait, for a step of an entity."""
+        """The table (`user` or `account`) and the column that a trait step of an entity reads."""
         assert self.trait is not None
         table, dot, column = self.trait.partition(".")
         return (table, column) if dot and table in ("user", "account") else (entity, self.trait)
@@ -91,13 +91,13 @@ class Step(BaseModel):
 
     @property
     def comparison(self) -> Comparison:
-        """How the trait is compared. Raises ValueError."""
+        """The comparison of a trait step. Raises ValueError for an invalid value."""
         assert self.operator is not None
         return comparisons.read(self.operator, self.value)
 
     def sql(self, column: str, kind: str) -> str:
-        """The comparison in DuckDB's dialect: true or false, and false where the trait is missing (nothing, NaN or
-        an empty text).
+        """The comparison in DuckDB's dialect: true or false, and false when the trait is missing (NULL, NaN or an
+        empty text).
 
         `column` is an SQL name, `kind` its DuckDB type. Raises ValueError when the two cannot be compared.
         """

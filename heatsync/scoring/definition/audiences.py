@@ -1,4 +1,4 @@
-"""Audiences: groups that are worked out anew with every snapshot. The built-in ones of a profile, and one's own."""
+"""Audiences: groups of users or accounts that every snapshot computes again. A profile has built-in and custom ones."""
 
 import hashlib
 import json
@@ -15,19 +15,19 @@ from heatsync.scoring.definition.profile import Profile
 
 
 def all_audiences(profile: Profile, entity: str, own: Iterable[Audience] = ()) -> tuple[Audience, ...]:
-    """All of an entity, by key: the built-in ones, and one's own of the profile."""
+    """All audiences of an entity, sorted by key: the profile's built-in ones, and the custom ones in `custom`."""
     mine = (each for each in own if each.entity == entity)
     return tuple(sorted((*profile.builtin_audiences(entity), *mine), key=lambda each: each.key))
 
 
 def audience_keys(profile: Profile, entity: str, own: Iterable[Audience] = ()) -> frozenset[str]:
-    """The keys of every audience of an entity, for `audience.KEY` in mappings."""
+    """The keys of all audiences of an entity, for `audience.KEY` in mappings."""
     return frozenset(each.key for each in all_audiences(profile, entity, own))
 
 
 def audience_version(key: str, entity: str, own: Iterable[Audience]) -> str | None:
-    """A hash of everything that decides who is in one of one's own, but for the profile: its condition, and those of
-    the others that it names. None for a built-in one, which the profile's version covers."""
+    """A hash of everything that decides who is in a custom audience, except the profile: its condition and those of
+    the audiences that it names. None for a built-in audience, which the profile's version covers."""
     conditions = {(each.entity, each.key): each.condition for each in own}
     said: dict[str, object] = {}
     waiting = [(entity, key)]
@@ -39,7 +39,7 @@ def audience_version(key: str, entity: str, own: Iterable[Audience]) -> str | No
             waiting.extend(_members(condition, kind))
     if not said:
         return None
-    # Under which key it stands says nothing of who is in it.
+    # The key of the audience itself does not change who is in it.
     text = json.dumps([said.pop(f"{entity} {key}"), said], ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -47,8 +47,8 @@ def audience_version(key: str, entity: str, own: Iterable[Audience]) -> str | No
 def find_cycle(
     of_user: Mapping[str, Condition], of_account: Mapping[str, Condition]
 ) -> tuple[tuple[str, str], ...]:
-    """Audiences that need each other in a circle, as entity and key, the first again at the end; empty when none
-    do."""
+    """Audiences that refer to each other in a cycle, as (entity, key), with the first one repeated at the end; empty
+    without a cycle."""
     known = {"user": of_user, "account": of_account}
     done: set[tuple[str, str]] = set()
 
@@ -74,7 +74,7 @@ def find_cycle(
 
 
 def _members(condition: Condition, entity: str) -> Iterator[tuple[str, str]]:
-    """The audiences that a condition names: entity, key."""
+    """The audiences that a condition names, as (entity, key)."""
     for route, part in walk(condition):
         if isinstance(part, Member):
             yield ("user" if "users" in route else entity), part.key

@@ -23,9 +23,9 @@ TRENDS = ("New", "Cooling", "Neutral", "Heating", "Surging")
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """One audience of users or of accounts. One that is `shipped` is among the names of the Segments trait.
+    """An audience of users or of accounts. A `shipped` one is among the names of the Segments trait.
 
-    `place` is where a custom one is written, and `places` has the places of the parts of its condition.
+    `place` is where a custom audience is written, `places` where the parts of its condition are.
     """
 
     key: str
@@ -38,7 +38,7 @@ class Audience:
     places: Mapping[Route, Place] = field(default_factory=dict, compare=False, repr=False)
 
     def place_of(self, route: Route) -> Place | None:
-        """Where a part of the condition is written, or what is around it; None for a built-in audience."""
+        """Where a part of the condition, or the nearest part around it, is written; None for a built-in audience."""
         while route and route not in self.places:
             route = route[:-1]
         return self.places.get(route, self.place)
@@ -99,5 +99,5 @@ def builtin_audiences(
 
 
 def _trait(name: str, operator: str, value: int) -> Trait:
-    # Every caller writes an operator; mypy sees any text.
+    # Every caller passes a valid operator; mypy only sees a text.
     return Trait(name, Comparison(operator, str(value)))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""`eq: pro`, `gte: 3`: a value against what is written in a file."""
+"""Comparisons such as `eq: pro` and `gte: 3`: how they are parsed, and how they become SQL."""
 
 import re
 from collections.abc import Callable
@@ -27,21 +27,21 @@ OPERATORS: tuple[Operator, ...] = (
     "exists",
 )
 NUMERIC: tuple[Operator, ...] = OPERATORS[:9]
-"""Those that a number can be compared by that is never missing."""
+"""The operators for a number that is never missing."""
 NEGATIVE: tuple[Operator, ...] = ("neq", "not_in")
 _SIGNS = {"eq": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _ORDERING = ("gt", "gte", "lt", "lte", "between")
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL")
 _MOST_DIGITS = 6
-"""Digits after the point of a ratio or a share: the products that decide stay whole numbers of 128 bits."""
+"""The most digits after the point of a ratio or a share: the products that are compared fit into 128 bits."""
 
 Midnight = Callable[[date], datetime]
-"""The first instant of a day, in UTC without a zone."""
+"""A function from a local day to its first instant, in UTC without a zone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """An operator and what it compares with, as text: what it means is known with the type on the other side."""
+    """An operator and its value, as text: the type of the other side decides what the text means."""
 
     operator: Operator
     value: str | tuple[str, ...]
@@ -62,7 +62,7 @@ class Comparison:
 
 
 def read(operator: Operator, value: object) -> Comparison:
-    """What stands behind an operator. Raises ValueError."""
+    """Parse the value of an operator. Raises ValueError."""
     if operator in ("in", "not_in"):
         if not isinstance(value, list | tuple) or not value:
             raise ValueError(f"`{operator}` expects a list such as [pro, enterprise]")
@@ -78,7 +78,8 @@ def read(operator: Operator, value: object) -> Comparison:
 
 
 def read_number(operator: Operator, value: object, whole: bool) -> Comparison:
-    """The same for a number: a whole one from 0, or one of few digits. Raises ValueError."""
+    """Parse the value of an operator on numbers: whole numbers from 0 if `whole`, else numbers with few digits.
+    Raises ValueError."""
     if operator not in NUMERIC:
         raise ValueError(f"`{operator}` does not compare numbers: use one of {', '.join(NUMERIC)}")
     found = read(operator, value)
@@ -97,8 +98,8 @@ def read_number(operator: Operator, value: object, whole: bool) -> Comparison:
 
 
 def compare_counts(comparison: Comparison, number: str, of: str = "1", scale: int = 1) -> str:
-    """SQL: whether `scale * number / of` compares, decided in whole numbers. Both are whole numbers as SQL, never
-    missing; where `of` is not above 0 the answer is the caller's."""
+    """SQL: whether `scale * number / of` compares, computed in whole numbers. `number` and `of` are SQL of whole
+    numbers, never NULL; the caller handles `of` <= 0."""
     factor = 10 ** max(0, *(-int(each.as_tuple().exponent) for each in comparison.numbers))
     plain = factor == scale == 1 and of == "1"
     left = number if plain else f"{number}::HUGEINT * {factor * scale}"
@@ -108,22 +109,22 @@ def compare_counts(comparison: Comparison, number: str, of: str = "1", scale: in
 
 
 def is_present(column: str, kind: str) -> str:
-    """SQL: whether there is a value. NaN and an empty text are none."""
+    """SQL: whether there is a value. NaN and an empty text are missing."""
     base = _base(kind)
     if base in ("FLOAT", "DOUBLE"):
         return f"({column} IS NOT NULL AND NOT isnan({column}))"
     if kind == "VARCHAR":
-        # A CSV file cannot tell an empty text from none.
+        # A CSV file cannot distinguish an empty text from a missing value.
         return f"({column} IS NOT NULL AND {column} <> '')"
     return f"{column} IS NOT NULL"
 
 
 def sql(comparison: Comparison, what: str, column: str, kind: str, midnight: Midnight | None = None) -> str:
-    """SQL in DuckDB's dialect: true or false, and false where the value is missing.
+    """SQL in DuckDB's dialect: true or false, and false when the value is missing.
 
-    `column` is an SQL name, `kind` its DuckDB type, `what` its name for people. With `midnight`, instants are
-    compared by the local day that they lie in; without it, with the first instant of the day in UTC. Raises
-    ValueError when the two cannot be compared.
+    `column` is an SQL name, `kind` its DuckDB type, `what` its name in messages. With `midnight`, instants are
+    compared by their local day; without it, with the first instant of the day in UTC. Raises ValueError when the two
+    cannot be compared.
     """
     operator, base = comparison.operator, _base(kind)
     there = is_present(column, kind)
@@ -153,7 +154,7 @@ def literal(value: str) -> str:
 
 
 def instant(value: datetime, zoned: bool = False) -> str:
-    """An instant of UTC as SQL."""
+    """An instant in UTC as SQL."""
     return f"TIMESTAMPTZ '{value}+00'" if zoned else f"TIMESTAMP '{value}'"
 
 

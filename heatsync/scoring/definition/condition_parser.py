@@ -1,4 +1,4 @@
-"""Conditions: the grammar of audiences and filters as values, and how they are read from a file.
+"""The grammar of conditions, for audiences and filters, and their parser.
 
 cond         := {all: [cond, ..]} | {any: [cond, ..]} | {not: cond} | trait | event | time | users
                 | level_change | audience
@@ -44,18 +44,18 @@ TIMES = ("first_seen", "last_seen", "last_active", "created_at", "level_changed_
 TIERS = ("advanced", "core", "common")
 WRONG_KEY = "condition_key"
 WRONG_VALUE = "condition_value"
-"""The types of errors, about a key or about what stands behind it; `inside` of their context is how many steps of
-the location lead from the condition to it."""
+"""The types of errors: about a key, or about its value. `inside` in their context is how many steps of the location
+lead from the condition to the error."""
 
 
 def parse(tree: object) -> Condition:
-    """The condition that a tree of text says. Raises ValidationError with everything that is wrong, each with its
-    place in the tree."""
+    """Parse a condition from a tree of texts. Raises ValidationError with all problems, each with its location in the
+    tree."""
     return _parse(tree, False)
 
 
 def parse_filter(tree: object) -> Condition:
-    """The same for a filter, which decides who is scored: nothing that a score decides may stand in it."""
+    """Parse a filter, which decides who is scored: it must not depend on scores. Raises ValidationError."""
     return _parse(tree, True)
 
 
@@ -68,7 +68,7 @@ def _parse(tree: object, is_filter: bool) -> Condition:
 
 
 def parse_where(tree: object) -> tuple[tuple[str, Comparison], ...]:
-    """Properties of events and their comparisons, by name: `{page: {eq: pricing}}`. Raises ValidationError."""
+    """Parse comparisons of event properties, by name: `{page: {eq: pricing}}`. Raises ValidationError."""
     reader = _Reader(False)
     found = reader.where(tree, ())
     reader.raise_if_any()
@@ -76,18 +76,18 @@ def parse_where(tree: object) -> tuple[tuple[str, Comparison], ...]:
 
 
 Written = Annotated[Condition, PlainValidator(parse)]
-"""A condition in a model; its errors say where in it they are."""
+"""A condition in a Pydantic model; the locations of its errors include the path inside the condition."""
 WrittenFilter = Annotated[Condition, PlainValidator(parse_filter)]
-"""The same for a filter."""
+"""A filter in a Pydantic model."""
 Where = Annotated[tuple[tuple[str, Comparison], ...], PlainValidator(parse_where)]
-"""What properties of events must be like."""
+"""Comparisons of event properties in a Pydantic model."""
 
 T = typing.TypeVar("T")
 
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads on after a mistake, so that all are found at once; what could not be read is None."""
+    """Parses a condition. It continues after a problem, so that all are found; what could not be parsed is None."""
 
     is_filter: bool
     problems: list[InitErrorDetails] = field(default_factory=list)
@@ -97,7 +97,7 @@ class _Reader:
             raise ValidationError.from_exception_data("condition", self.problems)
 
     def wrong(self, route: Route, sentence: str, key: bool = False) -> None:
-        # The sentence is no template: braces in it are its own.
+        # The message is not a template: its braces are literal.
         error = PydanticCustomError(
             WRONG_KEY if key else WRONG_VALUE,
             "{sentence}",
@@ -203,7 +203,7 @@ class _Reader:
         return None if name is None or comparison is None else Trait(name, comparison)
 
     def _one(self, node: dict[str, typing.Any], route: Route, example: str) -> Comparison | None:
-        """The one operator of a trait."""
+        """The single comparison of a trait."""
         given = [key for key in node if key in OPERATORS]
         if len(given) != 1:
             self._not_one(given, node, route, example)
@@ -277,7 +277,7 @@ class _Reader:
         return (name or "",), None, False
 
     def _interval(self, node: dict[str, typing.Any], route: Route) -> tuple[Duration | None, Duration | None]:
-        """`within` or `between`; neither is ever."""
+        """The interval of `within` or `between`; without either: ever."""
         if "within" in node and "between" in node:
             self.wrong(
                 (*route, "between"), "`within` and `between` both say when: take one of them out", key=True

@@ -1,4 +1,4 @@
-"""What a condition is made of, as values. scoring.conditions reads them from a file, scoring.judging makes SQL of them."""
+"""The types of conditions. condition_parser reads them from a file, compute.condition_sql compiles them to SQL."""
 
 import typing
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ from typing import Literal, TypeAlias
 from heatsync.scoring.definition.comparisons import Comparison
 
 Route = tuple[str | int, ...]
-"""The way from a condition to a part of it, as it is written."""
+"""The path from a condition to a part of it: keys and positions, as in the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """Before the as-of instant. Days and weeks are local calendar days, hours are elapsed time."""
+    """A duration before the as-of instant. Days and weeks are local calendar days, hours are elapsed time."""
 
     amount: int
     unit: Literal["h", "d", "w"]
@@ -26,7 +26,7 @@ class Duration:
 
     @property
     def hours(self) -> int:
-        """So many, were every day of 24 hours."""
+        """The number of hours, counting 24 for each day."""
         return self.amount if self.days is None else self.days * 24
 
     def __str__(self) -> str:
@@ -35,14 +35,14 @@ class Duration:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Every one of them; of none: true."""
+    """All conditions hold; true without conditions."""
 
     items: tuple["Condition", ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Any:
-    """At least one of them; of none: false."""
+    """At least one condition holds; false without conditions."""
 
     items: tuple["Condition", ...]
 
@@ -62,10 +62,11 @@ class Trait:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """How many events there are in [t - old, t - new), or in the first interval of `ratio` to the second.
+    """How many events lie in [t - old, t - new), or with `ratio` the ratio of that count to the count in a second
+    interval.
 
-    `names` is None for any event, and for those that the profile names: of a `tier`, or `scored`. `old` None: ever;
-    `new` None: until t. Every comparison of `count` must hold.
+    `names` is None for any event, and for the events of a `tier` or the `scored` ones, which the profile names. `old`
+    None: ever; `new` None: until t. Every comparison of `count` must hold.
     """
 
     names: tuple[str, ...] | None
@@ -80,8 +81,8 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Time:
-    """An instant in [t - old, t - new), and not before the day `after`, and before the day `before`; without any of
-    them: that it is known. Besides those of the grammar `field` may be `signed_up`."""
+    """An instant lies in [t - old, t - new), on or after the day `after`, and before the day `before`; without any of
+    them: it is known. `field` may also be `signed_up`, which is not part of the grammar."""
 
     field: str
     old: Duration | None = None
@@ -92,7 +93,7 @@ class Time:
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """How many of an account's users a condition holds for, or with `share` how many in a hundred of them."""
+    """How many of an account's users meet a condition, or with `share` what percentage of them."""
 
     condition: "Condition"
     comparison: Comparison
@@ -101,7 +102,7 @@ class Users:
 
 @dataclass(frozen=True, slots=True)
 class LevelChange:
-    """A move that leaves `before` and arrives at `after`, through others in between or not; None: any."""
+    """A change of level from `before` to `after`, directly or through other levels; None: any level."""
 
     before: str | None
     after: str | None
@@ -110,7 +111,7 @@ class LevelChange:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Who is in another audience of the same profile and entity."""
+    """Membership in another audience of the same profile and entity."""
 
     key: str
 
@@ -119,7 +120,7 @@ Condition: TypeAlias = All | Any | Not | Trait | Events | Time | Users | LevelCh
 
 
 def children(condition: Condition) -> Iterator[tuple[Route, Condition]]:
-    """The conditions that it is made of, with the way to each."""
+    """The direct parts of a condition, each with the path to it."""
     match condition:
         case All(items):
             yield from ((("all", position), item) for position, item in enumerate(items))
@@ -134,14 +135,14 @@ def children(condition: Condition) -> Iterator[tuple[Route, Condition]]:
 
 
 def walk(condition: Condition, route: Route = ()) -> Iterator[tuple[Route, Condition]]:
-    """The condition and all that is inside it, each with the way to it."""
+    """The condition and all its parts, each with the path to it."""
     yield route, condition
     for step, inner in children(condition):
         yield from walk(inner, (*route, *step))
 
 
 def canonical(condition: Condition) -> list[typing.Any]:
-    """The condition as plain lists and texts: the same for the same meaning, for hashes."""
+    """The condition as plain lists and texts for hashing; equivalent spellings give the same result."""
 
     def plain(value: typing.Any) -> typing.Any:
         match value:
@@ -159,7 +160,7 @@ def canonical(condition: Condition) -> list[typing.Any]:
         return canonical(value)
 
     if isinstance(condition, All | Any):
-        # Their order says nothing.
+        # Their order does not matter.
         return [type(condition).__name__, sorted((canonical(item) for item in condition.items), key=repr)]
     if isinstance(condition, Events):
         names = None if condition.names is None else sorted(set(condition.names))

@@ -1,4 +1,4 @@
-"""How long ago and on which day: the durations and dates of conditions, read from text."""
+"""Parsers of the durations and dates in conditions."""
 
 import re
 import typing
@@ -9,11 +9,11 @@ from heatsync.scoring.definition import value_types
 from heatsync.scoring.definition.condition_types import Duration
 
 YEARS = (1900, 2200)
-"""A date before the first or from the second year on is taken for a typing error."""
+"""The first year, and the year after the last one; other dates are taken for typing errors."""
 
 
 def parse_duration(value: object, least: int = 1) -> Duration:
-    """`12h`, `14d`, `4w`. Raises ValueError."""
+    """Parse `12h`, `14d` or `4w` with a number of at least `least`. Raises ValueError."""
     found = value_types.text(value)
     parts = re.fullmatch(r"(\d{1,4})([hdw])", found, re.ASCII)
     if parts is None or int(parts.group(1)) < least:
@@ -22,7 +22,7 @@ def parse_duration(value: object, least: int = 1) -> Duration:
 
 
 def parse_date(value: object) -> date:
-    """Raises ValueError."""
+    """Parse a date. Raises ValueError, also for a year outside of YEARS."""
     found = value_types.day(value)
     if not YEARS[0] <= found.year < YEARS[1]:
         raise ValueError(f"expected a date from {YEARS[0]} to {YEARS[1] - 1}, found `{found}`")

@@ -1,4 +1,4 @@
-"""The levels of a profile: bands of the shown score, or what is learnt from churn."""
+"""The levels of a profile: bands of the shown score, or levels learned from churn."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,9 +8,9 @@ from heatsync.scoring.definition import value_types
 from heatsync.scoring.definition.sections import Section, raise_problems
 
 BANDS = (("Low", 0), ("Medium", 25), ("High", 50), ("Very High", 75))
-"""Metadata's names; the bounds were chosen here."""
+"""The names that Metadata uses; the bounds were chosen here."""
 CHURN = ("None", "Low", "Medium", "High")
-"""InnerTrends' names."""
+"""The names that InnerTrends uses."""
 
 
 def _bands(value: object) -> tuple[tuple[str, int], ...]:
@@ -45,8 +45,9 @@ def _bands(value: object) -> tuple[tuple[str, int], ...]:
 
 
 class Levels(Section):
-    """`bands` are names and lower bounds on the shown score, the lowest first; below the first there is no level.
-    There are none in `churn`. With `hysteresis` a level is left only for good reason."""
+    """`bands` are names and lower bounds of the shown score, the lowest first; a score below the first has no level.
+    With `churn` there are no bands. With `hysteresis`, an entity leaves its level only when the score is clearly
+    beyond the bound."""
 
     churn: value_types.Flag = False
     bands: Annotated[tuple[tuple[str, int], ...], BeforeValidator(_bands)] = Field(
@@ -78,5 +79,5 @@ class Levels(Section):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The levels there are, the lowest first."""
+        """The names of the levels, the lowest first."""
         return CHURN if self.churn else tuple(name for name, _ in self.bands)

@@ -1,11 +1,11 @@
-"""Where in the workspace's files something is written."""
+"""Places in the files of a workspace."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """A character of a file: its path in the workspace, its line and its column, which count from 1."""
+    """A place in a file: the file's path in the workspace, the line and the column, both counted from 1."""
 
     file: str
     line: int = 1

@@ -1,6 +1,6 @@
-"""A profile: how a score is computed. The file under mappings/profiles, parsed.
+"""A profile: how a score is computed. The model of a file in mappings/profiles.
 
-Values arrive as text, as they were typed. What is wrong is a ValidationError; its `loc` is the way to the value.
+Values are texts, as written. Problems raise ValidationError; `loc` is the path to the value.
 """
 
 import hashlib
@@ -30,11 +30,11 @@ from heatsync.scoring.definition.touchpoints import (
 )
 
 REVISION = 1
-"""Grows when the same profile would give other numbers; snapshots of an older one are computed again."""
+"""Increased when the same profile would give other numbers; snapshots of an older revision are computed again."""
 MODELS = ("weighted", "kpi", "engagement")
 TIERS: Mapping[str, int] = {"advanced": 8, "core": 5, "common": 2}
 MAX_STEPS = 60
-"""Steps of one entity: they are kept as the bits of a number."""
+"""The most steps of one entity: they are stored as the bits of a number."""
 
 MODEL_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "weighted": {"window": "7d"},
@@ -46,12 +46,12 @@ MODEL_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     },
     "engagement": {"window": "30d"},
 }
-"""What a model has for a key that is left out, as it would stand in a file."""
+"""By model, the values of keys that are left out, as they would be written in a file."""
 MODEL_KEYS = {
     "rollup": ("weighted", "take it out: an account is scored by its own events"),
     "touchpoints": ("kpi", "take it out, or write `model: kpi`"),
 }
-"""Keys that belong to one model, and what to do where it is another one."""
+"""Keys that belong to one model, and what to do with them in another one."""
 
 
 def _format(value: object) -> str:
@@ -79,7 +79,7 @@ def _tier(value: object) -> str:
 
 
 class Event(Section):
-    """What one event is worth. Without weight and tier it only says that the event is passive."""
+    """What one event is worth. Without weight and tier it only marks the event as passive."""
 
     event: value_types.Word
     weight: value_types.Weight = Decimal(0)
@@ -101,7 +101,7 @@ class Event(Section):
 
     @property
     def rank(self) -> str:
-        """The tier that the weight lies in; empty for a weight of 0."""
+        """The tier of the weight; empty for a weight of 0."""
         if self.weight >= 7:
             return "advanced"
         return "core" if self.weight >= 4 else "common" if self.weight > 0 else ""
@@ -114,7 +114,7 @@ class Activation(Section):
 
 @dataclass(frozen=True, slots=True)
 class Normalize:
-    """How a raw score becomes 0-100; `target` is the fixed benchmark of `{target: R0}`."""
+    """How a raw score becomes 0-100. `target` is the fixed benchmark of `{target: R0}`."""
 
     kind: Literal["exponential", "winsor", "percentile", "target"] = "exponential"
     target: Decimal | None = None
@@ -141,7 +141,7 @@ def _normalize(value: object) -> Normalize:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """What a raw score is measured against; `day` is that of `{frozen: DATE}`."""
+    """What a raw score is measured against. `day` is the date of `{frozen: DATE}`."""
 
     kind: Literal["smoothed", "rolling", "frozen"] = "smoothed"
     day: date | None = None
@@ -159,7 +159,8 @@ def _benchmark(value: object) -> Benchmark:
 
 @dataclass(frozen=True, slots=True)
 class Decay:
-    """How much an event counts after some days: half after `days`, or nothing from `days` on."""
+    """How much an event counts after some days: half after `days` (half_life), or linearly down to nothing after
+    `days`."""
 
     kind: Literal["none", "half_life", "linear"] = "none"
     days: int = 0
@@ -176,15 +177,15 @@ def _decay(value: object) -> Decay:
 
 
 def _ship(value: object) -> Mapping[str, bool]:
-    """`{key: true}` adds to the audiences that are shipped, `{key: false}` takes away."""
+    """`{key: true}` adds to the shipped audiences, `{key: false}` removes from them."""
     if not isinstance(value, dict):
         raise ValueError("expected built-in audiences such as {red_hot: false, level_high: true}")
     return {value_types.word(key): value_types.flag(shipped) for key, shipped in value.items()}
 
 
 class Profile(Section):
-    """Everything that a profile's file says. `window` is in days. The events of `model: kpi` only say which of them
-    are passive; `touchpoints` belong to that model alone."""
+    """Everything in a profile's file. `window` is in days. In `model: kpi`, `events` only say which events are
+    passive; `touchpoints` belong to that model alone."""
 
     format: Annotated[str, BeforeValidator(_format)] = Field(alias="version")
     name: Annotated[str, BeforeValidator(_title)]
@@ -208,12 +209,12 @@ class Profile(Section):
     @model_validator(mode="before")
     @classmethod
     def _usual(cls, value: Any) -> Any:
-        """Put in what the model has for the keys that are left out."""
+        """Add the model's values for keys that are left out."""
         if not isinstance(value, dict):
             return value
         model = value.get("model", "weighted")
         if model not in MODELS or (model != "kpi" and "touchpoints" in value):
-            # Whatever else is missing belongs to the mistake.
+            # Other missing keys would only repeat this problem.
             return {"events": [], **value}
         tree = {**MODEL_DEFAULTS[model], **value}
         if model == "engagement" and isinstance(tree.get("events"), list):
@@ -222,7 +223,7 @@ class Profile(Section):
 
     @model_validator(mode="after")
     def _whole(self, info: ValidationInfo) -> "Profile":
-        # Where something could not be read, nothing can be said about what depends on it.
+        # What depends on an invalid value cannot be checked.
         unread = {route[0] for route in (info.context or {}).get("unread", ())}
         if "model" not in unread:
             unshipped = () if "levels" in unread else self._unshipped()
@@ -230,7 +231,7 @@ class Profile(Section):
         return self
 
     def _misplaced(self) -> Iterator[tuple[Route, str]]:
-        """What does not go with the model."""
+        """Keys that do not fit the model."""
         here = f"`model: {self.model}`" + (
             "" if "model" in self.model_fields_set else " (no `model` is named)"
         )
@@ -259,7 +260,7 @@ class Profile(Section):
             yield ("events",), "`events` has none with a weight above 0: nothing would be scored"
 
     def _only_passive(self) -> Iterator[tuple[Route, str]]:
-        """What `events` of `model: kpi` say beyond which of them are passive."""
+        """Keys of `events` that have no meaning in `model: kpi`."""
         meaning = "its `touchpoints` say what counts, and `events` only which events are passive"
         if not all(event.passive for event in self.events):
             yield (
@@ -295,13 +296,13 @@ class Profile(Section):
 
     @property
     def score_name(self) -> str:
-        """{scoreName} of the trait names."""
+        """{scoreName} in the names of traits."""
         return self.name.replace(" ", "")
 
     @property
     def scored(self) -> tuple[Event, ...]:
-        """The events with a weight above 0, by name: their place here is their bit in a set of events. None in
-        `model: kpi`."""
+        """The events with a weight above 0, sorted by name; the position is the event's bit in a set of events. Empty
+        in `model: kpi`."""
         return tuple(
             sorted((event for event in self.events if event.weight > 0), key=lambda event: event.event)
         )
@@ -312,7 +313,7 @@ class Profile(Section):
 
     @property
     def warnings(self) -> tuple[tuple[Route, str], ...]:
-        """The way to a value, and what is doubtful about it."""
+        """The path to a value, and a warning about it."""
         count = len(self.scored)
         if self.model != "weighted" or 5 <= count <= 20:
             return ()
@@ -362,7 +363,7 @@ class Profile(Section):
 
 
 def _action(event: Any) -> Any:
-    """An event of `model: engagement` counts when it is only named."""
+    """In `model: engagement`, an event without weight and tier counts once."""
     if isinstance(event, dict) and event.get("passive") != "true" and not event.keys() & {"weight", "tier"}:
         return {**event, "weight": "1"}
     return event

@@ -1,4 +1,4 @@
-"""A part of a profile's file, and complaints about places within it."""
+"""The base of the parts of a profile's file, and how to report problems in them."""
 
 from collections.abc import Iterable
 
@@ -9,13 +9,14 @@ from heatsync.scoring.definition.condition_types import Route
 
 
 class Section(BaseModel):
-    """Unknown keys are errors."""
+    """A part of a file; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def raise_problems(faults: Iterable[tuple[Route, str]]) -> None:
-    """Raises a ValidationError with a sentence for each place, counted from the value that is validated."""
+    """Raises ValidationError with all problems, each a path (from the value that is validated) and a message; returns
+    without any."""
     details = [
         InitErrorDetails(type="value_error", loc=route, input=None, ctx={"error": sentence})
         for route, sentence in faults

@@ -1,4 +1,4 @@
-"""Signals: what people judge or answer, and no event tells. Each is a column of the users or accounts table."""
+"""Signals: answers and judgements of people that no event carries. Each is a column of the users or accounts table."""
 
 from decimal import Decimal
 from typing import Annotated
@@ -9,7 +9,7 @@ from heatsync.scoring.definition import value_types
 from heatsync.scoring.definition.sections import Section, raise_problems
 
 MAX_WEIGHT = 50
-"""Percent of a score that signals may make up together."""
+"""The most percent of a score that all signals together may make up."""
 
 
 def _weight(value: object) -> Decimal:
@@ -20,7 +20,7 @@ def _weight(value: object) -> Decimal:
 
 
 class Signal(Section):
-    """A number that is worth 0 at `low` and 100 at `high`, and its share of the score in percent."""
+    """A number that gives 0 points at `low` and 100 at `high`, and its share of the score in percent."""
 
     trait: value_types.Word
     low: Annotated[Decimal, BeforeValidator(value_types.decimal)] = Field(alias="from")
@@ -36,8 +36,8 @@ class Signal(Section):
         return self
 
     def column_of(self, entity: str) -> tuple[str, str] | None:
-        """The table (`user` or `account`) and the column that an entity has the signal from; a bare name is a column
-        of its own table. None: an account has nothing of a single user."""
+        """The table (`user` or `account`) and the column of the signal, for an entity; a bare name is a column of the
+        entity's own table. None: an account has no value from a single user."""
         table, dot, column = self.trait.partition(".")
         if not dot or table not in ("user", "account"):
             return entity, self.trait

@@ -1,4 +1,4 @@
-"""Touchpoints: what `model: kpi` weighs. Each counts events, or divides one count by another."""
+"""Touchpoints, the parts of `model: kpi`. Each counts events, or divides one count by another."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -12,7 +12,7 @@ from heatsync.scoring.definition.sections import Section, raise_problems
 
 TOTAL_WEIGHT = Decimal(100)
 TOLERANCE = Decimal("0.000001")
-"""How far from 100 the weights may add up: a third is written 33.333333."""
+"""How far the sum of the weights may be from 100: a third is written as 33.333333."""
 
 DEFAULT_TOUCHPOINTS: tuple[Mapping[str, Any], ...] = (
     {"name": "LinkedIn impressions", "event": "LinkedIn Ad Impression", "weight": "3"},
@@ -52,7 +52,8 @@ DEFAULT_TOUCHPOINTS: tuple[Mapping[str, Any], ...] = (
     {"name": "Emails", "event": "Email Logged", "weight": "5"},
     {"name": "Calls", "event": "Call Logged", "weight": "10"},
 )
-"""The eleven that Metadata names, as they would stand in a file. The events' names and the weights were chosen here."""
+"""Metadata's eleven touchpoints, as they would be written in a file. The names of events and the weights were chosen
+here."""
 
 
 def _names(value: object) -> tuple[str, ...]:
@@ -76,21 +77,21 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
 
 class EventSelection(Section):
-    """Some events, all or those with certain properties."""
+    """Some events: all with these names, or those of them with certain properties."""
 
     events: Names = Field(alias="event")
     where: Where = ()
 
 
 class Ratio(Section):
-    """How many of the one there are for each of the other."""
+    """A ratio: the count `of` divided by the count `to`."""
 
     of: EventSelection
     to: EventSelection
 
 
 class Touchpoint(Section):
-    """A count of events, or a ratio of two, and its share of the score in percent."""
+    """A count of events, or a ratio of two counts, and its share of the score in percent."""
 
     name: value_types.Word
     weight: Annotated[Decimal, BeforeValidator(_weight)]
@@ -116,7 +117,7 @@ class Touchpoint(Section):
 
     @property
     def of(self) -> EventSelection:
-        """What is counted; of a ratio, what stands above the line."""
+        """The count; for a ratio, its numerator."""
         if self.ratio is not None:
             return self.ratio.of
         assert self.event is not None
@@ -124,12 +125,12 @@ class Touchpoint(Section):
 
     @property
     def to(self) -> EventSelection | None:
-        """What stands below the line of a ratio."""
+        """The denominator of a ratio; None for a count."""
         return self.ratio.to if self.ratio is not None else None
 
 
 def _together(touchpoints: tuple[Touchpoint, ...]) -> tuple[Touchpoint, ...]:
-    """In the order of their names: where they stand in the file changes nothing."""
+    """The touchpoints sorted by name: their order in the file has no effect."""
     if not touchpoints:
         raise ValueError("expected touchpoints; leave `touchpoints` out for the eleven default ones")
     names = [touchpoint.name for touchpoint in touchpoints]
@@ -153,7 +154,7 @@ def _together(touchpoints: tuple[Touchpoint, ...]) -> tuple[Touchpoint, ...]:
 
 
 def yaml_line(touchpoint: Mapping[str, Any]) -> str:
-    """A default touchpoint as a file has it, on one line."""
+    """A default touchpoint as one line of YAML."""
     inner = ", ".join(
         f"{key}: {yaml_line(value) if isinstance(value, Mapping) else value}"
         for key, value in touchpoint.items()

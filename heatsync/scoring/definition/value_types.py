@@ -1,4 +1,4 @@
-"""What a text in a profile may stand for. Each reader answers the value, or raises ValueError with a sentence."""
+"""Parsers of the texts in a profile. Each returns the value, or raises ValueError with a message."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 DECIMALS = 3
-"""Digits after the point of a weight; scores are counted in whole thousandths of a point."""
+"""The most digits after the point of a weight; scores are counted in whole thousandths of a point."""
 
 
 def text(value: object) -> str:
@@ -20,7 +20,7 @@ def text(value: object) -> str:
 
 
 def word(value: object) -> str:
-    """Text that is not empty."""
+    """A text that is not empty."""
     found = text(value).strip()
     if not found:
         raise ValueError("expected a name, found an empty text")
@@ -67,7 +67,7 @@ def weight(value: object) -> Decimal:
 
 
 def days(value: object) -> int:
-    """`7d` and `1w` are 7."""
+    """Days: `7d` and `1w` are 7."""
     found = text(value)
     parts = re.fullmatch(r"(\d{1,4})([dw])", found, re.ASCII)
     if parts is None or int(parts.group(1)) == 0:
@@ -94,7 +94,7 @@ def one_of(value: object, known: Iterable[str], what: str) -> str:
 
 
 def only_key(value: object, known: Iterable[str], what: str) -> tuple[str, Any]:
-    """The key and value of `{key: value}`."""
+    """The key and the value of `{key: value}`, where the key must be one of `known`."""
     names = tuple(known)
     if not isinstance(value, dict) or len(value) != 1:
         expected = " or ".join(f"{{{name}: ...}}" for name in names)
@@ -106,14 +106,14 @@ def only_key(value: object, known: Iterable[str], what: str) -> tuple[str, Any]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant."""
+    """The most similar known name; None if no name is similar."""
     names = {each.casefold(): each for each in known}
     close = get_close_matches(name.casefold(), names, n=1, cutoff=0.6)
     return names[close[0]] if close else None
 
 
 def suggest(name: str, known: Iterable[str], most: int = 25) -> str:
-    """`; did you mean ...?`, or which names there are."""
+    """The end of a message: `; did you mean ...?`, or the names that are valid."""
     names = tuple(known)
     close = nearest(name, names)
     if close is not None:
@@ -128,7 +128,7 @@ def snake(name: str) -> str:
 
 
 def kind(value: object) -> str:
-    """What was found, for people."""
+    """A value as it is shown in messages."""
     if isinstance(value, str):
         return f"`{value}`"
     if isinstance(value, dict):
