@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from fake_vendor import Asked, Said, Watched, answering
+from fake_vendor import RecordingThrottle, Reply, Request, answering
 from push_until_done import pushed
 
 from connectors.destination import Destination, ReadableDestination, Vendor
@@ -46,12 +46,12 @@ class Case:
     create_repeats: bool = True
     """A create that is repeated finds the first record by its key."""
     logins: int = 0
-    """Calls before the first one that is asked for."""
+    """Calls of a login before the first other call."""
     calls_for_three: int = 3
     """Calls that a batch takes which is larger than two calls can hold."""
     lookups_together: bool = True
     """Many records are looked up in one call."""
-    login: tuple[str, Said] | None = None
+    login: tuple[str, Reply] | None = None
     """The path of a login, and a good answer to it."""
 
     @property
@@ -67,19 +67,21 @@ class Case:
         """Whether fields can be created without a further setting."""
         return self.readable and not self.data.create_fields_setting
 
-    def answering(self, answer: Callable[[Asked], Said]) -> Callable[[Asked], Said]:
+    def answering(self, answer: Callable[[Request], Reply]) -> Callable[[Request], Reply]:
         """The same answers, but to a login the good one."""
         login = self.login
-        return lambda asked: login[1] if login and asked.path.startswith(login[0]) else answer(asked)
+        return lambda request: login[1] if login and request.path.startswith(login[0]) else answer(request)
 
     def __str__(self) -> str:
         return f"{self.vendor} {self.object}{self.way}"
 
     @contextmanager
-    def opened(self, url: str, watched: Watched | None = None, **more: str) -> Iterator[Destination]:
-        watched = watched or Watched()
+    def opened(
+        self, url: str, watched: RecordingThrottle | None = None, **more: str
+    ) -> Iterator[Destination]:
+        watched = watched or RecordingThrottle()
         settings = {**self.settings, "url": url, **more}
-        destination = VENDORS[self.vendor].connect(settings, watched, watched.made)
+        destination = VENDORS[self.vendor].connect(settings, watched, watched.on_request)
         yield destination
         close = getattr(destination, "close", None)
         if close:
@@ -236,7 +238,7 @@ def test_find_answers_exactly_once_per_lookup(readable: Case, sandbox: Running) 
 def test_a_vendor_that_cannot_be_read_finds_nothing_without_a_call(
     unreadable: Case, sandbox: Running
 ) -> None:
-    watched = Watched()
+    watched = RecordingThrottle()
     with unreadable.opened(sandbox.url, watched) as destination:
         lookups = [Lookup(f"u{n}", (unreadable.match(n),)) for n in range(3)]
         answers = list(destination.find(unreadable.object, lookups, {unreadable.field: FieldType.INTEGER}))
@@ -247,7 +249,7 @@ def test_a_vendor_that_cannot_be_read_finds_nothing_without_a_call(
 
 
 def test_calls_keep_to_the_limits_and_none_is_wasted(case: Case, sandbox: Running) -> None:
-    watched = Watched()
+    watched = RecordingThrottle()
     with case.opened(sandbox.url, watched) as destination:
         size = VENDORS[case.vendor].limits({}).records_per_call
         count = 2 * size + 1
@@ -262,7 +264,7 @@ def test_calls_keep_to_the_limits_and_none_is_wasted(case: Case, sandbox: Runnin
 
 
 def test_many_records_are_looked_up_in_one_call(readable: Case, sandbox: Running) -> None:
-    watched = Watched()
+    watched = RecordingThrottle()
     with readable.opened(sandbox.url, watched) as destination:
         count = 2 * VENDORS[readable.vendor].limits({}).lookups_per_call
         readable.seed(sandbox, count)
@@ -276,7 +278,7 @@ def test_many_records_are_looked_up_in_one_call(readable: Case, sandbox: Running
 
 def test_a_refused_credential_is_unauthorized_everywhere(case: Case) -> None:
     body = [{"errorCode": "INVALID_SESSION_ID", "message": "Session expired or invalid"}]
-    with answering(lambda asked: Said(401, body)) as vendor, case.opened(vendor.url) as destination:
+    with answering(lambda request: Reply(401, body)) as vendor, case.opened(vendor.url) as destination:
         with pytest.raises(Unauthorized):
             list(destination.push(case.batch(case.change(0, 1))))
         if case.readable:
@@ -306,9 +308,9 @@ def test_another_credential_is_another_account_and_the_same_one_the_same(
 
 
 ECHOES = [
-    Said(200, f"<html>{SECRET} of {PERSON} is not JSON"),
-    Said(302, "", {"Location": f"https://elsewhere.example.com/?{SECRET}={PERSON}"}),
-    Said(
+    Reply(200, f"<html>{SECRET} of {PERSON} is not JSON"),
+    Reply(302, "", {"Location": f"https://elsewhere.example.com/?{SECRET}={PERSON}"}),
+    Reply(
         400,
         {
             "message": f"{SECRET} {PERSON}",
@@ -316,20 +318,20 @@ ECHOES = [
             "errors": [{"message": f"{SECRET} {PERSON}"}],
         },
     ),
-    Said(400, [{"message": f"{SECRET} {PERSON}", "errorCode": "MALFORMED_QUERY"}]),
-    Said(403, {"message": f"{SECRET} {PERSON}"}),
-    Said(404, {"error": SECRET, "error_description": PERSON}),
+    Reply(400, [{"message": f"{SECRET} {PERSON}", "errorCode": "MALFORMED_QUERY"}]),
+    Reply(403, {"message": f"{SECRET} {PERSON}"}),
+    Reply(404, {"error": SECRET, "error_description": PERSON}),
 ]
 
 
-@pytest.mark.parametrize("said", ECHOES, ids=lambda said: str(said.status))
-def test_errors_contain_no_token_and_no_address(case: Case, said: Said) -> None:
-    def answer(_asked: Asked) -> Said:
-        return said
+@pytest.mark.parametrize("reply", ECHOES, ids=lambda reply: str(reply.status))
+def test_errors_contain_no_token_and_no_address(case: Case, reply: Reply) -> None:
+    def answer(_request: Request) -> Reply:
+        return reply
 
     # A 404 answers the login, too.
-    answers = answer if said.status == 404 else case.answering(answer)
-    told: list[str] = []
+    answers = answer if reply.status == 404 else case.answering(answer)
+    found: list[str] = []
     with answering(answers) as vendor, case.opened(vendor.url) as destination:
         lookups = [Lookup("u0", (Match(case.match(0).field, PERSON),))]
         for attempt in (
@@ -340,16 +342,16 @@ def test_errors_contain_no_token_and_no_address(case: Case, said: Said) -> None:
             lambda: [destination.fields(case.object)] if case.readable else [],
         ):
             try:
-                told += [repr(each) for each in attempt() if isinstance(each, Outcome)]
+                found += [repr(each) for each in attempt() if isinstance(each, Outcome)]
             except HeatsyncError as error:
-                told += [str(error), getattr(error, "evidence", "")]
-    assert told or not case.readable
-    assert not any(SECRET in each or PERSON in each for each in told), told
+                found += [str(error), getattr(error, "evidence", "")]
+    assert found or not case.readable
+    assert not any(SECRET in each or PERSON in each for each in found), found
 
 
 def test_an_unreadable_answer_is_not_a_success(case: Case) -> None:
-    def answer(_asked: Asked) -> Said:
-        return Said(200, "<html>All is well</html>", {"Content-Type": "text/html"})
+    def answer(_request: Request) -> Reply:
+        return Reply(200, "<html>All is well</html>", {"Content-Type": "text/html"})
 
     with answering(case.answering(answer)) as vendor, case.opened(vendor.url) as destination:
         with pytest.raises(Misunderstood, match="answer"):
@@ -365,7 +367,7 @@ def test_a_long_limit_says_when_to_come_back(case: Case) -> None:
     quotas = SIMULATORS[case.vendor].quotas
     longest = max(quotas, key=lambda name: quotas[name].seconds)
     none_left = {case.vendor: {longest: 0}}
-    watched = Watched()
+    watched = RecordingThrottle()
     with running(limits=none_left) as sandbox, case.opened(sandbox.url, watched) as destination:
         with pytest.raises(Unavailable) as caught:
             list(destination.push(case.batch(case.change(0, 1, known=True))))
@@ -377,7 +379,7 @@ def test_a_long_limit_says_when_to_come_back(case: Case) -> None:
 
 def test_an_unreachable_vendor_is_unavailable(case: Case, monkeypatch: Any) -> None:
     monkeypatch.setattr("connectors.http.ATTEMPTS", 1)
-    with answering(lambda asked: Said()) as vendor:
+    with answering(lambda request: Reply()) as vendor:
         url = vendor.url
     with case.opened(url) as destination, pytest.raises(Unavailable):
         list(destination.push(case.batch(case.change(0, 1))))
@@ -412,7 +414,7 @@ def test_a_destination_that_needs_closing_can_be_closed_twice(case: Case, sandbo
 
 
 def test_opening_a_destination_makes_no_call(case: Case) -> None:
-    watched = Watched()
+    watched = RecordingThrottle()
     with case.opened("http://127.0.0.1:9", watched):
         pass
     assert watched.calls == watched.acquired == 0

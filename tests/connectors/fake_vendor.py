@@ -1,4 +1,4 @@
-"""A vendor that answers as a test tells it to: over real sockets, for what no sandbox does."""
+"""A vendor that answers as a test decides: over real sockets, for answers that no sandbox gives."""
 
 import gzip
 import json
@@ -13,7 +13,7 @@ from connectors.destination import Quota
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     method: str
     path: str
     headers: Mapping[str, str]
@@ -25,8 +25,8 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Said:
-    """An answer; a body that is no text is sent as JSON. `hang_up` closes the connection instead."""
+class Reply:
+    """An answer; a body that is not text is sent as JSON. `hang_up` closes the connection instead."""
 
     status: int = 200
     body: Any = None
@@ -34,17 +34,17 @@ class Said:
     hang_up: bool = False
 
 
-HANG_UP = Said(hang_up=True)
+HANG_UP = Reply(hang_up=True)
 
 
 @dataclass
 class Vendor:
     url: str
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
 
 
 @contextmanager
-def answering(answer: Callable[[Asked], Said]) -> Iterator[Vendor]:
+def answering(answer: Callable[[Request], Reply]) -> Iterator[Vendor]:
     vendor = Vendor("")
 
     class Handler(BaseHTTPRequestHandler):
@@ -57,15 +57,15 @@ def answering(answer: Callable[[Asked], Said]) -> Iterator[Vendor]:
             if self.headers.get("Content-Encoding") == "gzip":
                 raw = gzip.decompress(raw)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            asked = Asked(self.command, self.path, headers, raw.decode())
-            vendor.asked.append(asked)
-            said = answer(asked)
-            if said.hang_up:
+            request = Request(self.command, self.path, headers, raw.decode())
+            vendor.requests.append(request)
+            reply = answer(request)
+            if reply.hang_up:
                 self.close_connection = True
                 return
-            body = (said.body if isinstance(said.body, str) else json.dumps(said.body)).encode()
-            self.send_response(said.status)
-            for name, value in {"Content-Length": str(len(body)), **said.headers}.items():
+            body = (reply.body if isinstance(reply.body, str) else json.dumps(reply.body)).encode()
+            self.send_response(reply.status)
+            for name, value in {"Content-Length": str(len(body)), **reply.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
@@ -87,8 +87,8 @@ def answering(answer: Callable[[Asked], Said]) -> Iterator[Vendor]:
         thread.join()
 
 
-class Watched:
-    """A throttle that never waits and remembers what it was asked; `made` counts the calls."""
+class RecordingThrottle:
+    """A throttle that never waits and records how it is used; `on_request` counts the calls."""
 
     def __init__(self) -> None:
         self.acquired = 0
@@ -107,9 +107,9 @@ class Watched:
     def on_quota(self, quota: Quota) -> None:
         self.quotas.append(quota)
 
-    def sub_quota(self, name: str, calls: int, seconds: float) -> "Watched":
+    def sub_quota(self, name: str, calls: int, seconds: float) -> "RecordingThrottle":
         return self
 
-    def made(self) -> None:
+    def on_request(self) -> None:
         with self._lock:
             self.calls += 1

@@ -1,4 +1,4 @@
-"""A proxy in front of the sandbox that holds each request against Intercom's own OpenAPI description, version 2.14.
+"""A proxy in front of the sandbox that validates each request against Intercom's own OpenAPI description, version 2.14.
 
 The description and its licence (MIT) lie in data/. Only requests are judged: the answers are the sandbox's.
 """
@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import yaml
-from fake_vendor import Asked, Said, answering
+from fake_vendor import Reply, Request, answering
 from openapi_schema_validator import OAS30Validator
 
 from heatsync.sandbox.server import Running
@@ -27,7 +27,7 @@ KNOWN = re.compile(
     r"|POST /tags: : .* is valid under each of .*"
 )
 """The attributes of a company are described as strings, though the example beside it has a boolean and a number; and a
-request that tags somebody is described as one of several, of which the one that makes a tag fits all of them."""
+request that tags a record is described as one of several forms, and the form that creates a tag fits all of them."""
 OURS = ("host", "content-length", "content-encoding", "connection", "accept-encoding")
 
 
@@ -88,29 +88,29 @@ def _properties(schema: Mapping[str, Any]) -> set[str]:
     return names
 
 
-def faults(asked: Asked) -> tuple[str, list[str]]:
+def faults(request: Request) -> tuple[str, list[str]]:
     """The operation that is meant, and everything that its description does not allow."""
-    address = urlsplit(asked.path)
+    address = urlsplit(request.path)
     path = next(
         (
             path
             for method, form, path in operations()
-            if method == asked.method and form.fullmatch(address.path)
+            if method == request.method and form.fullmatch(address.path)
         ),
         None,
     )
     if path is None:
-        return "", [f"{asked.method} {address.path}: there is no such operation"]
-    name = f"{asked.method} {path}"
-    operation = description()["paths"][path][asked.method.lower()]
-    found = list(_parameters(operation, asked, dict(parse_qsl(address.query, keep_blank_values=True))))
-    body = json.loads(asked.text) if asked.text else None
-    validator = _validator(asked.method, path)
+        return "", [f"{request.method} {address.path}: there is no such operation"]
+    name = f"{request.method} {path}"
+    operation = description()["paths"][path][request.method.lower()]
+    found = list(_parameters(operation, request, dict(parse_qsl(address.query, keep_blank_values=True))))
+    body = json.loads(request.text) if request.text else None
+    validator = _validator(request.method, path)
     if validator is None:
         found += ["it has no body"] if body is not None else []
     else:
-        if not asked.headers.get("content-type", "").startswith("application/json"):
-            found.append("the body is not said to be JSON")
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            found.append("the body is not reply to be JSON")
         for error in validator.iter_errors(body):
             found.append(f"{'/'.join(map(str, error.absolute_path))}: {error.message}")
         if isinstance(body, dict):
@@ -119,7 +119,7 @@ def faults(asked: Asked) -> tuple[str, list[str]]:
     return name, [f"{name}: {each}" for each in found]
 
 
-def _parameters(operation: Mapping[str, Any], asked: Asked, query: Mapping[str, str]) -> Iterator[str]:
+def _parameters(operation: Mapping[str, Any], request: Request, query: Mapping[str, str]) -> Iterator[str]:
     described = {(each["in"], each["name"].lower()): each for each in operation.get("parameters", ())}
     for name, text in query.items():
         known = described.get(("query", name.lower()))
@@ -130,19 +130,19 @@ def _parameters(operation: Mapping[str, Any], asked: Asked, query: Mapping[str, 
         value = json.loads(text) if schema["type"] in ("integer", "boolean") else text
         yield from (f"{name}: {error.message}" for error in OAS30Validator(schema).iter_errors(value))
     version = described["header", "intercom-version"]
-    said = asked.headers.get("intercom-version")
-    for error in OAS30Validator(_resolved(version["schema"])).iter_errors(said):
+    reply = request.headers.get("intercom-version")
+    for error in OAS30Validator(_resolved(version["schema"])).iter_errors(reply):
         yield f"Intercom-Version: {error.message}"
     for (where, name), known in described.items():
         if where == "query" and known.get("required") and name not in query:
             yield f"the query parameter {name} is missing"
 
 
-def forwarded(sandbox: Running, asked: Asked) -> Said:
+def forwarded(sandbox: Running, request: Request) -> Reply:
     """The sandbox's answer to a request."""
-    headers = {name: value for name, value in asked.headers.items() if name not in OURS}
+    headers = {name: value for name, value in request.headers.items() if name not in OURS}
     request = urllib.request.Request(
-        sandbox.url + asked.path, asked.text.encode() or None, headers, method=asked.method
+        sandbox.url + request.path, request.text.encode() or None, headers, method=request.method
     )
     try:
         response = urllib.request.urlopen(request, timeout=30)
@@ -154,7 +154,7 @@ def forwarded(sandbox: Running, asked: Asked) -> Said:
             for name, value in response.headers.items()
             if name.lower().startswith(("x-", "content-type", "link"))
         }
-        return Said(response.status, response.read().decode(), kept)
+        return Reply(response.status, response.read().decode(), kept)
 
 
 @contextmanager
@@ -162,11 +162,11 @@ def validating(sandbox: Running) -> Iterator[tuple[Running, Seen]]:
     """The same sandbox behind the proxy, and what the proxy sees."""
     seen = Seen()
 
-    def answer(asked: Asked) -> Said:
-        operation, wrong = faults(asked)
+    def answer(request: Request) -> Reply:
+        operation, wrong = faults(request)
         seen.operations.add(operation)
         seen.violations += wrong
-        return forwarded(sandbox, asked)
+        return forwarded(sandbox, request)
 
     with answering(answer) as proxy:
         yield Running(proxy.url, sandbox.sandbox), seen

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from contract import Case
-from fake_vendor import Asked, Said, Vendor, answering
+from fake_vendor import Reply, Request, Vendor, answering
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openapi_proxy import forwarded
@@ -65,15 +65,15 @@ def spoiling(sandbox: Running) -> Iterator[tuple[Vendor, random.Random]]:
     """The sandbox with odd answers, and the generator that decides which ones."""
     chance = random.Random()
 
-    def answer(asked: Asked) -> Said:
-        said = forwarded(sandbox, asked)
+    def answer(request: Request) -> Reply:
+        reply = forwarded(sandbox, request)
         if chance.random() < 0.3:
-            return said
-        status = chance.choice(STATUSES) if chance.random() < 0.2 else said.status
+            return reply
+        status = chance.choice(STATUSES) if chance.random() < 0.2 else reply.status
         try:
-            return replace(said, status=status, body=mutated(json.loads(said.body), chance))
+            return replace(reply, status=status, body=mutated(json.loads(reply.body), chance))
         except ValueError:  # a file
-            return replace(said, status=status, body=said.body[: chance.randrange(len(said.body) + 1)])
+            return replace(reply, status=status, body=reply.body[: chance.randrange(len(reply.body) + 1)])
 
     with answering(answer) as vendor:
         yield vendor, chance

@@ -1,4 +1,4 @@
-"""One disciplined call: paced, counted, repeated where that is safe, and told apart when it fails."""
+"""One call: within the quota, counted, repeated where that is safe, with its failures told apart."""
 
 import pytest
 
@@ -35,10 +35,10 @@ class Vendor:
 
     def __init__(self, *answers: Answer | Exception) -> None:
         self.answers = list(answers)
-        self.asked = 0
+        self.calls = 0
 
     def __call__(self) -> Answer:
-        self.asked += 1
+        self.calls += 1
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -57,7 +57,7 @@ def test_every_request_is_counted_and_takes_a_place_in_the_quota() -> None:
     throttle, made = Recorder(), []
     vendor = Vendor(answer(503), LostAnswer("cut", sent=True), answer(200))
     assert line(throttle, made).call(vendor).status == 200
-    assert vendor.asked == throttle.acquired == len(made) == 3
+    assert vendor.calls == throttle.acquired == len(made) == 3
 
 
 def test_a_rate_limit_pauses_all_calls_and_uses_up_no_attempt() -> None:
@@ -69,9 +69,9 @@ def test_a_rate_limit_pauses_all_calls_and_uses_up_no_attempt() -> None:
 
 def test_a_long_rate_limit_is_an_error_instead_of_a_wait() -> None:
     throttle = Recorder()
-    with pytest.raises(Unavailable) as told:
+    with pytest.raises(Unavailable) as caught:
         line(throttle, []).call(Vendor(answer(429, retry_after=str(int(LONGEST_WAIT) + 1))))
-    assert told.value.retry_after == LONGEST_WAIT + 1
+    assert caught.value.retry_after == LONGEST_WAIT + 1
     assert throttle.pauses == [LONGEST_WAIT + 1]
 
 
@@ -81,11 +81,11 @@ def test_a_rate_limit_without_a_time_pauses_for_the_default() -> None:
     assert throttle.pauses == [10.0]
 
 
-@pytest.mark.parametrize("said", ["0", "0.0", "Wed, 21 Oct 2015 07:28:00 GMT"])
-def test_a_rate_limit_of_zero_seconds_does_not_cause_endless_calls(said: str) -> None:
+@pytest.mark.parametrize("reply", ["0", "0.0", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_rate_limit_of_zero_seconds_does_not_cause_endless_calls(reply: str) -> None:
     throttle, made = Recorder(), []
     with pytest.raises(Unavailable):
-        line(throttle, made).call(Vendor(*[answer(429, retry_after=said)] * 100))
+        line(throttle, made).call(Vendor(*[answer(429, retry_after=reply)] * 100))
     assert len(made) <= LONGEST_WAIT + 1
     assert min(throttle.pauses) >= 1.0
 
@@ -94,7 +94,7 @@ def test_refused_credentials_are_not_tried_again() -> None:
     vendor = Vendor(answer(401))
     with pytest.raises(Unauthorized):
         line(Recorder(), []).call(vendor)
-    assert vendor.asked == 1
+    assert vendor.calls == 1
 
 
 @pytest.mark.parametrize("failure", [answer(500), answer(408), LostAnswer("cut", sent=True)])
@@ -104,7 +104,7 @@ def test_a_call_that_may_have_taken_effect_is_repeated_only_where_that_is_safe(
     vendor = Vendor(failure, answer(200))
     with pytest.raises((Unavailable, LostAnswer)):
         line(Recorder(), []).call(vendor, safe=False)
-    assert vendor.asked == 1
+    assert vendor.calls == 1
 
 
 @pytest.mark.parametrize("body", ["<html>Please log in</html>", '{"results": ['])
@@ -128,7 +128,7 @@ def test_after_some_attempts_it_gives_up() -> None:
     vendor = Vendor(*[answer(502)] * 10)
     with pytest.raises(Unavailable):
         line(Recorder(), []).call(vendor)
-    assert vendor.asked == ATTEMPTS
+    assert vendor.calls == ATTEMPTS
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("3", 3.0), ("0.5", 0.5), ("", None), ("soon", None)])
@@ -155,7 +155,7 @@ def test_the_quota_in_an_answer_reaches_the_throttle() -> None:
     assert throttle.quotas == [Quota(200)]
 
 
-@pytest.mark.parametrize("said", ["x", "x@", "x.", "<"])
-def test_a_long_answer_is_redacted_in_linear_time(said: str) -> None:
-    assert redacted(f"{said * 500_000} a@b.com") == (said * 500_000)[:500]
-    assert redacted(f"{said * 10} a.b@c-d.example, e@f.org!") == f"{said * 10} (e-mail), (e-mail)!"
+@pytest.mark.parametrize("reply", ["x", "x@", "x.", "<"])
+def test_a_long_answer_is_redacted_in_linear_time(reply: str) -> None:
+    assert redacted(f"{reply * 500_000} a@b.com") == (reply * 500_000)[:500]
+    assert redacted(f"{reply * 10} a.b@c-d.example, e@f.org!") == f"{reply * 10} (e-mail), (e-mail)!"

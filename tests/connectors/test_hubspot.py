@@ -9,7 +9,7 @@ import contract
 import pytest
 import requests
 from contract import Case
-from fake_vendor import HANG_UP, Asked, Said, Watched, answering
+from fake_vendor import HANG_UP, RecordingThrottle, Reply, Request, answering
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,9 +52,9 @@ FIELDS = {
 
 
 @contextmanager
-def portal(url: str, watched: Watched | None = None, token: str = TOKEN) -> Iterator[HubSpot]:
-    watched = watched or Watched()
-    destination = HubSpot({"token": token, "url": url}, watched, watched.made)
+def portal(url: str, watched: RecordingThrottle | None = None, token: str = TOKEN) -> Iterator[HubSpot]:
+    watched = watched or RecordingThrottle()
+    destination = HubSpot({"token": token, "url": url}, watched, watched.on_request)
     yield destination
     destination.close()
 
@@ -98,14 +98,14 @@ def push(destination: HubSpot, *changes: Change, object: str = "contacts") -> di
     return {each.key: each for each in outcomes}
 
 
-def results(asked: Asked, **more: Any) -> Said:
+def results(request: Request, **more: Any) -> Reply:
     """What HubSpot answers when all went well."""
     done = [
         {"id": each.get("id", f"9{n}"), "properties": each["properties"]}
         | {"objectWriteTraceId": each["objectWriteTraceId"]}
-        for n, each in enumerate(asked.body["inputs"])
+        for n, each in enumerate(request.body["inputs"])
     ]
-    return Said(200, {"status": "COMPLETE", "results": done, **more})
+    return Reply(200, {"status": "COMPLETE", "results": done, **more})
 
 
 MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1)).map(
@@ -189,24 +189,24 @@ def test_values_are_stored_as_hubspot_stores_them_and_none_clears(sandbox: Runni
 def test_every_request_uses_a_dated_path() -> None:
     """HubSpot, changelog (2026): v1 to v3 lose support in September 2027; the SDK 12.0.0 speaks v3 only."""
 
-    def answer(asked: Asked) -> Said:
-        if asked.method == "GET":
-            return Said(200, {"portalId": 7, "results": []})
-        return results(asked) if "/objects/" in asked.path else Said(201, {"results": []})
+    def answer(request: Request) -> Reply:
+        if request.method == "GET":
+            return Reply(200, {"portalId": 7, "results": []})
+        return results(request) if "/objects/" in request.path else Reply(201, {"results": []})
 
     with answering(answer) as vendor, portal(vendor.url) as destination:
         push(destination, change("u1", {"score": 1}, "101"))
         destination.fields("contacts")
         destination.create_fields("companies", [NewField("a", FieldType.TEXT, "A")])
         destination.account()
-    assert [asked.path.split("?")[0] for asked in vendor.asked] == [
+    assert [request.path.split("?")[0] for request in vendor.requests] == [
         "/crm/objects/2026-09/contacts/batch/update",
         "/crm/properties/2026-09/contacts",
         "/crm/properties/2026-09/companies/groups",
         "/crm/properties/2026-09/companies/batch/create",
         "/account-info/v3/details",
     ]
-    assert {asked.headers["authorization"] for asked in vendor.asked} == {f"Bearer {TOKEN}"}
+    assert {request.headers["authorization"] for request in vendor.requests} == {f"Bearer {TOKEN}"}
 
 
 def test_the_account_is_named(sandbox: Running) -> None:
@@ -220,7 +220,7 @@ def test_the_account_is_named(sandbox: Running) -> None:
 
 def test_each_invalid_value_of_a_full_batch_costs_at_most_one_more_call(sandbox: Running) -> None:
     seed(sandbox, {str(100 + n): {"email": f"u{n}@example.com"} for n in range(100)})
-    watched = Watched()
+    watched = RecordingThrottle()
     changes = [change(f"u{n}", {"score": n, "level": "low"}, str(100 + n)) for n in range(97)]
     changes += [
         change("u97", {"score": "much"}, "197"),
@@ -240,29 +240,29 @@ def test_each_invalid_value_of_a_full_batch_costs_at_most_one_more_call(sandbox:
 
 def test_a_value_that_is_listed_as_allowed_is_not_blamed() -> None:
     """Reported: INVALID_OPTION "x was not one of the allowed options: [..]"."""
-    said = "gold was not one of the allowed options: [low was first, high]"
-    problem = {"isValid": False, "message": said, "error": "INVALID_OPTION", "name": "level"}
+    reply = "gold was not one of the allowed options: [low was first, high]"
+    problem = {"isValid": False, "message": reply, "error": "INVALID_OPTION", "name": "level"}
 
-    def answer(asked: Asked) -> Said:
-        if "gold" not in asked.text:
-            return results(asked)
+    def answer(request: Request) -> Reply:
+        if "gold" not in request.text:
+            return results(request)
         message = f"Property values were not valid: {json.dumps([problem])}"
-        return Said(400, {"status": "error", "category": "VALIDATION_ERROR", "message": message})
+        return Reply(400, {"status": "error", "category": "VALIDATION_ERROR", "message": message})
 
     with answering(answer) as vendor, portal(vendor.url) as destination:
         outcomes = push(
             destination, *(change(level, {"level": level}, id) for level, id in (("low", "1"), ("gold", "2")))
         )
     assert outcomes["low"].status is Status.DELIVERED
-    assert (outcomes["gold"].code, outcomes["gold"].answer) == ("bad_value", said)
+    assert (outcomes["gold"].code, outcomes["gold"].answer) == ("bad_value", reply)
 
 
 def test_a_refusal_that_names_no_record_is_narrowed_down_by_halving() -> None:
     """HubSpot, error guide (2026): without trace ids a batch is all or nothing, and every field of an error is optional."""
     body = {"status": "error", "category": "VALIDATION_ERROR", "message": "A rule of the portal says no"}
 
-    def answer(asked: Asked) -> Said:
-        return Said(400, body) if '"13"' in asked.text else results(asked)
+    def answer(request: Request) -> Reply:
+        return Reply(400, body) if '"13"' in request.text else results(request)
 
     with answering(answer) as vendor, portal(vendor.url) as destination:
         outcomes = push(destination, *(change(f"u{n}", {"score": 50}, str(n)) for n in range(100, 116)))
@@ -270,20 +270,20 @@ def test_a_refusal_that_names_no_record_is_narrowed_down_by_halving() -> None:
         outcomes = push(destination, *(change(f"u{n}", {"score": n}, str(100 + n)) for n in range(16)))
     assert {key: each.code for key, each in outcomes.items() if each.code} == {"u13": "refused"}
     assert outcomes["u13"].answer == "A rule of the portal says no"
-    assert len(vendor.asked) <= 1 + 2 * 5
+    assert len(vendor.requests) <= 1 + 2 * 5
 
 
 def test_a_record_that_no_answer_names_is_not_delivered() -> None:
     """hubspot-api-nodejs issue 548 (2024): 200 with empty results and no errors, and nothing written."""
     empty = {"status": "COMPLETE", "results": []}
-    with answering(lambda asked: Said(200, empty)) as vendor, portal(vendor.url) as destination:
+    with answering(lambda request: Reply(200, empty)) as vendor, portal(vendor.url) as destination:
         outcomes = push(
             destination,
             change("old", {"score": 1}, "101"),
             change("new", {"score": 1}, email="new@example.com"),
         )
     assert (outcomes["old"].status, outcomes["old"].code) == (Status.UNKNOWN, "unanswered")
-    # It may be there: whoever comes next looks before making it.
+    # It may exist: the next run looks it up before creating it.
     assert (outcomes["new"].status, outcomes["new"].code) == (Status.UNKNOWN, "unanswered")
     assert "COMPLETE" in outcomes["old"].answer
 
@@ -291,12 +291,12 @@ def test_a_record_that_no_answer_names_is_not_delivered() -> None:
 def test_results_are_matched_in_any_order_and_with_or_without_a_trace() -> None:
     """HubSpot, batch endpoints (2026): the order of the results is not promised."""
 
-    def answer(asked: Asked) -> Said:
+    def answer(request: Request) -> Reply:
         done = [
             {"id": each.get("id") or "9" + each["properties"]["email"][1], "properties": each["properties"]}
-            for each in asked.body["inputs"]
+            for each in request.body["inputs"]
         ]
-        return Said(200, {"status": "COMPLETE", "results": done[::-1]})
+        return Reply(200, {"status": "COMPLETE", "results": done[::-1]})
 
     with answering(answer) as vendor, portal(vendor.url) as destination:
         outcomes = push(
@@ -311,22 +311,22 @@ def test_results_are_matched_in_any_order_and_with_or_without_a_trace() -> None:
 
 
 def test_a_create_whose_answer_is_lost_is_unknown_and_not_repeated() -> None:
-    for lost in (HANG_UP, Said(502, "Bad Gateway"), Said(504, "")):
-        with answering(lambda asked, lost=lost: lost) as vendor, portal(vendor.url) as destination:  # type: ignore[misc]
+    for lost in (HANG_UP, Reply(502, "Bad Gateway"), Reply(504, "")):
+        with answering(lambda request, lost=lost: lost) as vendor, portal(vendor.url) as destination:  # type: ignore[misc]
             outcomes = push(destination, change("u1", {"score": 1}, email="new@example.com"))
         assert (outcomes["u1"].status, outcomes["u1"].code) == (Status.UNKNOWN, "no_answer")
-        assert len(vendor.asked) == 1
+        assert len(vendor.requests) == 1
 
 
 def test_an_update_whose_answer_is_lost_is_repeated() -> None:
-    def answer(asked: Asked) -> Said:
-        return HANG_UP if len(vendor.asked) == 1 else results(asked)
+    def answer(request: Request) -> Reply:
+        return HANG_UP if len(vendor.requests) == 1 else results(request)
 
-    watched = Watched()
+    watched = RecordingThrottle()
     with answering(answer) as vendor, portal(vendor.url, watched) as destination:
         outcomes = push(destination, change("u1", {"score": 1}, "101"))
     assert outcomes["u1"].status is Status.DELIVERED
-    assert len(vendor.asked) == watched.calls == watched.acquired == 2
+    assert len(vendor.requests) == watched.calls == watched.acquired == 2
 
 
 def test_a_contact_that_already_exists_is_updated_and_not_created_twice(sandbox: Running) -> None:
@@ -401,10 +401,10 @@ def test_a_contact_is_found_by_a_secondary_address_and_after_a_merge_by_its_form
         "score": "7",
     }
 
-    def answer(asked: Asked) -> Said:
-        alias = "hs_additional_emails" if asked.body.get("idProperty") else "hs_merged_object_ids"
-        assert alias in asked.body["properties"]
-        return Said(200, {"results": [{"id": "101", "properties": properties}]})
+    def answer(request: Request) -> Reply:
+        alias = "hs_additional_emails" if request.body.get("idProperty") else "hs_merged_object_ids"
+        assert alias in request.body["properties"]
+        return Reply(200, {"results": [{"id": "101", "properties": properties}]})
 
     with answering(answer) as vendor, portal(vendor.url) as destination:
         found = find(
@@ -436,11 +436,11 @@ def test_a_merged_contact_is_found_and_written_as_the_remaining_one(sandbox: Run
 
 
 def test_one_unreadable_key_does_not_prevent_the_other_lookups() -> None:
-    def answer(asked: Asked) -> Said:
-        ids = [each["id"] for each in asked.body["inputs"]]
+    def answer(request: Request) -> Reply:
+        ids = [each["id"] for each in request.body["inputs"]]
         if "bad@example.com" in ids:
-            return Said(400, {"status": "error", "category": "VALIDATION_ERROR", "message": "Invalid"})
-        return Said(200, {"results": [{"id": id[1:3], "properties": {"email": id}} for id in ids]})
+            return Reply(400, {"status": "error", "category": "VALIDATION_ERROR", "message": "Invalid"})
+        return Reply(200, {"results": [{"id": id[1:3], "properties": {"email": id}} for id in ids]})
 
     mails = ["bad@example.com", *(f"u{n}@example.com" for n in range(10, 20))]
     with answering(answer) as vendor, portal(vendor.url) as destination:
@@ -476,16 +476,16 @@ def test_a_domain_of_two_companies_is_ambiguous(sandbox: Running) -> None:
 def test_a_search_stays_within_hubspots_length_and_reads_all_pages() -> None:
     """HubSpot, search guide (2026): bodies of up to 3,000 characters, 200 results a page."""
 
-    def answer(asked: Asked) -> Said:
-        (values,) = (each["filters"][0]["values"] for each in asked.body["filterGroups"])
+    def answer(request: Request) -> Reply:
+        (values,) = (each["filters"][0]["values"] for each in request.body["filterGroups"])
         assert len(values) <= 100
-        assert len(asked.text) <= 3000
-        start = int(asked.body.get("after", 0))
+        assert len(request.text) <= 3000
+        start = int(request.body.get("after", 0))
         shown = [
             {"id": str(domains.index(v)), "properties": {"domain": v}} for v in values[start : start + 40]
         ]
         more = {"paging": {"next": {"after": str(start + 40)}}} if start + 40 < len(values) else {}
-        return Said(200, {"total": len(values), "results": shown, **more})
+        return Reply(200, {"total": len(values), "results": shown, **more})
 
     domains = [f"{'long-' * (n % 9)}{n}.example.com" for n in range(150)]
     fields = {f"accoil_health_{n}": FieldType.TEXT for n in range(9)}
@@ -499,7 +499,7 @@ def test_a_record_that_is_twice_in_a_batch_takes_two_calls_and_the_later_change_
 ) -> None:
     """Reported: "Duplicate IDs found in batch input: [..]. IDs must be unique" refuses the whole batch."""
     seed(sandbox, {"101": {"email": "ada@example.com"}})
-    watched = Watched()
+    watched = RecordingThrottle()
     with portal(sandbox.url, watched) as destination:
         outcomes = push(
             destination, change("u1", {"score": 1, "note": "a"}, "101"), change("u2", {"score": 2}, "101")
@@ -519,7 +519,7 @@ def test_a_unique_value_that_another_record_has_is_a_duplicate(sandbox: Running)
 
 
 def test_a_record_that_left_and_does_not_exist_is_skipped(sandbox: Running) -> None:
-    watched = Watched()
+    watched = RecordingThrottle()
     with portal(sandbox.url, watched) as destination:
         left = Change(Kind.LEFT, "u1", (Match("email", "ada@example.com"),), {"score": None})
         assert push(destination, left)["u1"].status is Status.SKIPPED
@@ -527,7 +527,7 @@ def test_a_record_that_left_and_does_not_exist_is_skipped(sandbox: Running) -> N
 
 
 def test_nan_and_infinity_are_rejected_before_they_are_sent(sandbox: Running) -> None:
-    watched = Watched()
+    watched = RecordingThrottle()
     with portal(sandbox.url, watched) as destination:
         outcomes = push(destination, change("u1", {"score": float("nan")}, "101"))
     assert (outcomes["u1"].code, outcomes["u1"].field, watched.calls) == ("bad_value", "score", 0)
@@ -537,7 +537,7 @@ def test_a_missing_scope_is_named() -> None:
     """HubSpot, error guide (2026): 403 MISSING_SCOPES."""
     scopes = {"requiredGranularScopes": ["crm.objects.contacts.write"]}
     body = {"status": "error", "category": "MISSING_SCOPES", "message": "no", "errors": [{"context": scopes}]}
-    with answering(lambda asked: Said(403, body)) as vendor, portal(vendor.url) as destination:
+    with answering(lambda request: Reply(403, body)) as vendor, portal(vendor.url) as destination:
         with pytest.raises(Unauthorized, match=r"crm\.objects\.contacts\.write"):
             push(destination, change("u1", {"score": 1}, "101"))
         with pytest.raises(ConfigurationError, match="create_fields"):
@@ -545,21 +545,21 @@ def test_a_missing_scope_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scope", "said"),
+    ("scope", "reply"),
     [
         ("crm.objects.contacts.write", "crm.objects.contacts.write"),
         ("crm.objects.contacts.read,crm.schemas.contacts.read", "crm.objects.contacts.read"),
     ],
 )
-def test_a_token_without_a_scope_is_refused_with_its_name(sandbox: Running, scope: str, said: str) -> None:
+def test_a_token_without_a_scope_is_refused_with_its_name(sandbox: Running, scope: str, reply: str) -> None:
     def look_and_write(destination: HubSpot) -> None:
         list(destination.find("contacts", [Lookup("u1", (Match("email", "ada@example.com"),))], {}))
         push(destination, change("u1", {"firstname": "Ada"}, "101"))
 
     with portal(sandbox.url, token=f"default:lacks.{scope}") as destination:
-        assert destination.missing_permissions("contacts", True) == (said,)
+        assert destination.missing_permissions("contacts", True) == (reply,)
         assert destination.missing_permissions("companies", True) == ()
-        with pytest.raises(Unauthorized, match=re.escape(f"Grant the scope {said}, or use another token")):
+        with pytest.raises(Unauthorized, match=re.escape(f"Grant the scope {reply}, or use another token")):
             look_and_write(destination)
 
 
@@ -571,30 +571,30 @@ def test_without_the_scope_no_property_is_created(sandbox: Running) -> None:
             destination.create_fields("contacts", [NewField("a", FieldType.TEXT, "A")])
 
 
-@pytest.mark.parametrize("said", [Said(401, {}), Said(403, {}), Said(404, "no"), Said(200, ["what"])])
-def test_a_token_whose_scopes_hubspot_does_not_tell_lacks_none(said: Said) -> None:
-    with answering(lambda asked: said) as vendor, portal(vendor.url) as destination:
+@pytest.mark.parametrize("reply", [Reply(401, {}), Reply(403, {}), Reply(404, "no"), Reply(200, ["what"])])
+def test_a_token_whose_scopes_hubspot_does_not_tell_lacks_none(reply: Reply) -> None:
+    with answering(lambda request: reply) as vendor, portal(vendor.url) as destination:
         assert destination.missing_permissions("contacts", True) == ()
 
 
 def test_a_portal_that_is_being_moved_says_when_to_come_back() -> None:
     """HubSpot, error guide (2026): 477 with Retry-After, up to 24 h."""
-    moved = Said(477, {"status": "error"}, {"Retry-After": "86400"})
+    moved = Reply(477, {"status": "error"}, {"Retry-After": "86400"})
     with (
-        answering(lambda asked: moved) as vendor,
+        answering(lambda request: moved) as vendor,
         portal(vendor.url) as destination,
         pytest.raises(Unavailable) as caught,
     ):
         push(destination, change("u1", {"score": 1}, "101"))
     assert caught.value.retry_after == 86_400
-    assert len(vendor.asked) == 1
+    assert len(vendor.requests) == 1
 
 
 def test_a_lock_is_waited_for() -> None:
     """HubSpot, error guide (2026): 423, and a lock lasts two seconds."""
 
-    def answer(asked: Asked) -> Said:
-        return Said(423, {"message": "locked"}) if len(vendor.asked) == 1 else results(asked)
+    def answer(request: Request) -> Reply:
+        return Reply(423, {"message": "locked"}) if len(vendor.requests) == 1 else results(request)
 
     with answering(answer) as vendor, portal(vendor.url) as destination:
         assert push(destination, change("u1", {"score": 1}, "101"))["u1"].status is Status.DELIVERED
@@ -623,7 +623,7 @@ def test_the_spent_quota_decides_how_long_to_wait(
 
 def test_text_that_is_too_long_is_rejected_before_anything_is_sent(sandbox: Running) -> None:
     seed(sandbox, {"101": {"email": "a@x.com"}, "102": {"email": "b@x.com"}})
-    watched = Watched()
+    watched = RecordingThrottle()
     with portal(sandbox.url, watched) as destination:
         outcomes = push(
             destination,
@@ -640,14 +640,14 @@ def test_text_that_is_too_long_is_rejected_before_anything_is_sent(sandbox: Runn
 
 
 def test_the_sdk_does_not_hide_a_rate_limit() -> None:
-    def answer(asked: Asked) -> Said:
-        limited = Said(429, {"policyName": "SECONDLY"}, {"Retry-After": "1"})
-        return limited if len(vendor.asked) <= 2 else Said(200, {"results": []})
+    def answer(request: Request) -> Reply:
+        limited = Reply(429, {"policyName": "SECONDLY"}, {"Retry-After": "1"})
+        return limited if len(vendor.requests) <= 2 else Reply(200, {"results": []})
 
-    watched = Watched()
+    watched = RecordingThrottle()
     with answering(answer) as vendor, portal(vendor.url, watched) as destination:
         destination.fields("contacts")
-    assert len(vendor.asked) == watched.calls == watched.acquired == 3
+    assert len(vendor.requests) == watched.calls == watched.acquired == 3
     assert watched.pauses == [1.0, 1.0]
 
 
@@ -659,9 +659,9 @@ class Latin(str):
 def test_the_page_of_a_proxy_that_is_not_utf_8_is_still_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """hubspot-api-client 12.0.0, read: its error handling decodes the body as UTF-8."""
     monkeypatch.setattr("connectors.http.ATTEMPTS", 1)
-    page = Said(502, Latin("<h1>Überlastet</h1>"))
+    page = Reply(502, Latin("<h1>Überlastet</h1>"))
     with (
-        answering(lambda asked: page) as vendor,
+        answering(lambda request: page) as vendor,
         portal(vendor.url) as destination,
         pytest.raises(Unavailable, match="502"),
     ):
@@ -681,7 +681,7 @@ def test_an_archived_property_that_is_restored_with_another_type_is_reported(san
 
 
 def test_properties_are_created_in_their_own_group_and_in_one_call(sandbox: Running) -> None:
-    watched = Watched()
+    watched = RecordingThrottle()
     new = [NewField(f"made_{type.value}", type, type.value.title()) for type in FieldType]
     with portal(sandbox.url, watched) as destination:
         destination.create_fields("companies", new)

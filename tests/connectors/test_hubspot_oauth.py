@@ -1,4 +1,4 @@
-"""HubSpot as an OAuth app: the access token is renewed before it ends, once, whoever needs it."""
+"""HubSpot as an OAuth app: the access token is renewed once, before it expires."""
 
 import logging
 import threading
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from clocks import Clock
-from fake_vendor import Asked, Said, Watched, answering
+from fake_vendor import RecordingThrottle, Reply, Request, answering
 
 from connectors.errors import ConfigurationError, HeatsyncError, Misunderstood, Unauthorized, Unavailable
 from connectors.hubspot.destination import HubSpot
@@ -22,9 +22,9 @@ IN_FLIGHT = 8
 
 
 @contextmanager
-def portal(url: str, watched: Watched | None = None, **settings: str) -> Iterator[HubSpot]:
-    watched = watched or Watched()
-    destination = HubSpot({**APP, "url": url, **settings}, watched, watched.made)
+def portal(url: str, watched: RecordingThrottle | None = None, **settings: str) -> Iterator[HubSpot]:
+    watched = watched or RecordingThrottle()
+    destination = HubSpot({**APP, "url": url, **settings}, watched, watched.on_request)
     yield destination
     destination.close()
 
@@ -33,12 +33,12 @@ def tokens(sandbox: Running) -> int:
     return int(sandbox.stats("acme")["hubspot"]["endpoints"]["POST oauth/token"]["calls"])
 
 
-def token(access: str = "first", seconds: float = LIFETIME) -> Said:
-    return Said(200, {"token_type": "bearer", "access_token": access, "expires_in": seconds})
+def token(access: str = "first", seconds: float = LIFETIME) -> Reply:
+    return Reply(200, {"token_type": "bearer", "access_token": access, "expires_in": seconds})
 
 
 def test_a_token_is_requested_once_and_decides_the_account(aged: Running) -> None:
-    watched = Watched()
+    watched = RecordingThrottle()
     with portal(aged.url, watched) as destination:
         first = destination.account()
         assert destination.account() == first
@@ -73,10 +73,12 @@ def test_of_several_concurrent_calls_one_renews_the_token(aged: Running, clock: 
 def test_a_token_that_expires_soon_is_renewed_before_a_call_is_refused() -> None:
     given = iter(("first", "second"))
 
-    def answer(asked: Asked) -> Said:
-        if asked.path == "/oauth/2026-03/token":
+    def answer(request: Request) -> Reply:
+        if request.path == "/oauth/2026-03/token":
             return token(next(given), seconds=30)
-        return Said(200, {"portalId": 1}) if asked.headers["authorization"] != "Bearer first" else Said(401)
+        return (
+            Reply(200, {"portalId": 1}) if request.headers["authorization"] != "Bearer first" else Reply(401)
+        )
 
     with answering(answer) as vendor, portal(vendor.url) as destination:
         destination._client.token.current()
@@ -84,12 +86,12 @@ def test_a_token_that_expires_soon_is_renewed_before_a_call_is_refused() -> None
 
 
 def test_credentials_are_in_the_body_and_in_no_address() -> None:
-    def answer(asked: Asked) -> Said:
-        return token() if asked.method == "POST" else Said(200, {"portalId": 1})
+    def answer(request: Request) -> Reply:
+        return token() if request.method == "POST" else Reply(200, {"portalId": 1})
 
     with answering(answer) as vendor, portal(vendor.url) as destination:
         destination.account()
-    login, call = vendor.asked
+    login, call = vendor.requests
     assert login.path == "/oauth/2026-03/token"
     assert login.headers["content-type"] == "application/x-www-form-urlencoded"
     assert set(login.text.split("&")) == {
@@ -103,12 +105,12 @@ def test_credentials_are_in_the_body_and_in_no_address() -> None:
 
 
 def test_a_new_token_that_is_refused_too_is_unauthorized() -> None:
-    def answer(asked: Asked) -> Said:
-        return token() if asked.method == "POST" else Said(401, {"category": "INVALID_AUTHENTICATION"})
+    def answer(request: Request) -> Reply:
+        return token() if request.method == "POST" else Reply(401, {"category": "INVALID_AUTHENTICATION"})
 
     with answering(answer) as vendor, portal(vendor.url) as destination, pytest.raises(Unauthorized):
         destination.account()
-    assert [asked.method for asked in vendor.asked] == ["POST", "GET", "POST", "GET"]
+    assert [request.method for request in vendor.requests] == ["POST", "GET", "POST", "GET"]
 
 
 @pytest.mark.parametrize("setting", SECRETS)
@@ -119,27 +121,30 @@ def test_refused_app_credentials_are_unauthorized_and_say_what_to_check(aged: Ru
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("reply", "error"),
     [
-        (Said(400, {"message": f"no such token {SECRETS['refresh_token']}"}), Unauthorized),
-        (Said(502, f"<html>{SECRETS['client_secret']}</html>"), Unavailable),
-        (Said(200, f"<html>{SECRETS['client_secret']}</html>"), Misunderstood),
-        (Said(200, {"access_token": 5}), Misunderstood),
+        (Reply(400, {"message": f"no such token {SECRETS['refresh_token']}"}), Unauthorized),
+        (Reply(502, f"<html>{SECRETS['client_secret']}</html>"), Unavailable),
+        (Reply(200, f"<html>{SECRETS['client_secret']}</html>"), Misunderstood),
+        (Reply(200, {"access_token": 5}), Misunderstood),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_no_secret_is_in_the_error_of_a_refused_token(
-    said: Said, error: type[HeatsyncError], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    reply: Reply,
+    error: type[HeatsyncError],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("connectors.http.ATTEMPTS", 1)
     caplog.set_level(logging.DEBUG)
     refusal = pytest.raises(error)
-    with answering(lambda _: said) as vendor, portal(vendor.url) as destination, refusal as caught:
+    with answering(lambda _: reply) as vendor, portal(vendor.url) as destination, refusal as caught:
         destination.account()
-    told = f"{caught.value!r} {caught.value.delivery_message} {getattr(caught.value, 'evidence', '')} {caplog.text}"
-    assert not any(secret in told for secret in SECRETS.values())
+    shown = f"{caught.value!r} {caught.value.delivery_message} {getattr(caught.value, 'evidence', '')} {caplog.text}"
+    assert not any(secret in shown for secret in SECRETS.values())
 
 
 def test_incomplete_credentials_are_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="`refresh_token` of an OAuth app"):
-        HubSpot({"client_id": "app-1"}, Watched(), lambda: None)
+        HubSpot({"client_id": "app-1"}, RecordingThrottle(), lambda: None)

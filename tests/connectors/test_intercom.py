@@ -8,7 +8,7 @@ from typing import Any
 import contract
 import pytest
 from contract import Case
-from fake_vendor import HANG_UP, Asked, Said, Watched, answering
+from fake_vendor import HANG_UP, RecordingThrottle, Reply, Request, answering
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,9 +50,9 @@ FIELDS = {
 
 
 @contextmanager
-def workspace(url: str, watched: Watched | None = None, **settings: str) -> Iterator[Intercom]:
-    watched = watched or Watched()
-    destination = Intercom({"token": TOKEN, "url": url, **settings}, watched, watched.made)
+def workspace(url: str, watched: RecordingThrottle | None = None, **settings: str) -> Iterator[Intercom]:
+    watched = watched or RecordingThrottle()
+    destination = Intercom({"token": TOKEN, "url": url, **settings}, watched, watched.on_request)
     yield destination
     destination.close()
 
@@ -100,7 +100,7 @@ def refusal(code: str, message: str, **more: str) -> dict[str, Any]:
     return {"type": "error.list", "request_id": "r", "errors": [{"code": code, "message": message, **more}]}
 
 
-# who it is
+# the account
 
 
 def test_the_workspace_is_identified_by_its_code(sandbox: Running) -> None:
@@ -131,11 +131,11 @@ def test_a_region_that_does_not_exist_is_named() -> None:
 def test_every_call_names_the_api_version() -> None:
     """python-intercom 5.0.1, probed: no Intercom-Version header, so that each workspace answers in its own."""
 
-    def answer(asked: Asked) -> Said:
+    def answer(request: Request) -> Reply:
         body = {"id": "5f1", "app": {"id_code": "x"}, "data": [], "pages": {}}
-        return Said(200, body)
+        return Reply(200, body)
 
-    watched = Watched()
+    watched = RecordingThrottle()
     with answering(answer) as vendor, workspace(vendor.url, watched) as destination:
         destination.account()
         destination.fields("companies")
@@ -144,9 +144,9 @@ def test_every_call_names_the_api_version() -> None:
         find(destination, lookup("a1", id="c1"), object="companies")
         push(destination, change("u1", {SCORE: 1}, id="5f1"), change("u2", {SCORE: 1}, external_id="u2"))
         push(destination, change("a1", {SCORE: 1}, id="5f1"), object="companies")
-    assert len(vendor.asked) == watched.calls == watched.acquired == 9
-    assert {asked.headers["intercom-version"] for asked in vendor.asked} == {"2.14"}
-    assert {asked.headers["authorization"] for asked in vendor.asked} == {f"Bearer {TOKEN}"}
+    assert len(vendor.requests) == watched.calls == watched.acquired == 9
+    assert {request.headers["intercom-version"] for request in vendor.requests} == {"2.14"}
+    assert {request.headers["authorization"] for request in vendor.requests} == {f"Bearer {TOKEN}"}
 
 
 # finding
@@ -163,7 +163,7 @@ def test_a_contact_is_found_by_external_id_before_email_and_its_values_are_read(
             {"id": "5f4", "email": "Twins@Example.com", "external_id": "t2"},
         ],
     )
-    watched = Watched()
+    watched = RecordingThrottle()
     with workspace(sandbox.url, watched) as destination:
         found = find(
             destination,
@@ -226,7 +226,7 @@ def test_a_remembered_contact_is_read_by_its_id_and_looked_up_by_key_when_it_is_
 
 def test_150_contacts_are_found_in_one_call(sandbox: Running) -> None:
     seed(sandbox, ({"external_id": f"u{n}", "email": f"u{n}@example.com"} for n in range(400)))
-    watched = Watched()
+    watched = RecordingThrottle()
     with workspace(sandbox.url, watched) as destination:
         found = find(
             destination,
@@ -238,7 +238,7 @@ def test_150_contacts_are_found_in_one_call(sandbox: Running) -> None:
 
 def test_hits_beyond_the_first_page_are_read(sandbox: Running) -> None:
     seed(sandbox, ({"external_id": f"u{n}", "email": "all@example.com"} for n in range(320)))
-    watched = Watched()
+    watched = RecordingThrottle()
     with workspace(sandbox.url, watched) as destination:
         found = find(destination, lookup("u1", email="all@example.com"))
     assert len(found["u1"].remote_ids) == 320
@@ -246,17 +246,17 @@ def test_hits_beyond_the_first_page_are_read(sandbox: Running) -> None:
 
 
 def test_a_search_with_too_many_values_is_split() -> None:
-    def answer(asked: Asked) -> Said:
-        values = asked.body["query"]["value"]
+    def answer(request: Request) -> Reply:
+        values = request.body["query"]["value"]
         if len(values) > 15:
-            return Said(400, refusal("parameter_invalid", "too many values"))
+            return Reply(400, refusal("parameter_invalid", "too many values"))
         people = [{"id": f"i-{each}", "external_id": each} for each in values]
-        return Said(200, {"type": "list", "data": people, "pages": {"type": "pages"}})
+        return Reply(200, {"type": "list", "data": people, "pages": {"type": "pages"}})
 
     with answering(answer) as vendor, workspace(vendor.url) as destination:
         found = find(destination, *(lookup(f"u{n}", external_id=f"u{n}") for n in range(40)))
     assert {key: each.remote_ids for key, each in found.items()} == {f"u{n}": (f"i-u{n}",) for n in range(40)}
-    assert len(vendor.asked) == 4
+    assert len(vendor.requests) == 4
 
 
 def test_companies_are_found_by_their_id_one_call_each(sandbox: Running) -> None:
@@ -268,7 +268,7 @@ def test_companies_are_found_by_their_id_one_call_each(sandbox: Running) -> None
             {"id": "c2", "company_id": "a2"},
         ],
     )
-    watched = Watched()
+    watched = RecordingThrottle()
     with workspace(sandbox.url, watched) as destination:
         found = find(
             destination,
@@ -294,7 +294,7 @@ def test_a_remembered_company_that_is_gone_is_looked_up_by_key(sandbox: Running)
 def test_in_a_list_of_companies_only_the_requested_one_counts() -> None:
     listed = [{"type": "company", "id": "c1", "company_id": "a1"}, {"id": "c2", "company_id": "other"}]
     body = {"type": "list", "data": listed}
-    with answering(lambda asked: Said(200, body)) as vendor, workspace(vendor.url) as destination:
+    with answering(lambda request: Reply(200, body)) as vendor, workspace(vendor.url) as destination:
         found = find(destination, lookup("a1", company_id="a1"), object="companies")
     assert found["a1"].remote_ids == ("c1",)
 
@@ -364,37 +364,37 @@ def test_an_archived_contact_is_not_written_and_reported_as_archived() -> None:
     """python-intercom pull request 543: an archived contact is a 409 with another message."""
     words = "An archived contact matching those details already exists with id=5ff25dc6"
     with (
-        answering(lambda asked: Said(409, refusal("conflict", words))) as vendor,
+        answering(lambda request: Reply(409, refusal("conflict", words))) as vendor,
         workspace(vendor.url) as destination,
     ):
         outcome = push(destination, change("u1", {SCORE: 7}, external_id="u1"))["u1"]
     assert (outcome.status, outcome.code, outcome.answer) == (Status.REJECTED, "conflict", words)
     assert "unarchive" in outcome.cause
-    assert [asked.method for asked in vendor.asked] == ["POST"]
+    assert [request.method for request in vendor.requests] == ["POST"]
 
 
 def test_a_merged_contact_is_written_as_the_remaining_one() -> None:
     """Intercom OpenAPI 2.14: 410 contact_merged, with the survivor in the Link header."""
 
-    def answer(asked: Asked) -> Said:
-        if asked.path == "/contacts/5f2":
-            return Said(200, {"type": "contact", "id": "5f2"})
+    def answer(request: Request) -> Reply:
+        if request.path == "/contacts/5f2":
+            return Reply(200, {"type": "contact", "id": "5f2"})
         link = {"Link": '</contacts/5f2>; rel="canonical"'}
-        return Said(410, refusal("contact_merged", "The contact was merged"), link)
+        return Reply(410, refusal("contact_merged", "The contact was merged"), link)
 
     with answering(answer) as vendor, workspace(vendor.url) as destination:
         outcomes = push(destination, change("u1", {SCORE: 7}, id="5f1"))
     assert outcomes["u1"] == Outcome("u1", Status.DELIVERED, "5f2")
-    assert len(vendor.asked) == 2
+    assert len(vendor.requests) == 2
 
 
 def test_a_contact_merged_into_a_merged_one_is_followed_once() -> None:
     link = {"Link": '</contacts/5f2>; rel="canonical"'}
-    said = Said(410, refusal("contact_merged", "The contact was merged"), link)
-    with answering(lambda asked: said) as vendor, workspace(vendor.url) as destination:
+    reply = Reply(410, refusal("contact_merged", "The contact was merged"), link)
+    with answering(lambda request: reply) as vendor, workspace(vendor.url) as destination:
         outcomes = push(destination, change("u1", {SCORE: 7}, id="5f1"))
     assert (outcomes["u1"].status, outcomes["u1"].code) == (Status.REJECTED, "not_found")
-    assert len(vendor.asked) == 2
+    assert len(vendor.requests) == 2
 
 
 @pytest.mark.parametrize("object", ["contacts", "companies"])
@@ -439,7 +439,7 @@ def test_creating_a_company_twice_creates_one(sandbox: Running) -> None:
 def test_a_missing_attribute_is_named_and_costs_one_call(sandbox: Running) -> None:
     """Reported: 400 parameter_invalid "Custom attribute 'x' does not exist" (API 2.0 changelog: only /data_attributes makes them)."""
     seed(sandbox, ({"id": f"5f{n}"} for n in range(4)))
-    watched = Watched()
+    watched = RecordingThrottle()
     with workspace(sandbox.url, watched) as destination:
         outcomes = push(
             destination,
@@ -482,7 +482,7 @@ def test_values_that_intercom_cannot_hold_are_rejected_before_anything_is_sent(
     sandbox: Running, value: Value, code: str
 ) -> None:
     """Reported: no lists or objects as values; older documentation: 255 characters."""
-    watched = Watched()
+    watched = RecordingThrottle()
     with workspace(sandbox.url, watched) as destination:
         outcome = push(destination, change("u1", {LEVEL: value}, id="5f1"))["u1"]
     assert (outcome.status, outcome.code, outcome.field) == (Status.REJECTED, code, LEVEL)
@@ -549,8 +549,8 @@ def test_an_archived_attribute_of_another_type_is_reported_before_any_is_created
 def test_an_attribute_that_stays_archived_is_an_error() -> None:
     old = {"id": 37, "name": "score", "data_type": "integer", "custom": True, "archived": True}
 
-    def answer(asked: Asked) -> Said:
-        return Said(200, {"type": "list", "data": [old]} if asked.method == "GET" else old)
+    def answer(request: Request) -> Reply:
+        return Reply(200, {"type": "list", "data": [old]} if request.method == "GET" else old)
 
     refusal = pytest.raises(ConfigurationError, match=r"does not unarchive .* 'score'")
     with answering(answer) as vendor, workspace(vendor.url) as destination, refusal:
@@ -609,13 +609,13 @@ def test_a_rate_limit_pauses_all_calls_until_the_time_that_intercom_names() -> N
 def test_a_rate_limited_call_is_repeated() -> None:
     """python-intercom 5.0.1, probed: max_retries up to 2 do not retry at all; retries are ours."""
     answers = iter(
-        [Said(429, refusal("rate_limit_exceeded", "Exceeded rate limit")), Said(200, {"id": "5f1"})]
+        [Reply(429, refusal("rate_limit_exceeded", "Exceeded rate limit")), Reply(200, {"id": "5f1"})]
     )
-    watched = Watched()
-    with answering(lambda asked: next(answers)) as vendor, workspace(vendor.url, watched) as destination:
+    watched = RecordingThrottle()
+    with answering(lambda request: next(answers)) as vendor, workspace(vendor.url, watched) as destination:
         assert push(destination, change("u1", {SCORE: 7}, id="5f1"))["u1"].status is Status.DELIVERED
     assert len(watched.pauses) == 1
-    assert watched.calls == len(vendor.asked) == 2
+    assert watched.calls == len(vendor.requests) == 2
 
 
 def test_the_quota_of_a_small_workspace_is_kept(sandbox: Running) -> None:
@@ -623,7 +623,7 @@ def test_the_quota_of_a_small_workspace_is_kept(sandbox: Running) -> None:
 
     with running(limits={"intercom": {"burst": 3}}) as small:
         small.seed({"intercom": {"contacts": [{"id": f"5f{n}"} for n in range(5)]}})
-        watched = Watched()
+        watched = RecordingThrottle()
         with workspace(small.url, watched) as destination, pytest.raises(Unavailable) as caught:
             push(destination, *(change(f"u{n}", {"name": "x"}, id=f"5f{n}") for n in range(5)))
         assert 0 < (caught.value.retry_after or 0) <= 11
@@ -631,26 +631,26 @@ def test_the_quota_of_a_small_workspace_is_kept(sandbox: Running) -> None:
 
 
 def test_an_update_whose_answer_is_lost_is_sent_again() -> None:
-    answers = iter([HANG_UP, Said(200, {"id": "5f1"})])
-    with answering(lambda asked: next(answers)) as vendor, workspace(vendor.url) as destination:
+    answers = iter([HANG_UP, Reply(200, {"id": "5f1"})])
+    with answering(lambda request: next(answers)) as vendor, workspace(vendor.url) as destination:
         assert push(destination, change("u1", {SCORE: 7}, id="5f1"))["u1"].status is Status.DELIVERED
-    assert len(vendor.asked) == 2
+    assert len(vendor.requests) == 2
 
 
 def test_a_create_whose_answer_is_lost_is_unknown_and_the_rest_goes_on() -> None:
-    answers = iter([HANG_UP, Said(200, {"id": "5f2"})])
-    with answering(lambda asked: next(answers)) as vendor, workspace(vendor.url) as destination:
+    answers = iter([HANG_UP, Reply(200, {"id": "5f2"})])
+    with answering(lambda request: next(answers)) as vendor, workspace(vendor.url) as destination:
         outcomes = push(
             destination, change("u1", {SCORE: 7}, external_id="u1"), change("u2", {SCORE: 7}, id="5f2")
         )
     assert outcomes["u1"].status is Status.UNKNOWN
     assert outcomes["u2"].status is Status.DELIVERED
-    assert len(vendor.asked) == 2
+    assert len(vendor.requests) == 2
 
 
 def test_outcomes_are_kept_when_the_next_call_fails() -> None:
-    def answer(asked: Asked) -> Said:
-        return Said(200, {"id": "5f1"}) if "5f1" in asked.path else Said(503, "", {"Retry-After": "60"})
+    def answer(request: Request) -> Reply:
+        return Reply(200, {"id": "5f1"}) if "5f1" in request.path else Reply(503, "", {"Retry-After": "60"})
 
     earned: list[Outcome] = []
     changes = (change("u1", {SCORE: 1}, id="5f1"), change("u2", {SCORE: 1}, id="5f2"))
@@ -663,28 +663,28 @@ def test_outcomes_are_kept_when_the_next_call_fails() -> None:
 
 def test_a_closed_port_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connectors.http.ATTEMPTS", 1)
-    with answering(lambda asked: Said()) as vendor:
+    with answering(lambda request: Reply()) as vendor:
         pass
     with workspace(vendor.url) as destination, pytest.raises(Unavailable, match="cannot be reached"):
         destination.account()
 
 
 @pytest.mark.parametrize(
-    "said",
+    "reply",
     [
-        Said(200, "<html>hello</html>"),
-        Said(200, []),
-        Said(200, {"type": "contact"}),
-        Said(200, {"type": "list", "data": [{}]}),
-        Said(200, {"type": "list", "data": "none"}),
-        Said(200, "\udcff".encode("utf-8", "surrogateescape").decode("latin-1")),
-        Said(302, "", {"Location": "/elsewhere"}),
-        Said(404, f"no such page {TOKEN}"),
-        Said(418, {"teapot": True}),
+        Reply(200, "<html>hello</html>"),
+        Reply(200, []),
+        Reply(200, {"type": "contact"}),
+        Reply(200, {"type": "list", "data": [{}]}),
+        Reply(200, {"type": "list", "data": "none"}),
+        Reply(200, "\udcff".encode("utf-8", "surrogateescape").decode("latin-1")),
+        Reply(302, "", {"Location": "/elsewhere"}),
+        Reply(404, f"no such page {TOKEN}"),
+        Reply(418, {"teapot": True}),
     ],
 )
-def test_an_unreadable_answer_is_not_a_success(said: Said) -> None:
-    with answering(lambda asked: said) as vendor, workspace(vendor.url) as destination:
+def test_an_unreadable_answer_is_not_a_success(reply: Reply) -> None:
+    with answering(lambda request: reply) as vendor, workspace(vendor.url) as destination:
         for ask in (
             destination.account,
             lambda: destination.fields("contacts"),
@@ -701,8 +701,8 @@ def test_an_unreadable_answer_is_not_a_success(said: Said) -> None:
 
 
 def test_a_token_that_may_not_read_is_unauthorized() -> None:
-    said = Said(403, refusal("api_plan_restricted", "Active subscription needed."))
-    with answering(lambda asked: said) as vendor, workspace(vendor.url) as destination:
+    reply = Reply(403, refusal("api_plan_restricted", "Active subscription needed."))
+    with answering(lambda request: reply) as vendor, workspace(vendor.url) as destination:
         for ask in (
             destination.account,
             lambda: destination.fields("contacts"),
@@ -714,10 +714,10 @@ def test_a_token_that_may_not_read_is_unauthorized() -> None:
 
 
 def test_a_refused_permission_is_reported_and_other_records_are_written() -> None:
-    def answer(asked: Asked) -> Said:
-        if "5f1" in asked.path:
-            return Said(403, refusal("api_plan_restricted", "Active subscription needed."))
-        return Said(200, {"id": "5f2"})
+    def answer(request: Request) -> Reply:
+        if "5f1" in request.path:
+            return Reply(403, refusal("api_plan_restricted", "Active subscription needed."))
+        return Reply(200, {"id": "5f2"})
 
     with answering(answer) as vendor, workspace(vendor.url) as destination:
         outcomes = push(destination, change("u1", {SCORE: 1}, id="5f1"), change("u2", {SCORE: 1}, id="5f2"))

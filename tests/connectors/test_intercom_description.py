@@ -13,7 +13,7 @@ import pytest
 import test_intercom
 import test_intercom_tags
 from contract import Case
-from fake_vendor import Asked
+from fake_vendor import Request
 from openapi_proxy import KNOWN, faults, validating
 
 from heatsync.sandbox.server import Running
@@ -92,24 +92,27 @@ def test_every_operation_of_the_connector_is_validated(
 
 
 @pytest.mark.parametrize(
-    ("asked", "fault"),
+    ("invalid", "fault"),
     [
-        (Asked("POST", "/contact", VERSION, "{}"), "no such operation"),
-        (Asked("GET", "/companies?domain=a", VERSION, ""), "domain is not described"),
-        (Asked("GET", "/companies?page=true", VERSION, ""), "not of type 'integer'"),
-        (Asked("GET", "/data_attributes?model=user", VERSION, ""), "not one of"),
-        (Asked("GET", "/me", {}, ""), "Intercom-Version"),
-        (Asked("PUT", "/contacts/1", VERSION, '{"email": 5}'), "is not valid under any"),
-        (Asked("PUT", "/companies/1", VERSION, '{"size": "5"}'), "'5' is not of type 'integer'"),
-        (Asked("PUT", "/contacts/1", VERSION, '{"score": 5}'), "score is not described"),
-        (Asked("POST", "/contacts", VERSION, '{"name": "Ada"}'), "is not valid under any"),
-        (Asked("POST", "/data_attributes", VERSION, '{"name": "a", "model": "contact"}'), "data_type"),
-        (Asked("POST", "/tags", VERSION, '{"users": [{"id": "1"}]}'), "is not valid under any"),
-        (Asked("POST", "/tags", VERSION, '{"name": "a", "contacts": []}'), "contacts is not described"),
-        (Asked("POST", "/contacts/search", VERSION, '{"pagination": {}}'), "'query' is a required property"),
+        (Request("POST", "/contact", VERSION, "{}"), "no such operation"),
+        (Request("GET", "/companies?domain=a", VERSION, ""), "domain is not described"),
+        (Request("GET", "/companies?page=true", VERSION, ""), "not of type 'integer'"),
+        (Request("GET", "/data_attributes?model=user", VERSION, ""), "not one of"),
+        (Request("GET", "/me", {}, ""), "Intercom-Version"),
+        (Request("PUT", "/contacts/1", VERSION, '{"email": 5}'), "is not valid under any"),
+        (Request("PUT", "/companies/1", VERSION, '{"size": "5"}'), "'5' is not of type 'integer'"),
+        (Request("PUT", "/contacts/1", VERSION, '{"score": 5}'), "score is not described"),
+        (Request("POST", "/contacts", VERSION, '{"name": "Ada"}'), "is not valid under any"),
+        (Request("POST", "/data_attributes", VERSION, '{"name": "a", "model": "contact"}'), "data_type"),
+        (Request("POST", "/tags", VERSION, '{"users": [{"id": "1"}]}'), "is not valid under any"),
+        (Request("POST", "/tags", VERSION, '{"name": "a", "contacts": []}'), "contacts is not described"),
+        (
+            Request("POST", "/contacts/search", VERSION, '{"pagination": {}}'),
+            "'query' is a required property",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value.method} {value.path}",
 )
-def test_a_request_that_intercom_does_not_describe_is_noticed(asked: Asked, fault: str) -> None:
-    _, found = faults(asked)
+def test_a_request_that_intercom_does_not_describe_is_noticed(invalid: Request, fault: str) -> None:
+    _, found = faults(invalid)
     assert any(fault in each for each in found), found

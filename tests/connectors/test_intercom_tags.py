@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from fake_vendor import Asked, Said, Watched, answering
+from fake_vendor import RecordingThrottle, Reply, Request, answering
 from openapi_proxy import KNOWN, faults
 from test_intercom import SCORE, change, find, lookup, push, refusal, seed, workspace
 
@@ -16,20 +16,20 @@ IS = FieldType.BOOLEAN
 
 
 def tags(sandbox: Running, object: str = "contacts") -> dict[str, list[str]]:
-    """The tags of everybody who has any, by id."""
+    """The tags of every record that has any, by id."""
     records = sandbox.state()["intercom"][object]
     return {each["id"]: sorted(each["tags"]) for each in records if each.get("tags")}
 
 
 def test_many_contacts_are_tagged_in_one_call_and_untagged_in_another(sandbox: Running) -> None:
     seed(sandbox, [{"id": f"c{n}", "tags": ["vip"] if n < 20 else []} for n in range(40)])
-    watched = Watched()
+    watched = RecordingThrottle()
     changes = [change(f"u{n}", {VIP: n >= 20}, id=f"c{n}") for n in range(40)]
     with workspace(sandbox.url, watched) as destination:
         outcomes = push(destination, *changes)
     assert set(outcomes.values()) == {Outcome(f"u{n}", Status.DELIVERED, f"c{n}") for n in range(40)}
     assert tags(sandbox) == {f"c{n}": ["vip"] for n in range(20, 40)}
-    # One tags, one untags, and two look at somebody before and after: whether untagging did what it should.
+    # One tags, one untags, and two read a contact before and after: whether untagging worked.
     assert watched.calls == 4
 
 
@@ -38,7 +38,7 @@ def test_companies_are_tagged_and_untagged_many_at_a_time(sandbox: Running) -> N
         sandbox,
         companies=[{"id": f"c{n}", "company_id": f"a{n}", "tags": ["VIP"] * (n < 5)} for n in range(10)],
     )
-    watched = Watched()
+    watched = RecordingThrottle()
     with workspace(sandbox.url, watched) as destination:
         changes = [change(f"a{n}", {VIP: n >= 5, QUIET: True}, id=f"c{n}") for n in range(10)]
         outcomes = push(destination, *changes, object="companies")
@@ -51,7 +51,7 @@ def test_companies_are_tagged_and_untagged_many_at_a_time(sandbox: Running) -> N
 
 def test_attributes_are_written_beside_the_tags_and_only_where_they_differ(sandbox: Running) -> None:
     seed(sandbox, [{"id": f"c{n}"} for n in range(6)])
-    watched = Watched()
+    watched = RecordingThrottle()
     with workspace(sandbox.url, watched) as destination:
         changes = [change(f"u{n}", {VIP: True} | ({SCORE: n} if n < 2 else {}), id=f"c{n}") for n in range(6)]
         outcomes = push(destination, *changes)
@@ -95,11 +95,11 @@ def test_tags_are_read_regardless_of_case(sandbox: Running) -> None:
         ],
         [{"id": "d1", "company_id": "a1", "tags": [*many, "vip"]}, {"id": "d2", "company_id": "a2"}],
     )
-    watched = Watched()
+    watched = RecordingThrottle()
     with workspace(sandbox.url, watched) as destination:
         wanted = (lookup(f"u{n}", id=f"c{n}") for n in range(1, 5))
         found = find(destination, *wanted, **{VIP: IS, QUIET: IS})
-        # The search, the names of the tags, and all tags of the two who have more than they show.
+        # The search, the names of the tags, and all tags of the two contacts that have more than they show.
         assert watched.calls == 4
         assert {key: (each.values[VIP], each.values[QUIET]) for key, each in found.items()} == {
             "u1": (True, False),
@@ -115,7 +115,7 @@ def test_tags_are_read_regardless_of_case(sandbox: Running) -> None:
 
 def test_a_record_without_tags_costs_no_further_call(sandbox: Running) -> None:
     seed(sandbox, [{"id": f"c{n}"} for n in range(150)])
-    watched = Watched()
+    watched = RecordingThrottle()
     with workspace(sandbox.url, watched) as destination:
         found = find(destination, *(lookup(f"u{n}", id=f"c{n}") for n in range(150)), **{VIP: IS})
     assert {each.values[VIP] for each in found.values()} == {False}
@@ -127,10 +127,10 @@ def test_a_record_without_tags_costs_no_further_call(sandbox: Running) -> None:
 def test_a_record_that_is_gone_does_not_prevent_tagging_the_others(
     object: str, on: bool, sandbox: Running
 ) -> None:
-    """intercom-node issue 263 (2020): who does not exist has the whole call refused, and is not named."""
+    """intercom-node issue 263 (2020): a record that does not exist makes it refuse the whole call, without naming it."""
     present = [{"id": f"c{n}", "tags": [] if on else ["VIP"]} for n in range(50) if n != 17]
     seed(sandbox, **{object: present})
-    watched = Watched()
+    watched = RecordingThrottle()
     changes = [change(f"u{n}", {VIP: on, SCORE: 5} if n == 17 else {VIP: on}, id=f"c{n}") for n in range(50)]
     with workspace(sandbox.url, watched) as destination:
         outcomes = push(destination, *changes, object=object)
@@ -166,11 +166,11 @@ def test_a_record_that_cannot_be_sent_is_not_tagged(sandbox: Running) -> None:
 
 
 def test_a_refused_tag_is_named_and_nothing_else_of_the_record_is_written(sandbox: Running) -> None:
-    def answer(asked: Asked) -> Said:
-        people = [each["id"] for each in asked.body.get("users", ())]
-        if asked.body["name"] == "VIP" and "c1" in people:
-            return Said(422, refusal("data_invalid", "not this one"))
-        return Said(200, {"type": "tag", "id": "7", "name": asked.body["name"]})
+    def answer(request: Request) -> Reply:
+        people = [each["id"] for each in request.body.get("users", ())]
+        if request.body["name"] == "VIP" and "c1" in people:
+            return Reply(422, refusal("data_invalid", "not this one"))
+        return Reply(200, {"type": "tag", "id": "7", "name": request.body["name"]})
 
     with answering(answer) as vendor, workspace(vendor.url) as destination:
         outcomes = push(
@@ -184,7 +184,7 @@ def test_a_refused_tag_is_named_and_nothing_else_of_the_record_is_written(sandbo
         True,
     )
     assert outcomes["u2"].status is Status.DELIVERED
-    assert {asked.method for asked in vendor.asked} == {"POST"}
+    assert {request.method for request in vendor.requests} == {"POST"}
 
 
 class Elder:
@@ -194,21 +194,21 @@ class Elder:
         self.status = status
         self.tagged = {f"c{n}": {"VIP"} for n in range(4)}
 
-    def answer(self, asked: Asked) -> Said:
+    def answer(self, request: Request) -> Reply:
         tag = {"type": "tag", "id": "7", "name": "VIP"}
-        path = asked.path.strip("/").split("/")
-        if asked.path == "/tags":
-            if asked.method == "POST" and self.status == 400:
-                return Said(400, refusal("parameter_invalid", "invalid tag parameters"))
-            return Said(200, tag if asked.method == "POST" else {"type": "list", "data": [tag]})
+        path = request.path.strip("/").split("/")
+        if request.path == "/tags":
+            if request.method == "POST" and self.status == 400:
+                return Reply(400, refusal("parameter_invalid", "invalid tag parameters"))
+            return Reply(200, tag if request.method == "POST" else {"type": "list", "data": [tag]})
         if path[1] not in self.tagged:
-            return Said(404, refusal("not_found", "User Not Found"))
-        if asked.method == "GET":
-            return Said(200, {"type": "list", "data": [tag] if self.tagged[path[1]] else []})
+            return Reply(404, refusal("not_found", "User Not Found"))
+        if request.method == "GET":
+            return Reply(200, {"type": "list", "data": [tag] if self.tagged[path[1]] else []})
         if not self.tagged[path[1]]:
-            return Said(404, refusal("not_found", "Resource Not Found"))
+            return Reply(404, refusal("not_found", "Resource Not Found"))
         self.tagged[path[1]].clear()
-        return Said(200, tag)
+        return Reply(200, tag)
 
 
 @pytest.mark.parametrize("status", [200, 400])
@@ -219,22 +219,22 @@ def test_contacts_are_untagged_one_by_one_where_one_call_cannot(status: int) -> 
     changes = [change(f"u{n}", {VIP: False}, id=f"c{n}") for n in range(5)]
     with answering(elder.answer) as vendor, workspace(vendor.url) as destination:
         outcomes = push(destination, *changes[:3])
-        before = len(vendor.asked)
+        before = len(vendor.requests)
         outcomes |= push(destination, *changes[3:])
     assert [each.status for each in outcomes.values()] == [Status.DELIVERED] * 4 + [Status.REJECTED]
     assert outcomes["u4"].code == "not_found"
     assert not any(elder.tagged.values())
-    assert {asked.method for asked in vendor.asked[before:]} == {"GET", "DELETE"}, "it is tried once"
-    found = [fault for asked in vendor.asked for fault in faults(asked)[1]]
+    assert {request.method for request in vendor.requests[before:]} == {"GET", "DELETE"}, "it is tried once"
+    found = [fault for request in vendor.requests for fault in faults(request)[1]]
     assert [each for each in found if not KNOWN.fullmatch(each)] == []
 
 
 def test_a_token_that_may_not_tag_is_unauthorized() -> None:
-    said = Said(403, refusal("api_plan_restricted", "Active subscription needed"))
-    with answering(lambda asked: said) as vendor, workspace(vendor.url) as destination:
+    reply = Reply(403, refusal("api_plan_restricted", "Active subscription needed"))
+    with answering(lambda request: reply) as vendor, workspace(vendor.url) as destination:
         with pytest.raises(Unauthorized, match="Active subscription"):
             push(destination, change("u1", {VIP: True}, id="c1"))
-        assert len(vendor.asked) == 1
+        assert len(vendor.requests) == 1
 
 
 def test_a_record_that_leaves_loses_its_tag_and_its_attribute(sandbox: Running) -> None:
@@ -257,10 +257,10 @@ def test_all_are_untagged_although_someone_else_untagged_one() -> None:
 
 
 def test_two_equal_refusals_do_not_stand_for_the_other_records() -> None:
-    def answer(asked: Asked) -> Said:
-        if {each["id"] for each in asked.body.get("users", ())} & {"c0", "c1"}:
-            return Said(422, refusal("data_invalid", "not this one"))
-        return Said(200, {"type": "tag", "id": "7", "name": asked.body["name"]})
+    def answer(request: Request) -> Reply:
+        if {each["id"] for each in request.body.get("users", ())} & {"c0", "c1"}:
+            return Reply(422, refusal("data_invalid", "not this one"))
+        return Reply(200, {"type": "tag", "id": "7", "name": request.body["name"]})
 
     with answering(answer) as vendor, workspace(vendor.url) as destination:
         outcomes = push(destination, *(change(f"u{n}", {VIP: True}, id=f"c{n}") for n in range(8)))
@@ -268,27 +268,27 @@ def test_two_equal_refusals_do_not_stand_for_the_other_records() -> None:
 
 
 def test_a_tag_that_is_refused_for_every_record_takes_few_calls() -> None:
-    said = Said(400, refusal("parameter_invalid", "tag name is too long"))
-    with answering(lambda _: said) as vendor, workspace(vendor.url) as destination:
+    reply = Reply(400, refusal("parameter_invalid", "tag name is too long"))
+    with answering(lambda _: reply) as vendor, workspace(vendor.url) as destination:
         outcomes = push(destination, *(change(f"u{n}", {VIP: True}, id=f"c{n}") for n in range(50)))
     assert {each.status for each in outcomes.values()} == {Status.REJECTED}
-    assert len(vendor.asked) == 7
+    assert len(vendor.requests) == 7
 
 
 def test_created_records_keep_their_outcomes_when_the_next_call_fails() -> None:
-    def answer(asked: Asked) -> Said:
-        if asked.path == "/contacts" and asked.body["external_id"] == "u3":
-            return Said(429, {}, {"retry-after": "300"})
-        return Said(200, {"type": "contact", "id": "c-" + asked.body.get("external_id", "x")})
+    def answer(request: Request) -> Reply:
+        if request.path == "/contacts" and request.body["external_id"] == "u3":
+            return Reply(429, {}, {"retry-after": "300"})
+        return Reply(200, {"type": "contact", "id": "c-" + request.body.get("external_id", "x")})
 
     changes = tuple(change(f"u{n}", {VIP: True}, external_id=f"u{n}") for n in range(4))
     earned = []
     with answering(answer) as vendor, workspace(vendor.url) as destination:
-        told = destination.push(Batch("b", "intercom", "contacts", changes))
+        found = destination.push(Batch("b", "intercom", "contacts", changes))
         for _ in range(3):
-            earned.append(next(told))
+            earned.append(next(found))
         with pytest.raises(Unavailable):
-            next(told)
+            next(found)
     assert [(each.key, each.remote_id) for each in earned if isinstance(each, Outcome)] == [
         ("u0", "c-u0"), ("u1", "c-u1"), ("u2", "c-u2"),
     ]  # fmt: skip

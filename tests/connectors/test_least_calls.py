@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import count
 
 import pytest
-from fake_vendor import Watched
+from fake_vendor import RecordingThrottle
 from push_until_done import pushed
 
 from connectors.registry import VENDORS
@@ -23,9 +23,9 @@ SETTINGS = {
 
 def delivered(sandbox: Running, vendor: str, object: str, changes: Sequence[Change]) -> dict[str, Outcome]:
     """What becomes of changes that are cut into batches as the story cuts them."""
-    watched = Watched()
+    watched = RecordingThrottle()
     settings = {**SETTINGS[vendor], "url": sandbox.url}
-    destination = VENDORS[vendor].connect(settings, watched, watched.made)
+    destination = VENDORS[vendor].connect(settings, watched, watched.on_request)
     size = VENDORS[vendor].limits(settings).batch_size(len(changes))
     outcomes: dict[str, Outcome] = {}
     for start in range(0, len(changes), size):
@@ -89,7 +89,7 @@ def test_salesforce_updates_take_a_call_per_two_hundred(sandbox: Running) -> Non
 
 
 def test_salesforce_takes_ten_thousand_in_fifty_calls_and_more_in_a_file(sandbox: Running) -> None:
-    """Made, filled, closed, asked after twice, and the list of who succeeded."""
+    """Create, upload, close, two polls, and the list of successes."""
     for number, calls in ((10_000, 50), (10_001, 6)):
         records = [{"Id": f"001{n:012}AAA", "Name": f"a{n}"} for n in range(number)]
         fields = {"salesforce": {"Account": {"Score__c": {"type": "double"}}}}

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from fake_vendor import Asked, Said, Watched, answering
+from fake_vendor import RecordingThrottle, Reply, Request, answering
 
 from connectors.destination import Destination
 from connectors.errors import Unavailable
@@ -24,8 +24,8 @@ ACCOUNT = "001000000000001AAA"
 
 @contextmanager
 def opened(vendor: str, url: str) -> Iterator[Destination]:
-    watched = Watched()
-    destination = VENDORS[vendor].connect({**SETTINGS[vendor], "url": url}, watched, watched.made)
+    watched = RecordingThrottle()
+    destination = VENDORS[vendor].connect({**SETTINGS[vendor], "url": url}, watched, watched.on_request)
     yield destination
     destination.close()
 
@@ -35,7 +35,9 @@ def pushed(url: str, vendor: str, object: str, *changes: Change) -> list[Outcome
         return list(destination.push(Batch("b1", vendor, object, changes)))
 
 
-def said(answer: Said | Callable[[Asked], Said], vendor: str, object: str, *changes: Change) -> list[Outcome]:
+def reply(
+    answer: Reply | Callable[[Request], Reply], vendor: str, object: str, *changes: Change
+) -> list[Outcome]:
     """What becomes of changes when the vendor answers like that."""
     answers = answer if callable(answer) else lambda _: answer
     with answering(answers) as scripted:
@@ -52,18 +54,18 @@ def update(key: str, id: str, **fields: Value) -> Change:
 def test_an_administrators_rule_refuses_only_its_record() -> None:
     """HubSpot, write validation (live 2026-09-08): 400 MISSING_CONDITIONAL_REQUIRED_PROPERTY on dated paths."""
 
-    def answer(asked: Asked) -> Said:
-        inputs = asked.body["inputs"]
+    def answer(request: Request) -> Reply:
+        inputs = request.body["inputs"]
         if any(each["id"] == "2" for each in inputs):
             error = {
                 "code": "MISSING_CONDITIONAL_REQUIRED_PROPERTY",
                 "message": "industry is required when plan is set",
                 "context": {"propertyName": ["industry"]},
             }
-            return Said(400, {"status": "error", "message": "Required", "errors": [error]})
-        return Said(200, {"status": "COMPLETE", "results": [{"id": each["id"]} for each in inputs]})
+            return Reply(400, {"status": "error", "message": "Required", "errors": [error]})
+        return Reply(200, {"status": "COMPLETE", "results": [{"id": each["id"]} for each in inputs]})
 
-    outcomes = said(answer, "hubspot", "contacts", *(update(f"u{n}", str(n), plan="pro") for n in range(4)))
+    outcomes = reply(answer, "hubspot", "contacts", *(update(f"u{n}", str(n), plan="pro") for n in range(4)))
     assert {each.key: each.status for each in outcomes if each.status is not Status.DELIVERED} == {
         "u2": Status.REJECTED
     }
@@ -77,15 +79,15 @@ def test_records_that_the_answer_names_cost_one_more_call(context: dict[str, lis
     """HubSpot, error guide (2026): `context` may tell ids or trace ids."""
     asked_for: list[int] = []
 
-    def answer(asked: Asked) -> Said:
-        inputs = asked.body["inputs"]
+    def answer(request: Request) -> Reply:
+        inputs = request.body["inputs"]
         asked_for.append(len(inputs))
         if any(each["id"] == "2" for each in inputs):
             body = {"status": "error", "category": "VALIDATION_ERROR", "message": "no", "context": context}
-            return Said(400, body)
-        return Said(200, {"status": "COMPLETE", "results": [{"id": each["id"]} for each in inputs]})
+            return Reply(400, body)
+        return Reply(200, {"status": "COMPLETE", "results": [{"id": each["id"]} for each in inputs]})
 
-    outcomes = said(answer, "hubspot", "contacts", *(update(f"u{n}", str(n), plan="pro") for n in range(8)))
+    outcomes = reply(answer, "hubspot", "contacts", *(update(f"u{n}", str(n), plan="pro") for n in range(8)))
     assert [each.key for each in outcomes if each.status is Status.REJECTED] == ["u2"]
     assert asked_for == [8, 7]
 
@@ -93,19 +95,19 @@ def test_records_that_the_answer_names_cost_one_more_call(context: dict[str, lis
 def test_an_update_may_be_answered_207_with_trace_ids() -> None:
     """HubSpot, specification of batch/update (2026): 207; without a trace among the errors a record was written."""
 
-    def answer(asked: Asked) -> Said:
-        first, second = asked.body["inputs"]
+    def answer(request: Request) -> Reply:
+        first, second = request.body["inputs"]
         error = {
             "status": "error",
             "category": "VALIDATION_ERROR",
             "message": "no",
             "context": {"objectWriteTraceId": [first["objectWriteTraceId"]]},
         }
-        return Said(
+        return Reply(
             207, {"status": "COMPLETE", "results": [{"id": second["id"]}], "numErrors": 1, "errors": [error]}
         )
 
-    outcomes = said(answer, "hubspot", "contacts", update("u1", "1", plan="a"), update("u2", "2", plan="b"))
+    outcomes = reply(answer, "hubspot", "contacts", update("u1", "1", plan="a"), update("u2", "2", plan="b"))
     assert {each.key: each.status for each in outcomes} == {"u1": Status.REJECTED, "u2": Status.DELIVERED}
 
 
@@ -126,15 +128,15 @@ def test_a_temporary_error_is_retried(status: int, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("tenacity.nap.time", type("NoSleep", (), {"sleep": staticmethod(lambda _: None)}))
     asked_for: list[str] = []
 
-    def answer(asked: Asked) -> Said:
-        asked_for.append(asked.path)
+    def answer(request: Request) -> Reply:
+        asked_for.append(request.path)
         return (
-            Said(status, "<html>")
+            Reply(status, "<html>")
             if len(asked_for) < 3
-            else Said(200, {"status": "COMPLETE", "results": [{"id": "1"}]})
+            else Reply(200, {"status": "COMPLETE", "results": [{"id": "1"}]})
         )
 
-    (outcome,) = said(answer, "hubspot", "contacts", update("u1", "1", plan="a"))
+    (outcome,) = reply(answer, "hubspot", "contacts", update("u1", "1", plan="a"))
     assert (outcome.status, len(asked_for)) == (Status.DELIVERED, 3)
 
 
@@ -152,11 +154,11 @@ def test_a_time_out_at_intercom_is_retried(status: int, monkeypatch: pytest.Monk
         "errors": [{"code": "request_timeout", "message": "x"}],
     }
 
-    def answer(asked: Asked) -> Said:
-        asked_for.append(asked.path)
-        return Said(status, error) if len(asked_for) == 1 else Said(200, {"type": "contact", "id": "c1"})
+    def answer(request: Request) -> Reply:
+        asked_for.append(request.path)
+        return Reply(status, error) if len(asked_for) == 1 else Reply(200, {"type": "contact", "id": "c1"})
 
-    (outcome,) = said(answer, "intercom", "contacts", update("u1", "c1", tier="a"))
+    (outcome,) = reply(answer, "intercom", "contacts", update("u1", "c1", tier="a"))
     assert (outcome.status, len(asked_for)) == (Status.DELIVERED, 2)
 
 
@@ -197,7 +199,7 @@ def test_only_a_user_has_an_external_id(sandbox: Running) -> None:
 def test_a_result_may_lack_fields_and_id(code: str, means: str) -> None:
     """Salesforce REST guide: a failed result has no id, and its errors may have no fields."""
     body = [{"success": False, "errors": [{"statusCode": code, "message": "no"}]}]
-    (outcome,) = said(Said(200, body), "salesforce", "Account", update("a1", ACCOUNT, Score__c=1))
+    (outcome,) = reply(Reply(200, body), "salesforce", "Account", update("a1", ACCOUNT, Score__c=1))
     assert (outcome.status, outcome.field) == (Status.REJECTED, None)
     assert outcome.cause.startswith(means)
 
@@ -243,15 +245,15 @@ def test_a_status_that_the_sdk_retries_is_unavailable(status: int) -> None:
     """segment-analytics-python 2.4.0, probed: 408, 410, 429, 460 and most of 5xx are retried."""
     change = Change(Kind.ENTERED, "u1", (Match("userId", "u1"),), {"a": 1})
     with pytest.raises(Unavailable):
-        said(Said(status, {"code": "x"}), "segment", "users", change)
+        reply(Reply(status, {"code": "x"}), "segment", "users", change)
 
 
 def test_each_region_has_its_own_host() -> None:
     """Segment (2025-11): an EU workspace's events sent to the other host are answered 200 and never appear."""
 
     def host(region: str) -> str:
-        watched = Watched()
+        watched = RecordingThrottle()
         settings: dict[str, Any] = {**SETTINGS["segment"], "region": region}
-        return VENDORS["segment"].connect(settings, watched, watched.made).host
+        return VENDORS["segment"].connect(settings, watched, watched.on_request).host
 
     assert (host("us"), host("eu")) == ("api.segment.io", "events.eu1.segmentapis.com")

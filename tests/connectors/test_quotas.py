@@ -1,11 +1,11 @@
-"""What the vendors say of their quotas, and what is made of it."""
+"""The quotas that vendors report, and how they are kept."""
 
 import time
 from email.utils import formatdate
 from typing import Any
 
 import pytest
-from fake_vendor import Watched
+from fake_vendor import RecordingThrottle
 
 from connectors.answers import Answer
 from connectors.destination import Quota
@@ -32,13 +32,13 @@ def answer(**headers: str) -> Answer:
 )
 def test_hubspots_quota_of_the_window_and_of_the_day_is_read(left: str, daily: str, wait: float) -> None:
     """Usage guidelines, 2026; none of these headers on searches, no daily ones with OAuth."""
-    said = answer(
+    reply = answer(
         x_hubspot_ratelimit_max="110",
         x_hubspot_ratelimit_remaining=left,
         x_hubspot_ratelimit_interval_milliseconds="10000",
         x_hubspot_ratelimit_daily_remaining=daily,
     )
-    assert client.quota(said) == Quota(110, 10.0, wait)
+    assert client.quota(reply) == Quota(110, 10.0, wait)
     assert client.quota(answer()) is None
 
 
@@ -56,16 +56,16 @@ def test_intercoms_quota_of_ten_seconds_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "wait"),
+    ("reply", "wait"),
     [
         ("api-usage=18/5000", 0.0),
         ("api-usage=5000/5000; per-app-api-usage=17/250(appName=x)", 3600.0),
         ("per-app-api-usage=250/250(appName=x); api-usage=18/5000", 0.0),
     ],
 )
-def test_salesforces_use_of_the_last_24_hours_is_read(said: str, wait: float) -> None:
+def test_salesforces_use_of_the_last_24_hours_is_read(reply: str, wait: float) -> None:
     """REST guide, 2026: `Sforce-Limit-Info`."""
-    assert session.quota(answer(sforce_limit_info=said)) == Quota(wait=wait)
+    assert session.quota(answer(sforce_limit_info=reply)) == Quota(wait=wait)
     assert session.quota(answer()) is None
 
 
@@ -74,7 +74,7 @@ RESUME = r" Calls resume at 20\d\d-\d\d-\d\d \d\d:\d\d UTC\.$"
 
 @pytest.mark.parametrize("knows", [True, False])
 def test_a_spent_daily_quota_is_named_with_the_time_of_its_return(knows: bool) -> None:
-    """`knows`: the vendor has said that nothing is left; else it refuses a call."""
+    """`knows`: the vendor has reported that nothing is left; else it refuses a call."""
     limits = {"hubspot": {"day": 1}, "salesforce": {"day": 1}}
     with running(quotas=True, limits=limits) as sandbox:
         portal, org = _opened(HubSpot, sandbox, token="t"), _opened(Salesforce, sandbox, **SESSION)
@@ -83,7 +83,7 @@ def test_a_spent_daily_quota_is_named_with_the_time_of_its_return(knows: bool) -
         again = portal, org
         if not knows:
             again = _opened(HubSpot, sandbox, token="t"), _opened(Salesforce, sandbox, **SESSION)
-        for destination, said in zip(
+        for destination, reply in zip(
             again,
             (
                 r"HubSpot's daily quota \(1 calls, all apps\) is used up\. It resets at midnight .*",
@@ -91,7 +91,7 @@ def test_a_spent_daily_quota_is_named_with_the_time_of_its_return(knows: bool) -
             ),
             strict=True,
         ):
-            with pytest.raises(Unavailable, match=f"^{said}{RESUME}") as caught:
+            with pytest.raises(Unavailable, match=f"^{reply}{RESUME}") as caught:
                 destination.account()
             assert 3500 < (caught.value.retry_after or 0) <= 3600
 
@@ -105,8 +105,8 @@ def test_a_quota_that_another_process_found_spent_is_reported_without_its_name()
 
 def test_a_smaller_quota_from_the_vendor_is_kept() -> None:
     with running(quotas=True, limits={"hubspot": {"burst": 20}}) as sandbox:
-        watched = Watched()
-        portal = HubSpot({"token": "t", "url": sandbox.url}, watched, watched.made)
+        watched = RecordingThrottle()
+        portal = HubSpot({"token": "t", "url": sandbox.url}, watched, watched.on_request)
         portal.account()
         portal.close()
         assert watched.quotas == [Quota(20, 10.0)]
@@ -115,7 +115,7 @@ def test_a_smaller_quota_from_the_vendor_is_kept() -> None:
 def test_hubspots_searches_share_their_own_quota() -> None:
     with running(quotas=True) as sandbox:
         book = MemoryStore()
-        watched = [Watched(), Watched()]
+        watched = [RecordingThrottle(), RecordingThrottle()]
         portals = [_portal(sandbox, book, each) for each in watched]
         for _ in range(4):
             for portal in portals:
@@ -131,5 +131,7 @@ def _opened(vendor: Any, sandbox: Running, **settings: str) -> Any:
     return vendor({**settings, "url": sandbox.url}, RateLimiter(1000, 1.0), lambda: None)
 
 
-def _portal(sandbox: Running, book: MemoryStore, watched: Watched) -> HubSpot:
-    return HubSpot({"token": "t", "url": sandbox.url}, RateLimiter(1000, 10.0, book, "portal"), watched.made)
+def _portal(sandbox: Running, book: MemoryStore, watched: RecordingThrottle) -> HubSpot:
+    return HubSpot(
+        {"token": "t", "url": sandbox.url}, RateLimiter(1000, 10.0, book, "portal"), watched.on_request
+    )

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, quote_plus, urlsplit
 import contract
 import pytest
 from contract import Case
-from fake_vendor import HANG_UP, Asked, Said, Watched, answering
+from fake_vendor import HANG_UP, RecordingThrottle, Reply, Request, answering
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,9 +52,9 @@ ONE, TWO = "001000000000001AAA", "001000000000002AAA"
 
 
 @contextmanager
-def org(url: str, watched: Watched | None = None, **settings: str) -> Iterator[Salesforce]:
-    watched = watched or Watched()
-    destination = Salesforce({**(settings or APP), "url": url}, watched, watched.made)
+def org(url: str, watched: RecordingThrottle | None = None, **settings: str) -> Iterator[Salesforce]:
+    watched = watched or RecordingThrottle()
+    destination = Salesforce({**(settings or APP), "url": url}, watched, watched.on_request)
     yield destination
     destination.close()
 
@@ -91,16 +91,16 @@ def push(destination: Salesforce, *changes: Change, object: str = "Account") -> 
     return {each.key: each for each in outcomes}
 
 
-def token(session: str = "00D!session", host: str = "acme.my.salesforce.com") -> Said:
-    return Said(200, {"access_token": session, "instance_url": f"https://{host}"})
+def token(session: str = "00D!session", host: str = "acme.my.salesforce.com") -> Reply:
+    return Reply(200, {"access_token": session, "instance_url": f"https://{host}"})
 
 
-def is_login(asked: Asked) -> bool:
-    return asked.path == "/services/oauth2/token"
+def is_login(request: Request) -> bool:
+    return request.path == "/services/oauth2/token"
 
 
-def refused(code: str, message: str = "no", status: int = 400) -> Said:
-    return Said(status, [{"errorCode": code, "message": message}])
+def refused(code: str, message: str = "no", status: int = 400) -> Reply:
+    return Reply(status, [{"errorCode": code, "message": message}])
 
 
 MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1)).map(
@@ -198,8 +198,8 @@ def test_queries_fit_into_an_address_and_cover_every_value(values: list[str]) ->
     """help.salesforce.com 000386264 (2026-06): an address of more than 16,384 bytes is answered 414."""
     made = list(queries("Account", ["Id", "Score__c"], "Heatsync_Id__c", values))
     assert all(len(quote_plus(query)) <= QUERY_LENGTH for query in made)
-    asked = [soql.parse(query).where for query in made]
-    assert [value for each in asked if isinstance(each, soql.Comparison) for value in each.value] == values
+    wheres = [soql.parse(query).where for query in made]
+    assert [value for each in wheres if isinstance(each, soql.Comparison) for value in each.value] == values
 
 
 def test_names_with_quotes_and_backslashes_are_found(sandbox: Running) -> None:
@@ -253,19 +253,21 @@ def test_a_hit_that_contradicts_an_earlier_key_is_no_match(sandbox: Running) -> 
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "reply"),
     [
         ({}, "consumer key and secret"),
         ({"session_id": "s3ss10n", "instance_url": "https://a.b"}, "session id"),
     ],
 )
-def test_refused_credentials_are_named_in_salesforces_words(settings: dict[str, str], said: str) -> None:
-    def answer(asked: Asked) -> Said:
+def test_refused_credentials_are_named_in_salesforces_words(settings: dict[str, str], reply: str) -> None:
+    def answer(request: Request) -> Reply:
         return (
-            token() if is_login(asked) else Said(401, [{"errorCode": "INVALID_SESSION_ID", "message": "no"}])
+            token()
+            if is_login(request)
+            else Reply(401, [{"errorCode": "INVALID_SESSION_ID", "message": "no"}])
         )
 
-    refusal = pytest.raises(Unauthorized, match=said)
+    refusal = pytest.raises(Unauthorized, match=reply)
     with answering(answer) as vendor, org(vendor.url, **settings) as destination, refusal as caught:
         destination.account()
     assert "token" not in str(caught.value)
@@ -291,14 +293,14 @@ def test_required_fields_are_those_without_a_default(
 def test_case_matters_where_the_org_says_so() -> None:
     """Salesforce, describe: an external id may be caseSensitive; SOQL compares without case."""
 
-    def answer(asked: Asked) -> Said:
-        if is_login(asked):
+    def answer(request: Request) -> Reply:
+        if is_login(request):
             return token()
-        if asked.path.endswith("/describe"):
+        if request.path.endswith("/describe"):
             exact = {"name": "Exact__c", "type": "string", "caseSensitive": True}
-            return Said(200, {"fields": [exact, {"name": "Code__c", "type": "string"}]})
-        key = "Exact__c" if "Exact__c" in asked.path else "Code__c"
-        return Said(200, {"done": True, "records": [{"Id": ONE, key: "ab"}, {"Id": TWO, key: "AB"}]})
+            return Reply(200, {"fields": [exact, {"name": "Code__c", "type": "string"}]})
+        key = "Exact__c" if "Exact__c" in request.path else "Code__c"
+        return Reply(200, {"done": True, "records": [{"Id": ONE, key: "ab"}, {"Id": TWO, key: "AB"}]})
 
     with answering(answer) as vendor, org(vendor.url) as destination:
         found = find(destination, lookup("a1", Exact__c="ab"), lookup("a2", Code__c="ab"))
@@ -308,7 +310,7 @@ def test_case_matters_where_the_org_says_so() -> None:
 
 def test_every_page_of_an_answer_is_read(sandbox: Running) -> None:
     seed(sandbox, *({"Id": f"001{n:012}", "Code__c": "same"} for n in range(2100)))
-    watched = Watched()
+    watched = RecordingThrottle()
     with org(sandbox.url, watched) as destination:
         found = find(destination, lookup("a1", Code__c="same"))
     assert len(set(found["a1"].remote_ids)) == 2100
@@ -337,7 +339,7 @@ def test_a_missing_object_is_a_configuration_error(sandbox: Running) -> None:
 
 
 def test_an_invalid_name_never_gets_into_a_query(sandbox: Running) -> None:
-    watched = Watched()
+    watched = RecordingThrottle()
     with org(sandbox.url, watched) as destination:
         with pytest.raises(ConfigurationError, match="API name"):
             find(destination, lookup("a1", Name="x"), object="Account WHERE Name")
@@ -387,13 +389,16 @@ def test_a_new_record_is_upserted_by_its_external_id(sandbox: Running) -> None:
 
 
 def test_a_create_whose_answer_is_lost_is_unknown_unless_an_external_id_makes_it_safe() -> None:
-    def answer(asked: Asked) -> Said:
-        if is_login(asked):
+    def answer(request: Request) -> Reply:
+        if is_login(request):
             return token()
-        if asked.path.endswith("/describe"):
-            return Said(200, {"fields": [{"name": "Ext__c", "externalId": True}, {"name": "Name"}]})
-        if asked.method == "PATCH" and len([each for each in vendor.asked if each.method == "PATCH"]) > 1:
-            return Said(200, [{"id": ONE, "success": True, "errors": [], "created": False}])
+        if request.path.endswith("/describe"):
+            return Reply(200, {"fields": [{"name": "Ext__c", "externalId": True}, {"name": "Name"}]})
+        if (
+            request.method == "PATCH"
+            and len([each for each in vendor.requests if each.method == "PATCH"]) > 1
+        ):
+            return Reply(200, [{"id": ONE, "success": True, "errors": [], "created": False}])
         return HANG_UP
 
     with answering(answer) as vendor, org(vendor.url) as destination:
@@ -401,7 +406,7 @@ def test_a_create_whose_answer_is_lost_is_unknown_unless_an_external_id_makes_it
         keyed = push(destination, change("a1", {"Score__c": 1}, Ext__c="One"))
     assert (plain["a1"].status, plain["a1"].code) == (Status.UNKNOWN, "no_answer")
     assert keyed["a1"].status is Status.DELIVERED
-    assert [each.method for each in vendor.asked if "composite" in each.path] == ["POST", "PATCH", "PATCH"]
+    assert [each.method for each in vendor.requests if "composite" in each.path] == ["POST", "PATCH", "PATCH"]
 
 
 def test_each_kind_of_refusal_has_its_code(sandbox: Running) -> None:
@@ -440,9 +445,9 @@ def test_each_kind_of_refusal_has_its_code(sandbox: Running) -> None:
 
 
 def test_a_value_that_cannot_be_read_costs_two_more_calls(sandbox: Running) -> None:
-    """Salesforce: JSON_PARSER_ERROR refuses the whole request, whoever carries the value."""
+    """Salesforce: JSON_PARSER_ERROR refuses the whole request, whichever record holds the value."""
     seed(sandbox, *({"Id": f"001{n:012}AAA"} for n in range(200)))
-    watched = Watched()
+    watched = RecordingThrottle()
     changes = [change(f"a{n}", {"Score__c": "many" if n == 77 else n}, f"001{n:012}AAA") for n in range(200)]
     with org(sandbox.url, watched) as destination:
         outcomes = push(destination, *changes)
@@ -453,7 +458,7 @@ def test_a_value_that_cannot_be_read_costs_two_more_calls(sandbox: Running) -> N
 def test_a_missing_field_costs_one_more_call(sandbox: Running) -> None:
     """Salesforce: INVALID_FIELD "No such column" refuses the whole request; a field without permission looks the same."""
     seed(sandbox, *({"Id": f"001{n:012}AAA"} for n in range(200)))
-    watched = Watched()
+    watched = RecordingThrottle()
     fields: list[dict[str, Value]] = [{"Nowhere__c": 1} if n % 2 else {"Score__c": n} for n in range(200)]
     with org(sandbox.url, watched) as destination:
         outcomes = push(
@@ -473,13 +478,13 @@ def test_a_locked_record_is_deferred_and_the_others_are_not() -> None:
     }
     wrapped = {"statusCode": "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "message": "x: UNABLE_TO_LOCK_ROW, y"}
 
-    def answer(asked: Asked) -> Said:
-        if is_login(asked):
+    def answer(request: Request) -> Reply:
+        if is_login(request):
             return token()
-        done = [{"id": each["id"], "success": True, "errors": []} for each in asked.body["records"]]
+        done = [{"id": each["id"], "success": True, "errors": []} for each in request.body["records"]]
         done[0] = {"success": False, "errors": [locked]}
         done[1] = {"success": False, "errors": [wrapped]}
-        return Said(200, done)
+        return Reply(200, done)
 
     with answering(answer) as vendor, org(vendor.url) as destination:
         outcomes = push(destination, *(change(f"a{n}", {"Score__c": 1}, f"001{n:012}AAA") for n in range(3)))
@@ -506,8 +511,8 @@ def test_a_locked_record_is_deferred_and_the_others_are_not() -> None:
     ids=["too few", "out of order", "without an id", "no result", "nothing", "no list"],
 )
 def test_results_that_do_not_fit_the_records_are_not_a_success(results: Any) -> None:
-    def answer(asked: Asked) -> Said:
-        return token() if is_login(asked) else Said(200, results)
+    def answer(request: Request) -> Reply:
+        return token() if is_login(request) else Reply(200, results)
 
     with (
         answering(answer) as vendor,
@@ -537,7 +542,7 @@ def test_a_record_that_is_twice_in_a_batch_takes_two_calls_and_the_later_change_
 
 
 def test_a_record_that_left_and_does_not_exist_is_skipped(sandbox: Running) -> None:
-    watched = Watched()
+    watched = RecordingThrottle()
     with org(sandbox.url, watched) as destination:
         left = Change(Kind.LEFT, "a1", (Match("Heatsync_Id__c", "a1"),), {"Score__c": None})
         assert push(destination, left)["a1"].status is Status.SKIPPED
@@ -549,15 +554,15 @@ def test_an_expired_session_is_renewed_once_for_all_threads() -> None:
     ended = threading.Event()
     together = threading.Barrier(4)
 
-    def answer(asked: Asked) -> Said:
-        if is_login(asked):
+    def answer(request: Request) -> Reply:
+        if is_login(request):
             return token("second" if ended.is_set() else "first")
-        if ended.is_set() and asked.headers["authorization"] == "Bearer first":
+        if ended.is_set() and request.headers["authorization"] == "Bearer first":
             together.wait(10)
             return refused("INVALID_SESSION_ID", "Session expired or invalid", 401)
-        return Said(200, {"done": True, "records": [{"Id": ONE, "Name": "Acme"}]})
+        return Reply(200, {"done": True, "records": [{"Id": ONE, "Name": "Acme"}]})
 
-    watched = Watched()
+    watched = RecordingThrottle()
     with answering(answer) as vendor, org(vendor.url, watched) as destination:
         destination.account()
         ended.set()
@@ -566,25 +571,25 @@ def test_an_expired_session_is_renewed_once_for_all_threads() -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert len([each for each in vendor.asked if is_login(each)]) == 2
-    assert len(vendor.asked) == 2 + 1 + 4 + 4 == watched.calls == watched.acquired
+    assert len([each for each in vendor.requests if is_login(each)]) == 2
+    assert len(vendor.requests) == 2 + 1 + 4 + 4 == watched.calls == watched.acquired
 
 
 def test_a_session_that_is_always_refused_is_requested_twice_at_most() -> None:
-    def answer(asked: Asked) -> Said:
-        return token() if is_login(asked) else refused("INVALID_SESSION_ID", status=401)
+    def answer(request: Request) -> Reply:
+        return token() if is_login(request) else refused("INVALID_SESSION_ID", status=401)
 
     with answering(answer) as vendor, org(vendor.url) as destination, pytest.raises(Unauthorized):
         destination.account()
-    assert len([each for each in vendor.asked if is_login(each)]) == 2
-    assert len(vendor.asked) == 4
+    assert len([each for each in vendor.requests if is_login(each)]) == 2
+    assert len(vendor.requests) == 4
 
 
 def test_a_session_from_the_settings_is_not_renewed(sandbox: Running) -> None:
     own = {"session_id": "00D!one", "instance_url": "https://acme.my.salesforce.com"}
     with org(sandbox.url, **own) as destination:
         assert destination.account().kind == "org"
-    watched = Watched()
+    watched = RecordingThrottle()
     own["session_id"] = "refused"
     with org(sandbox.url, watched, **own) as destination, pytest.raises(Unauthorized):
         destination.account()
@@ -615,9 +620,9 @@ def test_a_private_key_works_in_one_line_or_many(sandbox: Running) -> None:
 
 def test_an_invalid_private_key_is_a_configuration_error() -> None:
     settings = {"username": "a@acme", "consumer_key": "key", "private_key": "-----BEGIN nothing"}
-    watched = Watched()
+    watched = RecordingThrottle()
     with pytest.raises(ConfigurationError, match="private_key"):
-        VENDOR.connect(settings, watched, watched.made)
+        VENDOR.connect(settings, watched, watched.on_request)
     assert watched.calls == 0
 
 
@@ -634,59 +639,59 @@ def test_an_invalid_private_key_is_a_configuration_error() -> None:
     ids=str,
 )
 def test_settings_that_cannot_log_in_are_a_configuration_error(settings: dict[str, str]) -> None:
-    watched = Watched()
+    watched = RecordingThrottle()
     with pytest.raises(ConfigurationError, match="Salesforce"):
-        VENDOR.connect(settings, watched, watched.made)
+        VENDOR.connect(settings, watched, watched.on_request)
     assert watched.calls == 0
 
 
 @pytest.mark.parametrize(
-    ("said", "error", "seconds"),
+    ("reply", "error", "seconds"),
     [
-        (Said(400, {"error": "unknown_error", "error_description": "retry your request"}), Unavailable, 60),
+        (Reply(400, {"error": "unknown_error", "error_description": "retry your request"}), Unavailable, 60),
         (
-            Said(400, {"error": "invalid_grant", "error_description": "login rate exceeded"}),
+            Reply(400, {"error": "invalid_grant", "error_description": "login rate exceeded"}),
             Unavailable,
             3600,
         ),
         (
-            Said(400, {"error": "invalid_client_id", "error_description": "client invalid"}),
+            Reply(400, {"error": "invalid_client_id", "error_description": "client invalid"}),
             Unauthorized,
             None,
         ),
-        (Said(404, "<html>There is no such domain</html>"), Misunderstood, None),
-        (Said(200, {"token": "none"}), Misunderstood, None),
+        (Reply(404, "<html>There is no such domain</html>"), Misunderstood, None),
+        (Reply(200, {"token": "none"}), Misunderstood, None),
     ],
-    ids=["passing", "too many", "wrong", "nobody", "strange"],
+    ids=["passing", "too many", "wrong", "empty", "strange"],
 )
 def test_a_login_that_fails_says_what_to_do(
-    said: Said, error: type[Exception], seconds: float | None
+    reply: Reply, error: type[Exception], seconds: float | None
 ) -> None:
     with (
-        answering(lambda asked: said) as vendor,
+        answering(lambda request: reply) as vendor,
         org(vendor.url) as destination,
         pytest.raises(error) as caught,
     ):
         destination.account()
     assert getattr(caught.value, "retry_after", None) == seconds
-    assert len(vendor.asked) == 1
+    assert len(vendor.requests) == 1
 
 
 def test_daily_and_concurrent_limits_are_told_apart() -> None:
     """Salesforce: REQUEST_LIMIT_EXCEEDED is of the day (TotalRequests) or of the moment (ConcurrentRequests)."""
-    said = [
+    reply = [
         refused("REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests (Concurrent API Requests) Limit exceeded.", 403)
     ]
 
-    def answer(asked: Asked) -> Said:
-        if is_login(asked):
+    def answer(request: Request) -> Reply:
+        if is_login(request):
             return token()
-        return said.pop() if said else Said(200, {"done": True, "records": [{"Id": ONE, "Name": "Acme"}]})
+        return reply.pop() if reply else Reply(200, {"done": True, "records": [{"Id": ONE, "Name": "Acme"}]})
 
-    watched = Watched()
+    watched = RecordingThrottle()
     with answering(answer) as vendor, org(vendor.url, watched) as destination:
         assert destination.account().id == ONE
-        said.append(refused("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.", 403))
+        reply.append(refused("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.", 403))
         with pytest.raises(Unavailable) as caught:
             destination.account()
     assert caught.value.retry_after == 3600
@@ -694,8 +699,8 @@ def test_daily_and_concurrent_limits_are_told_apart() -> None:
 
 
 def test_a_missing_permission_is_unauthorized() -> None:
-    def answer(asked: Asked) -> Said:
-        return token() if is_login(asked) else refused("API_DISABLED_FOR_ORG", "API is not enabled", 403)
+    def answer(request: Request) -> Reply:
+        return token() if is_login(request) else refused("API_DISABLED_FOR_ORG", "API is not enabled", 403)
 
     with (
         answering(answer) as vendor,
@@ -706,10 +711,10 @@ def test_a_missing_permission_is_unauthorized() -> None:
 
 
 def test_a_query_that_takes_too_long_is_unavailable() -> None:
-    def answer(asked: Asked) -> Said:
+    def answer(request: Request) -> Reply:
         return (
             token()
-            if is_login(asked)
+            if is_login(request)
             else refused("QUERY_TIMEOUT", "Your query request was running too long")
         )
 
@@ -724,17 +729,17 @@ def test_a_query_that_takes_too_long_is_unavailable() -> None:
 def test_calls_go_to_the_url_and_do_not_reassign_owners() -> None:
     """Salesforce REST guide: without Sforce-Auto-Assign: false, rules may change the owner."""
 
-    def answer(asked: Asked) -> Said:
-        if is_login(asked):
+    def answer(request: Request) -> Reply:
+        if is_login(request):
             return token(host="eu42.salesforce.com")
-        if asked.path.endswith("/composite/sobjects"):
-            return Said(200, [{"id": ONE, "success": True, "errors": []}])
-        return Said(200, {"done": True, "records": [{"Id": ONE, "Name": "Acme"}]})
+        if request.path.endswith("/composite/sobjects"):
+            return Reply(200, [{"id": ONE, "success": True, "errors": []}])
+        return Reply(200, {"done": True, "records": [{"Id": ONE, "Name": "Acme"}]})
 
     with answering(answer) as vendor, org(vendor.url, **APP, api_version="v61.0") as destination:
         destination.account()
         push(destination, change("a1", {"Score__c": 1}, ONE))
-    login, query, write = vendor.asked
+    login, query, write = vendor.requests
     assert login.text == "grant_type=client_credentials"
     assert login.headers["authorization"].startswith("Basic ")
     parts = urlsplit(query.path)
@@ -801,7 +806,7 @@ ACCOUNTS = Case(
     logins=1,
     login=(
         "/services/oauth2/token",
-        Said(200, {"access_token": contract.SECRET, "instance_url": "https://acme.my.salesforce.com"}),
+        Reply(200, {"access_token": contract.SECRET, "instance_url": "https://acme.my.salesforce.com"}),
     ),
 )
 

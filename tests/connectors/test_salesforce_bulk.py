@@ -1,4 +1,4 @@
-"""Salesforce's files: what stands in them, and what is made of every end that a job can come to."""
+"""Salesforce's files: their content, and what follows from every way a job can end."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from itertools import count, takewhile
 from typing import Any
 
 import pytest
-from fake_vendor import Asked, Said, Watched, answering
+from fake_vendor import RecordingThrottle, Reply, Request, answering
 from hypothesis import given
 from hypothesis import strategies as st
 from push_until_done import PushResult, pushed
@@ -42,10 +42,10 @@ def own(n: int) -> str:
 
 
 @contextmanager
-def org(url: str, watched: Watched | None = None, **settings: str) -> Iterator[Salesforce]:
-    watched = watched or Watched()
+def org(url: str, watched: RecordingThrottle | None = None, **settings: str) -> Iterator[Salesforce]:
+    watched = watched or RecordingThrottle()
     given = {**APP, "bulk_above": "1", "url": url, **settings}
-    destination = Salesforce(given, watched, watched.made)
+    destination = Salesforce(given, watched, watched.on_request)
     yield destination
     destination.close()
 
@@ -69,7 +69,7 @@ def batch(*changes: Change, job: str | None = None) -> Batch:
 
 def by_key(result: PushResult) -> dict[str, Outcome]:
     found = {each.key: each for each in result.outcomes}
-    assert len(found) == len(result.outcomes), "somebody was answered twice"
+    assert len(found) == len(result.outcomes), "a record has two outcomes"
     return found
 
 
@@ -83,7 +83,7 @@ def calls(sandbox: Running) -> dict[str, int]:
     return {label: each["calls"] for label, each in endpoints.items() if label != "POST oauth2/token"}
 
 
-# What stands in a file
+# The content of a file
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
 VALUES: st.SearchStrategy[Value] = st.one_of(
@@ -212,9 +212,9 @@ def test_where_salesforce_creates_no_jobs_records_go_in_calls_and_the_log_says_s
                 outcomes = by_key(pushed(destination, batch(*changes)))
         assert {each.status for each in outcomes.values()} == {Status.DELIVERED}
         assert calls(sandbox) == {"POST jobs/ingest": 1, "PATCH composite/sobjects": 2}
-    (said,) = caplog.messages
-    assert "no bulk job for Account" in said
-    assert "LIMIT_EXCEEDED" in said
+    (reply,) = caplog.messages
+    assert "no bulk job for Account" in reply
+    assert "LIMIT_EXCEEDED" in reply
 
 
 # What a job comes to
@@ -238,7 +238,7 @@ def test_every_failed_row_is_reported_with_its_reason(sandbox: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("reply", "error"),
     [
         (
             "REQUIRED_FIELD_MISSING:Required fields are missing: [Name, A__c]:Name, A__c --",
@@ -262,8 +262,8 @@ def test_every_failed_row_is_reported_with_its_reason(sandbox: Running) -> None:
     ],
     ids=["fields", "no fields", "no code", "long"],
 )
-def test_the_error_of_a_row_is_parsed(said: str, error: Mapping[str, Any]) -> None:
-    assert bulk.error(said) == error
+def test_the_error_of_a_row_is_parsed(reply: str, error: Mapping[str, Any]) -> None:
+    assert bulk.error(reply) == error
 
 
 def test_a_missing_field_rejects_the_records_that_set_it_and_the_others_are_sent_again(
@@ -301,10 +301,10 @@ def test_a_job_that_someone_aborted_is_not_continued(sandbox: Running) -> None:
                 f"jobs/ingest/{opened.id}", method="PATCH", json={"state": "Aborted"}
             )
         )
-        told = destination.push(batch(*changes, job=job))
-        written = [each.key for each in takewhile(lambda each: not isinstance(each, JobEnded), told)]
+        events = destination.push(batch(*changes, job=job))
+        written = [each.key for each in takewhile(lambda each: not isinstance(each, JobEnded), events)]
         with pytest.raises(Unauthorized, match=f"Someone aborted bulk job {opened.id} in Salesforce"):
-            next(told)
+            next(events)
     there = sandbox.state()["salesforce"]["Account"]
     assert len(written) == sum("Score__c" in each for each in there) < 4
     made = calls(sandbox)
@@ -368,17 +368,17 @@ def test_a_job_is_polled_less_and_less_often() -> None:
 # Answers that cannot be read
 
 
-def job_info(state: str, **more: Any) -> Said:
-    return Said(
+def job_info(state: str, **more: Any) -> Reply:
+    return Reply(
         200, {"id": "750x", "state": state, "numberRecordsProcessed": 2, "numberRecordsFailed": 0, **more}
     )
 
 
-def scripted(jobs: Callable[[Asked], Said]) -> Callable[[Asked], Said]:
-    def answer(asked: Asked) -> Said:
-        if asked.path == "/services/oauth2/token":
-            return Said(200, {"access_token": "00D!s", "instance_url": "https://acme.my.salesforce.com"})
-        return jobs(asked)
+def scripted(jobs: Callable[[Request], Reply]) -> Callable[[Request], Reply]:
+    def answer(request: Request) -> Reply:
+        if request.path == "/services/oauth2/token":
+            return Reply(200, {"access_token": "00D!s", "instance_url": "https://acme.my.salesforce.com"})
+        return jobs(request)
 
     return answer
 
@@ -395,14 +395,14 @@ NOTED = bulk.Job("750x", None, 2, 0.0, True)
         (job_info("JobComplete"), GOOD[: GOOD.rindex('"' + own(1) + '","false')]),
         (job_info("JobComplete"), GOOD.replace(f'"{own(1)}","false"', f'"{own(7)}","false"')),
         (job_info("JobComplete"), ""),
-        (Said(200, "<html>Please stand by"), GOOD),
+        (Reply(200, "<html>Please stand by"), GOOD),
         (job_info("Dreaming"), GOOD),
-        (Said(400, [{"errorCode": "INVALIDJOB", "message": "no"}]), GOOD),
+        (Reply(400, [{"errorCode": "INVALIDJOB", "message": "no"}]), GOOD),
     ],
 )
-def test_unreadable_answers_about_a_job_are_requested_again_for_a_day(info: Said, rows: str) -> None:
-    def jobs(asked: Asked) -> Said:
-        return info if asked.path == f"{JOBS}/750x" else Said(200, rows, {"Content-Type": "text/csv"})
+def test_unreadable_answers_about_a_job_are_requested_again_for_a_day(info: Reply, rows: str) -> None:
+    def jobs(request: Request) -> Reply:
+        return info if request.path == f"{JOBS}/750x" else Reply(200, rows, {"Content-Type": "text/csv"})
 
     changes = [change(n, Score__c=n) for n in range(2)]
     with answering(scripted(jobs)) as vendor, org(vendor.url) as destination:
@@ -430,10 +430,10 @@ def test_a_session_that_expires_during_a_job_is_renewed_once(
     ended: int, sandbox: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seed(sandbox, 2)
-    answer, asked = sandbox.sandbox.answer, count(1)
+    answer, requests = sandbox.sandbox.answer, count(1)
 
     def expiring(service: Any, route: Any, call: Any) -> Any:
-        if "oauth2" not in route.path and next(asked) == ended:
+        if "oauth2" not in route.path and next(requests) == ended:
             call.headers = {**call.headers, "authorization": "Bearer refused"}
         return answer(service, route, call)
 

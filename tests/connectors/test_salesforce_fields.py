@@ -1,10 +1,10 @@
-"""Fields made in Salesforce, and granted: without a permission nobody sees them, not even who made them."""
+"""Fields created in Salesforce, and granted: without a permission not even their creator sees them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from fake_vendor import Asked, Said, Watched, answering
+from fake_vendor import RecordingThrottle, Reply, Request, answering
 
 from connectors.errors import ConfigurationError
 from connectors.salesforce.destination import Salesforce
@@ -28,9 +28,9 @@ NEW = [
 
 @contextmanager
 def org(url: str, **settings: str) -> Iterator[Salesforce]:
-    watched = Watched()
+    watched = RecordingThrottle()
     given = {"session_id": "default:s3ss10n", "instance_url": "https://acme.my.salesforce.com", "url": url}
-    destination = Salesforce({**given, "permission_set": "Heatsync", **settings}, watched, watched.made)
+    destination = Salesforce({**given, "permission_set": "Heatsync", **settings}, watched, watched.on_request)
     yield destination
     destination.close()
 
@@ -79,18 +79,18 @@ def test_a_field_that_was_created_but_not_granted_is_granted(seeded: Running) ->
             lambda client: client.restful("tooling/sobjects/CustomField", method="POST", json=body)
         )
         assert made.status == 201
-        assert "Tier__c" not in destination.fields("Account"), "nobody sees it yet"
+        assert "Tier__c" not in destination.fields("Account"), "no one sees it yet"
         destination.create_fields("Account", NEW[:1])
         assert "Tier__c" in destination.fields("Account")
 
 
 def test_a_missing_permission_set_is_named_before_anything_is_created(seeded: Running) -> None:
-    with org(seeded.url, permission_set="Nobodys") as destination:
+    with org(seeded.url, permission_set="Unknown") as destination:
         for ask in (
             lambda: destination.fields_left("Account"),
             lambda: destination.create_fields("Account", NEW),
         ):
-            with pytest.raises(ConfigurationError, match=r"'Nobodys'.*`permission_set`") as caught:
+            with pytest.raises(ConfigurationError, match=r"'Unknown'.*`permission_set`") as caught:
                 ask()
             assert caught.value.about == "permission_set"
         assert "POST tooling/sobjects/CustomField" not in seeded.stats()["salesforce"]["endpoints"]
@@ -110,11 +110,11 @@ def test_an_invalid_field_name_is_refused_before_anything_is_created(seeded: Run
 
 
 def test_a_refusal_names_the_permission_that_is_needed() -> None:
-    def answer(asked: Asked) -> Said:
-        if "/query" in asked.path:
-            return Said(200, {"totalSize": 1, "done": True, "records": [{"Id": SET}]})
+    def answer(request: Request) -> Reply:
+        if "/query" in request.path:
+            return Reply(200, {"totalSize": 1, "done": True, "records": [{"Id": SET}]})
         error = {"errorCode": "INSUFFICIENT_ACCESS", "message": "insufficient access rights s3ss10n-4711"}
-        return Said(403, [error])
+        return Reply(403, [error])
 
     refusal = pytest.raises(ConfigurationError, match="Customize Application")
     with (
@@ -127,12 +127,12 @@ def test_a_refusal_names_the_permission_that_is_needed() -> None:
 
 
 def test_a_user_that_does_not_see_a_new_field_needs_the_permission_set() -> None:
-    def answer(asked: Asked) -> Said:
-        if "/query" in asked.path:
-            return Said(200, {"totalSize": 1, "done": True, "records": [{"Id": SET}]})
-        if asked.method == "POST":
-            return Said(201, {"id": "00N", "success": True, "errors": []})
-        return Said(200, {"fields": []})
+    def answer(request: Request) -> Reply:
+        if "/query" in request.path:
+            return Reply(200, {"totalSize": 1, "done": True, "records": [{"Id": SET}]})
+        if request.method == "POST":
+            return Reply(201, {"id": "00N", "success": True, "errors": []})
+        return Reply(200, {"fields": []})
 
     refusal = pytest.raises(ConfigurationError, match="assign the permission set")
     with answering(answer) as vendor, org(vendor.url) as destination, refusal:

@@ -11,7 +11,7 @@ from typing import Any
 import contract
 import pytest
 from contract import Case
-from fake_vendor import HANG_UP, Asked, Said, Watched, answering
+from fake_vendor import HANG_UP, RecordingThrottle, Reply, Request, answering
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,13 +38,13 @@ from connectors.values import encode_json
 from heatsync.sandbox.server import Running
 
 KEY = "wk-4711-secret"
-TAKEN = Said(200, {"success": True})
+TAKEN = Reply(200, {"success": True})
 
 
 @contextmanager
-def source(url: str, watched: Watched | None = None, **settings: str) -> Iterator[Segment]:
-    watched = watched or Watched()
-    destination = Segment({"write_key": KEY, "url": url, **settings}, watched, watched.made)
+def source(url: str, watched: RecordingThrottle | None = None, **settings: str) -> Iterator[Segment]:
+    watched = watched or RecordingThrottle()
+    destination = Segment({"write_key": KEY, "url": url, **settings}, watched, watched.on_request)
     yield destination
     destination.close()
 
@@ -106,13 +106,13 @@ def test_null_clears_a_trait_and_an_omitted_trait_keeps_its_value(sandbox: Runni
 
 def test_a_repeat_is_the_same_message_and_a_changed_value_is_another() -> None:
     """Segment (2025-11): messages are de-duplicated by messageId, over at least 24 h."""
-    with answering(lambda asked: TAKEN) as vendor, source(vendor.url) as destination:
+    with answering(lambda request: TAKEN) as vendor, source(vendor.url) as destination:
         push(destination, user("u1", {"a": 1, "b": 2}))
         push(destination, user("u1", {"b": 2, "a": 1}))
         push(destination, user("u1", {"a": 1, "b": 3}))
         push(destination, user("u1", {"a": 1, "b": 2}, version=1))
         push(destination, account("u1", {"a": 1, "b": 2}), object="accounts")
-    first, again, *others = (asked.body["batch"][0]["messageId"] for asked in vendor.asked)
+    first, again, *others = (request.body["batch"][0]["messageId"] for request in vendor.requests)
     assert first == again
     assert len({first, *others}) == 4
     assert all(len(each) <= 100 for each in (first, *others))
@@ -120,18 +120,18 @@ def test_a_repeat_is_the_same_message_and_a_changed_value_is_another() -> None:
 
 def test_a_message_has_no_timestamp_and_only_changed_traits() -> None:
     """Segment (2025-11): a past timestamp makes a historical import."""
-    with answering(lambda asked: TAKEN) as vendor, source(vendor.url) as destination:
+    with answering(lambda request: TAKEN) as vendor, source(vendor.url) as destination:
         push(destination, user("u1", {"a": 1}))
-    (asked,) = vendor.asked
-    assert (asked.method, asked.path) == ("POST", "/v1/batch")
-    (message,) = asked.body["batch"]
+    (request,) = vendor.requests
+    assert (request.method, request.path) == ("POST", "/v1/batch")
+    (message,) = request.body["batch"]
     assert message.keys() == {"type", "userId", "traits", "messageId"}
     assert message["traits"] == {"a": 1}
 
 
 def test_many_messages_take_as_few_calls_as_the_limits_allow(sandbox: Running) -> None:
     """Segment (2025-11): up to 2,500 messages in a batch; what is beyond is dropped behind a 200."""
-    watched = Watched()
+    watched = RecordingThrottle()
     with source(sandbox.url, watched) as destination:
         push(destination, *(user(f"u{n}", {"a": n}) for n in range(5001)))
     assert watched.calls == watched.acquired == 3
@@ -141,22 +141,22 @@ def test_many_messages_take_as_few_calls_as_the_limits_allow(sandbox: Running) -
 
 
 def test_batches_are_filled_up_to_500_000_bytes() -> None:
-    watched = Watched()
-    with answering(lambda asked: TAKEN) as vendor, source(vendor.url, watched) as destination:
+    watched = RecordingThrottle()
+    with answering(lambda request: TAKEN) as vendor, source(vendor.url, watched) as destination:
         changes = [user(f"u{n}", {"a": "ü" * (n % 50) * 100}) for n in range(150)]
         outcomes = push(destination, *changes)
     assert {each.status for each in outcomes.values()} == {Status.DELIVERED}
-    assert len(vendor.asked) > 2
-    for asked, following in zip(vendor.asked, vendor.asked[1:], strict=False):
-        size = len(asked.text.encode())
+    assert len(vendor.requests) > 2
+    for request, following in zip(vendor.requests, vendor.requests[1:], strict=False):
+        size = len(request.text.encode())
         assert size <= 500_000 < size + len(json.dumps(following.body["batch"][0])) + 512
-    sent = [message["userId"] for asked in vendor.asked for message in asked.body["batch"]]
+    sent = [message["userId"] for request in vendor.requests for message in request.body["batch"]]
     assert sent == [each.key for each in changes]
 
 
 def test_a_message_that_is_too_large_is_rejected_before_anything_is_sent(sandbox: Running) -> None:
     """Segment (2025-11): 32 KB a message."""
-    watched = Watched()
+    watched = RecordingThrottle()
     with source(sandbox.url, watched) as destination:
         outcomes = push(destination, user("u1", {"a": "x" * 33_000}))
     assert (outcomes["u1"].status, outcomes["u1"].code) == (Status.REJECTED, "too_large")
@@ -181,32 +181,32 @@ def test_a_record_without_its_id_is_rejected(sandbox: Running) -> None:
 
 
 def test_one_refused_message_is_found_by_halving_and_the_others_are_delivered() -> None:
-    def answer(asked: Asked) -> Said:
-        return Said(400, {"code": "invalid", "message": "bad item"}) if "poison" in asked.text else TAKEN
+    def answer(request: Request) -> Reply:
+        return Reply(400, {"code": "invalid", "message": "bad item"}) if "poison" in request.text else TAKEN
 
     with answering(answer) as vendor, source(vendor.url) as destination:
         outcomes = push(destination, *(user(f"u{n}", {"a": "poison" if n == 5 else n}) for n in range(9)))
     assert [key for key, each in outcomes.items() if each.status is Status.REJECTED] == ["u5"]
     assert (outcomes["u5"].code, "bad item" in outcomes["u5"].answer) == ("refused", True)
-    assert len(vendor.asked) <= 9
+    assert len(vendor.requests) <= 9
 
 
 @pytest.mark.parametrize("header", ["Retry-After", "X-RateLimit-Reset"])
 def test_a_rate_limit_pauses_all_calls_for_as_long_as_segment_says(header: str) -> None:
     """Segment (2025-11): Retry-After and X-RateLimit-Reset are both in seconds to wait."""
-    answers = iter([Said(429, {"message": "slow down"}, {header: "7"}), TAKEN])
-    watched = Watched()
-    with answering(lambda asked: next(answers)) as vendor, source(vendor.url, watched) as destination:
+    answers = iter([Reply(429, {"message": "slow down"}, {header: "7"}), TAKEN])
+    watched = RecordingThrottle()
+    with answering(lambda request: next(answers)) as vendor, source(vendor.url, watched) as destination:
         assert push(destination, user("u1", {"a": 1}))["u1"].status is Status.DELIVERED
     assert watched.pauses == [7.0]
-    assert watched.calls == len(vendor.asked) == 2
-    assert vendor.asked[0].body["batch"] == vendor.asked[1].body["batch"]
+    assert watched.calls == len(vendor.requests) == 2
+    assert vendor.requests[0].body["batch"] == vendor.requests[1].body["batch"]
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_credentials_are_unauthorized_and_not_shown(status: int) -> None:
     with (
-        answering(lambda asked: Said(status, {"code": "x", "message": KEY})) as vendor,
+        answering(lambda request: Reply(status, {"code": "x", "message": KEY})) as vendor,
         source(vendor.url) as destination,
         pytest.raises(Unauthorized) as caught,
     ):
@@ -215,29 +215,29 @@ def test_refused_credentials_are_unauthorized_and_not_shown(status: int) -> None
 
 
 @pytest.mark.parametrize(
-    ("said", "asked"),
+    ("reply", "attempts"),
     [
-        (Said(200, "<html>hello</html>"), ATTEMPTS),
-        (Said(200, {"success": False, "message": f"no such source {KEY}"}), 1),
-        (Said(302, "", {"Location": "/elsewhere"}), 1),
-        (Said(304, ""), 1),
-        (Said(404, "not here"), 1),
+        (Reply(200, "<html>hello</html>"), ATTEMPTS),
+        (Reply(200, {"success": False, "message": f"no such source {KEY}"}), 1),
+        (Reply(302, "", {"Location": "/elsewhere"}), 1),
+        (Reply(304, ""), 1),
+        (Reply(404, "not here"), 1),
     ],
 )
-def test_an_answer_without_a_result_is_not_a_success(said: Said, asked: int) -> None:
+def test_an_answer_without_a_result_is_not_a_success(reply: Reply, attempts: int) -> None:
     with (
-        answering(lambda asked: said) as vendor,
+        answering(lambda request: reply) as vendor,
         source(vendor.url) as destination,
         pytest.raises(Misunderstood) as caught,
     ):
         push(destination, user("u1", {"a": 1}))
     assert KEY not in str(caught.value) + caught.value.evidence
-    assert len(vendor.asked) == asked
+    assert len(vendor.requests) == attempts
 
 
 def test_outcomes_are_kept_when_the_next_call_fails() -> None:
-    def answer(asked: Asked) -> Said:
-        return Said(503, "", {"Retry-After": "60"}) if "u2500" in asked.text else TAKEN
+    def answer(request: Request) -> Reply:
+        return Reply(503, "", {"Retry-After": "60"}) if "u2500" in request.text else TAKEN
 
     batch = Batch("b1", "segment", "users", tuple(user(f"u{n}", {"a": 1}) for n in range(2501)))
     earned: list[Outcome] = []
@@ -250,14 +250,14 @@ def test_outcomes_are_kept_when_the_next_call_fails() -> None:
 
 def test_after_a_lost_answer_the_same_message_is_sent_again() -> None:
     answers = iter([HANG_UP, TAKEN])
-    with answering(lambda asked: next(answers)) as vendor, source(vendor.url) as destination:
+    with answering(lambda request: next(answers)) as vendor, source(vendor.url) as destination:
         assert push(destination, user("u1", {"a": 1}))["u1"].status is Status.DELIVERED
-    assert vendor.asked[0].body["batch"] == vendor.asked[1].body["batch"]
+    assert vendor.requests[0].body["batch"] == vendor.requests[1].body["batch"]
 
 
 def test_a_closed_port_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connectors.http.ATTEMPTS", 1)
-    with answering(lambda asked: TAKEN) as vendor:
+    with answering(lambda request: TAKEN) as vendor:
         pass
     with source(vendor.url) as destination, pytest.raises(Unavailable, match="cannot be reached"):
         push(destination, user("u1", {"a": 1}))
@@ -271,7 +271,7 @@ def test_the_log_contains_no_key_and_no_trait(sandbox: Running, caplog: pytest.L
 
 
 def test_segment_cannot_be_read_and_find_makes_no_call(sandbox: Running) -> None:
-    watched = Watched()
+    watched = RecordingThrottle()
     with source(sandbox.url, watched) as destination:
         lookups = [Lookup("u1", (Match("userId", "u1"),))]
         assert list(destination.find("users", lookups, {"a": FieldType.TEXT})) == [Found("u1", ())]
