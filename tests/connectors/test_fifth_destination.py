@@ -22,10 +22,10 @@ from typing import Any, NoReturn
 
 import pytest
 import requests
+from chaos_runs import Case as StormCase
+from chaos_runs import Scene, run_under_faults
 from contract import *  # noqa: F403
 from contract import SECRET, Case, parametrize
-from storms import Case as StormCase
-from storms import Scene, weathered
 
 from connectors import lookup_rounds, registry
 from connectors.answers import Answer, redacted
@@ -634,7 +634,7 @@ PEOPLE = StormCase(
 def test_under_faults_everything_that_can_be_accepted_arrives(
     rates: Mapping[str, float], tmp_path: Path
 ) -> None:
-    weathered(
+    run_under_faults(
         tmp_path / "w", Faults(rates, seed=3, slow=0.01), [PEOPLE], seed=3, days=2, people=8, scene=SCENE
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from lease_owners import owner
-from stories import CONTACTS, HEATSYNC, Stage, numbered, planned
+from sync_stage import CONTACTS, HEATSYNC, Stage, numbered, planned
 
 from connectors.errors import Unavailable
 from connectors.hubspot.destination import VENDOR
@@ -30,7 +30,7 @@ def stage(tmp_path: Path, sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> 
     return stage
 
 
-def test_a_spent_budget_leaves_the_rest_due_and_says_when_it_goes_on(
+def test_a_used_daily_budget_leaves_the_rest_pending_and_names_the_time_when_calls_resume(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = stage.sync()
@@ -54,7 +54,7 @@ def test_a_spent_budget_leaves_the_rest_due_and_says_when_it_goes_on(
     assert stage.roles() == numbered(8)
 
 
-def test_a_worker_asks_for_no_other_batch_of_a_run_that_has_to_wait_for_tomorrow(
+def test_a_worker_claims_no_other_batch_of_a_run_that_waits_for_tomorrow(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with stage.context() as context:
@@ -71,7 +71,7 @@ def test_a_worker_asks_for_no_other_batch_of_a_run_that_has_to_wait_for_tomorrow
         assert (answer["state"], answer["cause"]) == ("ready", str(error))
 
 
-def test_being_limited_burns_no_attempt(stage: Stage) -> None:
+def test_a_rate_limit_does_not_count_as_an_attempt(stage: Stage) -> None:
     with stage.context() as context:
         planned(context, "m", "r")
         batch_loop.deliver_due(context, "r", "m")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from examples import TIMES
-from filing import ACCOUNTS, FILES, UPSERT, begun, done, due_now, jobs, plans, seen, there
-from stories import Killed, Stage, planned
+from salesforce_files import ACCOUNTS, FILES, UPSERT, begun, done, due_now, jobs, plans, seen, there
+from sync_stage import Killed, Stage, planned
 
 from connectors.errors import ConfigurationError, Unavailable
 from connectors.salesforce import bulk_jobs as bulk
@@ -30,7 +30,7 @@ def stage(tmp_path: Path, sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> 
     return stage
 
 
-def test_many_go_in_one_file_and_few_by_call(stage: Stage) -> None:
+def test_many_changes_go_in_one_file_and_few_by_call(stage: Stage) -> None:
     there(stage, 9)
     stage.accounts(plans(9))
     assert stage.sync().outcomes == {"delivered": 9}
@@ -44,7 +44,7 @@ def test_many_go_in_one_file_and_few_by_call(stage: Stage) -> None:
     assert stage.calls() == 0
 
 
-def test_a_run_of_several_files_is_cut_evenly_and_foretold(
+def test_a_run_of_several_files_is_cut_evenly_and_its_calls_are_estimated(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "RECORDS", 12)
@@ -118,7 +118,7 @@ def deliver_all(context: Context) -> None:
     "text", [pytest.param(ACCOUNTS, marks=pytest.mark.long), UPSERT], ids=["update", "upsert"]
 )
 @pytest.mark.parametrize("newer", [False, True], ids=["resumed", "overtaken"])
-def test_whoever_is_killed_anywhere_leaves_a_file_that_is_heard_of_and_done_once(
+def test_a_worker_killed_at_any_point_leaves_a_file_that_is_followed_and_written_once(
     text: str, newer: bool, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # How long a query may not show what was just made is tested elsewhere.
@@ -149,7 +149,7 @@ def test_whoever_is_killed_anywhere_leaves_a_file_that_is_heard_of_and_done_once
     assert at > 10
 
 
-def test_a_newer_run_waits_for_what_is_at_work_and_sends_what_differs_then(stage: Stage) -> None:
+def test_a_newer_run_waits_for_the_running_job_and_sends_what_differs_then(stage: Stage) -> None:
     there(stage, 4)
     stage.accounts(plans(4))
     begun(stage)
@@ -160,7 +160,7 @@ def test_a_newer_run_waits_for_what_is_at_work_and_sends_what_differs_then(stage
     assert [len(job.done) for job in done(stage)] == [4, 3]
 
 
-def test_what_a_run_that_gave_up_had_at_work_is_heard_out_by_the_next(stage: Stage) -> None:
+def test_the_next_run_follows_the_job_of_a_run_that_gave_up(stage: Stage) -> None:
     there(stage, 4)
     stage.accounts(plans(4))
     begun(stage)
@@ -174,7 +174,7 @@ def test_what_a_run_that_gave_up_had_at_work_is_heard_out_by_the_next(stage: Sta
         assert context.ledger.outcome_counts("r", "m")["delivered"] == 4
 
 
-def test_what_is_at_work_for_too_long_is_not_overtaken(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_runs_too_long_is_not_overtaken(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     there(stage, 4)
     stage.accounts(plans(4))
     begun(stage)
@@ -191,7 +191,7 @@ def test_what_is_at_work_for_too_long_is_not_overtaken(stage: Stage, monkeypatch
     assert seen(stage) == plans(4, "newer")
 
 
-def test_a_file_that_gets_on_is_no_standstill(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_progresses_is_no_standstill(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     there(stage, 4)
     stage.accounts(plans(4))
     passed = [0.0]
@@ -232,7 +232,7 @@ def test_a_file_that_gets_on_is_no_standstill(stage: Stage, monkeypatch: pytest.
     assert passed[0] > 2 * stage.timeouts.standstill
 
 
-def test_a_file_whose_every_upload_is_lost_is_not_tried_for_ever(
+def test_a_file_whose_uploads_are_all_lost_is_not_tried_for_ever(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there(stage, 4)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from filing import (
+from salesforce_files import (
     ACCOUNTS,
     FIELDS,
     FILES,
@@ -19,7 +19,7 @@ from filing import (
     seen,
     there,
 )
-from stories import Killed, Stage, planned
+from sync_stage import Killed, Stage, planned
 
 import heatsync.sandbox.vendors.salesforce.bulk
 from connectors.errors import ConfigurationError, Unavailable
@@ -58,7 +58,7 @@ def deliver(context: Context, run: str, *mappings: str) -> None:
 
 
 @pytest.mark.parametrize("text", [FILES, BY_CALL], ids=["files", "calls"])
-def test_who_was_made_before_a_crash_is_updated_in_a_file_and_not_made_again(
+def test_a_record_created_before_a_crash_is_updated_in_a_file_and_not_created_again(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     stage.heatsync = text
@@ -83,7 +83,7 @@ def test_who_was_made_before_a_crash_is_updated_in_a_file_and_not_made_again(
     assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(5)), 1)
 
 
-def test_two_mappings_that_may_create_make_everybody_once(stage: Stage) -> None:
+def test_two_mappings_that_may_create_records_create_each_once(stage: Stage) -> None:
     nobody(stage)
     stage.mapping("m", BY_NAME)
     stage.mapping("n", BY_NAME.replace("Plan__c", "Other__c"))
@@ -96,7 +96,7 @@ def test_two_mappings_that_may_create_make_everybody_once(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("text", [FILES, BY_CALL], ids=["files", "calls"])
-def test_nobody_is_made_beside_a_file_that_may_be_making_them(stage: Stage, text: str) -> None:
+def test_no_record_is_created_while_a_file_may_be_creating_it(stage: Stage, text: str) -> None:
     stage.heatsync = text
     nobody(stage)
     stage.mapping("m", UPSERT)
@@ -113,7 +113,7 @@ def test_nobody_is_made_beside_a_file_that_may_be_making_them(stage: Stage, text
     assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(5)), 1)
 
 
-def test_who_makes_nobody_beside_a_file_is_told_whose_it_is(
+def test_a_mapping_that_cannot_create_yet_names_the_mapping_that_is_creating(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody(stage)
@@ -140,7 +140,7 @@ def test_who_makes_nobody_beside_a_file_is_told_whose_it_is(
     assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(5)), 1)
 
 
-def test_a_file_of_a_mapping_that_was_renamed_writes_nothing_over_newer_values(stage: Stage) -> None:
+def test_a_file_of_a_renamed_mapping_writes_nothing_over_newer_values(stage: Stage) -> None:
     there(stage, 4)
     stage.mapping("m", ACCOUNTS)
     stage.accounts(plans(4))
@@ -159,7 +159,7 @@ def gone(stage: Stage) -> str:
     return stage.mappings.pop("mappings/m.yml")
 
 
-def test_a_file_whose_mapping_was_away_for_a_moment_is_heard_out_all_the_same(stage: Stage) -> None:
+def test_a_file_whose_mapping_was_missing_for_a_moment_is_still_followed(stage: Stage) -> None:
     there(stage, 4)
     stage.mapping("m", ACCOUNTS)
     stage.accounts(plans(4))
@@ -177,7 +177,7 @@ def test_a_file_whose_mapping_was_away_for_a_moment_is_heard_out_all_the_same(st
     assert seen(stage) == plans(4, "newer")
 
 
-def test_a_file_is_asked_after_before_anything_that_may_fail(
+def test_a_file_is_followed_before_anything_that_may_fail(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there(stage, 0)
@@ -197,7 +197,7 @@ def test_a_file_is_asked_after_before_anything_that_may_fail(
         assert context.ledger.outcome_counts("r", "m")["delivered"] == 4
 
 
-def test_a_value_that_no_field_can_hold_is_refused_by_itself(
+def test_a_value_that_fits_into_no_field_is_refused_alone(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there(stage, 5)
@@ -209,7 +209,7 @@ def test_a_value_that_no_field_can_hold_is_refused_by_itself(
     assert stage.sync().outcomes == {"delivered": 1}
 
 
-def test_who_is_refused_in_what_an_older_run_had_at_work_is_told_by_the_next(
+def test_the_next_run_reports_the_rejections_in_the_job_of_an_older_run(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     posted: list[str] = []
@@ -228,9 +228,7 @@ def test_who_is_refused_in_what_an_older_run_had_at_work_is_told_by_the_next(
     assert len(posted) == 1
 
 
-def test_a_pause_holds_what_goes_by_call_after_a_few_of_them(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pause_stops_a_batch_after_a_few_calls(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(salesforce, "CALLS_PER_PUSH", 2)
     nobody(stage)
     stage.mapping("m", BY_NAME)
@@ -259,7 +257,7 @@ def test_a_pause_holds_what_goes_by_call_after_a_few_of_them(
     assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(1000)), 1)
 
 
-def test_what_was_not_begun_is_not_begun_when_its_run_is_over(
+def test_changes_that_were_not_begun_are_not_begun_once_their_run_is_over(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there(stage, 4)
@@ -298,7 +296,9 @@ def aborted(stage: Stage) -> Stage:
     return stage
 
 
-def test_who_aborted_a_job_over_there_is_asked_before_anything_more_is_sent(aborted: Stage) -> None:
+def test_after_a_job_was_aborted_at_the_destination_nothing_is_sent_until_someone_resumes(
+    aborted: Stage,
+) -> None:
     with aborted.context() as context:
         due_now(context)
         error = deliver_mapping(context, "r", context.mappings["m"])
@@ -310,7 +310,9 @@ def test_who_aborted_a_job_over_there_is_asked_before_anything_more_is_sent(abor
     assert seen(aborted) == plans(4)
 
 
-def test_who_waits_is_told_what_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_waits_names_the_job_that_it_waits_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     there(stage, 4)
     stage.mapping("m", ACCOUNTS)
     stage.accounts(plans(4))

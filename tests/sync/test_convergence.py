@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from lease_owners import owner
-from stories import CONTACTS, DAY, USERS, Killed, Stage, numbered, planned, unattended
+from sync_stage import CONTACTS, DAY, USERS, Killed, Stage, approve_automatically, numbered, planned
 
 from connectors.hubspot.destination import HubSpot
 from connectors.segment import Segment
@@ -53,7 +53,7 @@ def segment_roles(stage: Stage) -> dict[str, Any]:
     return {key: traits.get("role") for key, traits in stage.sandbox.state()["segment"]["users"].items()}
 
 
-def test_a_value_that_was_taken_back_after_a_crash_is_taken_back_over_there(
+def test_a_value_reverted_after_a_crash_is_reverted_at_the_destination(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("m", CONTACTS)
@@ -72,7 +72,9 @@ def test_a_value_that_was_taken_back_after_a_crash_is_taken_back_over_there(
     assert stage.calls() == 0
 
 
-def test_nothing_is_restored_where_nobody_can_look(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_restored_at_a_destination_that_cannot_be_read(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage.mapping("s", USERS.replace("user.role", "{from: user.role, when_null: clear}, mail: user.email"))
     stage.users({"u1": None})
     stage.sync()
@@ -83,7 +85,7 @@ def test_nothing_is_restored_where_nobody_can_look(stage: Stage, monkeypatch: py
     assert segment_roles(stage) == {"u1": None}
 
 
-def test_a_value_between_two_crashes_does_not_stay_because_a_message_looks_like_a_repeat(
+def test_a_value_sent_between_two_crashes_is_replaced_although_the_next_message_equals_an_earlier_one(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("s", USERS)
@@ -96,7 +98,7 @@ def test_a_value_between_two_crashes_does_not_stay_because_a_message_looks_like_
     assert segment_roles(stage) == {"u1": "first"}
 
 
-def test_a_plain_repeat_after_a_crash_is_recognised_as_one(
+def test_a_repeated_message_after_a_crash_is_recognised_as_a_repetition(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("s", USERS)
@@ -118,7 +120,7 @@ def test_a_plain_repeat_after_a_crash_is_recognised_as_one(
     assert sent == [[(0, {"role": "role"}, {})]] * 2
 
 
-def test_who_left_in_a_crash_and_came_back_has_the_values_again(
+def test_a_record_that_left_during_a_crash_and_came_back_gets_its_values_again(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("m", CONTACTS + "audience: all_active\non_exit: clear\n")
@@ -134,7 +136,7 @@ def test_who_left_in_a_crash_and_came_back_has_the_values_again(
     assert stage.roles() == {"u1": "role1", "u2": "role2"}
 
 
-def test_a_record_that_two_of_ours_share_is_never_given_to_the_one_that_changed(stage: Stage) -> None:
+def test_a_record_shared_by_two_of_ours_is_not_written_when_one_of_them_changes(stage: Stage) -> None:
     stage.mapping("m", INTERCOM)
     contact = {"id": "c1", "external_id": "u1", "email": "shared@x.com", "custom_attributes": {}}
     stage.sandbox.seed({"intercom": {"contacts": [contact]}, "fields": TIER})
@@ -152,7 +154,7 @@ def test_a_record_that_two_of_ours_share_is_never_given_to_the_one_that_changed(
         assert found["custom_attributes"].get("tier") is None
 
 
-def test_who_shared_a_record_is_found_by_a_key_of_his_own_again(stage: Stage) -> None:
+def test_an_entity_that_shared_a_record_is_found_again_by_a_key_of_its_own(stage: Stage) -> None:
     stage.mapping("m", INTERCOM)
     contacts = [
         {"id": "c1", "external_id": "u1", "email": "shared@x.com", "custom_attributes": {}},
@@ -183,7 +185,7 @@ def refuse_leavers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HubSpot, "push", push)
 
 
-def test_a_farewell_that_was_refused_is_not_repeated_every_day(
+def test_a_rejected_clearing_of_a_record_that_left_is_not_repeated_every_day(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("m", CONTACTS + "audience: all_active\non_exit: clear\n")
@@ -198,7 +200,7 @@ def test_a_farewell_that_was_refused_is_not_repeated_every_day(
     assert stage.calls() == 0
 
 
-def test_who_leaves_is_told_through_the_member_of_before_and_never_through_a_profile_of_its_own(
+def test_an_account_that_leaves_is_cleared_through_its_previous_member(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     through: list[str | None] = []
@@ -246,7 +248,7 @@ def test_a_look_up_of_one_mapping_does_not_undo_what_another_delivers_meanwhile(
     assert stage.roles()["u1"] == "old"
 
 
-def test_a_batch_taken_while_a_new_run_begins_does_not_arrive_after_it(
+def test_a_batch_claimed_while_a_new_run_begins_does_not_arrive_after_it(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("m", CONTACTS)
@@ -301,7 +303,7 @@ def test_another_member_alone_is_no_reason_to_send_an_account_again(stage: Stage
     assert stage.sync().outcomes == {}
 
 
-def test_who_cannot_be_found_is_not_looked_for_because_a_value_moved(stage: Stage) -> None:
+def test_an_unmatched_record_is_not_looked_up_again_because_a_value_changed(stage: Stage) -> None:
     stage.mapping("m", CONTACTS)
     stage.mapping(
         "c",
@@ -323,7 +325,7 @@ def test_who_cannot_be_found_is_not_looked_for_because_a_value_moved(stage: Stag
         assert (ended.mappings["m"]["unmatched"], companies["unmatched"], companies["ambiguous"]) == (1, 1, 1)
 
 
-def test_who_cannot_be_found_is_looked_for_again_when_the_key_or_the_mode_changes(stage: Stage) -> None:
+def test_an_unmatched_record_is_looked_up_again_when_its_key_or_the_mode_changes(stage: Stage) -> None:
     stage.mapping("m", CONTACTS)
     stage.contacts("u2")
     stage.users({"u1": "role"})
@@ -336,7 +338,7 @@ def test_who_cannot_be_found_is_looked_for_again_when_the_key_or_the_mode_change
     assert stage.sync().outcomes == {"delivered": 1}
 
 
-def test_a_field_left_empty_in_what_we_made_is_known_to_be_empty(stage: Stage) -> None:
+def test_an_empty_field_of_a_record_that_we_created_is_known_to_be_empty(stage: Stage) -> None:
     stage.mapping(
         "m", CONTACTS.replace("}\nfields: {", "}\nfields: {other: user.user_id, ") + "mode: upsert\n"
     )
@@ -369,7 +371,7 @@ def test_a_refusal_does_not_make_a_small_move_worth_a_write(
     assert stage.roles("score") == {"u1": "50"}
 
 
-def test_a_record_that_always_rests_in_the_lock_of_another_ends_the_run_and_stays_due(
+def test_a_record_that_stays_locked_ends_the_run_and_is_pending(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("m", CONTACTS)
@@ -386,4 +388,4 @@ def test_a_record_that_always_rests_in_the_lock_of_another_ends_the_run_and_stay
         ended = stage.sync()
     assert ended.code == 3
     assert ended.only["state"] == "failed"
-    assert stage.sync(decide=unattended).outcomes == {"delivered": 1}
+    assert stage.sync(decide=approve_automatically).outcomes == {"delivered": 1}

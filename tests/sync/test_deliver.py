@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from lease_owners import owner
-from stories import CONTACTS, USERS, Killed, Stage, numbered, planned, set_limits
+from sync_stage import CONTACTS, USERS, Killed, Stage, numbered, planned, set_limits
 
 from connectors.errors import HeatsyncError, Misunderstood, Unauthorized, Unavailable
 from connectors.hubspot.destination import HubSpot
@@ -62,7 +62,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, vendor: type, name: str) -> list[in
     return asked
 
 
-def test_who_is_there_and_who_is_made_share_no_call_and_both_are_foretold(stage: Stage) -> None:
+def test_updates_and_creations_share_no_call_and_both_are_estimated(stage: Stage) -> None:
     stage.mapping("m", UPSERT)
     stage.users(numbered(400))
     there = [{"properties": {"email": f"u{n}@x.com"}} for n in range(1, 401, 2)]
@@ -76,7 +76,7 @@ def test_who_is_there_and_who_is_made_share_no_call_and_both_are_foretold(stage:
     assert len(stage.sandbox.state()["hubspot"]["contacts"]) == 400
 
 
-def test_who_turns_out_to_be_there_after_all_is_emptied_too(
+def test_fields_are_cleared_on_a_record_that_already_existed(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("m", HIDDEN)
@@ -101,7 +101,7 @@ def small_batches(context: Context, size: int, concurrency: int = 1) -> None:
     set_limits(context, "m", changes_per_push=size, concurrency=concurrency)
 
 
-def test_batches_that_make_records_wait_for_each_other_without_a_call_or_an_attempt(
+def test_batches_that_create_records_wait_for_each_other_without_a_call_or_an_attempt(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("m", UPSERT)
@@ -128,7 +128,7 @@ def test_batches_that_make_records_wait_for_each_other_without_a_call_or_an_atte
     assert len(stage.roles()) == 8
 
 
-def test_a_create_whose_answer_was_lost_is_looked_for_before_it_is_made_again(
+def test_a_record_whose_creation_got_no_answer_is_looked_up_before_it_is_created_again(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("m", UPSERT)
@@ -152,7 +152,7 @@ def test_a_create_whose_answer_was_lost_is_looked_for_before_it_is_made_again(
     assert len(stage.sandbox.state()["hubspot"]["contacts"]) == 2
 
 
-def test_what_is_there_several_times_by_now_is_not_made_once_more(
+def test_a_record_that_exists_several_times_by_now_is_not_created_again(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("m", COMPANIES)
@@ -189,7 +189,7 @@ def test_what_is_there_several_times_by_now_is_not_made_once_more(
 
 
 @pytest.mark.parametrize(("text", "connector"), [(COMPANIES, HubSpot), (ACCOUNTS, Salesforce)])
-def test_who_may_just_have_been_made_waits_until_a_look_up_would_show_it(
+def test_a_record_possibly_created_moments_ago_waits_until_a_search_would_show_it(
     text: str, connector: type, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HubSpot, search guide (2026): a new record is found "a few moments" later, and a domain keeps nobody single.
@@ -305,7 +305,7 @@ def test_outcomes_earned_before_an_error_stay_earned(
     assert stage.sync().outcomes == {"delivered": 2}
 
 
-def test_a_record_left_without_an_answer_is_not_taken_for_delivered(
+def test_a_record_without_an_answer_does_not_count_as_delivered(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("m", CONTACTS)
@@ -325,7 +325,7 @@ def test_a_record_left_without_an_answer_is_not_taken_for_delivered(
     assert (again.code, again.only["planned"]["unchanged"]) == (0, 2), "looked up, and right already"
 
 
-def test_a_variable_that_is_missing_here_costs_the_batch_nothing(stage: Stage) -> None:
+def test_a_missing_environment_variable_costs_the_batch_no_attempt(stage: Stage) -> None:
     stage.mapping("m", USERS)
     stage.users(numbered(1))
     with stage.context() as context:
@@ -337,7 +337,7 @@ def test_a_variable_that_is_missing_here_costs_the_batch_nothing(stage: Stage) -
         assert elsewhere.ledger.next_due("r", "m") is not None
 
 
-def test_fields_are_made_once_however_many_batches_come_at_once(
+def test_fields_are_created_once_however_many_batches_come_at_once(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
@@ -360,7 +360,7 @@ def test_fields_are_made_once_however_many_batches_come_at_once(
     assert stage.roles("made") == numbered(8)
 
 
-def test_making_fields_does_not_wake_a_run_that_ended_meanwhile(
+def test_creating_fields_does_not_reopen_a_run_that_ended_meanwhile(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
@@ -381,7 +381,7 @@ def test_making_fields_does_not_wake_a_run_that_ended_meanwhile(
         assert (run.state, run.cause) == ("failed", "somebody gave up")
 
 
-def test_more_than_nine_batches_are_shown_in_the_order_of_their_records(stage: Stage) -> None:
+def test_more_than_nine_batches_are_listed_in_the_order_of_their_records(stage: Stage) -> None:
     stage.mapping("m", USERS)
     stage.users(numbered(25))
     with stage.context() as context:
@@ -394,7 +394,7 @@ def test_more_than_nine_batches_are_shown_in_the_order_of_their_records(stage: S
     assert numbers == sorted(numbers, key=int)
 
 
-def test_what_is_put_right_in_one_account_is_still_shown_as_refused_in_the_other(stage: Stage) -> None:
+def test_a_record_fixed_in_one_account_is_still_listed_as_rejected_in_the_other(stage: Stage) -> None:
     stage.mapping("m", USERS)
     stage.users({"u1": "x" * 40_000, "u2": "x" * 40_000})
     old = stage.sync(token="acme:t")
@@ -407,7 +407,7 @@ def test_what_is_put_right_in_one_account_is_still_shown_as_refused_in_the_other
     assert shown == {(old.run, "u1"), (old.run, "u2"), (new.run, "u2")}
 
 
-def test_only_a_process_that_is_known_to_be_dead_is_taken_for_dead(stage: Stage) -> None:
+def test_only_the_leases_of_a_process_known_to_be_dead_are_ended(stage: Stage) -> None:
     stage.mapping("m", USERS)
     stage.users(numbered(1))
     with stage.context() as context:
@@ -428,7 +428,7 @@ def test_only_a_process_that_is_known_to_be_dead_is_taken_for_dead(stage: Stage)
             assert (context.ledger.claim(batch, owner("b")) is not None) is dead
 
 
-def test_nobody_is_made_again_at_once_because_a_look_up_failed_in_between(
+def test_no_record_is_created_again_at_once_because_a_look_up_failed_in_between(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("m", COMPANIES)

@@ -20,7 +20,7 @@ CALM = Facts(
 )
 
 
-def test_a_calm_day_goes_without_asking() -> None:
+def test_a_calm_day_needs_no_approval() -> None:
     assert reasons(CALM, Thresholds()) == []
 
 
@@ -41,7 +41,7 @@ def test_a_run_that_writes_nothing_is_never_held() -> None:
         (replace(CALM, creates=6), Thresholds(max_creates=5), "max_creates 5"),
     ],
 )
-def test_a_massive_run_is_held_and_says_why(facts: Facts, limits: Thresholds, reason: str) -> None:
+def test_a_massive_run_is_held_with_its_reason(facts: Facts, limits: Thresholds, reason: str) -> None:
     assert any(reason in found for found in reasons(facts, limits))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import file_workspaces as files
 import pyarrow as pa
 import pytest
-from stories import DAY, Stage, numbered
+from sync_stage import DAY, Stage, numbered
 
 from connectors.errors import Unauthorized
 from heatsync.sandbox.server import Running
@@ -53,7 +53,7 @@ def seed(stage: Stage, vendor: str, definition: dict[str, Any] | None) -> None:
 
 
 @pytest.mark.parametrize("vendor", READABLE)
-def test_what_fits_is_said_to_fit(stage: Stage, vendor: str) -> None:
+def test_a_mapping_that_fits_has_no_problems(stage: Stage, vendor: str) -> None:
     stage.mapping("m", READABLE[vendor])
     stage.users(numbered(3))
     seed(stage, vendor, {"type": "string"})
@@ -63,7 +63,7 @@ def test_what_fits_is_said_to_fit(stage: Stage, vendor: str) -> None:
 
 
 @pytest.mark.parametrize("vendor", READABLE)
-def test_a_field_that_is_not_there_is_named_at_its_place_with_both_ways_to_make_it(
+def test_a_missing_field_is_reported_at_its_place_with_both_ways_to_create_it(
     stage: Stage, vendor: str
 ) -> None:
     stage.mapping("m", READABLE[vendor])
@@ -77,7 +77,7 @@ def test_a_field_that_is_not_there_is_named_at_its_place_with_both_ways_to_make_
     assert "create_fields: true" in problem
 
 
-def test_the_nearest_name_over_there_is_offered(stage: Stage) -> None:
+def test_the_nearest_remote_name_is_suggested(stage: Stage) -> None:
     stage.mapping("m", HUBSPOT + "  engagment: user.role\n")
     stage.users(numbered(1))
     stage.sandbox.seed({"fields": {"hubspot": {"contacts": {"engagement": {"type": "string"}}}}})
@@ -109,7 +109,7 @@ WORDS = {"u1": "37", "u2": "High"}
         ("intercom", "score", NUMBERS, "boolean", ": map to a field that accepts a whole number"),
     ],
 )
-def test_a_type_that_does_not_fit_is_told_with_the_cast_that_every_value_survives(
+def test_a_type_that_does_not_fit_is_reported_with_a_cast_that_works_for_every_value(
     stage: Stage, vendor: str, source: str, roles: dict[str, str | None], type: str, mend: str
 ) -> None:
     stage.mapping("m", READABLE[vendor].replace("user.role", source))
@@ -125,7 +125,7 @@ def test_a_type_that_does_not_fit_is_told_with_the_cast_that_every_value_survive
 
 
 @pytest.mark.parametrize("vendor", READABLE)
-def test_values_that_do_not_survive_their_cast_are_counted_and_shown(stage: Stage, vendor: str) -> None:
+def test_values_that_cannot_be_cast_are_counted_and_shown(stage: Stage, vendor: str) -> None:
     stage.mapping("m", READABLE[vendor].replace("user.role", "{from: user.role, as: integer}"))
     stage.users(WORDS)
     seed(
@@ -136,7 +136,7 @@ def test_values_that_do_not_survive_their_cast_are_counted_and_shown(stage: Stag
     assert problem.endswith(": map to a field that accepts text")
 
 
-def test_values_that_cannot_be_sent_are_told_of_a_field_that_is_yet_to_be_made(stage: Stage) -> None:
+def test_values_that_cannot_be_sent_are_reported_for_a_field_that_does_not_exist_yet(stage: Stage) -> None:
     text = READABLE["hubspot"].replace("user.role", "{from: user.role, as: date}")
     stage.mapping("m", text + "create_fields: true\n")
     stage.users(WORDS)
@@ -145,7 +145,7 @@ def test_values_that_cannot_be_sent_are_told_of_a_field_that_is_yet_to_be_made(s
     assert "2 of 2 records have a value that cannot be sent as a date, such as `37`" in problem
 
 
-def test_an_expression_that_fails_on_some_records_is_told(stage: Stage) -> None:
+def test_an_expression_that_fails_on_some_records_is_reported(stage: Stage) -> None:
     stage.mapping("m", HUBSPOT + '  mine: {sql: "CAST(user.role AS INT)"}\n')
     stage.users(WORDS)
     seed(stage, "hubspot", {"type": "number"})
@@ -161,7 +161,7 @@ def test_an_expression_that_fails_on_some_records_is_told(stage: Stage) -> None:
         ("user.roel", "the users table had no column `roel`"),
     ],
 )
-def test_a_mapping_that_no_sync_could_begin_with_is_a_problem_with_and_without_asking_over_there(
+def test_a_mapping_that_cannot_sync_is_a_problem_with_and_without_asking_the_destination(
     stage: Stage, written: str, said: str
 ) -> None:
     stage.mapping("m", HUBSPOT + f"  mine: {written}\n")
@@ -178,7 +178,7 @@ def test_a_mapping_that_no_sync_could_begin_with_is_a_problem_with_and_without_a
     assert check(stage.opened().folder).problems == (problem,)
 
 
-def test_what_only_a_scoring_would_bring_is_no_problem_of_the_files(stage: Stage) -> None:
+def test_a_value_that_only_scoring_can_provide_is_no_problem_of_the_files(stage: Stage) -> None:
     stage.mapping("m", HUBSPOT + "  mine: user.role\n")
     assert check(stage.opened().folder).problems == ()
     stage.users(numbered(2))
@@ -199,9 +199,7 @@ def test_what_only_a_scoring_would_bring_is_no_problem_of_the_files(stage: Stage
         ("salesforce", {"type": "string", "updateable": False}),
     ],
 )
-def test_a_field_that_may_not_be_written_is_told(
-    stage: Stage, vendor: str, definition: dict[str, Any]
-) -> None:
+def test_a_read_only_field_is_reported(stage: Stage, vendor: str, definition: dict[str, Any]) -> None:
     stage.mapping("m", READABLE[vendor])
     stage.users(numbered(1))
     seed(stage, vendor, definition)
@@ -213,7 +211,7 @@ def test_a_field_that_may_not_be_written_is_told(
     ("vendor", "definition"),
     [("intercom", {"type": "string"}), ("salesforce", {"type": "string", "length": 255})],
 )
-def test_text_that_is_too_long_for_its_field_is_told_with_both_lengths(
+def test_text_too_long_for_its_field_is_reported_with_both_lengths(
     stage: Stage, vendor: str, definition: dict[str, Any]
 ) -> None:
     stage.mapping("m", READABLE[vendor])
@@ -227,7 +225,7 @@ def test_text_that_is_too_long_for_its_field_is_told_with_both_lengths(
     assert look(stage).problems == ()
 
 
-def test_a_list_that_is_too_long_is_shortened_as_the_text_that_it_becomes(stage: Stage) -> None:
+def test_a_list_too_long_for_its_field_is_shortened_as_text(stage: Stage) -> None:
     stage.mapping("m", READABLE["salesforce"].replace("user.role", '{from: audiences, join: ", "}'))
     stage.users(numbered(2), segments={"u1": ["One", "Two", "Three"]})
     seed(stage, "salesforce", {"type": "string", "length": 10})
@@ -246,7 +244,7 @@ def test_a_list_that_is_too_long_is_shortened_as_the_text_that_it_becomes(stage:
         ("salesforce", {"type": "picklist", "restrictedPicklist": True, "picklistValues": ["one", "two"]}),
     ],
 )
-def test_a_value_that_is_no_option_is_told_with_the_map_that_mends_it(
+def test_a_value_that_is_no_option_is_reported_with_the_map_that_fixes_it(
     stage: Stage, vendor: str, definition: dict[str, Any]
 ) -> None:
     stage.mapping("m", READABLE[vendor])
@@ -277,7 +275,7 @@ def test_a_value_that_is_no_option_is_told_with_the_map_that_mends_it(
         ),
     ],
 )
-def test_a_list_of_options_is_held_against_them_one_by_one_where_several_may_be_chosen(
+def test_a_list_is_checked_option_by_option_where_several_are_allowed(
     stage: Stage, vendor: str, one: dict[str, Any], several: dict[str, Any]
 ) -> None:
     stage.mapping("m", READABLE[vendor])
@@ -293,7 +291,7 @@ def test_a_list_of_options_is_held_against_them_one_by_one_where_several_may_be_
     assert "no option `b;a`" in problem
 
 
-def test_what_a_map_may_send_is_held_against_the_options_before_anybody_has_it(stage: Stage) -> None:
+def test_values_of_a_map_are_checked_against_the_options_before_a_record_has_them(stage: Stage) -> None:
     stage.mapping("m", HUBSPOT + "  mine: {from: user.role, map: {gold: au, silver: ag}}\n")
     seed(stage, "hubspot", {"type": "enumeration", "fieldType": "select", "options": ["au"]})
     stage.users({"u1": "gold"})
@@ -302,7 +300,7 @@ def test_what_a_map_may_send_is_held_against_the_options_before_anybody_has_it(s
 
 
 @pytest.mark.parametrize("vendor", READABLE)
-def test_without_a_snapshot_the_types_are_compared_all_the_same(stage: Stage, vendor: str) -> None:
+def test_types_are_compared_without_a_snapshot(stage: Stage, vendor: str) -> None:
     stage.mapping("m", READABLE[vendor].replace("user.role", "score"))
     seed(stage, vendor, {"type": {"hubspot": "date", "intercom": "boolean", "salesforce": "date"}[vendor]})
     looked = look(stage)
@@ -320,7 +318,7 @@ def test_hubspot_refuses_a_key_that_is_not_unique(stage: Stage) -> None:
     assert "unique values" in problem
 
 
-def test_a_key_that_is_not_there_is_a_problem_and_one_that_is_not_unique_a_note(stage: Stage) -> None:
+def test_a_missing_key_is_a_problem_and_a_key_that_is_not_unique_a_note(stage: Stage) -> None:
     stage.mapping("m", READABLE["salesforce"].replace("Uid__c", "Nowhere__c"))
     stage.users(numbered(1))
     seed(stage, "salesforce", {"type": "string"})
@@ -335,7 +333,7 @@ def test_a_key_that_is_not_there_is_a_problem_and_one_that_is_not_unique_a_note(
 
 
 @pytest.mark.parametrize("vendor", ["hubspot", "intercom"])
-def test_fields_that_are_to_be_made_are_noted_and_held_against_the_quota(
+def test_fields_to_be_created_are_noted_and_checked_against_the_quota(
     stage: Stage, vendor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("m", READABLE[vendor] + "create_fields: true\n")
@@ -359,9 +357,7 @@ ARCHIVED = {
 
 
 @pytest.mark.parametrize("vendor", ARCHIVED)
-def test_an_archived_field_is_said_to_come_back_and_comes_back_with_the_first_sync(
-    stage: Stage, vendor: str
-) -> None:
+def test_an_archived_field_is_noted_and_restored_by_the_first_sync(stage: Stage, vendor: str) -> None:
     stage.users(numbered(1))
     seed(stage, vendor, ARCHIVED[vendor])
     stage.mapping("m", READABLE[vendor])
@@ -387,7 +383,9 @@ def test_an_archived_field_is_said_to_come_back_and_comes_back_with_the_first_sy
 
 
 @pytest.mark.parametrize("vendor", ARCHIVED)
-def test_an_archived_field_of_another_type_is_told_before_anything_is_sent(stage: Stage, vendor: str) -> None:
+def test_an_archived_field_of_another_type_is_reported_before_anything_is_sent(
+    stage: Stage, vendor: str
+) -> None:
     stage.mapping("m", READABLE[vendor].replace("user.role", "score") + "create_fields: true\n")
     stage.users(numbered(1), score={"u1": 7})
     seed(stage, vendor, ARCHIVED[vendor])
@@ -400,7 +398,7 @@ def test_an_archived_field_of_another_type_is_told_before_anything_is_sent(stage
     assert "as: text" in problem
 
 
-def test_fields_are_made_in_salesforce_only_where_a_permission_set_is_named(stage: Stage) -> None:
+def test_fields_are_created_in_salesforce_only_with_a_permission_set(stage: Stage) -> None:
     stage.mapping("m", READABLE["salesforce"] + "create_fields: true\n")
     stage.users(numbered(1))
     seed(stage, "salesforce", None)
@@ -431,7 +429,7 @@ def test_fields_are_made_in_salesforce_only_where_a_permission_set_is_named(stag
 ACCOUNTS = "destination: salesforce\nobject: Account\nmatch: {Website: domain}\nmode: upsert\nfields: {Description: score"
 
 
-def test_a_field_that_no_new_record_can_do_without_is_missed(stage: Stage) -> None:
+def test_a_required_field_that_is_not_mapped_is_reported(stage: Stage) -> None:
     stage.mapping("m", ACCOUNTS + "}\n")
     (problem,) = look(stage).problems
     assert problem.startswith("mappings/m.yml:4:9: Salesforce requires `Name` for new Account")
@@ -442,7 +440,7 @@ def test_a_field_that_no_new_record_can_do_without_is_missed(stage: Stage) -> No
 
 
 @pytest.mark.parametrize("vendor", ["hubspot", "intercom"])
-def test_companies_that_are_made_without_a_name_are_noted(stage: Stage, vendor: str) -> None:
+def test_companies_created_without_a_name_are_noted(stage: Stage, vendor: str) -> None:
     key = {"hubspot": "domain: domain", "intercom": "company_id: account_id"}[vendor]
     start = f"destination: {vendor}\nobject: companies\nmatch: {{{key}}}\nfields: {{industry: account.plan"
     stage.mapping("m", start + "}\nmode: upsert\n")
@@ -454,7 +452,7 @@ def test_companies_that_are_made_without_a_name_are_noted(stage: Stage, vendor: 
         assert not any("without a `name`" in note for note in look(stage).notes)
 
 
-def test_who_is_told_to_let_salesforce_fields_be_made_is_told_of_the_permission_set(stage: Stage) -> None:
+def test_the_advice_to_create_salesforce_fields_names_the_permission_set(stage: Stage) -> None:
     stage.mapping("m", READABLE["salesforce"])
     stage.users(numbered(1))
     seed(stage, "salesforce", None)
@@ -465,7 +463,7 @@ def test_who_is_told_to_let_salesforce_fields_be_made_is_told_of_the_permission_
     assert problem.endswith("`create_fields: true`")
 
 
-def test_segment_cannot_be_read_and_says_so(stage: Stage) -> None:
+def test_segment_is_reported_as_not_readable(stage: Stage) -> None:
     stage.mapping("m", "destination: segment\nobject: users\nfields: {role: user.role}\n")
     stage.users(numbered(1))
     looked = look(stage)
@@ -480,7 +478,7 @@ def test_refused_credentials_are_an_error_of_the_mapping_alone(stage: Stage) -> 
     assert isinstance(looked.error, Unauthorized)
 
 
-def test_a_right_that_the_credential_lacks_is_a_problem(stage: Stage) -> None:
+def test_a_missing_permission_of_the_credential_is_a_problem(stage: Stage) -> None:
     stage.mapping("m", READABLE["hubspot"])
     stage.users(numbered(1))
     seed(stage, "hubspot", {"type": "string"})
@@ -493,7 +491,7 @@ def test_a_right_that_the_credential_lacks_is_a_problem(stage: Stage) -> None:
     assert "lacks crm.schemas.contacts.write" in problem
 
 
-def test_credentials_that_cannot_be_used_are_told_at_their_destination(stage: Stage) -> None:
+def test_unusable_credentials_are_reported_at_their_destination(stage: Stage) -> None:
     stage.mapping("m", READABLE["salesforce"])
     stage.heatsync = stage.heatsync.replace(
         'consumer_secret: "${SF_CONSUMER_SECRET}"', "username: u, private_key: p"
@@ -504,7 +502,7 @@ def test_credentials_that_cannot_be_used_are_told_at_their_destination(stage: St
     )
 
 
-def test_checking_changes_nothing_over_there(stage: Stage) -> None:
+def test_checking_changes_nothing_at_the_destination(stage: Stage) -> None:
     stage.mapping("m", READABLE["hubspot"] + "create_fields: true\n")
     stage.users(numbered(2))
     stage.contacts("u1", "u2")

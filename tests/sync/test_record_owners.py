@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stories import CONTACTS, Stage
+from sync_stage import CONTACTS, Stage
 
 from heatsync.sandbox.server import Running
 
@@ -54,7 +54,7 @@ def merged(vendor: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize("changed", [("u1", "u2"), ("u2",)])
-def test_contacts_that_were_merged_over_there_are_both_told_and_then_left_alone(
+def test_contacts_merged_at_the_destination_are_both_reported_and_then_left_alone(
     stage: Stage, vendor: str, changed: tuple[str, ...]
 ) -> None:
     stage.mapping("m", VENDORS[vendor])
@@ -87,7 +87,7 @@ def refused(stage: Stage, *otherwise: str) -> set[str]:
     return {row.entity for row in rows}
 
 
-def test_who_is_told_apart_again_is_sent_again(stage: Stage) -> None:
+def test_entities_that_are_two_records_again_are_sent_again(stage: Stage) -> None:
     stage.mapping("m", CONTACTS)
     stage.sandbox.seed(apart("hubspot"))
     stage.users({"u1": "a", "u2": "b"})
@@ -101,7 +101,7 @@ def test_who_is_told_apart_again_is_sent_again(stage: Stage) -> None:
     assert stage.sync().outcomes == {}
 
 
-def test_whose_value_cannot_be_sent_holds_his_record_all_the_same(stage: Stage) -> None:
+def test_a_record_keeps_its_owner_when_its_value_cannot_be_sent(stage: Stage) -> None:
     stage.mapping("m", CONTACTS.replace("user.role", "{from: user.role, as: integer}"))
     stage.sandbox.seed(people("hubspot", person("hubspot", "101", "u2@x.com")))
     stage.users({"u2": "2"})
@@ -115,7 +115,9 @@ def test_whose_value_cannot_be_sent_holds_his_record_all_the_same(stage: Stage) 
 
 
 @pytest.mark.parametrize("on_exit", ["", "audience: all\non_exit: clear\n"])
-def test_who_signs_up_again_under_another_id_gets_the_record_of_before(stage: Stage, on_exit: str) -> None:
+def test_a_user_who_signs_up_again_under_another_id_gets_the_previous_record(
+    stage: Stage, on_exit: str
+) -> None:
     stage.mapping("m", CONTACTS + on_exit)
     stage.contacts("u1")
     everybody = {"u1": ["all"], "u2": ["all"]}
@@ -131,7 +133,7 @@ def test_who_signs_up_again_under_another_id_gets_the_record_of_before(stage: St
     assert stage.roles() == {"u1": "b"}
 
 
-def test_whoever_lost_his_address_holds_no_record(stage: Stage) -> None:
+def test_a_user_without_an_address_owns_no_record(stage: Stage) -> None:
     stage.mapping("m", CONTACTS)
     stage.contacts("u1")
     stage.users({"u1": "a"})
@@ -141,7 +143,7 @@ def test_whoever_lost_his_address_holds_no_record(stage: Stage) -> None:
     assert stage.roles() == {"u1": "b"}
 
 
-def test_a_record_that_another_mapping_holds_for_another_of_ours_is_nobodys(stage: Stage) -> None:
+def test_a_record_owned_by_another_entity_in_another_mapping_is_not_written(stage: Stage) -> None:
     stage.contacts("u1")
     stage.mapping("m", CONTACTS + "audience: new\non_exit: keep\n")
     stage.mapping(

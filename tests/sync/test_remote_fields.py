@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from stories import CONTACTS, Stage, numbered
+from sync_stage import CONTACTS, Stage, numbered
 
 from connectors.errors import Unavailable
 from connectors.hubspot.destination import HubSpot
@@ -23,7 +23,7 @@ def stage(tmp_path: Path, sandbox: Running) -> Stage:
     return Stage(tmp_path / "w", sandbox)
 
 
-def test_fields_that_could_not_be_made_at_first_are_made_later(
+def test_fields_that_could_not_be_created_at_first_are_created_later(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
@@ -74,7 +74,7 @@ def test_records_that_wait_for_a_field_cost_nothing_until_it_exists(stage: Stage
 
 
 @pytest.mark.parametrize("name", ["plain", "Größe", 'say "hi"', "back\\slash", "a b/c"])
-def test_what_somebody_wrote_is_kept_whatever_the_field_is_called(stage: Stage, name: str) -> None:
+def test_a_value_written_by_a_person_is_kept_whatever_the_field_is_called(stage: Stage, name: str) -> None:
     escaped = name.replace("\\", "\\\\").replace('"', '\\"')
     stage.mapping(
         "m", INTERCOM.replace("{tier: user.role}", f'{{"{escaped}": {{from: user.role, write: if_empty}}}}')

@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stories import CONTACTS, DAY, HEATSYNC, USERS, Ended, Stage, numbered, planned, set_limits, unattended
+from sync_stage import (
+    CONTACTS,
+    DAY,
+    HEATSYNC,
+    USERS,
+    Ended,
+    Stage,
+    approve_automatically,
+    numbered,
+    planned,
+    set_limits,
+)
 
 from connectors.errors import ConfigurationError, HeatsyncError, Unavailable
 from connectors.hubspot.destination import HubSpot
@@ -52,18 +63,18 @@ def small_batches(context: Context, name: str, size: int) -> None:
 # -- who is asked ---------------------------------------------------------------------------------------------
 
 
-def test_a_trial_with_one_record_approves_nothing_but_that(stage: Stage) -> None:
+def test_a_trial_with_one_record_approves_only_that_record(stage: Stage) -> None:
     stage.mapping("m", USERS)
     stage.users(numbered(3))
     assert stage.sync(scope=Scope(only="u1")).outcomes == {"delivered": 1}
-    assert stage.sync(decide=unattended).code == 4
+    assert stage.sync(decide=approve_automatically).code == 4
     assert set(stage.sandbox.state()["segment"]["users"]) == {"u1"}
 
 
-def test_a_trial_with_one_record_does_not_drop_the_run_that_waits_for_approval(stage: Stage) -> None:
+def test_a_trial_with_one_record_does_not_drop_a_held_run(stage: Stage) -> None:
     stage.mapping("m", USERS)
     stage.users(numbered(3))
-    held = stage.sync(decide=unattended)
+    held = stage.sync(decide=approve_automatically)
     assert held.code == 4
     assert stage.sync(scope=Scope(only="u1")).code == 2
     assert states(stage)[held.run] == "held"
@@ -94,7 +105,7 @@ def test_a_trial_is_not_the_run_of_the_day(stage: Stage) -> None:
         assert context.ledger.latest_run("m", DAY.isoformat()) is None
 
 
-def test_a_run_that_was_superseded_while_somebody_was_asked_does_not_pass_for_done(stage: Stage) -> None:
+def test_a_run_superseded_while_a_person_decides_is_not_done(stage: Stage) -> None:
     stage.mapping("m", USERS)
     stage.users(numbered(2))
 
@@ -109,10 +120,10 @@ def test_a_run_that_was_superseded_while_somebody_was_asked_does_not_pass_for_do
     assert stage.calls() == 0
 
 
-def test_a_run_for_another_account_is_neither_sent_nor_called_done(stage: Stage) -> None:
+def test_a_run_for_another_account_is_neither_sent_nor_done(stage: Stage) -> None:
     stage.mapping("m", USERS)
     stage.users(numbered(2))
-    held = stage.sync(decide=unattended, token="acme:t")
+    held = stage.sync(decide=approve_automatically, token="acme:t")
     with stage.context() as context:
         (run,) = context.ledger.runs(held.run)
         assert context.ledger.release(run)
@@ -145,7 +156,7 @@ def test_two_destinations_of_one_account_do_not_write_one_field_in_turns(stage: 
     assert stage.roles("other") == {"u1": "role1"}
 
 
-def test_a_second_destination_that_is_not_set_up_holds_up_nobody(
+def test_a_second_destination_that_is_not_configured_does_not_stop_the_first(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.heatsync = HEATSYNC.replace(
@@ -165,7 +176,7 @@ def test_a_second_destination_that_is_not_set_up_holds_up_nobody(
 # -- who is told ----------------------------------------------------------------------------------------------
 
 
-def test_an_alert_that_cannot_be_sent_takes_nothing_from_a_sync(stage: Stage) -> None:
+def test_an_alert_that_cannot_be_sent_does_not_affect_the_sync(stage: Stage) -> None:
     stage.heatsync = ALERTING
     stage.mapping("m", USERS)
     stage.users({"u1": "role", "u2": "x" * 40_000})
@@ -174,7 +185,7 @@ def test_an_alert_that_cannot_be_sent_takes_nothing_from_a_sync(stage: Stage) ->
     assert ended.outcomes == {"delivered": 1, "rejected": 1}
 
 
-def test_refused_credentials_are_told_counted_and_written_down(stage: Stage, posted: list[str]) -> None:
+def test_refused_credentials_are_reported_counted_and_recorded(stage: Stage, posted: list[str]) -> None:
     stage.heatsync = ALERTING
     stage.mapping("m", CONTACTS)
     stage.users(numbered(1))
@@ -190,11 +201,11 @@ def test_refused_credentials_are_told_counted_and_written_down(stage: Stage, pos
     assert stage.sync().outcomes == {"skipped": 1}
 
 
-def test_an_approval_that_is_waited_for_is_told(stage: Stage, posted: list[str]) -> None:
+def test_a_held_run_is_reported(stage: Stage, posted: list[str]) -> None:
     stage.heatsync = ALERTING
     stage.mapping("m", USERS)
     stage.users(numbered(1))
-    assert stage.sync(decide=unattended).code == 4
+    assert stage.sync(decide=approve_automatically).code == 4
     assert "m: held" in posted[0]
     assert stage.sync().code == 0
     assert len(posted) == 1
@@ -217,7 +228,7 @@ def test_requests_of_a_plan_that_failed_are_counted(stage: Stage, monkeypatch: p
     assert ended.only["calls"] == stage.calls() > 1
 
 
-def test_who_was_found_before_a_call_failed_is_not_looked_up_again(
+def test_records_found_before_a_call_failed_are_not_looked_up_again(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping(
@@ -252,7 +263,7 @@ def test_who_was_found_before_a_call_failed_is_not_looked_up_again(
     assert sorted(asked) == sorted({f"a{n}" for n in range(9)} - found)
 
 
-def test_who_rests_is_counted_where_he_rests(stage: Stage) -> None:
+def test_parked_records_are_counted_by_their_reason(stage: Stage) -> None:
     stage.mapping("m", CONTACTS)
     stage.contacts("u1")
     stage.users(numbered(4), email={"u3": "", "u4": "u5@x.com"} | {"u5": "u5@x.com"})
@@ -286,7 +297,7 @@ def test_the_counts_of_every_run_add_up_to_its_records(stage: Stage) -> None:
     assert told(stage.sync()) == (2, 3)
 
 
-def test_what_is_to_be_created_is_counted_only_where_records_are_created(stage: Stage) -> None:
+def test_creations_are_counted_only_in_mappings_that_create_records(stage: Stage) -> None:
     stage.contacts("u1")
     stage.users(numbered(3))
     stage.mapping("m", CONTACTS)
@@ -359,7 +370,7 @@ def test_a_slow_look_up_does_not_hold_up_another_destination(
 
 
 @pytest.mark.parametrize("how", ["asked to stop", "interrupted"])
-def test_a_stopped_sync_finishes_the_batch_in_its_hands_and_no_more(stage: Stage, how: str) -> None:
+def test_a_stopped_sync_finishes_the_current_batch_and_no_other(stage: Stage, how: str) -> None:
     stage.mapping("m", USERS)
     stage.users(numbered(20))
     with stage.context() as context:
@@ -384,10 +395,10 @@ def test_a_stopped_sync_finishes_the_batch_in_its_hands_and_no_more(stage: Stage
         else:
             assert isinstance(go().results[0].error, Stopped)
     assert len(stage.sandbox.state()["segment"]["users"]) == 2
-    assert stage.sync(decide=unattended).outcomes == {"delivered": 18}
+    assert stage.sync(decide=approve_automatically).outcomes == {"delivered": 18}
 
 
-def test_a_plan_that_is_stopped_looks_up_no_further(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_plan_looks_up_nothing_more(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.mapping("m", CONTACTS)
     stage.contacts()
     stage.users(numbered(9))
@@ -408,7 +419,7 @@ def test_a_plan_that_is_stopped_looks_up_no_further(stage: Stage, monkeypatch: p
     assert asked == [4]
 
 
-def test_a_pause_by_hand_is_no_failure_and_what_is_left_stays_due(stage: Stage, posted: list[str]) -> None:
+def test_a_pause_by_hand_is_no_failure_and_the_rest_stays_pending(stage: Stage, posted: list[str]) -> None:
     stage.heatsync = ALERTING
     stage.mapping("m", USERS)
     stage.users(numbered(6))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from file_workspaces import write
-from stories import DAY, HEATSYNC, Killed, Stage, planned
+from sync_stage import DAY, HEATSYNC, Killed, Stage, planned
 
 from heatsync.analysis import explain
 from heatsync.ledger import Ledger
@@ -73,7 +73,7 @@ def problems(folder: Path, text: str, **more: str) -> list[str]:
 # -- what may be written --------------------------------------------------------------------------------------
 
 
-def test_every_audience_that_is_shipped_is_a_tag_by_its_name(stage: Stage) -> None:
+def test_every_built_in_audience_is_a_tag_with_its_name(stage: Stage) -> None:
     stage.mapping("m", CONTACTS)
     stage.mapping("c", COMPANIES)
     made = mapping_files.load(stage.opened())
@@ -97,7 +97,7 @@ def test_every_audience_that_is_shipped_is_a_tag_by_its_name(stage: Stage) -> No
     ],
     ids=["value", "hubspot", "segment", "reserved", "nothing"],
 )  # fmt: skip
-def test_what_is_wrong_with_tags_is_said_at_its_place(
+def test_problems_with_tags_are_reported_at_their_place(
     text: str, where: str, sentence: str, tmp_path: Path
 ) -> None:
     (found,) = problems(tmp_path, text)
@@ -121,7 +121,7 @@ def test_two_mappings_do_not_take_each_others_tags_away(tmp_path: Path) -> None:
     assert all("a field belongs to one mapping" in each for each in found)
 
 
-def test_another_condition_or_another_audience_is_another_meaning(stage: Stage) -> None:
+def test_another_condition_or_another_audience_changes_the_definition_hash(stage: Stage) -> None:
     stage.mapping("m", CONTACTS)
 
     def definition_hash(own: str) -> str:
@@ -181,7 +181,7 @@ def test_companies_are_tagged_by_a_mapping_that_writes_nothing_else(stage: Stage
     assert stage.calls() == 0
 
 
-def test_nobody_is_untagged_who_has_no_tag_and_nobody_tagged_who_has_it(stage: Stage) -> None:
+def test_a_tag_is_added_or_removed_only_where_that_changes_something(stage: Stage) -> None:
     stage.mapping("c", CONTACTS.replace("fields: {tier: user.role}\n", ""))
     seed(stage, 3, tags=["quiet ONES"])
     members(stage, u1=["quiet"], u2=["quiet"], u3=["quiet"])
@@ -190,7 +190,7 @@ def test_nobody_is_untagged_who_has_no_tag_and_nobody_tagged_who_has_it(stage: S
     assert stage.calls() == 3
 
 
-def test_a_thousand_changes_of_tags_take_as_many_calls_as_there_are_fifties(stage: Stage) -> None:
+def test_a_thousand_tag_changes_take_one_call_per_fifty(stage: Stage) -> None:
     stage.mapping("m", CONTACTS.replace("fields: {tier: user.role}\n", ""))
     seed(stage, 300)
     nobody: dict[str, list[str]] = {f"u{n}": [] for n in range(1, 301)}
@@ -205,7 +205,7 @@ def test_a_thousand_changes_of_tags_take_as_many_calls_as_there_are_fifties(stag
     assert stage.calls() == 4
 
 
-def test_the_calls_for_fields_and_tags_are_foretold(stage: Stage) -> None:
+def test_the_calls_for_fields_and_tags_are_estimated(stage: Stage) -> None:
     stage.mapping("m", CONTACTS)
     seed(stage, 120)
     nobody: dict[str, list[str]] = {f"u{n}": [] for n in range(1, 121)}
@@ -222,7 +222,7 @@ def test_the_calls_for_fields_and_tags_are_foretold(stage: Stage) -> None:
     assert foretold > 120 + 4
 
 
-def test_what_entered_before_a_crash_and_left_after_it_has_no_tag(
+def test_a_record_that_entered_before_a_crash_and_left_after_it_has_no_tag(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(*_: object) -> None:
@@ -247,7 +247,7 @@ def test_what_entered_before_a_crash_and_left_after_it_has_no_tag(
     assert stage.calls() == 0
 
 
-def test_whose_attribute_was_refused_beside_a_tag_is_untagged_on_leaving(stage: Stage) -> None:
+def test_a_record_whose_attribute_was_rejected_loses_its_tag_when_it_leaves(stage: Stage) -> None:
     stage.mapping("m", CONTACTS)
     seed(stage, 1)
     audiences = {"u1": ["quiet"]}
@@ -263,7 +263,7 @@ def test_whose_attribute_was_refused_beside_a_tag_is_untagged_on_leaving(stage: 
     assert tags(stage) == {}
 
 
-def test_whoever_leaves_the_audience_of_the_mapping_loses_its_tags_only_where_fields_are_cleared(
+def test_a_record_that_leaves_the_mapping_loses_its_tags_only_with_on_exit_clear(
     stage: Stage,
 ) -> None:
     for policy, left in (("clear", {}), ("keep", {"u1": ["Quiet ones"]})):
@@ -277,7 +277,7 @@ def test_whoever_leaves_the_audience_of_the_mapping_loses_its_tags_only_where_fi
         assert tags(stage) == left
 
 
-def test_sending_everything_again_tags_all_members_and_untags_nobody_who_is_none(stage: Stage) -> None:
+def test_sending_everything_tags_all_members_and_removes_no_tag_from_others(stage: Stage) -> None:
     stage.mapping("m", CONTACTS)
     seed(stage, 2)
     members(stage, u1=["quiet"], u2=[])
@@ -289,7 +289,7 @@ def test_sending_everything_again_tags_all_members_and_untags_nobody_who_is_none
     assert stage.calls() == 3
 
 
-def test_an_audience_that_is_shipped_no_more_leaves_its_tag_where_it_is(stage: Stage) -> None:
+def test_the_tag_of_a_removed_built_in_audience_stays(stage: Stage) -> None:
     stage.mapping("m", CONTACTS)
     seed(stage, 1)
     members(stage, u1=["quiet"])
@@ -299,7 +299,7 @@ def test_an_audience_that_is_shipped_no_more_leaves_its_tag_where_it_is(stage: S
     assert tags(stage) == {"u1": ["Calm ones", "Quiet ones"]}
 
 
-def test_tags_are_no_attributes_that_are_made_or_missed(stage: Stage) -> None:
+def test_tags_are_neither_created_nor_reported_as_missing_fields(stage: Stage) -> None:
     stage.mapping("m", CONTACTS + "create_fields: true\n")
     stage.sandbox.seed({"intercom": {"contacts": [{"id": "c1", "external_id": "u1"}]}})
     members(stage, u1=["quiet"])
@@ -333,7 +333,7 @@ def held(stage: Stage, name: str = "tier") -> dict[str, Any]:
     return {each["external_id"]: each["custom_attributes"].get(name) for each in contacts}
 
 
-def test_whoever_leaves_after_a_crash_loses_the_tag_as_well(
+def test_a_record_that_leaves_after_a_crash_loses_its_tag(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(*_: object) -> None:
@@ -365,7 +365,7 @@ def refusing(stage: Stage) -> None:
     stage.sandbox.seed({"intercom": {"contacts": contacts}, "fields": {"intercom": {"contacts": fields}}})
 
 
-def test_whoever_leaves_after_a_refused_attribute_loses_what_stood_beside_it(stage: Stage) -> None:
+def test_a_record_that_leaves_after_a_rejected_attribute_loses_its_other_values(stage: Stage) -> None:
     stage.mapping("m", CONTACTS + "audience: all_active\non_exit: clear\n")
     refusing(stage)
     both = {"u1": ["all_active", "quiet"], "u2": ["all_active"]}
@@ -377,7 +377,7 @@ def test_whoever_leaves_after_a_refused_attribute_loses_what_stood_beside_it(sta
     assert tags(stage) == {}
 
 
-def test_a_refusal_in_one_mapping_does_not_keep_another_from_clearing(stage: Stage) -> None:
+def test_a_rejection_in_one_mapping_does_not_stop_another_from_clearing(stage: Stage) -> None:
     other = "destination: intercom\nobject: contacts\nfields: {mail: user.email}\n"
     stage.mapping("a", other + "audience: all_active\non_exit: clear\n")
     stage.mapping("m", CONTACTS)

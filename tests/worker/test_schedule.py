@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from lease_owners import owner
-from stories import CONTACTS, DAY, HEATSYNC, USERS, Stage, numbered, planned
+from sync_stage import CONTACTS, DAY, HEATSYNC, USERS, Stage, numbered, planned
 
 from connectors.errors import Unavailable
 from connectors.hubspot.destination import HubSpot

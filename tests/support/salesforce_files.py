@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 import sqlalchemy as sa
-from stories import HEATSYNC, Stage, planned
+from sync_stage import HEATSYNC, Stage, planned
 
 from heatsync.ledger import tables
 from heatsync.sandbox.vendors.salesforce.bulk import Job

@@ -188,7 +188,7 @@ def planned(context: Context, name: str, run: str, release: bool = True) -> Plan
     return plan
 
 
-def unattended(plan: Plan) -> bool:
+def approve_automatically(plan: Plan) -> bool:
     """Nobody is there to be asked."""
     return not plan.reasons
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stories import DAY, HEATSYNC, Stage, environment
+from sync_stage import DAY, HEATSYNC, Stage, environment
 
 from connectors.rate_limit import SlotRequest, Slots
 from heatsync.sandbox import server
@@ -378,7 +378,7 @@ def storm(folder: Path, faults: Faults, cases: list[Case], scene: Scene) -> Iter
             yield stage
 
 
-def weathered(
+def run_under_faults(
     folder: Path,
     faults: Faults,
     cases: list[Case],
