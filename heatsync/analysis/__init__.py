@@ -1,1 +1,1 @@
-"""Explain, backtest, what-if, suggested weights."""
+"""Explanations, backtests, what-if comparisons and suggested weights."""

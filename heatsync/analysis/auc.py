@@ -1,8 +1,8 @@
-"""How well a number tells who will leave from who will stay. Columns of numbers in, figures out.
+"""How well a number predicts churn: AUC, lift and rates of arrays of numbers.
 
-A row is an entity on a day, `churned` what became of it. A score protects: who churned is expected to have had the
-lower one. Rows of one entity are alike, so that the uncertainty of every figure comes from drawing whole entities
-again, with replacement.
+A row is an entity on a day; `churned` says whether it churned afterwards. A high score should mean staying: entities
+that churn are expected to have had lower scores. The rows of one entity depend on each other, so intervals come from
+drawing whole entities with replacement (cluster bootstrap).
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,13 +19,13 @@ Codes: TypeAlias = npt.NDArray[np.int64]
 DRAWS = 200
 SEED = 20260101
 BLOCK_CELLS = 4_000_000
-"""Cells of a block of draws: what is held in memory at once."""
+"""How many cells of a block of draws are held in memory at once."""
 PARTS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value with the interval in which 95 of 100 repetitions lie."""
+    """A value with its 95 % interval."""
 
     value: float
     low: float
@@ -34,8 +34,8 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Decile:
-    """A tenth of the rows, the lowest scores first. Rows with equal scores are one crowd of which each part takes its
-    share, so that `churned` need not be a whole number."""
+    """A tenth of the rows, the lowest scores first. Rows with equal scores are divided evenly between the tenths, so
+    `churned` may not be a whole number."""
 
     number: int
     rows: float
@@ -50,7 +50,7 @@ class Decile:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """The rows of a group, those that churned, and the share of these."""
+    """The rows of a group, how many of them churned, and the share that did."""
 
     name: str
     rows: int
@@ -59,8 +59,8 @@ class Rate:
 
 
 def auc(churned: Flags, score: Numbers) -> float:
-    """The chance that one who churned had a lower score than one who stayed; ties count half. Not a number when
-    there are none of either."""
+    """The probability that a churned row had a lower score than a row that stayed; ties count half. NaN without a row
+    of either kind."""
     gone = int(churned.sum())
     stayed = len(churned) - gone
     if not gone or not stayed:
@@ -74,9 +74,9 @@ def auc(churned: Flags, score: Numbers) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Resampling:
-    """The same draws of entities for every figure, so that differences between figures can be judged as well.
+    """The same draws of entities for every estimate, so that the interval of a difference can be estimated too.
 
-    `entities` gives each row the number of its entity, from 0.
+    `entities` has the number of each row's entity, from 0.
     """
 
     entities: Codes
@@ -84,7 +84,7 @@ class Resampling:
     seed: int = SEED
 
     def weights(self) -> Iterator[Numbers]:
-        """Blocks of draws: a line per draw, a column per row, how often the row's entity was drawn."""
+        """Blocks of draws: one line per draw, one column per row, how often the row's entity was drawn."""
         count = int(self.entities.max()) + 1 if len(self.entities) else 0
         random = np.random.default_rng(self.seed)
         size = max(1, BLOCK_CELLS // max(1, len(self.entities)))
@@ -96,7 +96,7 @@ class Resampling:
             yield drawn[:, self.entities].astype(np.float64)
 
     def aucs(self, churned: Flags, score: Numbers) -> Numbers:
-        """The AUC of each draw; not a number for one that lacks who churned or who stayed."""
+        """The AUC of each draw; NaN for a draw without churned rows or without rows that stayed."""
         order = np.argsort(score, kind="stable")
         ordered, gone = score[order], churned[order]
         starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
@@ -124,12 +124,12 @@ class Resampling:
         return interval(auc(churned, score), self.aucs(churned, score))
 
     def difference(self, churned: Flags, score: Numbers, other: Numbers) -> Estimate:
-        """By how much the AUC of `score` is above that of `other`."""
+        """By how much the AUC of `score` is higher than that of `other`."""
         value = auc(churned, score) - auc(churned, other)
         return interval(value, self.aucs(churned, score) - self.aucs(churned, other))
 
     def rate(self, name: str, churned: Flags, chosen: Flags) -> Rate:
-        """Of a group that has rows."""
+        """The churn rate of the chosen rows, of which there is at least one."""
         rows, gone = int(chosen.sum()), int(churned[chosen].sum())
         return Rate(name, rows, gone, interval(gone / rows, self.shares(churned, chosen)))
 
@@ -143,7 +143,7 @@ def interval(value: float, draws: Numbers) -> Estimate:
 
 
 def deciles(churned: Flags, score: Numbers, parts: int = PARTS) -> tuple[Decile, ...]:
-    """Tenths of the rows by score, the lowest first; fewer where there are fewer rows than that."""
+    """Tenths of the rows by score, the lowest first; fewer than ten parts when there are fewer rows."""
     rows = len(score)
     parts = min(parts, rows)
     order = np.argsort(score, kind="stable")
@@ -166,7 +166,7 @@ def deciles(churned: Flags, score: Numbers, parts: int = PARTS) -> tuple[Decile,
 
 
 def lift(churned: Flags, score: Numbers) -> float:
-    """How many times more often the lowest tenth churns than everybody; not a number when nobody does."""
+    """The churn rate of the lowest tenth divided by that of all rows; NaN when no row churned."""
     everybody = float(churned.mean())
     return deciles(churned, score)[0].rate / everybody if everybody else float("nan")
 
@@ -174,6 +174,6 @@ def lift(churned: Flags, score: Numbers) -> float:
 def churn_rates(
     churned: Flags, names: npt.NDArray[np.object_], order: Sequence[str], resampling: Resampling
 ) -> tuple[Rate, ...]:
-    """The rate of each named group that has rows, in the order of the names."""
+    """The churn rate of each named group that has rows, in the order of `order`."""
     groups = ((name, np.asarray(names == name, dtype=np.bool_)) for name in order)
     return tuple(resampling.rate(name, churned, chosen) for name, chosen in groups if chosen.any())

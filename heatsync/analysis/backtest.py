@@ -1,4 +1,4 @@
-"""A profile held against what happened: who had which score, and who came back."""
+"""A backtest: the past scores of a profile, compared with which entities came back."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,14 +21,14 @@ from heatsync.workspace.config import Workspace
 from heatsync.workspace.strict_yaml import suggest
 
 MAX_SNAPSHOTS = 52
-"""Weekly snapshots that are looked back on: a year."""
+"""The most weekly snapshots of a backtest: a year."""
 
 OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class BacktestRequest:
-    """What a backtest is asked. `until` is the last day whose events are looked at."""
+    """What to backtest. `until` is the last day whose events are used."""
 
     profile: str
     until: date
@@ -38,7 +38,7 @@ class BacktestRequest:
 
 
 def find_profile(workspace: Workspace, name: str) -> Profile:
-    """Raises ConfigurationError with the nearest right name."""
+    """A profile of the workspace. Raises ConfigurationError with the nearest name if there is none."""
     if name not in workspace.profiles:
         raise ConfigurationError(
             f"There is no profile `{name}` in {workspace.folder / 'mappings' / 'profiles'}"
@@ -48,7 +48,7 @@ def find_profile(workspace: Workspace, name: str) -> Profile:
 
 
 def backtest(workspace: Workspace, question: BacktestRequest, progress: OnProgress) -> Backtest:
-    """Raises ConfigurationError."""
+    """Backtest a profile. Without figures, `why` in the result says what is missing. Raises ConfigurationError."""
     profile = find_profile(workspace, question.profile)
     if question.audience is not None:
         _known_audience(workspace, question)
@@ -112,7 +112,7 @@ def snapshot_weeks(past: PastEvents | None, profile: Profile, horizon: int) -> l
 
 
 def too_short_reason(past: PastEvents | None, profile: Profile, horizon: int) -> str:
-    """Why there is no day to look back on."""
+    """The reason why no day can be evaluated."""
     if past is None:
         return "nobody was ever seen: there is nothing to look back on"
     first, last = calendar.day_of(past.first), calendar.day_of(past.last)
@@ -123,7 +123,7 @@ def too_short_reason(past: PastEvents | None, profile: Profile, horizon: int) ->
 
 
 def with_row_counts(blank: Backtest, sample: Sample, days: Sequence[int]) -> Backtest:
-    """Who was looked at, and why there is no figure, if there is none."""
+    """The result with the counts of its rows, and the reason if there are too few for figures."""
     rows, churned = len(sample), int(sample.churned.sum())
     return replace(
         blank,
@@ -194,12 +194,11 @@ def load_events(session: Session, profile: Profile, entity: str, horizon: int) -
 
 
 def _latest(session: Session) -> int | None:
-    """A day after which there is no event, as near as it is known without reading them: the source may have ended long
-    ago."""
+    """A day after which there is no event, as far as the daily volumes tell: the source may have ended long ago."""
     zone = session.workspace.time_zone
     volumes = session.source.volumes(calendar.day_start(calendar.day_of(session.last + 1), zone))
     dates = [date.fromisoformat(each) for each, count in volumes.items() if count]
-    # A UTC date shares its instants with the local day before and the one after.
+    # A UTC date overlaps the previous and the next local day.
     return min(session.last, calendar.day_number(max(dates)) + 1) if dates else None
 
 
@@ -276,8 +275,8 @@ def audience_keys(workspace: Workspace, profile: str, entity: str) -> frozenset[
 
 
 def _where(question: BacktestRequest, days: Sequence[int], run: ProfileRun) -> str:
-    """SQL that keeps the rows that were in the audience on their day, as the audience is now: a stored snapshot may be
-    older than it."""
+    """SQL that keeps the rows that were in the audience on their day. The audience is evaluated as it is defined now;
+    a stored snapshot may be older."""
     if question.audience is None:
         return "true"
     con = run.session.connection

@@ -29,7 +29,7 @@ def draw(found: Backtest, path: Path) -> None:
     check_path(path)
     figures = found.figures
     assert figures is not None
-    # Imported here because it is large; without pyplot there is no window and no global state.
+    # Imported here because it is large. Without pyplot there is no window and no global state.
     import matplotlib as mpl
     from matplotlib.figure import Figure as Picture
 

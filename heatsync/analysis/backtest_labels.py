@@ -24,11 +24,11 @@ from heatsync.scoring.definition.profile import Profile
 from heatsync.snapshots.profile_run import ScoredDays
 
 MAX_ROWS = 2_000_000
-"""Rows that are judged; of more, whole entities are left out by a hash of their key."""
+"""The most rows that are evaluated; with more, whole entities are left out by a hash of their key."""
 STABILITY_DAYS = 28
-"""Days over which the steadiness of a score is measured."""
+"""Over how many days the stability of a score is measured."""
 ACTIVE_DAYS = 30
-"""Days without being seen after which a learnt level is none."""
+"""An entity that is not seen for so many days has no learned level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class PastEvents:
 
 
 def default_level(profile: Profile, recency: str) -> str:
-    """The level, as SQL, of somebody without a row in the scores: of a score of 0."""
+    """SQL: the level of an entity without a row in the scores, whose score is 0."""
     if profile.levels.kind == "churn":
         return f"CASE WHEN {recency} < {ACTIVE_DAYS} THEN 'None' ELSE '' END"
     name = next((name for name, low in profile.levels.bands if low <= 0), "")
@@ -55,7 +55,7 @@ def default_level(profile: Profile, recency: str) -> str:
 
 
 def raw_decides_score(profile: Profile, entity: str) -> bool:
-    """Whether the raw score says all that the score does: not where the score is made of several, or of signals."""
+    """Whether raw scores can stand for scores: not when a score consists of several raw scores, or of signals too."""
     averaged = entity == "account" and profile.model == "weighted" and profile.rollup == "average"
     return profile.model != "kpi" and not profile.signals and not averaged
 
@@ -192,7 +192,8 @@ def measure_stability(con: duckdb.DuckDBPyConnection, profile: Profile, scores: 
 
 
 def concentration(con: duckdb.DuckDBPyConnection, relation: str) -> Concentration | None:
-    """Of raw points in a relation of key, event and points; None where there are none."""
+    """How much of all raw points the strongest event and the top tenth of entities have. `relation` has key, event
+    and points. None without points."""
     strongest = con.execute(
         f"SELECT event, sum(points) AS points, sum(sum(points)) OVER () FROM {relation} GROUP BY event"
         " ORDER BY points DESC, event LIMIT 1"

@@ -1,7 +1,7 @@
-"""Whether a score is to be believed: what became of the entities that it was high or low for.
+"""Whether a score predicts churn: figures about the entities that had high or low scores.
 
-Activity is whatever makes an entity *seen*: an event that is not passive. The rows are those seen in the window before
-a day; one has churned when it is not seen in the days after it, the horizon.
+An entity is seen when it has an event that is not passive. The rows are the entities seen in the window before a day;
+one has churned when it is not seen in the `horizon` days after.
 """
 
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ from heatsync.analysis import auc as auc_metrics
 from heatsync.analysis.auc import Codes, Decile, Estimate, Flags, Numbers, Rate, Resampling
 
 MIN_ROWS = 30
-"""Rows that churned, or that stayed, below which there is no figure."""
+"""With fewer rows that churned, or that stayed, there are no figures."""
 MIN_PREDICTIVE_AUC = 0.60
-"""The AUC below which a profile is not predictive."""
+"""With a lower AUC, a profile is not predictive."""
 WEEK = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One line per entity and snapshot day, in columns of equal length.
+    """One line per entity and snapshot day, in arrays of equal length.
 
-    `points` are what rows of different days are compared by: the raw score, which is the same yardstick on every day,
-    or the unrounded score where there is no raw one. `score` is the unrounded one, against the benchmark of its day,
-    `recency` the days since the entity was last seen (0 on the day itself), `count` its events in the window, passive
-    ones aside. `level` is that of the snapshot; nothing is an empty text.
+    `points` compare rows of different days: the raw score, which has the same scale on every day, or the unrounded
+    score if there is no raw one. `score` is the unrounded score, measured against the benchmark of its day; `recency`
+    the days since the entity was last seen (0 on the day itself); `count` its events in the window, without passive
+    ones; `level` that of the snapshot, empty without one.
     """
 
     entities: Codes
@@ -44,7 +44,7 @@ class Sample:
         return len(self.churned)
 
     def only(self, chosen: Flags) -> "Sample":
-        """The chosen lines; entities are numbered anew."""
+        """The chosen lines, with new entity numbers."""
         _, entities = np.unique(self.entities[chosen], return_inverse=True)
         return Sample(
             entities.astype(np.int64),
@@ -60,8 +60,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Stability:
-    """How much a score moves by itself. `change` is the mean daily change of the shown score, in points; `flips` are
-    changes of level per 100 entities and week. None without two days in a row."""
+    """How much a score moves from day to day. `change` is the mean daily change of the shown score, in points;
+    `flips` are changes of level per 100 entities and week. None without two consecutive days."""
 
     change: float | None
     flips: float | None
@@ -70,8 +70,8 @@ class Stability:
 
 @dataclass(frozen=True, slots=True)
 class Concentration:
-    """How much hangs on little: the share of all raw points that the strongest event earned, and that the tenth of
-    the entities with the most points did."""
+    """The share of all raw points that the strongest event earned, and the share of the tenth of the entities with
+    the most points."""
 
     event: str
     event_share: float
@@ -80,7 +80,7 @@ class Concentration:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A stretch of the snapshot days by itself."""
+    """The AUC of some of the snapshot days, from `first` to `last`."""
 
     first: int
     last: int
@@ -91,8 +91,8 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a backtest found. AUCs are for telling who will churn: 1 is perfect, 0.5 is a coin. `auc` is that of the
-    points, `shown` that of the scores against the benchmarks of their days, beside the two baselines."""
+    """The figures of a backtest. AUCs are for predicting churn: 1 is perfect, 0.5 is chance. `auc` uses the raw
+    points, `shown` the scores against the benchmarks of their days; `recency` and `count` are the two baselines."""
 
     auc: Estimate
     shown: Estimate
@@ -105,11 +105,11 @@ class Figures:
     lift: float
     deciles: tuple[Decile, ...]
     levels: tuple[Rate, ...]
-    """Learnt levels are learnt once on the earlier half, and judged on the later one."""
+    """The churn rate per level. Learned levels are learned from the earlier half and evaluated on the later half."""
     levels_shown: tuple[Rate, ...]
-    """Learnt levels as they were on each day of the later half, learnt anew every week; else nothing."""
+    """The learned levels as they were on each day of the later half, learned again every week; empty for bands."""
     levels_first: int
-    """The first of the days that the levels were judged on."""
+    """The first day that the levels were evaluated on."""
 
     @property
     def predictive(self) -> bool:
@@ -118,10 +118,10 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Backtest:
-    """A profile, held against what happened. Without `figures`, `why` says what they lack.
+    """The result of a backtest. Without `figures`, `why` says what is missing.
 
-    `first` and `last` are the first and the last snapshot day. `coverage` is the share of the rows with a score
-    above 0, in percent.
+    `first` and `last` are the first and the last snapshot day. `coverage` is the percentage of rows with a score
+    above 0.
     """
 
     profile: str
@@ -143,8 +143,8 @@ class Backtest:
 
 
 def snapshot_days(first: int, last: int, window: int, horizon: int, most: int) -> list[int]:
-    """Weekly days with a whole window before and a whole horizon after them, the latest `most` of them, for events
-    from the day `first` to the day `last`."""
+    """Weekly days with a whole window before and a whole horizon after them, for events from the day `first` to the
+    day `last`: the latest `most` of them."""
     latest = last - horizon
     count = max(0, (latest - (first + window - 1)) // WEEK + 1)
     return [latest - WEEK * back for back in reversed(range(min(count, most)))]
@@ -156,7 +156,7 @@ def split_day(days: Sequence[int]) -> int:
 
 
 def too_few_reason(churned: int, rows: int, entity: str, horizon: int) -> str:
-    """Why there is no figure; empty when there is."""
+    """The reason why there are no figures; empty when there are."""
     stayed = rows - churned
     if churned >= MIN_ROWS and stayed >= MIN_ROWS:
         return ""
@@ -173,8 +173,8 @@ def evaluate(
     levels: Sequence[str],
     learnt: npt.NDArray[np.object_] | None = None,
 ) -> Figures:
-    """Every figure of a sample in which enough churned and enough stayed. `levels` are the names, the lowest first;
-    `learnt` are the levels of the rows after bounds that were learnt on the earlier half."""
+    """All figures of a sample with enough rows that churned and that stayed. `levels` are the names, the lowest
+    first; `learnt` are the levels of the rows by bounds learned from the earlier half."""
     resampling = Resampling(sample.entities)
     recent = -sample.recency
     gone = sample.churned
@@ -210,7 +210,7 @@ def _by_level(sample: Sample, level: npt.NDArray[np.object_], names: Sequence[st
 
 
 def _part(sample: Sample) -> Period | None:
-    """Of a stretch in which enough churned and enough stayed."""
+    """The AUC of a sample; None with too few rows that churned or stayed."""
     churned = int(sample.churned.sum())
     if min(churned, len(sample) - churned) < MIN_ROWS:
         return None
@@ -219,7 +219,7 @@ def _part(sample: Sample) -> Period | None:
 
 
 def rank_correlation(one: Numbers, other: Numbers) -> float | None:
-    """Spearman's, ties with their mean rank; None where either never varies."""
+    """Spearman's rank correlation; ties have their mean rank. None when either side never varies."""
     ranks = [_ranks(one), _ranks(other)]
     if any(not len(each) or each.std() == 0 for each in ranks):
         return None
@@ -232,7 +232,7 @@ def _ranks(values: Numbers) -> Numbers:
 
 
 def top_share(points: Numbers, part: float = 0.1) -> float:
-    """The share of all points that the tenth with the most has: at least one of them, the tenth rounded up."""
+    """The share of all points that the tenth with the most points has; the tenth is rounded up, to at least one."""
     total = float(points.sum())
     if total <= 0:
         return 0.0

@@ -1,6 +1,6 @@
-"""What the last backtest of a profile said, for everybody who is shown its scores.
+"""The result of a profile's last backtest, shown wherever its scores are shown.
 
-<state>/verdicts/<profile>.json     per entity: the AUC, and of which version of the profile
+<state>/verdicts/<profile>.json per entity: the AUC, and the version of the profile
 """
 
 import json
@@ -13,7 +13,7 @@ from heatsync.workspace.config import Workspace
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The AUC of a version of a profile for telling who churns within the horizon, with its interval. `last` is the
+    """How well a version of a profile predicts churn within the horizon: the AUC with its interval. `last` is the
     last snapshot day of the backtest."""
 
     entity: str
@@ -32,7 +32,8 @@ class Verdict:
 
 
 def save_verdict(workspace: Workspace, found: Backtest) -> None:
-    """Remember a backtest that has figures, of everybody; one of an audience says nothing of the profile."""
+    """Store the verdict of a backtest with figures. A backtest of one audience is not stored: it does not cover the
+    profile."""
     if found.figures is None or found.audience is not None or found.last is None:
         return
     auc = found.figures.auc
@@ -56,7 +57,7 @@ def save_verdict(workspace: Workspace, found: Backtest) -> None:
 
 
 def load_verdicts(workspace: Workspace, profile: str) -> dict[str, Verdict]:
-    """The verdicts on the profile as it is now, per entity; a changed profile has none."""
+    """The verdicts on the current version of the profile, per entity; empty after the profile changed."""
     known = workspace.profiles.get(profile)
     if known is None:
         return {}
@@ -65,13 +66,13 @@ def load_verdicts(workspace: Workspace, profile: str) -> dict[str, Verdict]:
 
 
 def not_predictive(workspace: Workspace, profile: str, entity: str) -> bool:
-    """Whether the last backtest found that the profile does not tell who churns."""
+    """Whether the last backtest found that the profile does not predict churn."""
     found = load_verdicts(workspace, profile).get(entity)
     return found is not None and not found.predictive
 
 
 def not_predictive_warnings(workspace: Workspace, profiles: set[str] | None = None) -> list[str]:
-    """A sentence per profile and entity that is not predictive."""
+    """A message per profile and entity that is not predictive."""
     return [
         f"{name} is not predictive for {entity}s: in the last backtest its AUC was {verdict.auc:.2f} (below"
         f" {MIN_PREDICTIVE_AUC:.2f} a score does not tell who churns). `heatsync suggest-weights {name}` looks for better weights"

@@ -1,4 +1,4 @@
-"""One user or account in full: what went into its score, what came of it, and what each destination was told."""
+"""One user or account in detail: what its score is made of, and what each destination received."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,10 +25,10 @@ from heatsync.workspace.config import Workspace
 OnProgress = Callable[[str, int, int], None]
 
 EventSteps = tuple[tuple[str, int, int | None], ...]
-"""Per event how many, and at most how many count a day."""
+"""Per event: its name, how many, and how many of them count a day at most."""
 DAYS_UNIT = "days with one"
 COMPARED_DAYS = 30
-"""Days back to which a score is compared."""
+"""How many days back a score is compared."""
 ENTITIES = ("user", "account")
 INPUT_COLUMNS = (
     "first_seen",
@@ -48,8 +48,8 @@ INPUT_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """Of an event, a touchpoint or a signal: how often it was done in the window (a signal: nothing), and the score
-    points that it makes."""
+    """The contribution of an event, a touchpoint or a signal: how often it was done in the window (None for a
+    signal), and its points of the score."""
 
     name: str
     count: int | None
@@ -58,7 +58,7 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True)
 class MemberShare:
-    """A user of an account, and the score points of the account that are its share."""
+    """A user of an account, and its share of the account's score in points."""
 
     key: str
     score: int | None
@@ -67,8 +67,8 @@ class MemberShare:
 
 @dataclass(frozen=True, slots=True)
 class NextLevel:
-    """What would reach the next level: `points` more raw points, of each of `each` active users where there are several,
-    and as units of each event. None: it cannot be said."""
+    """What reaches the next level: `points` more raw points of each of `each` active users, and the same as a number
+    of each event. None: unknown."""
 
     level: str
     bound: float
@@ -80,7 +80,7 @@ class NextLevel:
 
 @dataclass(frozen=True, slots=True)
 class ChangeSince:
-    """The change since a day: of the unrounded score, in parts that add up to it."""
+    """The change of the unrounded score since a day, in parts that add up to it."""
 
     since: date
     score_before: int | None
@@ -90,7 +90,7 @@ class ChangeSince:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A score of a profile on a day. `uncompared` is why there is no change."""
+    """The explanation of a profile's score on a day. Without `compared`, `no_change_reason` says why."""
 
     profile: str
     entity: str
@@ -111,7 +111,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class DesiredRecord:
-    """What a mapping would have a record of the entity be, and what the ledger knows of it."""
+    """The record that a mapping wants for the entity, and what the ledger knows about it."""
 
     mapping: str
     destination: str
@@ -123,7 +123,7 @@ class DesiredRecord:
 
 
 def latest_snapshot_day(workspace: Workspace, profile: str) -> date | None:
-    """The last day that there is a snapshot of."""
+    """The last day with a snapshot; None without any."""
     days = []
     for path in workspace.snapshot_path(profile, "user", EPOCH).parent.glob("????-??-??.parquet"):
         try:
@@ -141,8 +141,8 @@ def explain_scores(
     day: date | None,
     progress: OnProgress | None = None,
 ) -> list[Explanation]:
-    """The key's scores, profile by profile: as a user, else as an account. Snapshots that are wanted and missing, or of
-    a profile as it was, are made. Raises ConfigurationError."""
+    """The key's scores, one per profile: as a user, else as an account. Snapshots that are missing, or that an older
+    version of the profile made, are computed first. Raises ConfigurationError."""
     as_of = day or max(
         filter(None, (latest_snapshot_day(workspace, name) for name in profiles)), default=None
     )
@@ -202,7 +202,7 @@ def _compare(
 
 
 def _members(reader: SnapshotReader, key: str, as_of: date, standing: ScoreParts) -> tuple[MemberShare, ...]:
-    """Each user's share of the account's score before signals: of the average its own, else by its raw points."""
+    """Each user's share of the account's score before signals: its own part of an average, otherwise by raw points."""
     users = reader.members(key, as_of)
     if reader.profile.model == "weighted" and reader.profile.rollup == "average":
         shares = standing.shares()
@@ -221,7 +221,7 @@ def _members(reader: SnapshotReader, key: str, as_of: date, standing: ScoreParts
 def _next(
     reader: SnapshotReader, entity: str, as_of: date, row: Row, standing: ScoreParts
 ) -> NextLevel | None:
-    """The level above, and the way there."""
+    """The level above, and what is missing to reach it."""
     profile = reader.profile
     if profile.levels.kind == "churn":
         return _next_learnt(reader, entity, as_of, row)
@@ -241,7 +241,7 @@ def _next(
         return NextLevel(level, bound, None, 1, events, "of one touchpoint alone, each worth 1")
     raised = standing
     if not standing.parts:
-        # Nobody is active yet: as if one user began.
+        # No user is active yet: calculate as if one user started.
         raised = ScoreParts(
             {ONLY_PART: ScorePart({}, standing.empty_curve)},
             standing.empty_curve,
@@ -257,7 +257,7 @@ def _next(
 
 
 def event_steps(profile: Profile, points: float) -> EventSteps:
-    """How many of each event are worth so many raw points today, and how many of them count a day."""
+    """How many of each event make so many raw points today, and how many of them count a day."""
     return tuple(
         (event.event, score_breakdown.events_needed(points, float(event.weight)), event.per_day)
         for event in sorted(profile.scored, key=lambda event: (-event.weight, event.event))
@@ -265,7 +265,7 @@ def event_steps(profile: Profile, points: float) -> EventSteps:
 
 
 def _next_learnt(reader: SnapshotReader, entity: str, as_of: date, row: Row) -> NextLevel | None:
-    """Learnt levels are told by E, and begin above a bound."""
+    """Learned levels depend on E (raw engagement), and start above a bound."""
     names = list(reader.profile.levels.names)
     place = names.index(row["level"]) if row["level"] in names else -1
     if place + 1 >= len(names):
@@ -281,7 +281,7 @@ def _next_learnt(reader: SnapshotReader, entity: str, as_of: date, row: Row) -> 
 
 
 def _days(profile: Profile, points: float) -> EventSteps:
-    """A day on which nothing else was done is worth a point, whatever is done once on it."""
+    """Days instead of events: a day on which only this event was done is worth a point, however often it was done."""
     return tuple((event.event, score_breakdown.events_needed(points, 1.0), None) for event in profile.scored)
 
 

@@ -1,7 +1,7 @@
-"""The rows of two snapshots of one user or account, as what `heatsync.analysis.score_breakdown` can explain.
+"""The snapshots of one user or account, converted for `heatsync.analysis.score_breakdown`.
 
-A snapshot tells raw points, the benchmark, and what each event contributed in score points; how many raw points an event
-has is its share of these.
+A snapshot has raw points, the benchmark, and the contribution of each event in points of the score. The raw points of
+an event are its share of these.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,12 @@ from heatsync.workspace.config import Workspace
 
 Row = Mapping[str, Any]
 ONLY_PART = ""
-"""The name of the only part."""
+"""The name of the part, if there is only one."""
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotReader:
-    """The snapshots of a profile. `con` is any DuckDB."""
+    """Reads the snapshots of a profile. `con` is any DuckDB connection."""
 
     con: duckdb.DuckDBPyConnection
     workspace: Workspace
@@ -41,11 +41,11 @@ class SnapshotReader:
 
     @property
     def version(self) -> str:
-        """What a snapshot of the profile as it is now says of itself."""
+        """The version that a snapshot of the current profile has."""
         return f"{self.profile.version} {self.workspace.time_zone.key}"
 
     def is_current(self, entity: str, day: date) -> bool:
-        """Whether there is a snapshot of the profile as it is now."""
+        """Whether there is a snapshot of the current version of the profile."""
         found = read_metadata(self.path(entity, day))
         return found is not None and found.version == self.version
 
@@ -72,7 +72,7 @@ class SnapshotReader:
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
     def score_parts(self, entity: str, key: str, day: date) -> ScoreParts:
-        """What an entity's score of a day is made of; nobody's is made of nothing."""
+        """What an entity's score of a day is made of; an entity without a row has no parts."""
         row = self.row(entity, key, day)
         averaged = (
             entity == "account" and self.profile.model == "weighted" and self.profile.rollup == "average"
@@ -96,7 +96,7 @@ class SnapshotReader:
         return score_curve(kind, self.benchmark(entity, day, row))
 
     def benchmark(self, entity: str, day: date, row: Row | None = None) -> float | None:
-        """That of everybody on a day; in `kpi` there are several and this is None."""
+        """The benchmark of a day; None in `kpi`, which has one per touchpoint."""
         if self.profile.normalize.target is not None:
             return float(self.profile.normalize.target)
         if row is not None and row["benchmark"] is not None:
@@ -107,7 +107,7 @@ class SnapshotReader:
         return None if found is None or found[0] is None else float(found[0])
 
     def _signals(self, row: Row | None) -> tuple[dict[str, float], float]:
-        """Score points per signal that is there, and the share that is left to what was done."""
+        """The points of each signal that the entity has, and the share of the score that is left for activity."""
         traits = {signal.trait: signal.weight for signal in self.profile.signals}
         told = [each for each in _contributions(row) if each["n"] is None]
         found = {each["name"]: float(each["points"]) for each in told if each["name"] in traits}
@@ -119,7 +119,7 @@ class SnapshotReader:
         done = _done(row)
         total = sum(done.values())
         if row is None or not total or not row["raw"]:
-            # A score that is all benchmark or all signals has points that are not worth a score point.
+            # A score only of signals, or below a huge benchmark, has raw points that contribute no point of the score.
             return {"": float(row["raw"])} if row is not None and row["raw"] else {}
         return {name: float(row["raw"]) * points / total for name, points in done.items()}
 
@@ -128,14 +128,15 @@ class SnapshotReader:
         return History(folder, self.version, self.profile.levels.names).load()
 
     def level_bound(self, entity: str, day: date, level: str) -> float | None:
-        """Above which E a learnt level begins on a day; None where nothing was learnt."""
+        """The E above which a learned level starts on a day; None if no bounds were learned."""
         number = calendar.day_number(day)
         learnt = self._history(entity).level_bounds.get(churn_levels.estimate_days(number)[-1])
         found = {"Medium": learnt.low, "High": learnt.high}.get(level) if learnt is not None else None
         return None if found is None else float(found) / NANO
 
     def _touchpoints(self, entity: str, row: Row | None, day: date, rest: float) -> dict[str, ScorePart]:
-        """A part per touchpoint that had data on the day. What it came to follows from its score and its benchmark."""
+        """A part per touchpoint that had data on the day. Its total is computed back from its score and its
+        benchmark."""
         used = self._history(entity).used.get(calendar.day_number(day), {})
         weighing = [each for each in self.profile.touchpoints if each.weight > 0]
         there = [(place, each) for place, each in enumerate(weighing) if not used or place in used]
@@ -153,7 +154,7 @@ class SnapshotReader:
 
 
 def _done(row: Row | None) -> dict[str, float]:
-    """Score points per event or touchpoint."""
+    """Points of the score per event or touchpoint."""
     return {each["name"]: float(each["points"]) for each in _contributions(row) if each["n"] is not None}
 
 

@@ -1,8 +1,8 @@
-"""Why a score is what it is, why it changed, and what would raise it. For one entity at a time, in plain numbers.
+"""Why a score is what it is, why it changed, and what would raise it, for one entity, in plain numbers.
 
-Every score, before signals, is a sum of parts: `share * curve(points)`. A user of `weighted` or `engagement` has one
-part; an account of `rollup: average` has one per active user; in `kpi` there is one per touchpoint. So one set of rules
-explains them all, and what it says adds up.
+Before signals, every score is a sum of parts: `share * curve(points)`. A user of `weighted` or `engagement` has one
+part, an account of `rollup: average` one per active user, and in `kpi` there is one per touchpoint. The same rules
+explain all of them, and the explanations add up to the score.
 """
 
 from bisect import bisect_left
@@ -11,19 +11,19 @@ from dataclasses import dataclass, field
 from math import ceil
 
 Curve = Callable[[float], float]
-"""From raw points to 0-100, growing."""
+"""An increasing function from raw points to 0-100."""
 
 BISECTION_STEPS = 200
-"""Halvings in the search for the points that reach a score: more than a double has bits."""
+"""Bisection steps in the search for the points that reach a score: more than a float has bits."""
 ROUNDING = 1e-9
-"""The share of a raw score that is no difference."""
+"""Raw scores that differ by less than this share are equal."""
 SEARCH_LIMIT = 1e6
-"""Benchmarks beyond which a score is not searched for."""
+"""The search for a score stops at so many times the largest raw score."""
 
 
 def score_curve(kind: str, benchmark: float | None, peers: Sequence[float] = ()) -> Curve:
-    """How raw points become a score: `kind` as in `normalize:`. `peers` are the raw scores above 0 of everybody on that
-    day, in ascending order; only `percentile` needs them."""
+    """How raw points become a score; `kind` is that of `normalize:`. `peers` are all raw scores above 0 of the day,
+    in ascending order; only `percentile` needs them."""
     if kind == "percentile":
         return lambda raw: _percent_rank(raw, peers)
     if not benchmark:
@@ -36,7 +36,7 @@ def score_curve(kind: str, benchmark: float | None, peers: Sequence[float] = ())
 def _percent_rank(raw: float, peers: Sequence[float]) -> float:
     if raw <= 0 or not peers:
         return 0.0
-    # Points that were put together again may be off by a hair.
+    # Points that were added up again may differ in the last bits.
     below = bisect_left(peers, raw * (1 - ROUNDING))
     among = len(peers) if below < len(peers) and peers[below] <= raw * (1 + ROUNDING) else len(peers) + 1
     return 100.0 * below / (among - 1) if among > 1 else 0.0
@@ -44,7 +44,7 @@ def _percent_rank(raw: float, peers: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ScorePart:
-    """Raw points per event, how they become a score, and the share of the whole that this is."""
+    """Raw points per event, the curve that turns them into a score, and this part's share of the whole."""
 
     points: Mapping[str, float]
     curve: Curve
@@ -59,16 +59,16 @@ class ScorePart:
         return self.share * self.curve(self.raw)
 
     def contributions(self) -> dict[str, float]:
-        """Score points per event: `S * w_e n_e / R`."""
+        """Points of the score per event: `S * w_e n_e / R`."""
         raw, score = self.raw, self.score
         return {name: score * points / raw for name, points in self.points.items()} if raw > 0 else {}
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreParts:
-    """An entity on a day. `parts` are by name (a member, a touchpoint); `signals` are the score points of each; all
-    parts together weigh `rest`, a share of 1 less what the signals do. `spare` tells how raw points become a score for
-    a part that there is none of."""
+    """The score of an entity on a day. `parts` are by name (a user, a touchpoint); `signals` are the points of each
+    signal. All parts together weigh `activity_share`, 1 less the weights of the signals. `empty_curve` is the curve
+    of a part that does not exist yet."""
 
     parts: Mapping[str, ScorePart]
     empty_curve: Curve
@@ -84,7 +84,7 @@ class ScoreParts:
         return self.activity_share * self.before_signals + sum(self.signals.values())
 
     def contributions(self) -> dict[str, float]:
-        """Score points per event and signal; they add up to the score."""
+        """Points of the score per event and signal; they add up to the score."""
         found: dict[str, float] = {}
         for part in self.parts.values():
             for name, points in part.contributions().items():
@@ -94,14 +94,15 @@ class ScoreParts:
         return found
 
     def shares(self) -> dict[str, float]:
-        """Score points per part."""
+        """Points of the score per part."""
         return {name: self.activity_share * part.score for name, part in self.parts.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreChange:
-    """A change of the unrounded score in what adds up to it. `behaviour` is per event; `mix` is what parts gained or
-    lost by weighing more or less (in an account: by fewer or more active users); `signals` is per signal."""
+    """A change of the unrounded score, in parts that add up to it. `behaviour` is per event; `mix` is what parts
+    gained or lost because their share changed (in an account: because it has more or fewer active users); `signals`
+    is per signal."""
 
     behaviour: Mapping[str, float]
     mix: float
@@ -116,7 +117,8 @@ class ScoreChange:
 def score_change(before: ScoreParts, after: ScoreParts) -> ScoreChange:
     """`behaviour = S(R1, B0) - S(R0, B0)` (with `mix`) and `benchmark = S(R1, B1) - S(R1, B0)`.
 
-    The behaviour of a part is shared out by what each event's points changed, so that one that did not change has none.
+    The behaviour of a part is divided among the events in proportion to how much their points changed; an unchanged
+    event gets none.
     """
     behaviour: dict[str, float] = {}
     mix = benchmark = 0.0
@@ -135,20 +137,20 @@ def score_change(before: ScoreParts, after: ScoreParts) -> ScoreChange:
         name: after.signals.get(name, 0.0) - before.signals.get(name, 0.0)
         for name in sorted({*before.signals, *after.signals})
     }
-    # Signals that came or went leave more or less of the score to what was done.
+    # New or missing signals change the share that is left for activity.
     if after.activity_share != before.activity_share:
         mix += (after.activity_share - before.activity_share) * before.before_signals
     return ScoreChange(dict(sorted(behaviour.items())), mix, benchmark, signals)
 
 
 def _idle(standing: ScoreParts) -> ScorePart:
-    """The part of somebody who did nothing: it weighs what the others do, or nothing where there are none."""
+    """The part of an entity without activity: it weighs as much as the others, or 0 if there are none."""
     share = max((part.share for part in standing.parts.values()), default=0.0)
     return ScorePart({}, standing.empty_curve, share)
 
 
 def _slope(along: Curve, old: float, new: float) -> float:
-    """Score points per raw point on the way from one to the other."""
+    """Points of the score per raw point, between two raw scores."""
     if new != old:
         return (along(new) - along(old)) / (new - old)
     step = max(old, 1.0) * 1e-6
@@ -156,8 +158,8 @@ def _slope(along: Curve, old: float, new: float) -> float:
 
 
 def points_needed(standing: ScoreParts, target: float, raised: Iterable[str]) -> float | None:
-    """The raw points that each of the `raised` parts needs more for the score to reach `target`: for a single part and
-    the exponential, `-B * log10(1 - target/100) - R`. None where no number of points would do."""
+    """How many more raw points each of the `raised` parts needs for the score to reach `target`. For a single part
+    and the exponential this is `-B * log10(1 - target/100) - R`. None if no number of points reaches it."""
     names = set(raised)
 
     def reached(more: float) -> bool:

@@ -1,4 +1,4 @@
-"""Weights that the events themselves suggest, held against those of the profile on days that came later."""
+"""Suggested weights, learned from past events and compared with the profile's weights on later days."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -29,7 +29,7 @@ from heatsync.workspace.config import Workspace
 
 @dataclass(frozen=True, slots=True)
 class SuggestedWeight:
-    """An event, what it weighs now, what is suggested, and how many rows of the learning part have it at all."""
+    """An event, its current and its suggested weight, and how many training rows have the event."""
 
     event: str
     now: float
@@ -39,8 +39,9 @@ class SuggestedWeight:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """Learnt on the rows up to `learnt_until`, whose outcomes were known when the later part began; judged on the rows
-    from `judged_from` on. Without `weights`, `why` says what they lack. `gain` is the difference of the AUCs."""
+    """The result: learned from the rows up to `learnt_until`, whose outcomes were known when the later part started,
+    and evaluated on the rows from `judged_from` on. Without `weights`, `why` says what is missing. `gain` is the
+    difference of the AUCs."""
 
     profile: str
     entity: str
@@ -57,12 +58,12 @@ class Suggestion:
 
     @property
     def better(self) -> bool:
-        """Whether the weights did better on the later days by more than chance."""
+        """Whether the suggested weights are better on the later days, by more than chance."""
         return self.gain is not None and self.gain.low > 0
 
 
 def suggest_weights(workspace: Workspace, question: BacktestRequest, progress: OnProgress) -> Suggestion:
-    """Raises ConfigurationError."""
+    """Suggest weights for a profile of `model: weighted`. Raises ConfigurationError."""
     profile = find_profile(workspace, question.profile)
     if profile.model != "weighted":
         raise ConfigurationError(
@@ -91,7 +92,7 @@ def fit_weights(
     """Learn weights from the earlier days, and compare them with the profile's on the later ones. `rows` are a sample,
     the decayed counts of each scored event, and the same counts as the profile caps them."""
     split = backtest_metrics.split_day(days)
-    # What is learnt must have been known when the later part began.
+    # Only outcomes that were known when the later part started may be learned from.
     early = [day for day in days if day + question.horizon <= split]
     sample, plain, decayed = rows
     learnt = np.isin(sample.days, early)
@@ -132,7 +133,8 @@ def fit_weights(
 def _read_columns(
     con: duckdb.DuckDBPyConnection, profile: Profile, days: list[int], events: Relation, labelled: Relation
 ) -> tuple[Sample, Numbers, Numbers]:
-    """The labelled rows, with a column per scored event: its decayed count, and the same as the profile caps it."""
+    """The labelled rows, with a column per scored event: its decayed count, and the same count as the profile caps
+    it."""
     values = ", ".join(
         f"({position}, '{escape_quotes(event.event)}', {event.per_day or 'NULL'}::BIGINT)"
         for position, event in enumerate(profile.scored)

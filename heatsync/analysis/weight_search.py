@@ -1,7 +1,7 @@
-"""Weights that the events themselves suggest: a logistic regression of who stays on what was done.
+"""The search for weights: a logistic regression of staying on what was done, with an L2 penalty.
 
-Only protective weights are allowed: an event that goes with leaving gets 0, because a score in which doing more
-counts less would not be believed. The penalty is on standardised columns, so that it is fair to rare events.
+Weights are never negative: an event that goes with churn gets 0, because users would not trust a score that falls
+when they do more. The penalty applies to standardised columns, so that rare events are treated fairly.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from heatsync.analysis.auc import Flags, Numbers
 MAX_WEIGHT = 10.0
 """The weight of the strongest event."""
 PENALTY = 1.0
-"""Of the squared length of the coefficients, against the summed log loss."""
+"""The factor of the squared length of the coefficients, relative to the summed log loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,12 @@ class Fit:
 
 
 def loss(parameters: Numbers, columns: Numbers, stayed: Numbers, penalty: float) -> tuple[float, Numbers]:
-    """Mean log loss with its share of the penalty, and the gradient. The first parameter is the intercept, which is
-    not penalised."""
+    """The mean log loss with its share of the penalty, and the gradient. The first parameter is the intercept, which
+    has no penalty."""
     rows = len(stayed)
     slopes = parameters[1:]
     odds = parameters[0] + columns @ slopes
-    # log(1 + e^z) - y z, without overflow
+    # log(1 + e^z) - y z, without overflow.
     value = float(np.sum(np.logaddexp(0.0, odds) - stayed * odds) + penalty / 2 * slopes @ slopes)
     apart = np.exp(-np.logaddexp(0.0, -odds)) - stayed
     gradient = np.concatenate(([apart.sum()], columns.T @ apart + penalty * slopes))
@@ -42,8 +42,8 @@ def loss(parameters: Numbers, columns: Numbers, stayed: Numbers, penalty: float)
 
 
 def fit(columns: Numbers, stayed: Flags, penalty: float = PENALTY) -> Fit:
-    """The best coefficients from 0 upwards. A column that never varies gets 0."""
-    from scipy.optimize import minimize  # a large import, for one command
+    """The best coefficients that are not negative. A column that never varies gets 0."""
+    from scipy.optimize import minimize  # Imported here because it is large.
 
     spread = columns.std(axis=0)
     varies = spread > 0
@@ -65,7 +65,7 @@ def fit(columns: Numbers, stayed: Flags, penalty: float = PENALTY) -> Fit:
 
 
 def scale_weights(coefficients: Numbers) -> Numbers:
-    """Weights from 0 to 10, with one decimal: the strongest event gets 10. All 0 when no event protects."""
+    """Weights from 0 to 10 with one decimal; the strongest event gets 10. All 0 when no event goes with staying."""
     strongest = float(coefficients.max(initial=0.0))
     if strongest <= 0:
         return np.zeros(len(coefficients))

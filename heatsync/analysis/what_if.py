@@ -1,7 +1,7 @@
-"""A changed profile against the present one, before it is adopted: who would move, and what would be sent.
+"""A changed profile compared with the current one: which entities would change level, and what would be sent.
 
-The changed profile is scored in a folder of its own, which is thrown away: the snapshots, the ledger and every
-destination stay as they are, and nothing is asked of anybody.
+The changed profile is scored in a temporary folder. The snapshots, the ledger and the destinations stay as they are,
+and no destination is contacted.
 """
 
 import shutil
@@ -44,7 +44,7 @@ ENTITIES = ("user", "account")
 
 @dataclass(frozen=True, slots=True)
 class Mover:
-    """Somebody whose score would change much."""
+    """An entity whose score would change the most."""
 
     key: str
     before: int | None
@@ -55,9 +55,9 @@ class Mover:
 
 @dataclass(frozen=True, slots=True)
 class EntityImpact:
-    """What a change does to the users, or to the accounts. `matrix` counts (level before, level after); nothing is no
-    level, or no row. `audiences` are (key, members before, members after). `auc` are before, after and the gain; without
-    them `why` says what they lack. `order` is that of the levels."""
+    """What a change does to the users, or to the accounts. `matrix` counts (level before, level after); None is no
+    level, or no row. `audiences` are (key, members before, members after). `auc` are before, after and the gain;
+    without it `why` says what is missing. `order` is the order of the levels."""
 
     entity: str
     rows: int
@@ -71,15 +71,15 @@ class EntityImpact:
     order: tuple[str, ...] = ()
 
     def place(self, level: str | None) -> tuple[int, str]:
-        """Where a level stands among the others: the lowest first, none before it."""
+        """The position of a level: the lowest first, no level before it."""
         name = level or ""
         return (self.order.index(name) if name in self.order else -1, name)
 
 
 @dataclass(frozen=True, slots=True)
 class MappingImpact:
-    """What one mapping would have to tell because of the change: `changed` records of `records` that it covers then,
-    those that `entered` and `left` its audience."""
+    """What one mapping would send because of the change: `changed` of the `records` that it would then cover, and how
+    many `entered` and `left` its audience."""
 
     mapping: str
     destination: str
@@ -96,13 +96,14 @@ class WhatIf:
     file: str
     as_of: date
     same: bool
-    """Whether the two mean the same, so that nothing would change."""
+    """Whether both define the same, so that nothing would change."""
     moves: tuple[EntityImpact, ...]
     sent: tuple[MappingImpact, ...]
 
 
 def what_if(workspace: Workspace, file: Path, as_of: date, progress: OnProgress) -> WhatIf:
-    """Raises ConfigurationError, also with every mistake of the changed file."""
+    """Compare a changed profile with the current one. Raises ConfigurationError, with every problem of the changed
+    file."""
     name, changed = load_changed_profile(workspace, file)
     progress("scoring as it is", 0, 4)
     if not all(workspace.snapshot_path(name, entity, as_of).is_file() for entity in ENTITIES):
@@ -134,7 +135,7 @@ def what_if(workspace: Workspace, file: Path, as_of: date, progress: OnProgress)
 
 
 def load_changed_profile(workspace: Workspace, file: Path) -> tuple[str, Profile]:
-    """The changed profile, and the name of the present one: that of the file, or the one that calls itself alike."""
+    """The changed profile, and the name of the current one: the file's name, or the profile with the same `name:`."""
     if not file.is_file():
         raise ConfigurationError(f"There is no file {file}: name the changed profile's file.")
     problems = Problems()
@@ -156,7 +157,7 @@ def load_changed_profile(workspace: Workspace, file: Path) -> tuple[str, Profile
 
 @contextmanager
 def _beside(workspace: Workspace, name: str, changed: Profile) -> Iterator[Workspace]:
-    """The workspace with the changed profile alone, and with a state of its own."""
+    """The workspace with only the changed profile, and a state folder of its own."""
     parent = workspace.state / "tmp"
     parent.mkdir(parents=True, exist_ok=True)
     state = Path(tempfile.mkdtemp(prefix="whatif-", dir=parent))
@@ -169,7 +170,7 @@ def _beside(workspace: Workspace, name: str, changed: Profile) -> Iterator[Works
 def compare_snapshots(
     con: duckdb.DuckDBPyConnection, now: Workspace, then: Workspace, name: str, entity: str, as_of: date
 ) -> EntityImpact:
-    """Two snapshots of a day."""
+    """The differences between two snapshots of a day."""
     for table, workspace in (("before", now), ("after", then)):
         path = escape_quotes(str(workspace.snapshot_path(name, entity, as_of)))
         con.execute(
@@ -217,7 +218,7 @@ def compare_snapshots(
 
 
 def uses_profile(mapping: Mapping, name: str) -> bool:
-    """Whether a mapping tells anything of a profile."""
+    """Whether a mapping uses a profile."""
     told = (reference.profile for field in mapping.fields for reference in field.references)
     return mapping.profile == name or name in told
 
@@ -245,7 +246,7 @@ def mapping_impact(
 
 
 def _borrow(now: Workspace, then: Workspace, profile: str, as_of: date) -> None:
-    """What the change does not touch is read from where it is."""
+    """Link the snapshots of a profile that the change does not affect."""
     for entity in ENTITIES:
         source, target = now.snapshot_path(profile, entity, as_of), then.snapshot_path(profile, entity, as_of)
         if source.is_file() and not target.exists():
@@ -256,7 +257,8 @@ def _borrow(now: Workspace, then: Workspace, profile: str, as_of: date) -> None:
 def _aucs(
     workspace: Workspace, name: str, changed: Profile, until: date
 ) -> dict[str, tuple[tuple[Estimate, Estimate, Estimate] | None, str]]:
-    """Per entity the AUC before, after, and the gain: both judged on the same rows, those of the present profile."""
+    """Per entity, the AUC before, after, and the gain, on the same rows (those of the current profile); or None and
+    the reason."""
     profile = workspace.profiles[name]
     question = BacktestRequest(name, until)
     found: dict[str, tuple[tuple[Estimate, Estimate, Estimate] | None, str]] = {}
