@@ -1,9 +1,8 @@
 """`heatsync profile reset`: the default touchpoints, and not a character more."""
 
 import json
-import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connectors.errors import ConfigurationError
+from heatsync.cli import commands
 from heatsync.scoring.definition.profile import Profile
 from heatsync.scoring.definition.touchpoints import DEFAULT_TOUCHPOINTS, yaml_line
 from heatsync.workspace import profile_reset
@@ -250,35 +250,40 @@ def test_a_file_in_braces_is_refused_and_not_written(tmp_path: Path) -> None:
     assert path.read_text() == text
 
 
-def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [
-        str(Path(sys.executable).with_name("heatsync")),
-        "profile",
-        "reset",
-        *arguments,
-        "-w",
-        str(folder),
-    ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+Run = Callable[..., tuple[int, str, str]]
 
 
-def test_the_command_shows_what_changed(tmp_path: Path) -> None:
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`heatsync profile reset` with arguments, in this process: exit code, stdout and stderr."""
+
+    def reset(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["heatsync", "profile", "reset", *arguments, "-w", str(tmp_path)])
+        with pytest.raises(SystemExit) as ended:
+            commands.main()
+        output, errors = capsys.readouterr()
+        return int(ended.value.code or 0), output, errors
+
+    return reset
+
+
+def test_the_command_shows_what_changed(tmp_path: Path, run: Run) -> None:
     path = make(tmp_path, listed([*LINES[:10], LINES[10].replace("10}", "25}")]))
-    answered = run(tmp_path, "reach", "--json")
-    assert answered.returncode == 0
-    assert json.loads(answered.stdout) == {
+    code, output, _ = run("reach", "--json")
+    assert code == 0
+    assert json.loads(output) == {
         "profile": "reach",
         "file": "mappings/profiles/reach.yml",
         "changes": [{"touchpoint": "Calls", "old": "25 % Call Logged", "new": "10 % Call Logged"}],
     }
     assert path.read_text() == listed(LINES)
-    again = run(tmp_path, "reach")
-    assert again.returncode == 0
-    assert "already has the default touchpoints" in again.stdout
+    code, output, _ = run("reach")
+    assert code == 0
+    assert "already has the default touchpoints" in output
     make(tmp_path, listed(LINES[1:]))
-    shown = run(tmp_path, "reach")
-    assert "LinkedIn impressions" in shown.stdout
-    assert "has the default touchpoints again" in shown.stdout
-    unknown = run(tmp_path, "raech")
-    assert unknown.returncode == 2
-    assert unknown.stderr.strip() == "error: There is no profile `raech`; did you mean `reach`?"
+    _, output, _ = run("reach")
+    assert "LinkedIn impressions" in output
+    assert "has the default touchpoints again" in output
+    code, _, errors = run("raech")
+    assert code == 2
+    assert errors.strip() == "error: There is no profile `raech`; did you mean `reach`?"
