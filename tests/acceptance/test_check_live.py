@@ -15,7 +15,7 @@ def test_a_mapping_that_fits_is_reported_as_fitting(live: ForkedWorkspace) -> No
         3,
         None,
     )
-    assert any("makes `heatsync_role`, `heatsync_name`" in note for note in looked["notes"])
+    assert any("creates `heatsync_role`, `heatsync_name`" in note for note in looked["notes"])
     assert_refused(
         live.run("check", "--live"), 0, "3 fields and keys fit contacts of hubspot (portal ", "No problem"
     )
