@@ -127,22 +127,22 @@ class World:
     """All stores, per account and vendor, in the shape of /_state."""
 
     def __init__(self, stores: Mapping[str, Callable[[str], Any]]) -> None:
-        self._make = stores
+        self._stores = stores
         self.accounts: dict[str, dict[str, Any]] = {}
 
     def account(self, name: str) -> dict[str, Any]:
         """The stores of an account by vendor; an account that is used for the first time is empty."""
         if name not in self.accounts:
-            self.accounts[name] = {vendor: make(name) for vendor, make in self._make.items()}
+            self.accounts[name] = {vendor: make(name) for vendor, make in self._stores.items()}
         return self.accounts[name]
 
     def load(self, name: str, state: Mapping[str, Any]) -> None:
         """Replace all that an account holds; what the state does not mention is empty. Raises ValueError."""
         if not isinstance(state, dict):
             raise ValueError("the state must be an object")
-        only(state, [*self._make, "fields"], "the state")
+        only(state, [*self._stores, "fields"], "the state")
         fields = mapped(state, "fields", "the state")
-        fresh = {vendor: make(name) for vendor, make in self._make.items()}
+        fresh = {vendor: make(name) for vendor, make in self._stores.items()}
         only(fields, [v for v, store in fresh.items() if store.dump_fields() is not None], "fields")
         for vendor, store in fresh.items():
             store.load(mapped(state, vendor, "the state"), mapped(fields, vendor, "fields"))

@@ -31,7 +31,7 @@ def org(client):
     return client
 
 
-def make(org, operation="update", **more):
+def create(org, operation="update", **more):
     answer = org("POST", JOBS, {"object": "Account", "operation": operation, "contentType": "CSV", **more})
     assert answer.status_code == 200, answer.text
     assert answer.json()["state"] == "Open"
@@ -59,7 +59,7 @@ def listed(org, job, which):
 
 def done(org, text, operation="update", **more):
     """Run a whole job; return its last state, and the rows that succeeded, failed and were left."""
-    job = make(org, operation, **more)
+    job = create(org, operation, **more)
     assert upload(org, job, text).status_code == 201
     assert close(org, job).json()["state"] == "UploadComplete"
     assert look(org, job)["state"] == "InProgress"
@@ -99,7 +99,7 @@ def test_an_upsert_creates_missing_records_in_a_file(org):
 
 
 @pytest.mark.parametrize(
-    ("column", "cell", "said"),
+    ("column", "cell", "message"),
     [
         ("Level__c", "far too long", "STRING_TOO_LONG:Level__c: data value too large: far too long"),
         ("Tier__c", "c", "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST:Tier__c: bad value"),
@@ -108,12 +108,12 @@ def test_an_upsert_creates_missing_records_in_a_file(org):
         ("Name", "#N/A", "REQUIRED_FIELD_MISSING:Required fields are missing: [Name]"),
     ],
 )
-def test_a_row_is_refused_by_itself(org, column, cell, said):
+def test_a_row_is_refused_by_itself(org, column, cell, message):
     job, good, bad, _ = done(org, f"Id,{column}\n{ONE},{cell}\n{TWO},\n")
     assert (job["state"], job["numberRecordsProcessed"], job["numberRecordsFailed"]) == ("JobComplete", 2, 1)
     assert [row["sf__Id"] for row in good] == [TWO]
     ((error, id),) = [(row["sf__Error"], row["Id"]) for row in bad]
-    assert (error.startswith(said), error.endswith(f":{column} --"), id) == (True, True, ONE)
+    assert (error.startswith(message), error.endswith(f":{column} --"), id) == (True, True, ONE)
 
 
 def test_a_record_that_is_twice_in_a_file_or_missing_is_refused(org):
@@ -129,23 +129,23 @@ def test_a_record_that_is_twice_in_a_file_or_missing_is_refused(org):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (f"Id,Nowhere__c\n{ONE},1\n", "InvalidBatch : Field name not found : Nowhere__c"),
         (f"Id,Score__c\r\n{ONE},1\r\n", "ClientInputError : LineEnding is invalid on user data."),
         (f"Id,Score__c\n{ONE}\n", "InvalidBatch : The number of columns"),
     ],
 )
-def test_an_unreadable_file_fails_and_writes_nothing(org, text, said):
+def test_an_unreadable_file_fails_and_writes_nothing(org, text, message):
     job, good, bad, left = done(org, text)
     assert job["state"] == "Failed"
-    assert job["errorMessage"].startswith(said)
+    assert job["errorMessage"].startswith(message)
     assert (good, bad, len(left)) == ([], [], 1)
     assert "Score__c" not in account(org)
 
 
 def test_a_job_takes_one_file_and_can_be_closed_only_with_it(org):
-    job = make(org)
+    job = create(org)
     assert close(org, job).status_code == 400
     assert upload(org, job, f"Id,Score__c\n{ONE},1\n").status_code == 201
     second = upload(org, job, f"Id,Score__c\n{ONE},2\n")
@@ -161,11 +161,11 @@ def test_a_job_takes_one_file_and_can_be_closed_only_with_it(org):
 
 
 def test_an_aborted_job_keeps_what_it_has_written(org):
-    idle = make(org)
+    idle = create(org)
     upload(org, idle, f"Id,Score__c\n{ONE},1\n")
     assert close(org, idle, "Aborted").json()["state"] == "Aborted"
     assert "Score__c" not in account(org)
-    begun = make(org)
+    begun = create(org)
     upload(org, begun, f"Id,Score__c\n{ONE},1\n{TWO},2\n")
     close(org, begun)
     look(org, begun)
@@ -175,7 +175,7 @@ def test_an_aborted_job_keeps_what_it_has_written(org):
 
 
 def test_a_job_that_is_not_polled_is_processed_as_well(org):
-    job = make(org)
+    job = create(org)
     upload(org, job, f"Id,Score__c\n{ONE},1\n")
     close(org, job)
     assert account(org)["Score__c"] == 1

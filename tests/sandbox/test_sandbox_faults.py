@@ -40,7 +40,7 @@ def test_a_specification_of_faults_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ("sever=0.1", "There is no fault 'sever'. Faults: server, html,"),
         ("server", "server needs a share between 0 and 1, as in server=0.05."),
@@ -50,16 +50,16 @@ def test_a_specification_of_faults_is_read() -> None:
         ("server=0.6,lost=0.6", "add up to 1.2, and cannot be more than 1"),
     ],
 )
-def test_an_invalid_specification_of_faults_is_refused(spec: str, said: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_an_invalid_specification_of_faults_is_refused(spec: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
         parse(spec)
 
 
 def test_the_help_names_every_kind_of_fault() -> None:
     from typer.testing import CliRunner
 
-    told = CliRunner().invoke(app, ["sandbox", "--help"]).output
-    assert all(f"  {name} " in told for name in (*kinds(), ALL))
+    output = CliRunner().invoke(app, ["sandbox", "--help"]).output
+    assert all(f"  {name} " in output for name in (*kinds(), ALL))
 
 
 def test_the_same_seed_strikes_the_same_calls_and_another_seed_other_calls() -> None:
@@ -93,7 +93,7 @@ def test_a_slow_answer_is_complete() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "status", "said"),
+    ("kind", "status", "message"),
     [
         ("limit", 429, "TEN_SECONDLY_ROLLING"),
         ("quota", 429, "DAILY"),
@@ -102,12 +102,12 @@ def test_a_slow_answer_is_complete() -> None:
         ("moving", 477, "another data center"),
     ],
 )
-def test_hubspot_refuses_in_its_own_words(kind: str, status: int, said: str) -> None:
+def test_hubspot_refuses_in_its_own_words(kind: str, status: int, message: str) -> None:
     with running(faults=f"{kind}=1", state=CONTACTS) as sandbox:
         answer = update(sandbox.url, 3)
         # HubSpot's guide on limits, 2026: the headers come with every answer.
         assert answer.headers["X-HubSpot-RateLimit-Max"] == "190"
-    assert (answer.status_code, said in answer.text) == (status, True)
+    assert (answer.status_code, message in answer.text) == (status, True)
     assert answer.headers.get("Retry-After") == ("60" if kind == "moving" else None)
 
 
@@ -156,8 +156,10 @@ def test_searches_do_not_show_a_new_record_for_a_while() -> None:
     now = [1_800_000_000.0]
     with running(quotas=False, faults="stale=1", clock=lambda: now[0]) as sandbox:
         url = sandbox.url + "/crm/objects/2026-09/companies"
-        made = {"inputs": [{"properties": {"domain": "x.com"}, "associations": []}]}
-        assert requests.post(url + "/batch/create", json=made, headers=BEARER, timeout=10).status_code == 201
+        created = {"inputs": [{"properties": {"domain": "x.com"}, "associations": []}]}
+        assert (
+            requests.post(url + "/batch/create", json=created, headers=BEARER, timeout=10).status_code == 201
+        )
 
         def shown() -> int:
             return len(

@@ -231,11 +231,11 @@ def test_with_trace_ids_each_new_record_fails_by_itself(crm):
     body = answer.json()
     assert [each["objectWriteTraceId"] for each in body["results"]] == ["t1"]
     assert body["results"][0]["id"].isdigit()
-    told = {each["context"]["objectWriteTraceId"][0]: each for each in body["errors"]}
-    assert told["t2"]["category"] == "CONFLICT"
-    assert told["t2"]["message"] == "Contact already exists. Existing ID: 101"
-    assert told["t3"]["errors"][0]["code"] == "PROPERTY_DOESNT_EXIST"
-    assert told["t4"]["message"].endswith(body["results"][0]["id"])
+    errors = {each["context"]["objectWriteTraceId"][0]: each for each in body["errors"]}
+    assert errors["t2"]["category"] == "CONFLICT"
+    assert errors["t2"]["message"] == "Contact already exists. Existing ID: 101"
+    assert errors["t3"]["errors"][0]["code"] == "PROPERTY_DOESNT_EXIST"
+    assert errors["t4"]["message"].endswith(body["results"][0]["id"])
 
 
 def test_without_trace_ids_new_records_are_all_or_nothing(crm):
@@ -394,9 +394,9 @@ def test_the_sdk_defines_properties(sdk):
         core.create("contacts", new)
     assert conflict.value.status == 409
     assert "PROPERTY_WITH_NAME_EXISTS" in conflict.value.body
-    made = batch.create("contacts", {"inputs": [{**new, "name": "two"}, new]}, _preload_content=False)
-    body = json.loads(made.data)
-    assert made.status == 207
+    created = batch.create("contacts", {"inputs": [{**new, "name": "two"}, new]}, _preload_content=False)
+    body = json.loads(created.data)
+    assert created.status == 207
     assert [each["name"] for each in body["results"]] == ["two"]
     assert body["errors"][0]["category"] == "OBJECT_ALREADY_EXISTS"
 

@@ -376,8 +376,8 @@ def test_the_sdk_works_with_the_sandbox(app, sdk):
     company = sdk.companies.create_or_update(request={"company_id": "a9", "name": "Nine"})
     assert sdk.companies.update(company.id, request={"name": "Ten"}).name == "Ten"
     assert sdk.companies.attach_contact(new.id, company_id=company.id).id == company.id
-    made = sdk.data_attributes.create(request={"name": "z", "model": "contact", "data_type": "float"})
-    assert made.name == "z"
+    created = sdk.data_attributes.create(request={"name": "z", "model": "contact", "data_type": "float"})
+    assert created.name == "z"
     assert "z" in {each.name for each in sdk.data_attributes.list(model="contact").data}
     with pytest.raises(ApiError) as gone:
         sdk.contacts.find(contact_id="none")
@@ -395,11 +395,11 @@ def shown(app, id):
 
 
 def test_a_tag_is_created_by_its_name_which_ignores_case(app):
-    made = app("POST", "/tags", {"name": "VIP"}).json()
-    assert made == {"type": "tag", "id": made["id"], "name": "VIP"}
-    assert app("POST", "/tags", {"name": "vip", "users": [{"id": "5f1"}]}).json() == made
-    assert app("GET", "/tags").json() == {"type": "list", "data": [made]}
-    assert app("GET", "/contacts/5f1/tags").json()["data"] == [made]
+    tag = app("POST", "/tags", {"name": "VIP"}).json()
+    assert tag == {"type": "tag", "id": tag["id"], "name": "VIP"}
+    assert app("POST", "/tags", {"name": "vip", "users": [{"id": "5f1"}]}).json() == tag
+    assert app("GET", "/tags").json() == {"type": "list", "data": [tag]}
+    assert app("GET", "/contacts/5f1/tags").json()["data"] == [tag]
     assert app.state("intercom")["contacts"][0]["tags"] == ["VIP"]
 
 

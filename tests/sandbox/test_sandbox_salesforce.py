@@ -117,12 +117,12 @@ def test_the_token_of_client_credentials_names_their_account(org):
             body = answer.json()
             assert body["access_token"].startswith("acme:00D")
             assert (body["token_type"], body["instance_url"]) == ("Bearer", org.url)
-            who = org(
+            user = org(
                 "GET",
                 "/services/oauth2/userinfo",
                 headers={"Authorization": f"Bearer {body['access_token']}"},
             )
-            assert who.json()["organization_id"] in body["access_token"]
+            assert user.json()["organization_id"] in body["access_token"]
 
 
 def test_an_existing_account_is_recognised_in_either_position(org):
@@ -447,10 +447,10 @@ def test_simple_salesforce_logs_in_and_does_the_work(org, sdk, session):
     assert sdk.Account.upsert("Heatsync_Id__c/a%2F9", {"Name": "slash"}) == 201
     assert sdk.Account.get_by_custom_id("Heatsync_Id__c", "a1")["Score__c"] == 4.0
     assert sdk.Account.update(ONE, {"Score__c": 5}) == 204
-    made = sdk.Account.create({"Name": "made"})
-    assert sdk.Account.get(made["id"])["Name"] == "made"
+    created = sdk.Account.create({"Name": "created"})
+    assert sdk.Account.get(created["id"])["Name"] == "created"
     names = {each["Name"] for each in org.state("salesforce")["Account"]}
-    assert names == {"Acme", "Beta", "slash", "made"}
+    assert names == {"Acme", "Beta", "slash", "created"}
 
 
 def test_simple_salesforce_pages_through_everything(org, sdk):

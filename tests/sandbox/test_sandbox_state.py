@@ -72,7 +72,7 @@ def test_accounts_are_separate(client):
 
 
 @pytest.mark.parametrize(
-    ("state", "said"),
+    ("state", "message"),
     [
         ({"hubspott": {}}, "hubspott"),
         ({"hubspot": {"deals": []}}, "deals"),
@@ -87,11 +87,11 @@ def test_accounts_are_separate(client):
         ({"segment": {"people": {}}}, "people"),
     ],
 )
-def test_an_invalid_state_is_refused_and_changes_nothing(client, state, said):
+def test_an_invalid_state_is_refused_and_changes_nothing(client, state, message):
     client.seed(**DOCUMENTED)
     answer = client("PUT", f"/_state?account={client.account}", state)
     assert answer.status_code == 400
-    assert said in answer.json()["error"]
+    assert message in answer.json()["error"]
     assert client.server.state(client.account) == DOCUMENTED
 
 

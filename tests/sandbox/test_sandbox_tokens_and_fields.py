@@ -61,8 +61,8 @@ def test_a_new_field_is_hidden_until_it_is_granted(client):
     client.seed(
         salesforce={"Account": [{"Name": "Acme"}], "PermissionSet": [{"Id": SET, "Name": "Heatsync"}]}
     )
-    made = client("POST", TOOLING, custom("Text", length=20))
-    assert (made.status_code, made.json()["success"]) == (201, True)
+    created = client("POST", TOOLING, custom("Text", length=20))
+    assert (created.status_code, created.json()["success"]) == (201, True)
     assert "Tier__c" not in names(client)
     again = client("POST", TOOLING, custom("Text", length=20))
     assert again.json()[0]["errorCode"] == "DUPLICATE_DEVELOPER_NAME"

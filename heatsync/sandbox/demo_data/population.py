@@ -180,17 +180,17 @@ def happenings(
     numbers = np.arange(rows.start, rows.start + len(curve))
     chance = np.minimum(people.activity[rows, None] * curve * _WEEK[weekday], 0.97)
     works = draw(seed, "works", numbers[:, None], np.arange(days)[None, :]) < chance
-    who, day = np.nonzero(works)
-    busy = 0.5 + 0.5 * curve[who, day]
-    who = who + rows.start
-    fresh = day - people.signed_up[who] < 14
+    user, day = np.nonzero(works)
+    busy = 0.5 + 0.5 * curve[user, day]
+    user = user + rows.start
+    fresh = day - people.signed_up[user] < 14
     found: list[tuple[Ints, Ints, Ints]] = []
     for event, (name, means, first_weeks) in enumerate(_EVENTS):
-        mean = np.array(means)[people.role[who]] * busy * np.where(fresh, first_weeks, 1)
+        mean = np.array(means)[people.role[user]] * busy * np.where(fresh, first_weeks, 1)
         # Geometric by inversion: P(n >= k) = (mean / (1 + mean)) ** k.
-        times = np.log1p(-draw(seed, name, who, day)) / np.log(mean / (1 + mean))
+        times = np.log1p(-draw(seed, name, user, day)) / np.log(mean / (1 + mean))
         count = times.astype(np.int64) + (1 if event == 0 else 0)
-        author, its_day = np.repeat(who, count), np.repeat(day, count)
+        author, its_day = np.repeat(user, count), np.repeat(day, count)
         nth = np.arange(len(author)) - np.repeat(np.cumsum(count) - count, count)
         hour = 8 + 5 * (draw(seed, name, author, its_day, nth, 1) + draw(seed, name, author, its_day, nth, 2))
         home = people.account[author]
@@ -223,8 +223,8 @@ def invoices(accounts: Accounts, first: date, days: int, seed: int) -> tuple[Int
         np.arange(days)[None, :] >= accounts.signed_up[numbers][:, None]
     )
     pays &= np.arange(days)[None, :] < accounts.ended[numbers][:, None]
-    who, day = np.nonzero(pays)
-    return numbers[who], day * 86_400 + 3 * 3_600 + epoch(first)
+    account, day = np.nonzero(pays)
+    return numbers[account], day * 86_400 + 3 * 3_600 + epoch(first)
 
 
 def draw(seed: int, purpose: str, *coordinates: npt.ArrayLike) -> Floats:

@@ -48,7 +48,7 @@ class Job:
         version = call.params["version"].removeprefix("v")
         open = {"contentUrl": f"services/data/v{version}/jobs/ingest/{self.id}/batches"}
         upsert = {"externalIdFieldName": self.external} if self.external else {}
-        said = {"errorMessage": self.message} if self.message else {}
+        error = {"errorMessage": self.message} if self.message else {}
         return {
             "id": self.id,
             "operation": self.operation,
@@ -64,7 +64,7 @@ class Job:
             "numberRecordsProcessed": len(self.done) + len(self.failed),
             "numberRecordsFailed": len(self.failed),
             **upsert,
-            **said,
+            **error,
             **(open if self.state == "Open" else {}),
         }
 
@@ -235,13 +235,13 @@ def _work(job: Job, store: Store, now: float, share: float = 1.0) -> None:
             if cell != ""
         }
         try:
-            made = _save(job, store, known, record, resolve, now)
+            saved = _save(job, store, known, record, resolve, now)
         except BadRecord as bad:
             code, message, fields = bad.args
             own = str(record.get("Id") or "")
             job.failed.append([own, f"{code}:{message}:{', '.join(fields)} --", *cells])
         else:
-            job.done.append([*made, *cells])
+            job.done.append([*saved, *cells])
     job.left = rows[count:]
 
 
