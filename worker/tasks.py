@@ -189,8 +189,8 @@ def sweep() -> None:
 
 
 def needs_plan(here: Context, mapping: Mapping, as_of: date) -> bool:
-    """Whether a mapping is to be planned now: the day is scored, nobody plans it, and no run of the day exists or the
-    last one failed RETRY_SECONDS ago."""
+    """Whether a mapping is to be planned now: the day is scored, it is not being planned, and no run of the day exists
+    or the last one failed RETRY_SECONDS ago."""
     if here.ledger.scored_at(as_of.isoformat()) is None:
         return False
     if here.ledger.locked(f"plan {mapping.name}"):

@@ -17,7 +17,7 @@ class Accounts(LedgerPart):
     """Accounts by the keyed hash of a credential. A credential itself is never stored."""
 
     def credential_hash(self, vendor: str, settings: Sequence[str]) -> str:
-        """A keyed hash of a credential: this ledger recognises it, nobody can compute it without the ledger's key."""
+        """A keyed hash of a credential: only with this ledger's key can it be computed again."""
         name = t.secrets.c.name == "credential"
         with self.database.writing() as connection:
             key = connection.scalar(sa.select(t.secrets.c.value).where(name))

@@ -33,7 +33,7 @@ from heatsync.ledger.types import (
 
 
 class Batches(LedgerPart):
-    """Changes of a run that are sent together. A batch is delivered by one owner at a time, who claims it."""
+    """Changes of a run that are sent together. One owner at a time delivers a batch: the one that claimed it."""
 
     def add_batch(
         self,
@@ -84,7 +84,7 @@ class Batches(LedgerPart):
             return list(connection.scalars(query))
 
     def first_due_batches(self, not_enqueued_for: float) -> list[str]:
-        """The first due batch of each mapping's run that has none enqueued in the last so many seconds."""
+        """The first due batch of each mapping's run, among those not enqueued in the last so many seconds."""
         c = t.batches.c
         waiting = c.enqueued_at <= time.time() - not_enqueued_for
         query = sa.select(sa.func.min(c.id)).where(_claimable(), waiting).group_by(c.run, c.mapping)

@@ -63,13 +63,13 @@ class History(LedgerPart):
         with self.database.reading() as connection:
             ended = connection.execute(over).all()
         for run, mapping, account in ended:
-            stands = sa.exists().where(
+            undelivered = sa.exists().where(
                 s.account == account,
                 s.mapping == o.mapping,
                 s.entity == o.entity,
                 s.state.in_(_UNDELIVERED),
             )
-            reason = sa.and_(o.status.in_([Status.REJECTED.value, Status.UNKNOWN.value]), stands)
+            reason = sa.and_(o.status.in_([Status.REJECTED.value, Status.UNKNOWN.value]), undelivered)
             kept = sa.exists().where(o.run == r.run, o.mapping == r.mapping)
             with self.database.writing() as connection:
                 connection.execute(t.batches.delete().where(b.run == run, b.mapping == mapping))

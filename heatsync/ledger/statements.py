@@ -10,7 +10,7 @@ from heatsync.ledger.types import OPEN, BatchState, BoundMapping, PushState, Run
 
 
 def due(now: "float | sa.BindParameter[float]") -> sa.ColumnElement[bool]:
-    """Batches that nobody delivers: ready ones whose time has come, and claimed ones whose lease ran out."""
+    """Batches that can be delivered: ready ones whose time has come, and claimed ones whose lease ran out."""
     b = t.batches.c
     return sa.or_(
         sa.and_(b.state == BatchState.READY, b.not_before <= now),

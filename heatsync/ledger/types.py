@@ -15,11 +15,11 @@ RECHECK_CODES = frozenset({"unmatched", "ambiguous", "same_record"})
 
 
 class RunState(StrEnum):
-    """Where a mapping's run stands. JSON answers spell it like this."""
+    """The state of a mapping's run. JSON answers spell it like this."""
 
     PLANNING = "planning"
     PLANNED = "planned"
-    """It needs nobody's approval and is about to be released."""
+    """It needs no approval and is about to be released."""
     HELD = "held"
     """It waits until someone approves or cancels it."""
     READY = "ready"
@@ -37,14 +37,14 @@ ENDED = (RunState.DONE, RunState.FAILED, RunState.CANCELLED, RunState.SUPERSEDED
 
 
 class BatchState(StrEnum):
-    """Where a batch stands."""
+    """The state of a batch."""
 
     PLANNED = "planned"
     """Its run is not released."""
     READY = "ready"
     """It can be claimed from `not_before` on."""
     CLAIMED = "claimed"
-    """Someone delivers it, until the lease ends."""
+    """Its owner delivers it, until the lease ends."""
     DONE = "done"
     PARKED = "parked"
     """Its answer could not be read; it is kept with the evidence and never sent again."""
@@ -204,7 +204,7 @@ class PlanCounts:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Why a mapping is paused. `by_hand`: a person did it, and nobody needs to look at it."""
+    """Why a mapping is paused. `by_hand`: a person did it, so it is no failure."""
 
     cause: str
     by_hand: bool

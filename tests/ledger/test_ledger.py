@@ -18,16 +18,18 @@ from hypothesis import strategies as st
 from lease_owners import owner
 
 from connectors.errors import ConfigurationError
-from connectors.types import Account, Change, FieldType, Kind, Match, Outcome, Status, Value
+from connectors.types import Account, Change, FieldType, Kind, Match, NewField, Outcome, Status, Value
 from heatsync.ledger import (
     EVERYTHING,
     Attempt,
+    BatchTarget,
     BoundMapping,
     Ledger,
     Pause,
     PlanCounts,
     PlannedChange,
     Process,
+    PushState,
     Record,
     Run,
     RunState,
@@ -174,6 +176,72 @@ def test_a_batch_waits_until_its_run_is_released(book: Ledger) -> None:
     assert book.claim(batch, owner("w")) is not None
 
 
+def test_a_planned_run_that_is_held_waits_for_its_release(book: Ledger) -> None:
+    run = replace(a_run(), state=RunState.PLANNED)
+    book.save_run(run)
+    assert book.pending_run(BOUND) == "r1"
+    assert book.hold(run)
+    assert not book.hold(run)
+    assert [row.state for row in book.runs("r1")] == [RunState.HELD]
+    assert book.release(run)
+    assert not book.hold(run)
+
+
+def test_a_batch_belongs_to_its_run_and_mapping_whatever_they_are_called(book: Ledger) -> None:
+    run = replace(a_run("2026.1"), mapping="a.b.000001")
+    book.save_run(run)
+    batch = book.add_batch(run, 1, [a_change("u1")], TYPES)
+    assert book.batch_target(batch) == BatchTarget("2026.1", "a.b.000001", BOUND.account, BOUND.object)
+    assert book.batch_target("another") is None
+
+
+def test_one_batch_of_each_run_is_enqueued(book: Ledger) -> None:
+    for name in ("r1", "r2"):
+        run = a_run(name)
+        book.save_run(run)
+        for number in (1, 2):
+            book.add_batch(run, number, [a_change(f"u{number}")], TYPES)
+        book.update_run(replace(run, state=RunState.PLANNED))
+        assert book.release(run)
+    assert book.first_due_batches(not_enqueued_for=60) == ["r1.contacts.000001", "r2.contacts.000001"]
+    assert len(book.due_batches()) == 4
+
+
+def test_the_counts_of_a_plan_are_read_back_as_they_were_written(book: Ledger) -> None:
+    counts = PlanCounts(
+        records=9, writes=3, partial=True, new_fields=(NewField("score", FieldType.INTEGER, "Wert €"),)
+    )
+    run = replace(a_run(), planned=counts)
+    book.save_run(run)
+    assert book.runs("r1") == [run]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "state"),
+    [
+        (Attempt.NOT_SENT, PushState.NEVER),
+        (Attempt.ANSWERED, PushState.ANSWERED),
+        (Attempt.INTERRUPTED, PushState.IN_DOUBT),
+    ],
+)
+def test_a_requeued_batch_keeps_whether_it_was_pushed(
+    book: Ledger, attempt: Attempt, state: PushState
+) -> None:
+    batch = released(book, a_change("u1"))
+    first = book.claim(batch, owner("a"))
+    assert first is not None
+    assert (first.push_state, first.pushed_at) == (PushState.NEVER, None)
+    assert book.requeue(first, 0.0, attempt)
+    second = book.claim(batch, owner("b"))
+    assert second is not None
+    assert second.push_state is state
+    assert (second.pushed_at is not None) is (state is PushState.IN_DOUBT)
+    assert book.requeue(second, 0.0, Attempt.NOT_SENT, count_attempt=False)
+    third = book.claim(batch, owner("c"))
+    assert third is not None
+    assert (third.push_state, third.attempts) == (state, 2)
+
+
 def test_only_delivered_values_become_known_values(book: Ledger) -> None:
     book.remember_records(BOUND, [Record("u1", "7", None, {"score": 1, "plan": "pro"}, 3)])
     batch = released(
@@ -283,12 +351,12 @@ def test_a_batch_with_a_job_is_not_superseded_and_can_be_claimed_to_finish_the_j
     assert book.due_batches() == []
     assert [id for id, due in book.batches_with_job(BOUND) if due <= time.time()] == [batch]
     assert book.claim(batch, owner("x")) is None, "its run is over"
-    late = book.claim(batch, owner("x"), finish_only=True)
-    assert late is not None
-    assert (late.job, late.batch.job) == ("job 1", "job 1")
-    assert not book.save_job(claimed, "job 2"), "it is somebody else's now"
-    assert book.save_job(late, None)
-    assert book.requeue(late, 0.0, Attempt.ANSWERED)
+    finishing = book.claim(batch, owner("x"), finish_only=True)
+    assert finishing is not None
+    assert (finishing.job, finishing.batch.job) == ("job 1", "job 1")
+    assert not book.save_job(claimed, "job 2"), "another owner holds it now"
+    assert book.save_job(finishing, None)
+    assert book.requeue(finishing, 0.0, Attempt.ANSWERED)
     assert not book.supersede(BOUND)
     assert (book.batches_with_job(BOUND), book.claim(batch, owner("y"), finish_only=True)) == ([], None)
 
@@ -337,12 +405,12 @@ def test_an_entity_that_left_or_is_skipped_keeps_no_record_up_to_date(book: Ledg
     book.remember_records(BOUND, [Record(f"u{n}", "7", None, {}, 0) for n in range(4)])
     states = {"u0": StandingState.LEFT, "u1": StandingState.SKIPPED, "u2": StandingState.REJECTED}
     book.save_standings(BOUND, [Standing(key, 1, state) for key, state in states.items()])
-    nobody: set[str] = set()
+    no_mapping: set[str] = set()
     assert book.record_owners(BOUND, ["7"], ["contacts"]) == {
-        "7": {"u0": nobody, "u1": nobody, "u2": {"contacts"}, "u3": nobody}
+        "7": {"u0": no_mapping, "u1": no_mapping, "u2": {"contacts"}, "u3": no_mapping}
     }
     book.forget_remote_ids(BOUND, ["u0", "u1", "u3"])
-    assert book.record_owners(BOUND, ["7"], ["another"]) == {"7": {"u2": nobody}}
+    assert book.record_owners(BOUND, ["7"], ["another"]) == {"7": {"u2": no_mapping}}
 
 
 def test_a_run_ends_when_no_batch_is_open_and_fails_if_one_is_parked(book: Ledger) -> None:
@@ -365,9 +433,9 @@ def test_a_ledger_that_cannot_be_opened_is_a_configuration_error(address: str) -
 
 
 def test_the_error_of_a_ledger_that_cannot_be_opened_hides_the_password() -> None:
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as caught:
         Ledger("postgresql+psycopg://me:hidden@127.0.0.1:1/none")
-    assert "hidden" not in str(told.value)
+    assert "hidden" not in str(caught.value)
 
 
 def test_a_lease_owner_carries_its_process() -> None:

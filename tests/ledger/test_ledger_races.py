@@ -127,10 +127,10 @@ def test_two_mappings_that_write_outcomes_of_the_same_records_at_once_lose_no_fi
         one = claimed(book, f"r{turn}", "one", "f_one", keys)
         other = claimed(book, f"r{turn}", "other", "f_other", keys[::-1])
 
-        def settle(batch: ClaimedBatch) -> None:
+        def save(batch: ClaimedBatch) -> None:
             book.save_outcomes(batch, [Outcome(p.change.key, Status.DELIVERED) for p in batch.planned], 0.0)
 
-        at_once(partial(settle, one), partial(settle, other))
+        at_once(partial(save, one), partial(save, other))
         for chunk in book.records(BoundMapping("one", ACCOUNT, OBJECT), keys):
             for row in chunk:
                 assert json.loads(row[4]) == {"f_one": f"r{turn}", "f_other": f"r{turn}"}
@@ -141,10 +141,10 @@ def test_a_look_up_and_a_delivery_at_once_lose_neither(book: Ledger) -> None:
     for turn in range(8):
         keys = [f"{key}-{turn}" for key in KEYS]
         batch = claimed(book, f"r{turn}", "one", "f_one", keys)
-        told = [Record(key, f"r-{key}", None, {"plan": "pro"}) for key in keys[::-1]]
+        found = [Record(key, f"r-{key}", None, {"plan": "pro"}) for key in keys[::-1]]
         at_once(
             lambda: book.save_outcomes(batch, [Outcome(key, Status.DELIVERED) for key in keys], 0.0),  # noqa: B023
-            lambda: book.remember_records(bound, told),  # noqa: B023
+            lambda: book.remember_records(bound, found),  # noqa: B023
         )
         for chunk in book.records(bound, keys):
             for row in chunk:
@@ -157,8 +157,8 @@ def test_a_claim_beside_a_new_run_either_fails_or_is_known_to_the_run(book: Ledg
     for turn in range(15):
         first = claimed(book, f"r{turn}", "one", "f_one", ["u1"])
         assert book.requeue(first, 0.0, Attempt.ANSWERED)
-        flying, taken = at_once(lambda: book.supersede(bound), lambda: book.claim(first.id, owner("w")))  # noqa: B023
-        assert flying is (taken is not None)
+        remaining, taken = at_once(lambda: book.supersede(bound), lambda: book.claim(first.id, owner("w")))  # noqa: B023
+        assert remaining is (taken is not None)
         if taken is not None:
             book.finish_batch(taken, [], 0.0, 0)
 
@@ -197,9 +197,9 @@ def test_an_error_in_a_shared_transaction_goes_to_its_cause_and_the_others_are_w
             time.sleep(0)  # until all wait; the leader holds the turn
         go.set()
         assert leading.result(10) == 0
-        told = {n: other.exception(10) or other.result() for n, other in enumerate(others, 1)}
-    assert isinstance(told.pop(3), ValueError)
-    assert told == {1: 1, 2: 2, 4: 4, 5: 5}
+        results = {n: other.exception(10) or other.result() for n, other in enumerate(others, 1)}
+    assert isinstance(results.pop(3), ValueError)
+    assert results == {1: 1, 2: 2, 4: 4, 5: 5}
     with embedded.database.reading() as connection:
         assert set(connection.scalars(sa.select(tables.secrets.c.name))) == {"0", "1", "2", "4", "5"}
     # The leader alone, then five at once, which fails; then each by itself.
@@ -219,22 +219,22 @@ def test_ctrl_c_in_a_shared_transaction_is_not_lost(embedded: Ledger) -> None:
 def test_work_whose_shared_transaction_is_interrupted_raises_an_error(embedded: Ledger) -> None:
     leading, go = threading.Event(), threading.Event()
 
-    def struck(_: sa.Connection) -> None:
+    def interrupted(_: sa.Connection) -> None:
         if leading.is_set():
             raise KeyboardInterrupt
         leading.set()
         assert go.wait(10)
 
     with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(embedded.database.group_write, struck)
+        first = pool.submit(embedded.database.group_write, interrupted)
         assert leading.wait(10)
-        others = [pool.submit(embedded.database.group_write, struck) for _ in range(2)]
+        others = [pool.submit(embedded.database.group_write, interrupted) for _ in range(2)]
         while len(embedded.database.group_commit) < 2:
             time.sleep(0)  # until both wait; the leader holds the turn
         go.set()
         assert first.result(10) is None
-        told = {type(other.exception(10)) for other in others}
-    assert told == {KeyboardInterrupt, RuntimeError}
+        results = {type(other.exception(10)) for other in others}
+    assert results == {KeyboardInterrupt, RuntimeError}
 
 
 def test_two_mappings_that_partly_write_the_same_records_do_not_deadlock(
@@ -256,10 +256,10 @@ def test_two_mappings_that_partly_write_the_same_records_do_not_deadlock(
 
     monkeypatch.setattr(outcomes, "update_record", update)
 
-    def conclude(batch: ClaimedBatch, good: str, bad: str) -> bool:
+    def finish(batch: ClaimedBatch, good: str, bad: str) -> bool:
         refused = Outcome(bad, Status.REJECTED, code="bad_value", partly_written=True)
         return book.finish_batch(batch, [Outcome(good, Status.DELIVERED, remote_id="1"), refused], 0.0, 1)
 
-    at_once(lambda: conclude(one, "u1", "u2"), lambda: conclude(two, "u2", "u1"))
+    at_once(lambda: finish(one, "u1", "u2"), lambda: finish(two, "u2", "u1"))
     (rows,) = book.records(BoundMapping("one", ACCOUNT, OBJECT), ["u1", "u2"])
     assert {row[0]: json.loads(row[4]) for row in rows} == {"u1": {"f_one": "r1"}, "u2": {"f_two": "r2"}}

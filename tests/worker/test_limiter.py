@@ -1,4 +1,4 @@
-"""One quota for all who call, wherever its slots are kept: in this process, in the ledger, in a real Redis."""
+"""One quota for all callers, with its slots kept in this process, in the ledger, or in a real Redis."""
 
 import itertools
 import subprocess
@@ -31,20 +31,20 @@ import sys, time
 from connectors.rate_limit import RateLimiter
 from heatsync.ledger import Ledger
 from worker.redis_limiter import connect
-book = connect(sys.argv[1]) if sys.argv[1].startswith("redis") else Ledger(sys.argv[1])
-pace = RateLimiter(40, 1.0, book, "x")
+store = connect(sys.argv[1]) if sys.argv[1].startswith("redis") else Ledger(sys.argv[1])
+limiter = RateLimiter(40, 1.0, store, "x")
 for _ in range(20):
-    pace.acquire()
+    limiter.acquire()
     print(time.time(), flush=True)
-book.close()
+store.close()
 """
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 Opened = Callable[[], QuotaStore]
 
 
 @pytest.fixture(params=["ledger", "redis"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where processes share a quota."""
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of the store over which processes share a quota."""
     if request.param == "redis":
         url: str = request.getfixturevalue("redis_url")
         return url
@@ -52,41 +52,41 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def opened(place: str) -> Iterator[Opened]:
-    """Opens the place once more, as another process does."""
-    books: list[RedisQuotaStore | Ledger] = []
+def opened(store_url: str) -> Iterator[Opened]:
+    """Opens the store once more, as another process does."""
+    stores: list[RedisQuotaStore | Ledger] = []
 
     def another() -> QuotaStore:
-        book = connect(place) if place.startswith("redis") else Ledger(place)
-        books.append(book)
-        return book
+        store = connect(store_url) if store_url.startswith("redis") else Ledger(store_url)
+        stores.append(store)
+        return store
 
     yield another
-    for book in books:
-        book.close()
+    for store in stores:
+        store.close()
 
 
-def test_processes_together_keep_to_one_pace(place: str, opened: Opened) -> None:
-    opened()  # or all three would build the ledger
+def test_processes_together_keep_to_one_rate(store_url: str, opened: Opened) -> None:
+    opened()  # otherwise all three would migrate the ledger
     children = [
-        subprocess.Popen([sys.executable, "-c", CHILD, place], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", CHILD, store_url], stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
     times = sorted(float(stamp) for child in children for stamp in child.communicate(timeout=60)[0].split())
     assert [child.returncode for child in children] == [0, 0, 0]
     assert len(times) == 60
     for first, last in zip(times, times[40:], strict=False):
-        # Between taking a place and printing the time a busy machine may stop us: hence not exactly 1.
+        # Between taking a slot and printing the time a busy machine may stop the process: hence not exactly 1.
         assert last - first > 0.9
 
 
-def test_threads_of_one_process_keep_to_one_pace(opened: Opened) -> None:
-    pace = RateLimiter(100, 1.0, opened(), "threads")
+def test_threads_of_one_process_keep_to_one_rate(opened: Opened) -> None:
+    limiter = RateLimiter(100, 1.0, opened(), "threads")
     times: list[float] = []
 
     def call() -> None:
         for _ in range(15):
-            pace.acquire()
+            limiter.acquire()
             times.append(time.monotonic())
 
     threads = [threading.Thread(target=call) for _ in range(4)]
@@ -98,7 +98,7 @@ def test_threads_of_one_process_keep_to_one_pace(opened: Opened) -> None:
     assert max(times) - min(times) > 0.5
 
 
-def test_a_pause_holds_everyone(opened: Opened) -> None:
+def test_a_pause_holds_every_process(opened: Opened) -> None:
     one, two = (RateLimiter(40, 1.0, opened(), "y") for _ in range(2))
     one.acquire()
     one.pause(0.5)
@@ -108,7 +108,7 @@ def test_a_pause_holds_everyone(opened: Opened) -> None:
     assert time.monotonic() - started > 0.4
 
 
-def test_whoever_waits_for_a_slot_already_is_held_by_a_pause_as_well(opened: Opened) -> None:
+def test_a_pause_also_holds_a_call_that_already_waits_for_its_slot(opened: Opened) -> None:
     mine, theirs = (RateLimiter(5, 1.0, opened(), "w") for _ in range(2))
     mine.acquire()
     acquired = threading.Event()
@@ -120,16 +120,16 @@ def test_whoever_waits_for_a_slot_already_is_held_by_a_pause_as_well(opened: Ope
     assert time.monotonic() - started > 0.7
 
 
-def test_a_long_pause_says_when_to_come_back(opened: Opened) -> None:
-    pace = RateLimiter(40, 1.0, opened(), "z")
-    pace.pause(3600)
-    with pytest.raises(Unavailable) as told:
-        pace.acquire()
-    assert (told.value.retry_after or 0) > 3500
+def test_a_long_pause_raises_an_error_with_the_time_to_wait(opened: Opened) -> None:
+    limiter = RateLimiter(40, 1.0, opened(), "z")
+    limiter.pause(3600)
+    with pytest.raises(Unavailable) as caught:
+        limiter.acquire()
+    assert (caught.value.retry_after or 0) > 3500
 
 
-def test_everyone_keeps_to_the_smaller_quota_that_the_vendor_names(opened: Opened) -> None:
-    one, two = (RateLimiter(1000, 1.0, opened(), "told") for _ in range(2))
+def test_every_process_keeps_to_a_smaller_quota_that_the_vendor_reports(opened: Opened) -> None:
+    one, two = (RateLimiter(1000, 1.0, opened(), "smaller") for _ in range(2))
     one.on_quota(Quota(calls=10, seconds=1.0))
     one.acquire()
     two.acquire()
@@ -139,14 +139,14 @@ def test_everyone_keeps_to_the_smaller_quota_that_the_vendor_names(opened: Opene
     assert time.monotonic() - started > 0.1
 
 
-def test_a_larger_quota_than_ours_changes_nothing() -> None:
-    book = MemoryStore()
-    pace = RateLimiter(10, 1.0, book, "mine")
-    pace.on_quota(Quota(calls=10_000, seconds=1.0))
-    assert book.take_slots(SlotRequest("mine", 0.0, 0.1, 0.0)).gap == pytest.approx(0.1)
+def test_a_vendors_quota_larger_than_ours_changes_nothing() -> None:
+    store = MemoryStore()
+    limiter = RateLimiter(10, 1.0, store, "mine")
+    limiter.on_quota(Quota(calls=10_000, seconds=1.0))
+    assert store.take_slots(SlotRequest("mine", 0.0, 0.1, 0.0)).gap == pytest.approx(0.1)
 
 
-def test_a_part_is_paced_by_itself(opened: Opened) -> None:
+def test_a_sub_quota_has_slots_and_pauses_of_its_own(opened: Opened) -> None:
     whole = RateLimiter(10_000, 1.0, opened(), "portal")
     one, two = (
         whole.sub_quota("search", 10, 1.0),
@@ -162,56 +162,56 @@ def test_a_part_is_paced_by_itself(opened: Opened) -> None:
         two.acquire()
 
 
-def test_a_budget_is_one_for_all_and_begins_anew_with_the_day(opened: Opened) -> None:
+def test_a_daily_budget_is_shared_and_starts_again_with_the_day(opened: Opened) -> None:
     day = ["2026-11-22"]
     budget = DailyBudget(5, lambda: (day[0], TOMORROW))
     one, two = (RateLimiter(10_000, 1.0, opened(), "budget", budget) for _ in range(2))
-    for pace in (one, two, one, two, one):
-        pace.acquire()
-    for pace in (one, two):
-        with pytest.raises(Unavailable) as told:
-            pace.acquire()
-        assert "5 calls on 2026-11-22" in str(told.value)
-        assert f"Calls resume at {TOMORROW:%Y-%m-%d %H:%M} UTC" in str(told.value)
-        assert 0 < (told.value.retry_after or 0) <= 86_400
+    for limiter in (one, two, one, two, one):
+        limiter.acquire()
+    for limiter in (one, two):
+        with pytest.raises(Unavailable) as caught:
+            limiter.acquire()
+        assert "5 calls on 2026-11-22" in str(caught.value)
+        assert f"Calls resume at {TOMORROW:%Y-%m-%d %H:%M} UTC" in str(caught.value)
+        assert 0 < (caught.value.retry_after or 0) <= 86_400
     day[0] = "2026-11-23"
     two.acquire()
 
 
-def test_a_broker_that_is_gone_is_a_sentence() -> None:
+def test_a_broker_that_cannot_be_reached_is_an_error_that_names_redis() -> None:
     with redis.Redis.from_url("redis://127.0.0.1:1/0") as client:
-        pace = RateLimiter(10, 1.0, RedisQuotaStore(client), "gone")
-        with pytest.raises(Unavailable, match=r"Start Redis") as told:
-            pace.acquire()
-        assert told.value.retry_after  # it burns no attempt
+        limiter = RateLimiter(10, 1.0, RedisQuotaStore(client), "gone")
+        with pytest.raises(Unavailable, match=r"Start Redis") as caught:
+            limiter.acquire()
+        assert caught.value.retry_after  # so it does not count as an attempt
 
 
-def test_a_pace_never_lets_more_calls_through_than_the_window_holds() -> None:
-    pace = RateLimiter(20, 1.0)
+def test_a_rate_limiter_never_lets_more_calls_through_than_the_window_holds() -> None:
+    limiter = RateLimiter(20, 1.0)
     times = []
     for _ in range(12):
-        pace.acquire()
+        limiter.acquire()
         times.append(time.monotonic())
     gaps = [after - before for before, after in itertools.pairwise(times)]
     assert sum(gaps) >= 0.05 * 11 - 0.02
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["at once", "after a wait"])
-def test_nobody_is_let_through_who_is_not_to_begin_anything(waits: bool) -> None:
+def test_a_call_that_is_stopped_while_it_waits_is_not_made(waits: bool) -> None:
     def stop(seconds: float) -> None:
         assert (seconds > 0) is waits
         raise InterruptedError
 
-    pace = RateLimiter(10, 1.0, rest=stop)
-    pace.pause(5.0 if waits else 0.0)
-    for each in (pace, pace.sub_quota("search", 10, 1.0)):
-        if each is not pace:
+    limiter = RateLimiter(10, 1.0, rest=stop)
+    limiter.pause(5.0 if waits else 0.0)
+    for each in (limiter, limiter.sub_quota("search", 10, 1.0)):
+        if each is not limiter:
             each.pause(5.0 if waits else 0.0)
         with pytest.raises(InterruptedError):
             each.acquire()
 
 
-def test_a_page_never_holds_more_slots_than_the_window_whatever_is_asked_when() -> None:
+def test_a_quota_never_gives_more_slots_than_the_window_holds() -> None:
     import random
 
     seed = 20261122
@@ -219,23 +219,23 @@ def test_a_page_never_holds_more_slots_than_the_window_whatever_is_asked_when() 
     draw = random.Random(seed)
     gap, late = 10.3 / 19, 0.1
     for _ in range(50):
-        page, now, slots = QuotaState(), 0.0, list[float]()
+        quota, now, slots = QuotaState(), 0.0, list[float]()
         for _ in range(200):
             now += draw.choice([0.0, 0.01, 0.3, 3.0])
-            taken = page.take_slots(SlotRequest("p", gap * draw.randint(1, 4), gap, late), now)
+            taken = quota.take_slots(SlotRequest("p", gap * draw.randint(1, 4), gap, late), now)
             slots += [max(now, now + taken.wait + n * gap) for n in range(taken.calls)]
         for first, last in zip(slots, slots[19:], strict=False):
             assert last - first >= 10.0
 
 
-def test_a_long_pause_takes_no_place() -> None:
-    pace = RateLimiter(10, 1.0)
-    pace.pause(LONGEST_WAIT * 2)
-    with pytest.raises(Unavailable) as told:
-        pace.acquire()
-    assert LONGEST_WAIT < (told.value.retry_after or 0.0) <= LONGEST_WAIT * 2
+def test_a_call_refused_for_a_long_pause_takes_no_slot() -> None:
+    limiter = RateLimiter(10, 1.0)
+    limiter.pause(LONGEST_WAIT * 2)
+    with pytest.raises(Unavailable) as caught:
+        limiter.acquire()
+    assert LONGEST_WAIT < (caught.value.retry_after or 0.0) <= LONGEST_WAIT * 2
 
 
-def test_slots_are_taken_ahead_for_a_time_and_not_by_their_number() -> None:
-    page = QuotaState(gap=0.05)
-    assert page.take_slots(SlotRequest("a", 0.2, 0.0001, 0.0), 100.0).calls == 4
+def test_slots_are_taken_ahead_for_a_time_and_not_by_number() -> None:
+    quota = QuotaState(gap=0.05)
+    assert quota.take_slots(SlotRequest("a", 0.2, 0.0001, 0.0), 100.0).calls == 4

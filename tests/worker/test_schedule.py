@@ -1,4 +1,4 @@
-"""When a mapping is due, what the sweep lets go, and who is told: the tasks, called without a broker."""
+"""When a mapping is due, what the sweep releases and enqueues, and what is reported: tasks called without a broker."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,13 +31,13 @@ def stage(tmp_path: Path, sandbox: Running) -> Stage:
 
 
 @pytest.fixture
-def rung(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """The doorbells that were rung."""
-    bells: list[tuple[str, ...]] = []
-    monkeypatch.setattr(tasks.deliver, "delay", lambda batch: bells.append(("deliver", batch)))
-    monkeypatch.setattr(tasks.plan, "delay", lambda mapping: bells.append(("plan", mapping)))
-    monkeypatch.setattr(tasks.score, "delay", lambda: bells.append(("score",)))
-    return bells
+def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The messages that were sent, as (task, argument)."""
+    messages: list[tuple[str, ...]] = []
+    monkeypatch.setattr(tasks.deliver, "delay", lambda batch: messages.append(("deliver", batch)))
+    monkeypatch.setattr(tasks.plan, "delay", lambda mapping: messages.append(("plan", mapping)))
+    monkeypatch.setattr(tasks.score, "delay", lambda: messages.append(("score",)))
+    return messages
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def at_work(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
 
 
 def older(context: Context, seconds: float) -> None:
-    """As if all runs had begun and ended so long ago."""
+    """Make all runs older by so many seconds."""
     c = tables.runs.c
     with context.ledger.database.writing() as connection:
         connection.execute(
@@ -69,7 +69,7 @@ def older(context: Context, seconds: float) -> None:
 
 
 def approved(context: Context) -> None:
-    """The mapping was let through once."""
+    """The mapping had one run, which was released and delivered."""
     planned(context, "m", "first")
     assert deliver_mapping(context, "first", context.mappings["m"]) is None
 
@@ -90,8 +90,8 @@ def test_a_schedule_later_today_was_not_due_yet() -> None:
     assert not tasks.was_due_today(here, f"{soon.minute} {soon.hour} {day} * *")
 
 
-def test_a_plan_that_nobody_must_approve_is_let_go_by_the_sweep(
-    at_work: Context, stage: Stage, rung: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+def test_the_sweep_releases_a_plan_that_needs_no_approval(
+    at_work: Context, stage: Stage, enqueued: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "was_due_today", lambda *_: True)
     approved(at_work)
@@ -100,23 +100,23 @@ def test_a_plan_that_nobody_must_approve_is_let_go_by_the_sweep(
     assert not plan.reasons
     older(at_work, 2 * tasks.COUNTDOWN_SECONDS)
     tasks.sweep()
-    assert rung == [("deliver", "orphan.m.000001")]
+    assert enqueued == [("deliver", "orphan.m.000001")]
     assert at_work.ledger.runs("orphan")[0].state == "ready"
 
 
-def test_a_plan_that_waits_for_approval_is_left_to_wait(
-    at_work: Context, rung: list[tuple[str, ...]]
+def test_the_sweep_does_not_release_a_plan_that_waits_for_approval(
+    at_work: Context, enqueued: list[tuple[str, ...]]
 ) -> None:
     plan = planned(at_work, "m", "first", release=False)
     assert plan.reasons
     older(at_work, 2 * tasks.COUNTDOWN_SECONDS)
     tasks.sweep()
-    assert rung == []
+    assert enqueued == []
     assert at_work.ledger.runs("first")[0].state == "held"
 
 
 def test_two_messages_for_one_mapping_make_one_plan(
-    at_work: Context, rung: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+    at_work: Context, enqueued: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = sync_run.plan_mapping
 
@@ -130,10 +130,10 @@ def test_two_messages_for_one_mapping_make_one_plan(
     assert [run.state for run in at_work.ledger.runs()] == ["held"]
 
 
-def test_the_mappings_of_a_morning_are_one_run_whoever_rings_for_them_and_a_second_try_is_another(
+def test_all_mappings_of_a_scoring_are_one_run_and_a_second_attempt_is_another(
     at_work: Context,
     stage: Stage,
-    rung: list[tuple[str, ...]],
+    enqueued: list[tuple[str, ...]],
     posted: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -145,7 +145,7 @@ def test_the_mappings_of_a_morning_are_one_run_whoever_rings_for_them_and_a_seco
         tasks.plan("m")
         tasks.sweep()
         tasks.plan("n")
-        assert rung == [("plan", "m"), ("plan", "n"), ("plan", "n")]
+        assert enqueued == [("plan", "m"), ("plan", "n"), ("plan", "n")]
         (morning,) = {run.run for run in context.ledger.runs()}
         for run in context.ledger.runs():
             context.ledger.update_run(replace(run, state=RunState.FAILED, ended_at=0.0))
@@ -154,7 +154,7 @@ def test_the_mappings_of_a_morning_are_one_run_whoever_rings_for_them_and_a_seco
         assert [run.state for run in context.ledger.runs(again)] == ["held"]
 
 
-def test_a_plan_that_could_not_begin_is_not_tried_again_at_once(
+def test_a_plan_that_failed_is_not_tried_again_at_once(
     at_work: Context, stage: Stage, posted: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.mapping("m", CONTACTS)
@@ -175,8 +175,8 @@ def test_a_plan_that_could_not_begin_is_not_tried_again_at_once(
         assert len(asked) == 2
 
 
-def test_a_trial_by_hand_does_not_take_the_place_of_the_plan_of_the_day(
-    at_work: Context, rung: list[tuple[str, ...]]
+def test_a_partial_sync_by_hand_does_not_replace_the_plan_of_the_day(
+    at_work: Context, enqueued: list[tuple[str, ...]]
 ) -> None:
     chosen = at_work.choose([])
     sync_run.sync(at_work, chosen, DAY, Scope(only="u1"), lambda _plan: True)
@@ -185,7 +185,9 @@ def test_a_trial_by_hand_does_not_take_the_place_of_the_plan_of_the_day(
     assert not tasks.needs_plan(at_work, chosen[0], DAY)
 
 
-def test_records_refused_at_delivery_are_told(at_work: Context, stage: Stage, posted: list[str]) -> None:
+def test_records_that_are_rejected_at_delivery_are_reported(
+    at_work: Context, stage: Stage, posted: list[str]
+) -> None:
     stage.users({"u1": "role", "u2": "x" * 40_000})
     planned(at_work, "m", "r")
     for batch in at_work.ledger.due_batches("r"):
@@ -194,8 +196,8 @@ def test_records_refused_at_delivery_are_told(at_work: Context, stage: Stage, po
     assert "m: done, 1 not delivered" in text
 
 
-def test_one_worker_at_a_time_delivers_to_an_object_and_rings_for_what_is_left(
-    at_work: Context, rung: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+def test_one_worker_at_a_time_delivers_to_an_object_and_enqueues_what_is_left(
+    at_work: Context, enqueued: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = planned(at_work, "m", "r").run
     (batch,) = at_work.ledger.due_batches("r", "m")
@@ -207,7 +209,7 @@ def test_one_worker_at_a_time_delivers_to_an_object_and_rings_for_what_is_left(
     with monkeypatch.context() as patch:
         patch.setattr(batch_loop, "deliver_due", lambda *_: batch_loop.Turn())
         tasks.deliver(batch)
-    assert rung == [("deliver", batch)], "the turn ended before the batch was done"
+    assert enqueued == [("deliver", batch)], "the turn ended before the batch was done"
     tasks.deliver(batch)
     assert at_work.ledger.outcome_counts("r", "m")["delivered"] == 2
-    assert rung == [("deliver", batch)]
+    assert enqueued == [("deliver", batch)]

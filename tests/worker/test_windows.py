@@ -1,4 +1,4 @@
-"""Quotas are used up, and never exceeded: by two worker processes, against the windows that the vendors keep."""
+"""Two worker processes use a quota up and never exceed it, in the windows that the vendors count in."""
 
 import os
 from pathlib import Path
@@ -65,7 +65,7 @@ SALESFORCE = Case(
     field="Role__c",
 )
 SEGMENT = Case(
-    # It takes 1,000 calls in a second, more than two workers of one machine can make; the ten seconds are ours.
+    # It accepts 1,000 calls per second, more than two workers on one machine can send; the ten seconds are ours.
     "segment",
     "{write_key: k, requests_per_10s: 500}",
     ("users", "accounts"),
@@ -92,5 +92,5 @@ def test_two_workers_use_a_quota_up_and_never_exceed_it(case: Case, tmp_path: Pa
     )
     assert not measured.refused
     assert measured.peak <= case.calls
-    # A busy machine fills a window less: how full it is, is held against the goal where somebody measures it.
+    # A busy machine fills a window less: only the long form checks the goal of 95 %.
     assert share >= (0.95 if MINUTE else 0.5)

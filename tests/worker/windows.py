@@ -68,12 +68,12 @@ def measure(case: Case, folder: Path, redis_url: str, seconds: float) -> Measure
 
 def _watched(case: Case, sandbox: Running, folder: Path, seconds: float) -> Measured:
     def calls() -> int:
-        made: int = sandbox.stats()[case.name]["calls"]
-        return made
+        count: int = sandbox.stats()[case.name]["calls"]
+        return count
 
-    begun = case.calls / 10 * min(1.0, 10 / case.seconds)
+    warm = case.calls / 10 * min(1.0, 10 / case.seconds)
     until = time.monotonic() + 60
-    while calls() < begun:
+    while calls() < warm:
         assert time.monotonic() < until, (folder / "celery.log").read_text()[-4000:]
         time.sleep(0.05)
     start, before = time.monotonic(), calls()
@@ -85,7 +85,7 @@ def _watched(case: Case, sandbox: Running, folder: Path, seconds: float) -> Meas
     stats = sandbox.stats()[case.name]
     peak = stats["peak_window"]
     if stats["window_seconds"] != case.seconds:
-        # The sandbox has no such window: the fullest one as it was seen from here.
+        # The sandbox does not measure this window: the fullest one as it was sampled here.
         peak = max(n - m for i, (t, m) in enumerate(seen) for u, n in seen[i:] if u - t <= case.seconds)
     return Measured((after - before) / (end - start), peak, stats["refused"])
 
@@ -108,13 +108,13 @@ def _workers(environ: dict[str, str], folder: Path) -> Iterator[None]:
             yield
         finally:
             for process in started:
-                # At once: what they are at is of no further use, and the ledger is made for it.
+                # Killed at once: their work is of no further use, and a killed worker does no harm to the ledger.
                 process.kill()
                 process.wait()
 
 
 def _filled(case: Case, folder: Path, url: str, batches: int) -> list[str]:
-    """A workspace with a released run for each object; answers a batch of each."""
+    """A workspace with a released run for each object; returns a batch of each."""
     (folder / "mappings/profiles").mkdir(parents=True)
     (folder / "heatsync.yml").write_text(
         "version: 1\nsource:\n  events: [{table: e.parquet}]\n  users: {table: u.csv}\n  accounts: {table: a.csv}\n"
@@ -139,9 +139,11 @@ def _run(case: Case, context: Context, object: str, batches: int) -> str:
     )  # fmt: skip
     context.ledger.save_run(run)
     types = {case.field: FieldType.TEXT}
-    made = [context.ledger.add_batch(run, n, _planned(case, object, n), types) for n in range(batches)]
+    batches_added = [
+        context.ledger.add_batch(run, n, _planned(case, object, n), types) for n in range(batches)
+    ]
     assert context.ledger.release(run)
-    return made[0]
+    return batches_added[0]
 
 
 def _planned(case: Case, object: str, batch: int) -> list[PlannedChange]:
