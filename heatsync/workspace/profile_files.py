@@ -56,5 +56,5 @@ def load(folder: Path, problems: Problems) -> LoadedProfiles:
             broken.add(path.stem)
             continue
         profiles[path.stem] = profile
-        warnings.extend(document.problem(route, sentence) for route, sentence in profile.warnings)
+        warnings.extend(document.problem(route, message) for route, message in profile.warnings)
     return LoadedProfiles(profiles, frozenset(broken), tuple(warnings))

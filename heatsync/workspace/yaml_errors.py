@@ -23,7 +23,7 @@ def lines_of(text: str) -> list[str]:
 
 
 def explain(error: yaml.YAMLError, text: str) -> tuple[int, int, str]:
-    """Line and column (from 1) and a sentence that says what to write instead."""
+    """Line and column (from 1) and a message that says what to write instead."""
     if isinstance(error, ReaderError):
         before = lines_of(text[: error.position])
         return (

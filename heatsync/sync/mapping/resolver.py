@@ -322,8 +322,8 @@ class _Resolver(_File):
                 (), f"the mapping writes nothing: add `fields:` or `standard_traits: true`{tags}"
             )
         if self.settings.anonymous and not (self.vendor.anonymous_accounts and self.entity is Entity.ACCOUNT):
-            sentence = f"`anonymous` does not apply to {self.vendor.title} {self.settings.object}: remove it"
-            self._add_problem(("anonymous",), sentence, key=True)
+            message = f"`anonymous` does not apply to {self.vendor.title} {self.settings.object}: remove it"
+            self._add_problem(("anonymous",), message, key=True)
 
 
 def resolve(
