@@ -114,11 +114,11 @@ def snapshot_weeks(past: PastEvents | None, profile: Profile, horizon: int) -> l
 def too_short_reason(past: PastEvents | None, profile: Profile, horizon: int) -> str:
     """The reason why no day can be evaluated."""
     if past is None:
-        return "nobody was ever seen: there is nothing to look back on"
+        return "there are no events to look back on"
     first, last = calendar.day_of(past.first), calendar.day_of(past.last)
     return (
-        f"the events from {first} to {last} are too few days for a window of {profile.window} and a horizon of"
-        f" {horizon}: wait for more of them, or choose a shorter --horizon"
+        f"the events from {first} to {last} cover too few days for a window of {profile.window} days and a horizon of"
+        f" {horizon} days: wait for more events, or choose a shorter --horizon"
     )
 
 

@@ -102,7 +102,7 @@ def _levels(axes: "Axes", found: Backtest, figures: Figures, overall: float) -> 
     )
     first = day_of(figures.levels_first)
     learnt = (
-        f"level by bounds learnt before {first}"
+        f"level by bounds learned before {first}"
         if figures.levels_shown
         else "level on the day of the snapshot"
     )

@@ -162,8 +162,8 @@ def too_few_reason(churned: int, rows: int, entity: str, horizon: int) -> str:
         return ""
     what, found = ("churned", churned) if churned < MIN_ROWS else ("stayed", stayed)
     return (
-        f"only {found} of {rows} {entity} rows {what} within {horizon} days, and {MIN_ROWS} are the least that a figure is"
-        " made of: wait for more events, or choose another --horizon or --entity"
+        f"only {found} of {rows} {entity} rows {what} within {horizon} days; at least {MIN_ROWS} are needed"
+        " for a figure: wait for more events, or choose another --horizon or --entity"
     )
 
 

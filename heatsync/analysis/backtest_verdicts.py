@@ -75,7 +75,7 @@ def not_predictive_warnings(workspace: Workspace, profiles: set[str] | None = No
     """A message per profile and entity that is not predictive."""
     return [
         f"{name} is not predictive for {entity}s: in the last backtest its AUC was {verdict.auc:.2f} (below"
-        f" {MIN_PREDICTIVE_AUC:.2f} a score does not tell who churns). `heatsync suggest-weights {name}` looks for better weights"
+        f" {MIN_PREDICTIVE_AUC:.2f} a score does not predict churn). `heatsync suggest-weights {name}` looks for better weights"
         for name in sorted(profiles if profiles is not None else workspace.profiles)
         for entity, verdict in sorted(load_verdicts(workspace, name).items())
         if not verdict.predictive

@@ -147,7 +147,7 @@ def explain_scores(
         filter(None, (latest_snapshot_day(workspace, name) for name in profiles)), default=None
     )
     if as_of is None:
-        raise ConfigurationError("Nothing was scored yet: `heatsync score` does it.")
+        raise ConfigurationError("There are no snapshots yet: run `heatsync score` first.")
     days = [as_of - timedelta(days=COMPARED_DAYS), as_of]
     with duckdb.connect() as con:
         readers = [SnapshotReader(con, workspace, name, workspace.profiles[name]) for name in profiles]
@@ -164,7 +164,7 @@ def explain_scores(
             if found:
                 return found
     raise ConfigurationError(
-        f"The snapshots of {as_of} have no {entity or 'user and no account'} {key!r}. It takes our id, not an address."
+        f"The snapshots of {as_of} have no {entity or 'user and no account'} {key!r}. Pass our id, not an e-mail address."
     )
 
 
@@ -196,7 +196,7 @@ def _compare(
     since = as_of - timedelta(days=COMPARED_DAYS)
     before = reader.row(entity, key, since)
     if before is None:
-        return None, f"it was not there on {since}"
+        return None, f"it did not exist on {since}"
     change = score_breakdown.score_change(reader.score_parts(entity, key, since), standing)
     return ChangeSince(since, before["score"], before["score_exact"], change), ""
 

@@ -67,7 +67,7 @@ def suggest_weights(workspace: Workspace, question: BacktestRequest, progress: O
     profile = find_profile(workspace, question.profile)
     if profile.model != "weighted":
         raise ConfigurationError(
-            f"mappings/profiles/{question.profile}.yml: weights are suggested for `model: weighted`, and this is"
+            f"mappings/profiles/{question.profile}.yml: weights can only be suggested for `model: weighted`, and this is"
             f" `model: {profile.model}`"
         )
     with open_session(workspace, question.until) as session:
@@ -126,7 +126,7 @@ def fit_weights(
         now=resampling.auc(gone, before),
         suggested=resampling.auc(gone, after),
         gain=resampling.difference(gone, after, before),
-        why="" if found.any() else "no event goes with staying: nothing is suggested",
+        why="" if found.any() else "no event goes with staying, so no weights are suggested",
     )
 
 

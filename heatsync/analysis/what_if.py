@@ -137,7 +137,7 @@ def what_if(workspace: Workspace, file: Path, as_of: date, progress: OnProgress)
 def load_changed_profile(workspace: Workspace, file: Path) -> tuple[str, Profile]:
     """The changed profile, and the name of the current one: the file's name, or the profile with the same `name:`."""
     if not file.is_file():
-        raise ConfigurationError(f"There is no file {file}: name the changed profile's file.")
+        raise ConfigurationError(f"There is no file {file}: pass the file of the changed profile.")
     problems = Problems()
     document = read(file, str(file), problems)
     changed = validate(document, Profile, problems) if document is not None else None
@@ -149,7 +149,7 @@ def load_changed_profile(workspace: Workspace, file: Path) -> tuple[str, Profile
     if len(alike) != 1:
         raise ConfigurationError(
             f"{file}: there is no profile `{file.stem}` to compare it with"
-            f"{suggest(file.stem, workspace.profiles)} The changed file wants the name of the present one's file, or"
+            f"{suggest(file.stem, workspace.profiles)} Give the changed file the file name of the current profile, or"
             f" its `name:`."
         )
     return alike[0], changed

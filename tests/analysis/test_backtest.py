@@ -91,7 +91,7 @@ def test_too_few_that_churned_are_said_in_place_of_figures(world: Workspace) -> 
 def test_too_few_days_are_said_in_place_of_figures(world: Workspace) -> None:
     found = backtest.backtest(world, BacktestRequest("health", leavers.DAY, horizon=140), silent)
     assert found.figures is None
-    assert "too few days for a window of 14 and a horizon of 140" in found.why
+    assert "too few days for a window of 14 days and a horizon of 140" in found.why
 
 
 def test_an_audience_is_judged_by_who_was_in_it_on_the_day(world: Workspace) -> None:

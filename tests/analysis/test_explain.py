@@ -127,7 +127,7 @@ def test_a_level_that_was_learnt_begins_above_its_bound(world: Workspace) -> Non
 
 
 def test_who_is_not_there_is_told_so(world: Workspace) -> None:
-    with pytest.raises(ConfigurationError, match=r"no user and no account 'u1@x\.com'.*not an address"):
+    with pytest.raises(ConfigurationError, match=r"no user and no account 'u1@x\.com'.*not an e-mail address"):
         explain.explain_scores(world, "u1@x.com", None, ["health"], leavers.DAY)
 
 
@@ -142,7 +142,7 @@ def test_the_day_to_compare_with_is_scored_where_it_is_missing(world: Workspace)
     world.snapshot_path("health", "user", leavers.DAY - timedelta(days=COMPARED_DAYS)).unlink()
     found = explain.explain_scores(world, "u1", "user", ["health"], None)
     assert found[0].as_of == leavers.DAY
-    assert found[0].compared is not None or "was not there" in found[0].no_change_reason
+    assert found[0].compared is not None or "did not exist" in found[0].no_change_reason
 
 
 def test_the_payload_is_what_the_mapping_wants_though_nothing_was_sent(world: Workspace) -> None:

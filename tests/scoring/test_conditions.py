@@ -146,8 +146,8 @@ def test_every_form_is_read_as_what_it_means(written: str, meant: Condition) -> 
         ("[]", "", "found a list"),
         ("{}", "", "expected a condition: one of all, any, not, trait"),
         ("{tarit: score, gt: 5}", "tarit", "did you mean `trait`?"),
-        ("{all: []}", "all", "`all` of nothing says nothing"),
-        ("{any: []}", "any", "`any` of nothing says nothing"),
+        ("{all: []}", "all", "`all` is empty"),
+        ("{any: []}", "any", "`any` is empty"),
         ("{all: {audience: a}}", "all", "expects a list of conditions, found keys with values"),
         ("{all: [{audience: a}], audience: b}", "audience", "`all` and `audience` are two conditions"),
         ("{all: [{audience: a}, {nt: {audience: b}}]}", "all.1.nt", "did you mean `not`?"),
@@ -163,7 +163,7 @@ def test_every_form_is_read_as_what_it_means(written: str, meant: Condition) -> 
         ("{trait: score, between: [5]}", "between", "expects two values"),
         ("{trait: score, exists: maybe}", "exists", "expected true or false"),
         ("{event: []}", "event", "found an empty list"),
-        ('{event: [A, "*"]}', "event.1", "stands alone"),
+        ('{event: [A, "*"]}', "event.1", "must be alone"),
         ("{event: {tear: core}}", "event", "`tear` is not events; did you mean `tier`?"),
         ("{event: {tier: crore}}", "event.tier", "did you mean `core`?"),
         ("{event: A, count: 3}", "count", "expected a comparison such as {gte: 3}, found `3`"),
@@ -174,9 +174,9 @@ def test_every_form_is_read_as_what_it_means(written: str, meant: Condition) -> 
         ("{event: A, count: {between: [5, 1]}}", "count.between", "from the lower to the upper"),
         ("{event: A, within: 7}", "within", "such as 12h, 14d or 4w, found `7`"),
         ("{event: A, within: 0d}", "within", "found `0d`"),
-        ("{event: A, within: 7d, between: [60d, 30d]}", "between", "both say when"),
-        ("{event: A, between: [30d, 60d]}", "between", "the longer ago comes first: [60d, 30d]"),
-        ("{event: A, between: [30d, 30d]}", "between", "nothing lies between"),
+        ("{event: A, within: 7d, between: [60d, 30d]}", "between", "both give the interval"),
+        ("{event: A, between: [30d, 60d]}", "between", "the earlier bound comes first: [60d, 30d]"),
+        ("{event: A, between: [30d, 30d]}", "between", "is empty"),
         ("{event: A, between: 30d}", "between", "as in [60d, 30d]"),
         ("{event: A, between: [30d, x]}", "between.1", "found `x`"),
         ("{event: A, where: {}}", "where", "expected properties such as"),
@@ -193,8 +193,8 @@ def test_every_form_is_read_as_what_it_means(written: str, meant: Condition) -> 
         ("{event: A, whithin: 7d}", "whithin", "did you mean `within`?"),
         ("{time: last_see, within: 7d}", "time", "did you mean `last_seen`?"),
         ("{time: signed_up, within: 7d}", "time", "is not a time"),
-        ("{time: last_seen}", "", "expected when"),
-        ("{time: last_seen, within: 7d, older_than: 3d}", "older_than", "both say when"),
+        ("{time: last_seen}", "", "expected an interval"),
+        ("{time: last_seen, within: 7d, older_than: 3d}", "older_than", "both give the interval"),
         ("{time: last_seen, after: 7d}", "after", "expected a date such as 2026-01-31, found `7d`"),
         ("{time: last_seen, after: 0202-01-31}", "after", "expected a date from 1900 to 2199"),
         ("{users: {audience: a}}", "", "{users: {..}, gte: 2}"),
@@ -203,7 +203,7 @@ def test_every_form_is_read_as_what_it_means(written: str, meant: Condition) -> 
         ("{users: {audience: a}, contains: 1}", "contains", "does not belong here"),
         ("{users: {audience: a}, share: 50}", "share", "such as {gte: 50}, found `50`"),
         ("{users: {audience: a}, share: {gte: 1, lt: 5}}", "share", "one comparison"),
-        ("{level_change: High}", "level_change", "expected a move such as"),
+        ("{level_change: High}", "level_change", "expected a change of level such as"),
         ("{level_change: {from: High}}", "level_change", "`within` is missing"),
         ("{level_change: {form: High, within: 7d}}", "level_change.form", "did you mean `from`?"),
         ("{level_change: {within: 12h}}", "level_change.within", "use days or weeks"),
@@ -234,7 +234,7 @@ def test_all_mistakes_are_found_at_once() -> None:
 def test_a_filter_cannot_look_at_what_a_score_decides(written: str, place: str) -> None:
     ((found, sentence),) = mistakes(written, filtering=True)
     assert found == place
-    assert sentence.startswith("a filter cannot look at")
+    assert sentence.startswith("a filter cannot use")
 
 
 def test_a_filter_knows_columns_events_and_times() -> None:

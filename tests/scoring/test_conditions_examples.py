@@ -386,7 +386,7 @@ def test_a_column_is_found_in_any_case_as_everywhere_in_the_database() -> None:
 
 def test_audiences_in_a_circle_are_refused_and_not_followed_for_ever() -> None:
     circle = {"a": read("{not: {audience: b}}"), "b": read("{any: [{audience: a}]}")}
-    with pytest.raises(ConditionError, match="in a circle: b -> a -> b"):
+    with pytest.raises(ConditionError, match="in a cycle: b -> a -> b"):
         compile_condition(circle["a"], of(audiences=circle))
     assert audiences.find_cycle(circle, {}) == (("user", "a"), ("user", "b"), ("user", "a"))
     assert audiences.find_cycle({"a": All(()), "b": circle["b"]}, {}) == ()
@@ -445,9 +445,9 @@ def test_a_doubt_says_how_many_a_missing_value_decides_for() -> None:
     rows = {"a": {"plan": "pro"}, "b": {"plan": ""}, "c": {"plan": None, "seats": 3.0}}
     made = world(rows)
     for text, sentence in (
-        ("{trait: user.plan, neq: pro}", "`neq` leaves them out"),
-        ("{any: [{trait: user.plan, not_in: [pro]}]}", "`not_in` leaves them out"),
-        ("{not: {any: [{trait: user.plan, eq: pro}]}}", "`not` takes them in"),
+        ("{trait: user.plan, neq: pro}", "`neq` excludes them"),
+        ("{any: [{trait: user.plan, not_in: [pro]}]}", "`not_in` excludes them"),
+        ("{not: {any: [{trait: user.plan, eq: pro}]}}", "`not` includes them"),
     ):
         judged = compile_condition(read(text), scope(made, "user", {"user": {}, "account": {}}))
         ((missing, said),) = judged.warnings

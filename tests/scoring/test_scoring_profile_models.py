@@ -104,9 +104,9 @@ def test_weights_add_up_to_a_hundred_within_a_millionth(weights: Sequence[str]) 
 @pytest.mark.parametrize(
     ("weights", "sentence"),
     [
-        (("40", "50.5"), "add up to 90.5, and must to 100: 9.5 are missing"),
-        (("40", "63"), "add up to 103, and must to 100: 3 too many"),
-        (("40", "60.000002"), "add up to 100.000002, and must to 100: 0.000002 too many"),
+        (("40", "50.5"), "add up to 90.5, but must add up to 100: 9.5 are missing"),
+        (("40", "63"), "add up to 103, but must add up to 100: 3 too many"),
+        (("40", "60.000002"), "add up to 100.000002, but must add up to 100: 0.000002 too many"),
         (("33.33", "66.66"), "0.01 are missing"),
     ],
 )
@@ -139,7 +139,7 @@ def test_a_sum_is_refused_exactly_when_it_is_not_a_hundred(weights: list[Decimal
         ({"weight": "-1"}, ("weight",), "in percent, from 0 to 100, found `-1`"),
         ({"weight": "ten"}, ("weight",), "a number such as 2.5, found `ten`"),
         ({"event": []}, ("event",), "found an empty list"),
-        ({"event": "*"}, ("event",), "a touchpoint names its events"),
+        ({"event": "*"}, ("event",), "a touchpoint must list its events"),
         ({"where": {"page_type": "demo"}}, ("where", "page_type"), "a comparison such as {eq: pro}"),
         ({"where": {"page_type": {"eqq": "demo"}}}, ("where", "page_type", "eqq"), "did you mean `eq`"),
         ({"ratio": {"of": {"event": "A"}}}, (), "either `event` or `ratio`"),
@@ -178,7 +178,7 @@ def test_a_ratio_has_its_where_inside() -> None:
 
 
 def test_no_touchpoints_and_two_of_one_name_are_refused() -> None:
-    assert "leave `touchpoints` out" in problem(KPI, touchpoints=[])[1]
+    assert "remove `touchpoints`" in problem(KPI, touchpoints=[])[1]
     place, said = problem(KPI, touchpoints=[{**CALLS, "weight": "50"}] * 2)
     assert place == ("touchpoints", 1, "name")
     assert "names `Calls` twice" in said
@@ -193,7 +193,7 @@ def test_kpi_may_say_which_events_are_passive_and_nothing_else_of_them() -> None
     assert "its `touchpoints` say what counts" in said
     place, said = problem(KPI, events=[{"event": "Call Logged", "tier": "core", "passive": "true"}])
     assert place == ("events", 0, "tier")
-    assert "means nothing in `model: kpi`" in said
+    assert "has no effect in `model: kpi`" in said
 
 
 def test_an_engagement_action_needs_no_weight() -> None:
@@ -216,13 +216,13 @@ def test_an_engagement_action_needs_no_weight() -> None:
     ("tree", "more", "place", "sentence"),
     [
         (WEIGHTED, {"touchpoints": [CALLS]}, ("touchpoints",), "belongs to `model: kpi`, and this is `model: weighted`"),
-        (HEAD, {"touchpoints": [CALLS]}, ("touchpoints",), "(no `model` is named): take it out, or write `model: kpi`"),
+        (HEAD, {"touchpoints": [CALLS]}, ("touchpoints",), "(no `model` is named): remove it, or write `model: kpi`"),
         (ENGAGEMENT, {"touchpoints": [CALLS]}, ("touchpoints",), "and this is `model: engagement`"),
         (KPI, {"rollup": "pooled"}, ("rollup",), "belongs to `model: weighted`, and this is `model: kpi`"),
         (ENGAGEMENT, {"rollup": "average"}, ("rollup",), "an account is scored by its own events"),
         (ENGAGEMENT, {"events": [{"event": "A", "per_window": "9"}]}, ("events", 0, "per_window"), "or use `per_day`"),
-        (ENGAGEMENT, {"events": [{"event": "A", "weight": "0"}]}, ("events",), "none with a weight above 0"),
-        (ENGAGEMENT, {"events": []}, ("events",), "none with a weight above 0"),
+        (ENGAGEMENT, {"events": [{"event": "A", "weight": "0"}]}, ("events",), "no event with a weight above 0"),
+        (ENGAGEMENT, {"events": []}, ("events",), "no event with a weight above 0"),
         (WEIGHTED, {"levels": "churn"}, ("levels", "churn"), "need `model: engagement`, and this is `model: weighted`"),
         (KPI, {"levels": {"churn": "true"}}, ("levels", "churn"), "use `levels: {bands: {...}}`"),
         (WEIGHTED, {"events": [{"event": "A"}]}, ("events", 0), "a `weight` from 0 to 10 or a `tier`"),
@@ -268,7 +268,7 @@ def test_every_model_takes_signals_up_to_half_the_score(tree: Row) -> None:
     assert len(parsed(tree, signals=signals).signals) == 2
     place, said = problem(tree, signals=[*signals, {**NPS, "trait": "account.fit", "weight": "0.5"}])
     assert place == ("signals",)
-    assert "add up to 50.5, and may to 50 at most" in said
+    assert "add up to 50.5; the most is 50" in said
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_a_filter_is_a_condition_on_what_is_known_before_the_score() -> None:
     )
     place, said = problem(WEIGHTED, filter={"all": [INTERNAL, {"trait": "score", "gte": "50"}]})
     assert place == ("filter", "all", 1, "trait")
-    assert "a filter cannot look at `score`" in said
+    assert "a filter cannot use `score`" in said
 
 
 def test_levels_are_bands_or_learnt_from_churn() -> None:

@@ -222,4 +222,4 @@ filter: {not: {trait: account.plan, eq: internal}}
     assert len(list(walk(condition))) == 2
     broken = profile.replace("account.plan", "score")
     (found,) = problems(tmp_path / "broken", {"mappings/profiles/health.yml": broken})
-    assert found.startswith("mappings/profiles/health.yml:4:23: a filter cannot look at `score`")
+    assert found.startswith("mappings/profiles/health.yml:4:23: a filter cannot use `score`")

@@ -48,7 +48,7 @@ def test_a_short_profile_of_each_model_has_no_problem(tmp_path: Path, text: str)
         (WEIGHTED + "signals:\n  - {trait: account.nps, from: 0, to: 9, wieght: 15}\n", "11:42: ", "did you mean `weight`"),
         (WEIGHTED + "signals:\n  - {trait: nps, from: 0, to: 9, weight: 60}\n", "11:42: ", "at most 50"),
         (WEIGHTED + "filter: {not: {trait: account.plan, eqq: internal}}\n", "10:37: ", "did you mean `eq`"),
-        (WEIGHTED + "filter: {trait: score, gt: 5}\n", "10:17: ", "a filter cannot look at `score`"),
+        (WEIGHTED + "filter: {trait: score, gt: 5}\n", "10:17: ", "a filter cannot use `score`"),
         (ENGAGEMENT + "rollup: average\n", "5:9: ", "an account is scored by its own events"),
         (HEAD + "model: engagement\nevents: [{event: A, per_window: 9}]\n", "4:33: ", "or use `per_day`"),
         (HEAD + "model: engagement\n", "1:1: ", "`events` is missing"),

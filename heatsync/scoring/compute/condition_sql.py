@@ -207,12 +207,12 @@ class _Judging:
             return self.wrong((*route, comparison.operator), str(error))
         doubtful = negated or comparison.operator in NEGATIVE
         if doubtful and comparison.operator != "exists" and trait.name not in tested:
-            then = "`not` takes them in" if negated else f"`{comparison.operator}` leaves them out"
+            then = "`not` includes them" if negated else f"`{comparison.operator}` excludes them"
             self.warnings.append(
                 (
                     f"NOT {comparisons.is_present(column, kind)}",
-                    f"`{trait.name}` is missing for {{count}} of the {self.scope.entity}s, and {then}: say"
-                    f" what is meant with {{trait: {trait.name}, exists: true}} or `exists: false` beside it",
+                    f"`{trait.name}` is missing for {{count}} of the {self.scope.entity}s, and {then}: state"
+                    f" what you mean with {{trait: {trait.name}, exists: true}} or `exists: false` beside it",
                 )
             )
         return compared
@@ -227,7 +227,7 @@ class _Judging:
         if table not in ("user", "account"):
             self.wrong(
                 route,
-                f"`{name}`: an audience looks at the traits of its own profile (`{column}`), and at `user.` and"
+                f"`{name}`: an audience can use the traits of its own profile (`{column}`), and `user.` and"
                 " `account.` columns",
             )
             return "", None
@@ -236,7 +236,7 @@ class _Judging:
                 return None
             self.wrong(
                 route,
-                f"`{name}`: an account has many users; ask how many are like that, as in"
+                f"`{name}`: an account has many users; count those that match, as in"
                 f" {{users: {{trait: {name}, eq: ..}}, gte: 1}}",
             )
             return "", None
@@ -245,7 +245,7 @@ class _Judging:
             return f"{alias}.{_quoted(column)}", None
         known = scope.columns.get(table)
         if not known:
-            self.wrong(route, f"`{name}` needs a table of {table}s, and the source names none")
+            self.wrong(route, f"`{name}` needs a table of {table}s, but the source has none")
             return "", None
         folded = {each.casefold(): each for each in known}
         exact = column if column in known else folded.get(column.casefold())
@@ -263,9 +263,9 @@ class _Judging:
             return "r.key"
         if name not in scope.traits:
             if not scope.traits:
-                sentence = f"a filter cannot look at `{name}`: it decides who is scored"
+                sentence = f"a filter cannot use `{name}`: it decides who is scored"
             elif name in ("segments", "audiences"):
-                sentence = f"`{name}` is made of audiences: ask for one of them, as in {{audience: new}}"
+                sentence = f"`{name}` lists audiences: test for one of them, as in {{audience: new}}"
             elif name in ("created_at", "signed_up"):
                 sentence = f"`{name}` is a time: write {{time: created_at, within: 30d}}"
             else:
@@ -305,7 +305,7 @@ class _Judging:
             return scored_event_terms(profile, events.where)
         if events.tier is not None:
             if profile.model == "kpi":
-                raise ValueError("the touchpoints of `model: kpi` have no tiers: name the events")
+                raise ValueError("the touchpoints of `model: kpi` have no tiers: list the events")
             names = tuple(sorted(each.event for each in profile.events if each.rank == events.tier))
             return [EventTerm(names, events.where)] if names else []
         if events.names is None:
@@ -345,7 +345,7 @@ class _Judging:
         if self.scope.entity != "account" or scope is None:
             return self.wrong(
                 (*route, "users"),
-                "`users` counts the users of an account: only an audience of accounts has them",
+                "`users` counts the users of an account: only an audience of accounts can use it",
             )
         inner = _Judging(scope, shallow=self.shallow)
         sql = inner.sql(users.condition, (), frozenset())
@@ -361,7 +361,7 @@ class _Judging:
     def _level_change(self, change: LevelChange, route: Route) -> str:
         if not self.scope.traits:
             return self.wrong(
-                (*route, "level_change"), "a filter cannot look at levels: it decides who is scored"
+                (*route, "level_change"), "a filter cannot use levels: it decides who is scored"
             )
         known = self.scope.profile.levels.names
         for end, name in (("from", change.before), ("to", change.after)):
@@ -387,7 +387,7 @@ class _Judging:
     def _member(self, key: str, route: Route) -> str:
         place = (*route, "audience")
         if not self.scope.traits:
-            return self.wrong(place, "a filter cannot look at audiences: it decides who is scored")
+            return self.wrong(place, "a filter cannot use audiences: it decides who is scored")
         condition = self.scope.audiences.get(key)
         if condition is None:
             kind = self.scope.entity
@@ -399,7 +399,7 @@ class _Judging:
             return "true"
         if key in self.path:
             circle = " -> ".join((*self.path[self.path.index(key) :], key))
-            return self.wrong(place, f"audiences that need each other in a circle: {circle}")
+            return self.wrong(place, f"audiences that refer to each other in a cycle: {circle}")
         inner = replace(self, path=(*self.path, key), problems=[], warnings=[])
         sql = inner.sql(condition, (), frozenset())
         if inner.problems:

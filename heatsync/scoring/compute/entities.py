@@ -32,7 +32,7 @@ class Traits:
         table, column = step.column_of(entity)
         known = self.columns.get(table)
         if not known:
-            raise ValueError(f"`{step.trait}` needs a table of {table}s, and the source names none")
+            raise ValueError(f"`{step.trait}` needs a table of {table}s, but the source has none")
         if column not in known:
             raise ValueError(
                 f"`{step.trait}`: there is no column `{column}` in {table}s{suggest(column, known)}"

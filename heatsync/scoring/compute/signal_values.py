@@ -48,7 +48,7 @@ def _points(signal: Signal, table: str, column: str, traits: Traits) -> str:
     """SQL: the value of a column between the signal's bounds, in billionths of a point."""
     known = traits.columns.get(table)
     if not known:
-        raise ValueError(f"`{signal.trait}` needs a table of {table}s, and the source names none")
+        raise ValueError(f"`{signal.trait}` needs a table of {table}s, but the source has none")
     if column not in known:
         raise ValueError(
             f"`{signal.trait}`: there is no column `{column}` in {table}s{suggest(column, known)}"

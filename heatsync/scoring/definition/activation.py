@@ -16,12 +16,12 @@ def _names(value: object) -> tuple[str, ...]:
         raise ValueError("expected an event or a list of events, found an empty list")
     found = tuple(value_types.word(name) for name in names)
     if "*" in found or "scored" in found:
-        raise ValueError("a step names its events: `*` and `scored` are not available here in this version")
+        raise ValueError("a step must list its events: `*` and `scored` are not supported here")
     return found
 
 
 def _at_least(value: object) -> int:
-    key, inner = value_types.only_key(value, ("gte", "gt"), "a count (a step once met stays met)")
+    key, inner = value_types.only_key(value, ("gte", "gt"), "a count (a step that is met stays met)")
     return value_types.positive(inner) if key == "gte" else max(1, value_types.whole(inner) + 1)
 
 
@@ -53,7 +53,7 @@ class Step(BaseModel):
             raise ValueError("expected a step such as {event: Report Created, count: {gte: 3}}")
         for key in _LATER:
             if key in value:
-                raise ValueError(f"`{key}` in a step of the activation is not available in this version")
+                raise ValueError(f"`{key}` is not supported in a step of the activation")
         operators = [key for key in value if key in OPERATORS]
         if ("event" in value) == ("trait" in value):
             raise ValueError("expected a step with either `event` or `trait`")

@@ -135,7 +135,7 @@ class _Reader:
         if self.is_filter and kind in ("users", "level_change", "audience"):
             self.wrong(
                 (*route, kind),
-                f"a filter cannot look at `{kind}`: that is only known when the score is, and the filter decides"
+                f"a filter cannot use `{kind}`: it is only known after scoring, and the filter decides"
                 " who is scored",
                 key=True,
             )
@@ -168,9 +168,7 @@ class _Reader:
             )
             return None
         if not written:
-            self.wrong(
-                (*route, kind), f"`{kind}` of nothing says nothing: give it conditions, or take it out"
-            )
+            self.wrong((*route, kind), f"`{kind}` is empty: add conditions or remove it")
             return None
         found = [self.condition(each, (*route, kind, place)) for place, each in enumerate(written)]
         whole = tuple(each for each in found if each is not None)
@@ -196,7 +194,7 @@ class _Reader:
         if name is not None and self.is_filter and not name.startswith(("user.", "account.")):
             self.wrong(
                 (*route, "trait"),
-                f"a filter cannot look at `{name}`: it decides who is scored, so it knows the columns of the"
+                f"a filter cannot use `{name}`: it decides who is scored, so it may only use columns of the"
                 " tables (`user.plan`, `account.plan`), events and times",
             )
             return None
@@ -267,7 +265,7 @@ class _Reader:
             names = [self.read(value_types.word, each, (*route, place)) for place, each in enumerate(node)]
             for place, name in enumerate(names):
                 if name == "*":
-                    self.wrong((*route, place), '`*` is any event: it stands alone, as in {event: "*"}')
+                    self.wrong((*route, place), '`*` means any event and must be alone, as in {event: "*"}')
             return tuple(sorted({name for name in names if name is not None})), None, False
         name = self.read(value_types.word, node, route)
         if name == "*":
@@ -280,7 +278,9 @@ class _Reader:
         """The interval of `within` or `between`; without either: ever."""
         if "within" in node and "between" in node:
             self.wrong(
-                (*route, "between"), "`within` and `between` both say when: take one of them out", key=True
+                (*route, "between"),
+                "`within` and `between` both give the interval: remove one of them",
+                key=True,
             )
             return None, None
         if "between" in node:
@@ -293,7 +293,7 @@ class _Reader:
         if not isinstance(node, list) or len(node) != 2:
             self.wrong(
                 route,
-                f"expected how long ago it began and ended, as in [60d, 30d], found {value_types.kind(node)}",
+                f"expected how long ago the interval starts and ends, as in [60d, 30d], found {value_types.kind(node)}",
             )
             return None, None
         old = self.read(parse_duration, node[0], (*route, 0))
@@ -301,9 +301,9 @@ class _Reader:
         if old is not None and new is not None and old.hours <= new.hours:
             self.wrong(
                 route,
-                f"the longer ago comes first: [{new}, {old}]"
+                f"the earlier bound comes first: [{new}, {old}]"
                 if old.hours < new.hours
-                else f"nothing lies between {old} and {new} ago",
+                else f"the interval from {old} to {new} ago is empty",
             )
         return old, new
 
@@ -347,17 +347,18 @@ class _Reader:
             lambda value: value_types.one_of(value, TIMES, "a time"), node["time"], (*route, "time")
         )
         if name == "level_changed_on" and self.is_filter:
-            self.wrong((*route, "time"), "a filter cannot look at levels: it decides who is scored")
+            self.wrong((*route, "time"), "a filter cannot use levels: it decides who is scored")
         given = [key for key in node if key in ways]
         if len(given) > 1:
             self.wrong(
                 (*route, given[1]),
-                f"`{given[0]}` and `{given[1]}` both say when: write {{all: [..]}} around two conditions",
+                f"`{given[0]}` and `{given[1]}` both give the interval: write {{all: [..]}} around two conditions",
                 key=True,
             )
         elif not given and len(self.problems) == before:
             self.wrong(
-                route, f"expected when, as in {{time: last_seen, within: 14d}}: one of {', '.join(ways)}"
+                route,
+                f"expected an interval, as in {{time: last_seen, within: 14d}}: one of {', '.join(ways)}",
             )
         if len(self.problems) > before or name is None:
             return None
@@ -406,7 +407,7 @@ class _Reader:
         if not isinstance(inner, dict):
             self.wrong(
                 place,
-                f"expected a move such as {{from: High, to: Low, within: 7d}}, found {value_types.kind(inner)}",
+                f"expected a change of level such as {{from: High, to: Low, within: 7d}}, found {value_types.kind(inner)}",
             )
             return None
         self._keys(inner, place, ("from", "to", "within"))
@@ -415,10 +416,10 @@ class _Reader:
             for end in ("from", "to")
         ]
         if "within" not in inner and len(self.problems) == before:
-            self.wrong(place, "`within` is missing: since when did the level move, as in {within: 7d}?")
+            self.wrong(place, "`within` is missing: in which time must the level change, as in {within: 7d}?")
         within = self.read(parse_duration, inner["within"], (*place, "within")) if "within" in inner else None
         if within is not None and within.days is None:
-            self.wrong((*place, "within"), "a level changes with a day: use days or weeks such as 7d")
+            self.wrong((*place, "within"), "levels change once a day: use days or weeks such as 7d")
         if len(self.problems) > before or within is None:
             return None
         return LevelChange(ends[0], ends[1], within)

@@ -32,12 +32,10 @@ def _bands(value: object) -> tuple[tuple[str, int], ...]:
             faults.append(((name,), f"`{bands[low]}` and `{name}` both begin at {low}"))
         elif not key or key in keys:
             other = (
-                f"`{keys[key]}` and `{name}` are too much alike"
-                if key
-                else f"`{name}` has no letter or digit"
+                f"`{keys[key]}` and `{name}` are too similar" if key else f"`{name}` has no letter or digit"
             )
             own = f"level_{key or '...'}"
-            faults.append(((name,), f"{other}: the name of a level is also that of its audience, `{own}`"))
+            faults.append(((name,), f"{other}: a level's name is also the name of its audience, `{own}`"))
         else:
             bands[low], keys[key] = name, name
     raise_problems(faults)
@@ -69,7 +67,7 @@ class Levels(Section):
     def _one_kind(self) -> "Levels":
         if self.churn and self.bands:
             raise_problems(
-                [(("bands",), "expected `bands` or `churn: true`, found both: learnt levels have no bands")]
+                [(("bands",), "expected `bands` or `churn: true`, found both: learned levels have no bands")]
             )
         return self
 

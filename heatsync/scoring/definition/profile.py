@@ -48,15 +48,15 @@ MODEL_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 """By model, the values of keys that are left out, as they would be written in a file."""
 MODEL_KEYS = {
-    "rollup": ("weighted", "take it out: an account is scored by its own events"),
-    "touchpoints": ("kpi", "take it out, or write `model: kpi`"),
+    "rollup": ("weighted", "remove it: an account is scored by its own events"),
+    "touchpoints": ("kpi", "remove it, or write `model: kpi`"),
 }
 """Keys that belong to one model, and what to do with them in another one."""
 
 
 def _format(value: object) -> str:
     if (found := value_types.text(value)) != "1":
-        raise ValueError(f"this heatsync reads version 1, not `{found}`")
+        raise ValueError(f"this version of heatsync reads format version 1, not `{found}`")
     return found
 
 
@@ -94,7 +94,7 @@ class Event(Section):
         if not isinstance(value, dict):
             raise ValueError("expected an event such as {event: Report Created, weight: 8}")
         if "weight" in value and "tier" in value:
-            raise ValueError("expected `weight` or `tier`, found both: a tier stands for a weight")
+            raise ValueError("expected `weight` or `tier`, found both: a tier is a weight")
         if value.get("tier") in TIERS:
             return {**value, "weight": str(TIERS[value["tier"]])}
         return value
@@ -131,7 +131,7 @@ def _normalize(value: object) -> Normalize:
         for kind in kinds:
             if kind == found:
                 return Normalize(kind)
-        raise ValueError("`target` wants its number, as in {target: 50}")
+        raise ValueError("`target` needs a number, as in {target: 50}")
     _, inner = value_types.only_key(value, ("target",), "a way to normalize")
     target = value_types.decimal(inner)
     if target <= 0:
@@ -151,7 +151,7 @@ def _benchmark(value: object) -> Benchmark:
     if isinstance(value, str):
         found = value_types.one_of(value, ("smoothed", "rolling", "frozen"), "a benchmark")
         if found == "frozen":
-            raise ValueError("`frozen` wants its date, as in {frozen: 2026-01-31}")
+            raise ValueError("`frozen` needs a date, as in {frozen: 2026-01-31}")
         return Benchmark("rolling" if found == "rolling" else "smoothed")
     _, inner = value_types.only_key(value, ("frozen",), "a benchmark")
     return Benchmark("frozen", value_types.day(inner))
@@ -170,7 +170,7 @@ def _decay(value: object) -> Decay:
     if isinstance(value, str):
         found = value_types.one_of(value, ("none", "half_life", "linear"), "a decay")
         if found != "none":
-            raise ValueError(f"`{found}` wants its days, as in {{{found}: 14d}}")
+            raise ValueError(f"`{found}` needs a number of days, as in {{{found}: 14d}}")
         return Decay()
     key, inner = value_types.only_key(value, ("half_life", "linear"), "a decay")
     return Decay("half_life" if key == "half_life" else "linear", value_types.days(inner))
@@ -253,11 +253,11 @@ class Profile(Section):
             if self.model == "engagement" and event.per_window is not None:
                 yield (
                     (*place, "per_window"),
-                    f"`per_window` belongs to `model: weighted`, and this is {here}: take it out, or use `per_day`",
+                    f"`per_window` belongs to `model: weighted`, and this is {here}: remove it, or use `per_day`",
                 )
         bare = any("weight" not in event.model_fields_set and not event.passive for event in self.events)
         if not self.scored and not bare and "touchpoints" not in self.model_fields_set:
-            yield ("events",), "`events` has none with a weight above 0: nothing would be scored"
+            yield ("events",), "`events` has no event with a weight above 0: nothing would be scored"
 
     def _only_passive(self) -> Iterator[tuple[Route, str]]:
         """Keys of `events` that have no meaning in `model: kpi`."""
@@ -265,13 +265,13 @@ class Profile(Section):
         if not all(event.passive for event in self.events):
             yield (
                 ("events",),
-                f"this is `model: kpi`: {meaning}, as in {{event: Logged In, passive: true}}; take the others out",
+                f"this is `model: kpi`: {meaning}, as in {{event: Logged In, passive: true}}; remove the others",
             )
             return
         for position, event in enumerate(self.events):
             for key in ("tier", "weight", "per_day", "per_window"):
                 if key in event.model_fields_set and not (key == "weight" and event.tier is not None):
-                    yield ("events", position, key), f"`{key}` means nothing in `model: kpi`: {meaning}"
+                    yield ("events", position, key), f"`{key}` has no effect in `model: kpi`: {meaning}"
 
     def _doubled(self) -> Iterator[tuple[Route, str]]:
         names = [event.event for event in self.events]
@@ -318,7 +318,7 @@ class Profile(Section):
         if self.model != "weighted" or 5 <= count <= 20:
             return ()
         amount = "only " if count < 5 else ""
-        return ((("events",), f"{amount}{count} scored events: a profile wants 10 to 20"),)
+        return ((("events",), f"{amount}{count} scored events: 10 to 20 are recommended"),)
 
     @property
     def version(self) -> str:

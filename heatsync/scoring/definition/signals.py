@@ -30,9 +30,7 @@ class Signal(Section):
     @model_validator(mode="after")
     def _a_way(self) -> "Signal":
         if self.low == self.high:
-            raise_problems(
-                [(("to",), f"`from` and `to` are both {self.high}: what lies between them is worth 0 to 100")]
-            )
+            raise_problems([(("to",), f"`from` and `to` are both {self.high}: they must differ")])
         return self
 
     def column_of(self, entity: str) -> tuple[str, str] | None:
@@ -54,8 +52,8 @@ def _together(signals: tuple[Signal, ...]) -> tuple[Signal, ...]:
     total = sum(signal.weight for signal in signals)
     if total > MAX_WEIGHT:
         raise ValueError(
-            f"the weights of the signals add up to {total}, and may to {MAX_WEIGHT} at most:"
-            " the score has to remain one of what is done"
+            f"the weights of the signals add up to {total}; the most is {MAX_WEIGHT}:"
+            " a score must mainly depend on activity"
         )
     return signals
 

@@ -62,7 +62,7 @@ def _names(value: object) -> tuple[str, ...]:
         raise ValueError("expected an event or a list of events, found an empty list")
     found = tuple(value_types.word(name) for name in names)
     if "*" in found:
-        raise ValueError("a touchpoint names its events: `*` is not available here")
+        raise ValueError("a touchpoint must list its events: `*` is not supported here")
     return tuple(sorted(set(found)))
 
 
@@ -132,7 +132,7 @@ class Touchpoint(Section):
 def _together(touchpoints: tuple[Touchpoint, ...]) -> tuple[Touchpoint, ...]:
     """The touchpoints sorted by name: their order in the file has no effect."""
     if not touchpoints:
-        raise ValueError("expected touchpoints; leave `touchpoints` out for the eleven default ones")
+        raise ValueError("expected touchpoints; remove `touchpoints` to use the eleven default ones")
     names = [touchpoint.name for touchpoint in touchpoints]
     raise_problems(
         ((position, "name"), f"`touchpoints` names `{name}` twice: rename one of them")
@@ -147,7 +147,7 @@ def _together(touchpoints: tuple[Touchpoint, ...]) -> tuple[Touchpoint, ...]:
             else f"{plain_number(total - TOTAL_WEIGHT)} too many"
         )
         raise ValueError(
-            f"the weights of the touchpoints add up to {plain_number(total)}, and must to 100: {off}."
+            f"the weights of the touchpoints add up to {plain_number(total)}, but must add up to 100: {off}."
             " `heatsync profile reset` restores the default ones"
         )
     return tuple(sorted(touchpoints, key=lambda touchpoint: touchpoint.name))
