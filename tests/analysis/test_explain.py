@@ -127,7 +127,9 @@ def test_a_level_that_was_learnt_begins_above_its_bound(world: Workspace) -> Non
 
 
 def test_who_is_not_there_is_told_so(world: Workspace) -> None:
-    with pytest.raises(ConfigurationError, match=r"no user and no account 'u1@x\.com'.*not an e-mail address"):
+    with pytest.raises(
+        ConfigurationError, match=r"no user and no account 'u1@x\.com'.*not an e-mail address"
+    ):
         explain.explain_scores(world, "u1@x.com", None, ["health"], leavers.DAY)
 
 
