@@ -1,4 +1,4 @@
-"""`make bench`: what is measured, and against whom. Ratios in one run; machines are noisy."""
+"""`make bench`: what is measured, and against what. Ratios in one run; machines are noisy."""
 
 from bench import delivery, engine, scoring
 

@@ -1,6 +1,6 @@
 """Deliveries into the sandbox beside a bare `requests` loop that makes the same calls.
 
-The sandbox runs in a process of its own, without quotas; every record exists over there and every one changes. What is
+The sandbox runs in a process of its own, without quotas; every record exists at the destination and every one changes. What is
 timed is the delivery alone, from the released batches to the settled ledger. The last line is about the time by the
 clock, with 80 ms added to each call.
 """
@@ -49,7 +49,7 @@ IDENTITY: dict[str, tuple[tuple[str, str], Callable[[int], str | None]]] = {
     "segment": (("userId", "u{}"), lambda _: None),
     "salesforce": (("Email", "person{}@example.com"), lambda n: f"003{n:012d}AAA"),
 }
-"""By destination: how a record is matched, and its id over there."""
+"""By destination: how a record is matched, and its id at the destination."""
 FIELDS = "{Heatsync_Score__c: score, Heatsync_Level__c: level, Heatsync_Trend__c: trend}"
 
 

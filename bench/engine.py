@@ -61,13 +61,13 @@ def main(arguments: list[str] | None = None) -> None:
         return
     print(f"{'records':>10} {'morning':<22} {'seconds':>8} {'records/s':>12} {'changes':>9} {'peak MiB':>9}")
     for size in SIZES:
-        told = subprocess.run(
+        results = subprocess.run(
             [sys.executable, "-m", "bench.engine", "--records", str(size)],
             check=True,
             capture_output=True,
             text=True,
         )
-        for row in json.loads(told.stdout):
+        for row in json.loads(results.stdout):
             rate = size / row["seconds"]
             print(
                 f"{size:>10} {row['morning']:<22} {row['seconds']:>8.2f} {rate:>12,.0f} {row['changes']:>9}"
@@ -115,18 +115,18 @@ def measure(records: int) -> list[dict[str, Any]]:
         def drain(rows: Iterator[PlannedChange]) -> int:
             return sum(1 for _ in rows)
 
-        told = []
+        results = []
         seconds, changes = morning(Scope(), deliver)
-        told.append({"morning": "first", "seconds": seconds, "changes": changes, "peak": peak()})
+        results.append({"morning": "first", "seconds": seconds, "changes": changes, "peak": peak()})
         write_snapshot(of, records, changed=True)
         seconds, changes = morning(Scope(), drain)
-        told.append({"morning": "1 % changed", "seconds": seconds, "changes": changes, "peak": peak()})
+        results.append({"morning": "1 % changed", "seconds": seconds, "changes": changes, "peak": peak()})
         seconds, changes = morning(Scope(everything=True), drain)
-        told.append(
+        results.append(
             {"morning": "every field compared", "seconds": seconds, "changes": changes, "peak": peak()}
         )
         ledger.close()
-        return told
+        return results
 
 
 def _delivered(ledger: Ledger, bound: BoundMapping, rows: list[PlannedChange]) -> None:

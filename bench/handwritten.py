@@ -7,11 +7,11 @@ table, that weights are whole, and that every day has enough users for a benchma
 
 - The log is read three times, each time for as many days and columns as are needed: everything for what accumulates
   over a life, the last 64 days for what they were worth, the last 7 for what was done.
-- Events are told apart by a constant map over their names. In Parquet names are a dictionary, and DuckDB then looks a
+- Events are distinguished by a constant map over their names. In Parquet names are a dictionary, and DuckDB then looks a
   dozen of them up and not twenty million; a CASE or a join looks at every row.
-- What a user's days were worth stands side by side, 64 columns of one row: windows, scores and levels of all days are
+- The worth of a user's days is side by side, 64 columns of one row: windows, scores and levels of all days are
   arithmetic between columns, without window functions and joins.
-- Quantiles are taken of columns that are NULL for whoever has no score: FILTER is ten times as slow.
+- Quantiles are taken of columns that are NULL where there is no score: FILTER is ten times as slow.
 - The levels of 31 days are two bits each of one number; the last change is the lowest bit that differs.
 - What contributed most is found by sorting numbers that hold points and name, not structs.
 - Lists of audiences are made once per combination that occurs, not once per row.
@@ -277,7 +277,7 @@ def _parts(timed: Timed, entity: str, counts: str) -> None:
 
 
 def _users(timed: Timed, day: date) -> None:
-    """`user_rows`: everybody who existed."""
+    """`user_rows`: every user that existed."""
     _parts(
         timed,
         "user",
@@ -444,7 +444,7 @@ def _audiences(entity: str, day: date) -> list[tuple[str, str, str]]:
 
 
 def _of_event(values: Mapping[str, int]) -> str:
-    """What an event stands for, looked up by its name; NULL for others."""
+    """The number of an event, looked up by its name; NULL for other events."""
     pairs = ", ".join(f"'{name}': {value}" for name, value in values.items())
     return f"MAP {{{pairs}}}[event]"
 

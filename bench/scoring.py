@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repeat", type=int, default=REPEAT, help="how often; the quickest counts")
     parser.add_argument("--steps", action="store_true", help="show what each step takes by hand")
     parser.add_argument("--run", choices=RUNS, help="do this in this process, and print JSON")
-    parser.add_argument("--folder", type=Path, help="where --run finds what --sizes made")
+    parser.add_argument("--folder", type=Path, help="the folder that --sizes created, for --run")
     chosen = parser.parse_args(arguments)
     if chosen.run:
         print(json.dumps(asdict(run(chosen.run, chosen.folder))))
@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def prepare(folder: Path, events: int) -> product_log.Made:
     """A workspace with a log of so many events."""
-    made = product_log.write(folder, events)
+    workspace = product_log.write(folder, events)
     (folder / "mappings/profiles").mkdir(parents=True)
     (folder / "heatsync.yml").write_text(
         "version: 1\nsource:\n"
@@ -89,29 +89,29 @@ def prepare(folder: Path, events: int) -> product_log.Made:
         )
     )
     (folder / "mappings/profiles/health.yml").write_text(handwritten.PROFILE)
-    return made
+    return workspace
 
 
 def run(name: str, folder: Path) -> Run:
     """One of the three, in this process."""
     steps: Mapping[str, tuple[float, float]] = {}
-    made = config.load(folder)
+    workspace = config.load(folder)
     clock, processors = time.perf_counter(), time.process_time()
     if name == "by hand":
         steps = handwritten.write(folder, DAY, MEMORY)
     else:
-        snapshot_run.score(made, [DAY if name == "full" else product_log.LAST])
+        snapshot_run.score(workspace, [DAY if name == "full" else product_log.LAST])
     seconds, used = time.perf_counter() - clock, time.process_time() - processors
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return Run(seconds, used, max(resource.getrusage(kind).ru_maxrss for kind in kinds) / 1024, steps)
 
 
 def differing(folder: Path) -> dict[str, tuple[int, int]]:
-    """Of users and of accounts: the rows, and how many of them are not the same or stand in another place."""
-    made = config.load(folder)
+    """The rows of users and accounts, and how many of them differ or are in another place."""
+    workspace = config.load(folder)
     found = {}
     for entity in ("user", "account"):
-        ours, theirs = made.snapshot_path("health", entity, DAY), handwritten.path(folder, entity)
+        ours, theirs = workspace.snapshot_path("health", entity, DAY), handwritten.path(folder, entity)
         with duckdb.connect(":memory:") as con:
             # Rows are compared whole: a column that only one of them has makes every row another one.
             row = con.execute(
@@ -152,13 +152,13 @@ def _measure(size: int, repeat: int, steps: bool) -> dict[str, Run]:
 
 def _apart(name: str, folder: Path) -> Run:
     """In a process of its own."""
-    told = subprocess.run(
+    answer = subprocess.run(
         [sys.executable, "-m", "bench.scoring", "--run", name, "--folder", str(folder)],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
     )
-    return Run(**json.loads(told.stdout))
+    return Run(**json.loads(answer.stdout))
 
 
 def _check(rows: Mapping[str, tuple[int, int]]) -> None:

@@ -309,7 +309,7 @@ def read_entities(source: Source, entity: str, table: SourceTable | None) -> ibi
         )
     source.ignore(table, f"{entity}s_without_id", facts["rows"] - facts["with_id"])
     if facts["with_id"] > facts["ids"]:
-        _refuse_twice(table, read, key)
+        refuse_duplicates(table, read, key)
     return read.filter(read[key].notnull())
 
 
@@ -338,7 +338,7 @@ def _id(table: SourceTable, there: ibis.Table, name: str) -> Any:
     return there[name].cast("string").nullif("")
 
 
-def _refuse_twice(table: SourceTable, read: ibis.Table, key: str) -> None:
+def refuse_duplicates(table: SourceTable, read: ibis.Table, key: str) -> None:
     """Raises ConfigurationError with the first id that two rows have."""
     numbered = read.select(row=ibis.row_number() + 1, id=read[key])
     numbered = numbered.filter(numbered.id.notnull())

@@ -1,4 +1,4 @@
-"""Who is in an audience: the rows of the snapshot that carry its key, and what moved since the day before."""
+"""The members of an audience: the rows of the snapshot with its key, and the changes since the day before."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -43,22 +43,24 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = leavers.write(
         tmp_path_factory.mktemp("world"), {"habit": leavers.HEALTH.replace("name: Health", "name: Habit")}
     )
-    made = write(folder)
-    snapshot_run.score(made, [BEFORE, leavers.DAY])
-    return made
+    workspace = write(folder)
+    snapshot_run.score(workspace, [BEFORE, leavers.DAY])
+    return workspace
 
 
 @pytest.fixture
 def folder(scored: Workspace) -> Iterator[Path]:
-    """Of the scored workspace; its files are put back."""
+    """The folder of the scored workspace; its files are restored."""
     kept = {path: path.read_text() for path in (scored.folder / "mappings").rglob("*.yml")}
     yield scored.folder
     for path, text in kept.items():
         path.write_text(text)
 
 
-def members(made: Workspace, key: str, entity: str, day: object = leavers.DAY) -> dict[str, tuple[int, str]]:
-    path = made.snapshot_path("health", entity, day)  # type: ignore[arg-type]
+def members(
+    workspace: Workspace, key: str, entity: str, day: object = leavers.DAY
+) -> dict[str, tuple[int, str]]:
+    path = workspace.snapshot_path("health", entity, day)  # type: ignore[arg-type]
     with duckdb.connect() as con:
         found = con.execute(
             f"SELECT {entity}_id, score, level FROM read_parquet(?) WHERE list_contains(audiences, ?)",
@@ -67,34 +69,34 @@ def members(made: Workspace, key: str, entity: str, day: object = leavers.DAY) -
     return {name: (score, level) for name, score, level in found}
 
 
-def told(found: audience_members.AudienceMembers) -> list[tuple[object, ...]]:
+def listed(found: audience_members.AudienceMembers) -> list[tuple[object, ...]]:
     return [row for rows in found.rows() for row in rows]
 
 
-def refusal(made: Workspace, key: str, profile: str | None = None, entity: str | None = None) -> str:
+def refusal(workspace: Workspace, key: str, profile: str | None = None, entity: str | None = None) -> str:
     with pytest.raises(ConfigurationError) as refused:
-        audience_members.find(made, key, profile, entity, None)
+        audience_members.find(workspace, key, profile, entity, None)
     return str(refused.value)
 
 
-def test_the_last_scored_day_is_told_with_names_addresses_scores_and_levels(scored: Workspace) -> None:
+def test_members_of_the_last_scored_day_have_names_addresses_scores_and_levels(scored: Workspace) -> None:
     found = audience_members.find(scored, "lively", None, None, None)
     there = members(scored, "lively", "user")
     assert (found.day, found.count) == (leavers.DAY, len(there))
     assert 10 < found.count < leavers.USERS
     assert found.columns == ("user_id", "name", "email", "score", "level")
-    assert told(found) == [(key, None, f"{key}@x.com", *there[key]) for key in sorted(there)]
+    assert listed(found) == [(key, None, f"{key}@x.com", *there[key]) for key in sorted(there)]
 
 
-def test_accounts_are_told_by_name(scored: Workspace) -> None:
+def test_accounts_have_their_names(scored: Workspace) -> None:
     found = audience_members.find(scored, "big", None, None, None)
     there = members(scored, "big", "account")
     assert found.columns == ("account_id", "name", "domain", "score", "level")
     assert there
-    assert told(found) == [(key, key.upper(), None, *there[key]) for key in sorted(there)]
+    assert listed(found) == [(key, key.upper(), None, *there[key]) for key in sorted(there)]
 
 
-def test_who_entered_and_who_left_since_the_day_before_is_counted(scored: Workspace) -> None:
+def test_members_that_entered_and_left_since_the_day_before_are_counted(scored: Workspace) -> None:
     found = audience_members.find(scored, "lively", None, None, None)
     now, then = members(scored, "lively", "user"), members(scored, "lively", "user", BEFORE)
     assert found.since == BEFORE
@@ -103,14 +105,14 @@ def test_who_entered_and_who_left_since_the_day_before_is_counted(scored: Worksp
     assert found.left
 
 
-def test_without_the_day_before_nobody_is_said_to_have_entered(scored: Workspace) -> None:
+def test_without_the_day_before_nothing_is_compared(scored: Workspace) -> None:
     found = audience_members.find(scored, "lively", None, None, BEFORE)
     assert found.count == len(members(scored, "lively", "user", BEFORE))
     assert (found.since, found.entered, found.left) == (None, None, None)
     assert found.not_compared == f"{BEFORE - timedelta(days=1)} was not scored"
 
 
-def test_a_key_that_several_have_is_asked_about(scored: Workspace) -> None:
+def test_a_key_of_several_audiences_asks_for_entity_or_profile(scored: Workspace) -> None:
     assert refusal(scored, "most_engaged") == (
         "`most_engaged` is an audience of users and of accounts of several profiles: say which, with --entity user or"
         " account, and with --profile habit or health."
@@ -125,7 +127,7 @@ def test_a_key_that_several_have_is_asked_about(scored: Workspace) -> None:
     assert (found.profile, found.audience.entity) == ("habit", "account")
 
 
-def test_an_unknown_key_is_answered_with_the_nearest_one(scored: Workspace) -> None:
+def test_an_unknown_key_suggests_the_nearest_one(scored: Workspace) -> None:
     assert refusal(scored, "livly") == "There is no audience `livly`; did you mean `lively`?"
     assert (
         refusal(scored, "most_engagd") == "There is no audience `most_engagd`; did you mean `most_engaged`?"
@@ -133,18 +135,20 @@ def test_an_unknown_key_is_answered_with_the_nearest_one(scored: Workspace) -> N
     assert "did you mean `health`?" in refusal(scored, "lively", profile="helth")
 
 
-def test_an_audience_of_something_else_says_of_what(scored: Workspace) -> None:
+def test_an_audience_of_another_entity_or_profile_says_which(scored: Workspace) -> None:
     assert refusal(scored, "lively", entity="account") == (
         "`lively` is an audience of users of `health`: leave out --entity and --profile, or name one of these."
     )
 
 
-def test_a_workspace_that_was_not_scored_says_what_to_run(tmp_path: Path) -> None:
-    made = write(leavers.write(tmp_path))
-    assert refusal(made, "lively") == "`health` was not scored yet: run `heatsync score`, then ask again."
+def test_a_workspace_without_snapshots_says_what_to_run(tmp_path: Path) -> None:
+    workspace = write(leavers.write(tmp_path))
+    assert (
+        refusal(workspace, "lively") == "`health` was not scored yet: run `heatsync score`, then ask again."
+    )
 
 
-def test_a_day_that_was_not_scored_says_what_to_run(scored: Workspace) -> None:
+def test_a_day_without_a_snapshot_says_what_to_run(scored: Workspace) -> None:
     early = BEFORE - timedelta(days=9)
     with pytest.raises(
         ConfigurationError, match=f"the last one is of {leavers.DAY}. Run `heatsync score --date {early}`"
@@ -152,38 +156,42 @@ def test_a_day_that_was_not_scored_says_what_to_run(scored: Workspace) -> None:
         audience_members.find(scored, "lively", None, None, early)
 
 
-def test_an_audience_that_is_newer_than_the_snapshot_is_not_an_empty_one(folder: Path) -> None:
-    made = write(folder, AUDIENCES + "fresh: {entity: user, profile: health, where: {trait: score, gt: 0}}\n")
-    said = refusal(made, "fresh")
-    assert said.startswith(f"{FILE}:11:1: `fresh` did not exist when {leavers.DAY} was scored")
-    assert f"`heatsync score --date {leavers.DAY}`" in said
+def test_an_audience_newer_than_the_snapshot_is_an_error_and_not_empty(folder: Path) -> None:
+    workspace = write(
+        folder, AUDIENCES + "fresh: {entity: user, profile: health, where: {trait: score, gt: 0}}\n"
+    )
+    message = refusal(workspace, "fresh")
+    assert message.startswith(f"{FILE}:11:1: `fresh` did not exist when {leavers.DAY} was scored")
+    assert f"`heatsync score --date {leavers.DAY}`" in message
 
 
-def test_an_audience_that_was_changed_since_is_told_as_it_was_and_said_so(
+def test_an_audience_changed_since_scoring_has_its_old_members_and_a_note(
     folder: Path, scored: Workspace
 ) -> None:
-    made = write(folder, AUDIENCES.replace("within: 1d", "within: 9d"))
-    found = audience_members.find(made, "lively", None, None, None)
+    workspace = write(folder, AUDIENCES.replace("within: 1d", "within: 9d"))
+    found = audience_members.find(workspace, "lively", None, None, None)
     assert found.count == len(members(scored, "lively", "user"))
     assert [note.partition(" since ")[0] for note in found.notes] == ["`lively` has changed"]
     renamed = write(folder, AUDIENCES.replace("name: Lively", "name: Very lively"))
     assert audience_members.find(renamed, "lively", None, None, None).notes == ()
 
 
-def test_days_of_other_rules_are_not_compared(folder: Path) -> None:
-    made = write(folder, AUDIENCES.replace("gte: 3", "gte: 2"))
-    snapshot_run.score(made, [leavers.DAY + timedelta(days=1)])
-    found = audience_members.find(made, "big", None, None, None)
+def test_days_scored_by_other_rules_are_not_compared(folder: Path) -> None:
+    workspace = write(folder, AUDIENCES.replace("gte: 3", "gte: 2"))
+    snapshot_run.score(workspace, [leavers.DAY + timedelta(days=1)])
+    found = audience_members.find(workspace, "big", None, None, None)
     assert (found.since, found.entered) == (None, None)
     assert found.not_compared == f"{leavers.DAY} was scored by other rules"
-    assert audience_members.find(made, "lively", None, None, None).since == leavers.DAY
+    assert audience_members.find(workspace, "lively", None, None, None).since == leavers.DAY
 
 
-def test_names_with_quotes_and_other_alphabets_arrive_as_they_are(tmp_path: Path) -> None:
-    made = write(leavers.write(tmp_path))
+def test_names_with_quotes_and_other_alphabets_are_unchanged(tmp_path: Path) -> None:
+    workspace = write(leavers.write(tmp_path))
     names = ['A "1", Inc', "naïve; 🙂", "O'Brien\tLtd"]
     rows = [f'a{number},"{name.replace(chr(34), chr(34) * 2)}",1' for number, name in enumerate(names)]
     (tmp_path / "data" / "accounts.csv").write_text("\n".join(["account_id,name,nps", *rows, ""]))
-    snapshot_run.score(made, [leavers.DAY])
-    found = dict(row[:2] for row in told(audience_members.find(made, "all", "health", "account", None)))
+    snapshot_run.score(workspace, [leavers.DAY])
+    found = dict(
+        row[:2] for row in listed(audience_members.find(workspace, "all", "health", "account", None))
+    )
     assert [found[f"a{number}"] for number in range(3)] == names

@@ -1,4 +1,4 @@
-"""Ranges of days: the same as day by day, cheap when they stand, and like with like after a change of profile."""
+"""Ranges of days: the same as day by day, cheap when unchanged, and compared with the same version after a change."""
 
 import random
 import shutil
@@ -18,7 +18,7 @@ from heatsync.workspace import config
 from heatsync.workspace.config import Workspace
 
 DAY = date(2026, 4, 5)
-"""A Sunday: learnt levels are estimated anew."""
+"""A Sunday: learned levels are estimated again."""
 MANY = 33
 """Days: more than a trend looks back."""
 PROFILE = """\
@@ -57,7 +57,7 @@ def write(folder: Path, profiles: dict[str, str], audiences: str = AUDIENCES) ->
 
 
 def _events() -> Iterator[str]:
-    """Thirty users of four accounts, between which some of them go; most do something every few days."""
+    """Events of thirty users of four accounts; some users change accounts, and most are active every few days."""
     chance = random.Random(5)
     for number in range(30):
         begin, often = chance.randint(0, 120), chance.uniform(0.1, 0.9)
@@ -76,29 +76,29 @@ def days(count: int, until: date = DAY) -> list[date]:
     return [until - timedelta(days=back) for back in reversed(range(count))]
 
 
-def stored(made: Workspace) -> dict[str, bytes]:
-    folder = made.state / "snapshots"
+def stored(workspace: Workspace) -> dict[str, bytes]:
+    folder = workspace.state / "snapshots"
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
 
 
-def times(made: Workspace) -> dict[str, int]:
-    folder = made.state / "snapshots" / "p"
+def times(workspace: Workspace) -> dict[str, int]:
+    folder = workspace.state / "snapshots" / "p"
     return {path.stem: path.stat().st_mtime_ns for path in (folder / "user").glob("*.parquet")}
 
 
-def rows(made: Workspace, day: date = DAY) -> list[dict[str, Any]]:
+def rows(workspace: Workspace, day: date = DAY) -> list[dict[str, Any]]:
     return [
         {key: value for key, value in row.items() if key != "contributions"}
-        for row in pq.read_table(snapshot_run.snapshot_path(made, "p", "user", day)).to_pylist()
+        for row in pq.read_table(snapshot_run.snapshot_path(workspace, "p", "user", day)).to_pylist()
     ]
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Many days, scored at once; no test writes there."""
-    made = write(tmp_path_factory.mktemp("many"), {"p": PROFILE})
-    snapshot_run.score(made, days(MANY))
-    return made
+    """Many days, scored at once; tests do not write to it."""
+    workspace = write(tmp_path_factory.mktemp("many"), {"p": PROFILE})
+    snapshot_run.score(workspace, days(MANY))
+    return workspace
 
 
 @pytest.fixture
@@ -113,32 +113,32 @@ def copy(many: Workspace, tmp_path: Path) -> Workspace:
 def test_many_days_at_once_are_the_same_as_day_by_day(
     many: Workspace, tmp_path: Path, one_by_one: int
 ) -> None:
-    made = write(tmp_path, {"p": PROFILE})
+    workspace = write(tmp_path, {"p": PROFILE})
     first = MANY - one_by_one
     for some in (days(MANY)[:first], *([day] for day in days(MANY)[first:])):
-        snapshot_run.score(made, some)
+        snapshot_run.score(workspace, some)
     found = stored(many)
     assert len(found) == 2 * MANY
-    assert found == stored(made)
+    assert found == stored(workspace)
     moved = [row for row in rows(many) if "fell" in row["audiences"]]
     assert moved
     assert len({row["level"] for row in rows(many)}) == 3
 
 
-def test_learnt_levels_filters_and_touchpoints_are_the_same_at_once_as_day_by_day(tmp_path: Path) -> None:
+def test_learned_levels_filters_and_touchpoints_are_the_same_at_once_as_day_by_day(tmp_path: Path) -> None:
     audiences = "version: 1\nloud: {entity: user, profile: habit, where: {event: Paid, within: 9d}}\n"
     found = []
     for name in ("at once", "day by day"):
         (tmp_path / name).mkdir()
-        made = write(tmp_path / name, OTHERS, audiences)
+        workspace = write(tmp_path / name, OTHERS, audiences)
         for some in [days(2)] if name == "at once" else [[day] for day in days(2)]:
-            snapshot_run.score(made, some)
-        found.append(stored(made))
+            snapshot_run.score(workspace, some)
+        found.append(stored(workspace))
     assert len(found[0]) == 8
     assert found[0] == found[1]
 
 
-def test_a_second_run_over_a_range_changes_no_byte_and_reads_only_the_news(
+def test_a_second_run_over_a_range_changes_no_byte_and_reads_only_the_last_days(
     copy: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, touched = stored(copy), times(copy)
@@ -150,8 +150,8 @@ def test_a_second_run_over_a_range_changes_no_byte_and_reads_only_the_news(
         return original(self, since, until)
 
     monkeypatch.setattr(Source, "events", events)
-    told: list[tuple[str, int, int]] = []
-    again = snapshot_run.score(copy, days(MANY), lambda *step: told.append(step))
+    steps: list[tuple[str, int, int]] = []
+    again = snapshot_run.score(copy, days(MANY), lambda *step: steps.append(step))
     assert stored(copy) == before
     assert {(each.entity, each.date) for each in again.snapshots} == {
         (entity, day) for entity in ("user", "account") for day in days(MANY)
@@ -159,15 +159,15 @@ def test_a_second_run_over_a_range_changes_no_byte_and_reads_only_the_news(
     assert [each.rows for each in again.snapshots if each.date == DAY and each.entity == "user"] == [30]
     news = datetime.combine(DAY - timedelta(days=3), time())
     assert asked
-    # Conditions in hours look at the events of their days themselves.
+    # Conditions in hours read the events of their days.
     assert all(since is not None and since >= news - timedelta(days=2) for since in asked)
     rewritten = {day for day, at in times(copy).items() if at != touched[day]}
     assert rewritten == {str(day) for day in days(3)}
-    assert told[-1] == ("scoring p", MANY, MANY)
-    assert [done for doing, done, _ in told if doing == "scoring p"] == list(range(MANY + 1))
+    assert steps[-1] == ("scoring p", MANY, MANY)
+    assert [done for doing, done, _ in steps if doing == "scoring p"] == list(range(MANY + 1))
 
 
-def test_what_is_missing_or_came_late_in_a_range_is_computed(copy: Workspace, tmp_path: Path) -> None:
+def test_missing_days_and_days_with_late_events_are_computed_again(copy: Workspace, tmp_path: Path) -> None:
     before, touched = stored(copy), times(copy)
     gone = DAY - timedelta(days=12)
     snapshot_run.snapshot_path(copy, "p", "account", gone).unlink()
@@ -176,14 +176,14 @@ def test_what_is_missing_or_came_late_in_a_range_is_computed(copy: Workspace, tm
     assert {day for day, at in times(copy).items() if at != touched[day]} == {str(gone), *map(str, days(3))}
     late = DAY - timedelta(days=8)
     with (copy.folder / "events.csv").open("a") as file:
-        file.write(f"somebody new,,Paid,{late}T09:00:00+00:00\n")
+        file.write(f"new user,,Paid,{late}T09:00:00+00:00\n")
     snapshot_run.score(copy, days(15))
     for day in days(15):
-        there = any(row["user_id"] == "somebody new" for row in rows(copy, day))
+        there = any(row["user_id"] == "new user" for row in rows(copy, day))
         assert there == (day >= late), day
 
 
-def test_a_range_is_computed_again_when_what_it_is_judged_by_changed(copy: Workspace) -> None:
+def test_a_range_is_computed_again_when_an_audience_changes(copy: Workspace) -> None:
     touched = times(copy)
     named = AUDIENCES.replace("{entity: user,", "{name: Fallen, entity: user,")
     changed = write(copy.folder, {"p": PROFILE}, named)
@@ -192,39 +192,39 @@ def test_a_range_is_computed_again_when_what_it_is_judged_by_changed(copy: Works
     assert any("Fallen" in row["segments"] for row in rows(changed, DAY - timedelta(days=6)))
 
 
-def test_after_a_change_of_profile_everything_is_compared_with_the_same_profile(
+def test_after_a_change_of_profile_a_day_is_compared_with_days_of_the_same_version(
     copy: Workspace, tmp_path: Path
 ) -> None:
     old = stored(copy)
     changed = PROFILE.replace("weight: 2", "weight: 9").replace("weight: 9}]", "weight: 1}]")
-    made = write(copy.folder, {"p": changed})
-    snapshot_run.score(made, [DAY])
+    workspace = write(copy.folder, {"p": changed})
+    snapshot_run.score(workspace, [DAY])
     (tmp_path / "always").mkdir()
     always = write(tmp_path / "always", {"p": changed})
     snapshot_run.score(always, [DAY])
     for entity in ("user", "account"):
         path = f"p/{entity}/{DAY}.parquet"
-        assert stored(made)[path] == stored(always)[path] != old[path]
-    assert {name for name, data in stored(made).items() if data != old[name]} == {
+        assert stored(workspace)[path] == stored(always)[path] != old[path]
+    assert {name for name, data in stored(workspace).items() if data != old[name]} == {
         f"p/{entity}/{DAY}.parquet" for entity in ("user", "account")
     }
 
 
-def test_the_trend_after_a_change_of_profile_is_of_the_changed_one(copy: Workspace) -> None:
+def test_after_a_change_of_profile_trends_use_the_changed_profile(copy: Workspace) -> None:
     changed = PROFILE.replace("weight: 2", "weight: 9").replace("weight: 9}]", "weight: 1}]")
-    made = write(copy.folder, {"p": changed})
+    workspace = write(copy.folder, {"p": changed})
     month = DAY - timedelta(days=30)
-    old = {row["user_id"]: row["score"] for row in rows(made, month)}
-    snapshot_run.score(made, [DAY])
-    changes = {row["user_id"]: (row["score"], row["score_change"]) for row in rows(made)}
-    snapshot_run.score(made, [month])
-    new = {row["user_id"]: row["score"] for row in rows(made, month)}
+    old = {row["user_id"]: row["score"] for row in rows(workspace, month)}
+    snapshot_run.score(workspace, [DAY])
+    changes = {row["user_id"]: (row["score"], row["score_change"]) for row in rows(workspace)}
+    snapshot_run.score(workspace, [month])
+    new = {row["user_id"]: row["score"] for row in rows(workspace, month)}
     assert new != old
     for user, (score, change) in changes.items():
         assert change == (None if user not in new else score - new[user])
 
 
-def test_the_next_day_after_a_backfill_finds_its_moves(copy: Workspace) -> None:
+def test_the_day_after_a_backfill_has_the_level_changes_of_the_backfill(copy: Workspace) -> None:
     with duckdb.connect() as con:
         moves = con.execute(
             "SELECT id, max(day) FROM read_parquet(?) GROUP BY id",

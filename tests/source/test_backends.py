@@ -1,4 +1,4 @@
-"""What other engines would be asked is SQL of theirs that only reads. It is compiled here, and not run."""
+"""The queries to other engines are SQL of theirs that only reads. They are compiled here, and not run."""
 
 from datetime import date, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ DIALECTS = {
     "clickhouse": "clickhouse",
     "postgres": "postgres",
 }
-"""By the name of the Ibis backend, what sqlglot calls its language."""
+"""The names of dialects in sqlglot, by Ibis backend."""
 SINCE, UNTIL = datetime(2026, 8, 1), datetime(2026, 11, 22, 22)
 """Berlin changes its clocks in between."""
 COLUMNS = {
@@ -57,7 +57,7 @@ STAMPS = {"with a zone": dt.Timestamp("UTC", 6), "without": dt.Timestamp(scale=6
 
 
 class Elsewhere:
-    """An engine that has these tables, and answers nothing."""
+    """An engine that has these tables and runs no query."""
 
     def __init__(self, name: str, stamp: dt.DataType) -> None:
         self.name = name
@@ -70,7 +70,7 @@ class Elsewhere:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Workspace:
+def workspace(tmp_path: Path) -> Workspace:
     (tmp_path / "mappings/profiles").mkdir(parents=True)
     (tmp_path / "mappings/profiles/p.yml").write_text(
         "version: 1\nname: P\nevents: [{event: Viewed, weight: 5}]\n"
@@ -114,7 +114,7 @@ def spark(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def questions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What is asked of tables when they are opened."""
+    """The queries that opening tables runs."""
     found: list[Any] = []
 
     def aggregate(self: Source, table: Any, there: ibis.Table, **some: Any) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def questions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return {each: SINCE if each == "first" else 2 * (each in ("rows", "with_id")) for each in some}
 
     monkeypatch.setattr(Source, "aggregate", aggregate)
-    monkeypatch.setattr(reader, "_refuse_twice", lambda *_: None)
+    monkeypatch.setattr(reader, "refuse_duplicates", lambda *_: None)
     return found
 
 
@@ -136,15 +136,15 @@ def compiles(question: Any, name: str) -> None:
 
 @pytest.mark.parametrize("stamp", STAMPS)
 @pytest.mark.parametrize("name", DIALECTS)
-def test_tables_are_opened_and_days_counted_by_one_query_each_that_only_reads(
-    name: str, stamp: str, made: Workspace, questions: list[Any]
+def test_opening_tables_and_counting_days_are_one_query_each_that_only_reads(
+    name: str, stamp: str, workspace: Workspace, questions: list[Any]
 ) -> None:
-    opened = Source(Elsewhere(name, STAMPS[stamp]), made)  # type: ignore[arg-type]
+    opened = Source(Elsewhere(name, STAMPS[stamp]), workspace)  # type: ignore[arg-type]
     for entity in ("user", "account"):
-        questions.append(reader.read_entities(opened, entity, getattr(made.source, f"{entity}s")))
+        questions.append(reader.read_entities(opened, entity, getattr(workspace.source, f"{entity}s")))
     events, _ = opened.events(SINCE, UNTIL)
     questions += [
-        source_counts.daily_counts(events, bounds(made), False),
+        source_counts.daily_counts(events, bounds(workspace), False),
         source_counts.last_accounts(events),
     ]
     assert len(questions) > 5
@@ -153,10 +153,10 @@ def test_tables_are_opened_and_days_counted_by_one_query_each_that_only_reads(
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_what_accumulates_over_a_life_is_counted_by_one_query_that_only_reads(
-    name: str, made: Workspace, questions: list[Any]
+def test_lifetime_counts_are_one_query_that_only_reads(
+    name: str, workspace: Workspace, questions: list[Any]
 ) -> None:
-    opened = Source(Elsewhere(name, STAMPS["with a zone"]), made)  # type: ignore[arg-type]
+    opened = Source(Elsewhere(name, STAMPS["with a zone"]), workspace)  # type: ignore[arg-type]
     events, _ = opened.events(None, UNTIL)
     compiles(source_counts.lifetime_counts(plan("weighted"), events, False), name)
     measure = EventCount(("Viewed",), (), Duration(36, "h"), None)
@@ -167,16 +167,20 @@ def test_what_accumulates_over_a_life_is_counted_by_one_query_that_only_reads(
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_properties_are_asked_in_one_query_that_only_reads_or_not_at_all(
-    name: str, made: Workspace, questions: list[Any]
+def test_properties_are_one_query_that_only_reads_or_unsupported(
+    name: str, workspace: Workspace, questions: list[Any]
 ) -> None:
-    opened = Source(Elsewhere(name, STAMPS["with a zone"]), made)  # type: ignore[arg-type]
+    opened = Source(Elsewhere(name, STAMPS["with a zone"]), workspace)  # type: ignore[arg-type]
     events, _ = opened.events(SINCE, UNTIL)
     drawn = plan("kpi")
     like = EventCount(("Viewed",), (("page", Comparison("contains", "x%")),), Duration(36, "h"), None)
     asked = [
         source_counts.lifetime_counts(drawn, events, False),
-        *(source_counts.item_counts(each, events, bounds(made), False) for each in drawn.items if each.where),
+        *(
+            source_counts.item_counts(each, events, bounds(workspace), False)
+            for each in drawn.items
+            if each.where
+        ),
         source_counts.interval_counts([(like, SINCE, UNTIL)], events, False),
     ]
     assert questions
@@ -189,5 +193,5 @@ def test_properties_are_asked_in_one_query_that_only_reads_or_not_at_all(
             compiles(question, name)
 
 
-def bounds(made: Workspace) -> pa.Table:
-    return calendar.day_bounds(date(2026, 8, 1), date(2026, 11, 22), made.time_zone)
+def bounds(workspace: Workspace) -> pa.Table:
+    return calendar.day_bounds(date(2026, 8, 1), date(2026, 11, 22), workspace.time_zone)

@@ -1,4 +1,4 @@
-"""A small product whose users come and go, written as a workspace: who does little of what matters leaves."""
+"""A small product whose users come and go, written as a workspace: users that do little of what matters leave."""
 
 from datetime import date, datetime, timedelta
 from pathlib import Path

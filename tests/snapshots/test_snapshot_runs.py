@@ -1,4 +1,4 @@
-"""Snapshots over days: what is stored stands, what is missing or of another version is computed."""
+"""Snapshots over days: stored days are kept, missing days and days of another version are computed."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ def daily(user: str, days: int, since: int = 0) -> list[str]:
 
 
 def make_in(folder: Path) -> Make:
-    def made(events: list[str], profile: str = PROFILE, config: str = "") -> Workspace:
+    def workspace(events: list[str], profile: str = PROFILE, config: str = "") -> Workspace:
         (folder / "mappings" / "profiles").mkdir(parents=True, exist_ok=True)
         (folder / "mappings" / "profiles" / "p.yml").write_text(profile)
         (folder / "events.csv").write_text("\n".join(["user_id,account_id,event,timestamp", *events]) + "\n")
@@ -39,7 +39,7 @@ def make_in(folder: Path) -> Make:
         )
         return workspace_config.load(folder, vendors={})
 
-    return made
+    return workspace
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def make(tmp_path: Path) -> Make:
 
 @pytest.fixture(scope="module")
 def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, snapshot_run.ScoringResult]:
-    """Sixty days of one user, of which DAY was scored; nobody writes there any more."""
-    made = make_in(tmp_path_factory.mktemp("first"))(daily("u1", 60))
-    return made, snapshot_run.score(made, [DAY])
+    """Sixty days of one user, of which DAY was scored; tests do not write to it."""
+    workspace = make_in(tmp_path_factory.mktemp("first"))(daily("u1", 60))
+    return workspace, snapshot_run.score(workspace, [DAY])
 
 
 @pytest.fixture
@@ -61,125 +61,126 @@ def scored(first_run: tuple[Workspace, snapshot_run.ScoringResult], make: Make, 
     return make(daily("u1", 60))
 
 
-def row(made: Workspace, user: str = "u1", day: date = DAY) -> dict[str, Any]:
-    table = pq.read_table(snapshot_run.snapshot_path(made, "p", "user", day))
+def row(workspace: Workspace, user: str = "u1", day: date = DAY) -> dict[str, Any]:
+    table = pq.read_table(snapshot_run.snapshot_path(workspace, "p", "user", day))
     return next(each for each in table.to_pylist() if each["user_id"] == user)
 
 
-def stored(made: Workspace) -> dict[str, bytes]:
-    folder = made.state / "snapshots"
+def stored(workspace: Workspace) -> dict[str, bytes]:
+    folder = workspace.state / "snapshots"
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
 
 
-def history(made: Workspace, entity: str = "user") -> set[date]:
+def history(workspace: Workspace, entity: str = "user") -> set[date]:
     """The days whose scores are kept."""
     days: set[date] = set()
-    for path in (made.state / "history" / "p" / entity).glob("*_*.parquet"):
+    for path in (workspace.state / "history" / "p" / entity).glob("*_*.parquet"):
         if not path.name.endswith(".moves.parquet"):
             first, last = (date.fromisoformat(each) for each in path.stem.split("_"))
             days |= {first + timedelta(days=n) for n in range((last - first).days + 1)}
     return days
 
 
-def test_the_first_run_keeps_the_days_that_trends_need(
+def test_the_first_run_stores_the_days_that_trends_need(
     first_run: tuple[Workspace, snapshot_run.ScoringResult],
 ) -> None:
-    made, scored = first_run
+    workspace, scored = first_run
     assert {each.date for each in scored.snapshots} == {DAY}
     assert {each.entity for each in scored.snapshots} == {"user", "account"}
     assert [each.rows for each in scored.snapshots] == [1, 1]
     assert all(
-        each.path.is_file() and each.path == snapshot_run.snapshot_path(made, "p", each.entity, each.date)
+        each.path.is_file()
+        and each.path == snapshot_run.snapshot_path(workspace, "p", each.entity, each.date)
         for each in scored.snapshots
     )
     for entity in ("user", "account"):
-        assert history(made, entity) == {DAY - timedelta(days=back) for back in range(31)}
+        assert history(workspace, entity) == {DAY - timedelta(days=back) for back in range(31)}
 
 
 def test_a_longer_window_needs_more_days(make: Make) -> None:
-    made = make(daily("u1", 60), PROFILE + "window: 40d\n")
-    snapshot_run.score(made, [DAY])
-    assert min(history(made)) == DAY - timedelta(days=40)
+    workspace = make(daily("u1", 60), PROFILE + "window: 40d\n")
+    snapshot_run.score(workspace, [DAY])
+    assert min(history(workspace)) == DAY - timedelta(days=40)
 
 
-def test_the_next_run_computes_its_day_alone(scored: Workspace) -> None:
+def test_the_next_run_computes_only_its_day(scored: Workspace) -> None:
     tomorrow = DAY + timedelta(days=1)
     assert {each.date for each in snapshot_run.score(scored, [tomorrow]).snapshots} == {tomorrow}
 
 
 def test_scoring_again_gives_the_same_bytes(make: Make) -> None:
     events = daily("u1", 60) + daily("u2", 9) + daily("u3", 5, since=20)
-    made = make(events)
-    snapshot_run.score(made, [DAY])
-    before = stored(made)
-    snapshot_run.score(made, [DAY])
-    assert stored(made) == before
-    for path in made.state.rglob("*.parquet"):
+    workspace = make(events)
+    snapshot_run.score(workspace, [DAY])
+    before = stored(workspace)
+    snapshot_run.score(workspace, [DAY])
+    assert stored(workspace) == before
+    for path in workspace.state.rglob("*.parquet"):
         path.unlink()
     make(events[::-1])
-    snapshot_run.score(made, [DAY])
-    assert stored(made) == before
+    snapshot_run.score(workspace, [DAY])
+    assert stored(workspace) == before
 
 
 def test_day_after_day_gives_the_same_numbers_as_all_at_once(make: Make) -> None:
-    made = make(daily("u1", 60) + daily("u2", 9) + daily("u3", 5, since=20))
+    workspace = make(daily("u1", 60) + daily("u2", 9) + daily("u3", 5, since=20))
     for back in (2, 1, 0):
-        snapshot_run.score(made, [DAY - timedelta(days=back)])
-    one_by_one = stored(made)
-    for path in made.state.rglob("*.parquet"):
+        snapshot_run.score(workspace, [DAY - timedelta(days=back)])
+    one_by_one = stored(workspace)
+    for path in workspace.state.rglob("*.parquet"):
         path.unlink()
-    snapshot_run.score(made, [DAY - timedelta(days=back) for back in range(3)])
-    assert {name: data for name, data in stored(made).items() if "2026-04" in name} == {
+    snapshot_run.score(workspace, [DAY - timedelta(days=back) for back in range(3)])
+    assert {name: data for name, data in stored(workspace).items() if "2026-04" in name} == {
         name: data for name, data in one_by_one.items() if "2026-04" in name
     }
 
 
-def test_a_stored_benchmark_stands_when_events_come_late(make: Make) -> None:
-    made = make(daily("u1", 40))
-    snapshot_run.score(made, [DAY])
-    before = row(made)
+def test_a_stored_benchmark_is_kept_when_events_come_late(make: Make) -> None:
+    workspace = make(daily("u1", 40))
+    snapshot_run.score(workspace, [DAY])
+    before = row(workspace)
     make(daily("u1", 40) + [happened("u2", DAY)] * 50)
-    snapshot_run.score(made, [DAY])
-    assert row(made)["benchmark"] == before["benchmark"]
-    assert row(made)["score"] == before["score"]
-    assert row(made, "u2")["score"] == 100
+    snapshot_run.score(workspace, [DAY])
+    assert row(workspace)["benchmark"] == before["benchmark"]
+    assert row(workspace)["score"] == before["score"]
+    assert row(workspace, "u2")["score"] == 100
 
 
-def test_a_changed_profile_is_computed_anew_into_its_version(
+def test_a_changed_profile_is_computed_again_under_its_version(
     first_run: tuple[Workspace, snapshot_run.ScoringResult], scored: Workspace, make: Make
 ) -> None:
     first = first_run[1]
-    made = make(daily("u1", 60), PROFILE + "# only a comment\n")
-    before = stored(made)
-    snapshot_run.score(made, [DAY])
-    assert stored(made) == before
-    made = make(daily("u1", 60), PROFILE.replace("weight: 5", "weight: 6"))
-    again = snapshot_run.score(made, [DAY])
+    workspace = make(daily("u1", 60), PROFILE + "# only a comment\n")
+    before = stored(workspace)
+    snapshot_run.score(workspace, [DAY])
+    assert stored(workspace) == before
+    workspace = make(daily("u1", 60), PROFILE.replace("weight: 5", "weight: 6"))
+    again = snapshot_run.score(workspace, [DAY])
     assert again.snapshots[0].version != first.snapshots[0].version
     metadata = pq.read_schema(again.snapshots[-1].path).metadata
     assert metadata[b"heatsync.version"].decode().startswith(again.snapshots[-1].version)
-    for path in (made.state / "history").rglob("*_*.parquet"):
+    for path in (workspace.state / "history").rglob("*_*.parquet"):
         kept = pq.read_schema(path).metadata[b"heatsync.version"].decode()
         assert kept.startswith(again.snapshots[-1].version), "the days before are of the new version too"
-    assert row(made)["trend"] == "Neutral"
+    assert row(workspace)["trend"] == "Neutral"
 
 
-def test_days_of_another_time_zone_are_other_days(scored: Workspace, make: Make) -> None:
-    made = make(daily("u1", 60), config="time_zone: Asia/Tokyo")
-    snapshot_run.score(made, [DAY])
-    for path in (made.state / "history").rglob("*_*.parquet"):
+def test_another_time_zone_is_another_version(scored: Workspace, make: Make) -> None:
+    workspace = make(daily("u1", 60), config="time_zone: Asia/Tokyo")
+    snapshot_run.score(workspace, [DAY])
+    for path in (workspace.state / "history").rglob("*_*.parquet"):
         assert pq.read_schema(path).metadata[b"heatsync.version"].endswith(b"Asia/Tokyo")
 
 
-def test_a_move_of_level_is_remembered_until_the_next(make: Make) -> None:
+def test_a_change_of_level_is_kept_until_the_next_one(make: Make) -> None:
     loud = [happened("u1", DAY - timedelta(days=2))] * 40
-    made = make([*daily("u1", 60, since=3), *loud], PROFILE + "normalize: {target: 100}\n")
-    snapshot_run.score(made, [DAY - timedelta(days=3)])
-    assert row(made, day=DAY - timedelta(days=3))["level"] == "High"
+    workspace = make([*daily("u1", 60, since=3), *loud], PROFILE + "normalize: {target: 100}\n")
+    snapshot_run.score(workspace, [DAY - timedelta(days=3)])
+    assert row(workspace, day=DAY - timedelta(days=3))["level"] == "High"
     for back in (2, 1, 0):
         day = DAY - timedelta(days=back)
-        snapshot_run.score(made, [day])
-        found = row(made, day=day)
+        snapshot_run.score(workspace, [day])
+        found = row(workspace, day=day)
         assert (found["level"], found["level_previous"]) == ("Very High", "High")
         assert found["level_changed_on"] == DAY - timedelta(days=2)
 
@@ -188,10 +189,10 @@ def test_the_trend_is_against_thirty_days_ago(make: Make) -> None:
     expected = {"u1": ("New", None), "u2": ("Neutral", 0), "u3": ("Cooling", -90), "u4": ("Surging", 90)}
     unscored = happened("u4", DAY - timedelta(days=50), "Other")
     events = [*daily("u1", 10), *daily("u2", 60), *daily("u3", 30, since=30), unscored, *daily("u4", 7)]
-    made = make(events, PROFILE + "normalize: {target: 35}\n")
-    snapshot_run.score(made, [DAY])
+    workspace = make(events, PROFILE + "normalize: {target: 35}\n")
+    snapshot_run.score(workspace, [DAY])
     for user, (trend, change) in expected.items():
-        found = row(made, user)
+        found = row(workspace, user)
         assert (found["trend"], found["score_change"]) == (trend, change)
         assert f"trend_{trend.lower()}" in found["audiences"]
 
@@ -212,38 +213,40 @@ def test_a_history_that_cannot_be_read_is_computed_again(
     assert history(scored) == {DAY - timedelta(days=back) for back in range(31)}
 
 
-def test_without_the_daily_counts_only_time_is_lost(scored: Workspace) -> None:
+def test_deleting_the_daily_counts_changes_no_byte(scored: Workspace) -> None:
     before = stored(scored)
     shutil.rmtree(scored.state / "daily")
     snapshot_run.score(scored, [DAY])
     assert stored(scored) == before
 
 
-def test_nothing_half_written_is_left_behind(first_run: tuple[Workspace, snapshot_run.ScoringResult]) -> None:
-    made, _ = first_run
-    assert {path.suffix for path in (made.state / "snapshots").rglob("*") if path.is_file()} == {".parquet"}
+def test_no_partial_file_is_left_behind(first_run: tuple[Workspace, snapshot_run.ScoringResult]) -> None:
+    workspace, _ = first_run
+    assert {path.suffix for path in (workspace.state / "snapshots").rglob("*") if path.is_file()} == {
+        ".parquet"
+    }
     assert not any(
-        name.startswith(".") for _, _, files in os.walk(made.state / "snapshots") for name in files
+        name.startswith(".") for _, _, files in os.walk(workspace.state / "snapshots") for name in files
     )
 
 
-def test_progress_is_told_and_ends(scored: Workspace) -> None:
-    told: list[tuple[str, int, int]] = []
+def test_progress_is_reported_to_the_end(scored: Workspace) -> None:
+    steps: list[tuple[str, int, int]] = []
     days = [DAY, DAY + timedelta(days=1)]
-    snapshot_run.score(scored, days, lambda doing, done, of: told.append((doing, done, of)))
-    assert told[0] == ("reading the source", 0, 1)
-    assert told[-1] == ("scoring p", 2, 2)
+    snapshot_run.score(scored, days, lambda doing, done, of: steps.append((doing, done, of)))
+    assert steps[0] == ("reading the source", 0, 1)
+    assert steps[-1] == ("scoring p", 2, 2)
 
 
-def test_the_last_complete_day_is_yesterday_where_the_workspace_is(make: Make) -> None:
-    made = make(daily("u1", 1), config="time_zone: Asia/Tokyo")
+def test_the_last_complete_day_is_yesterday_in_the_zone_of_the_workspace(make: Make) -> None:
+    workspace = make(daily("u1", 1), config="time_zone: Asia/Tokyo")
     now = datetime(2026, 4, 5, 15, 30, tzinfo=UTC)
-    assert snapshot_run.last_complete_day(made, now) == DAY
-    assert snapshot_run.last_complete_day(made, now.astimezone(ZoneInfo("America/New_York"))) == DAY
-    assert snapshot_run.last_complete_day(made, now - timedelta(hours=1)) == DAY - timedelta(days=1)
+    assert snapshot_run.last_complete_day(workspace, now) == DAY
+    assert snapshot_run.last_complete_day(workspace, now.astimezone(ZoneInfo("America/New_York"))) == DAY
+    assert snapshot_run.last_complete_day(workspace, now - timedelta(hours=1)) == DAY - timedelta(days=1)
 
 
-def test_traits_are_kept_only_where_there_is_a_table(make: Make) -> None:
-    made = make(daily("u1", 1))
-    snapshot_run.score(made, [DAY])
-    assert snapshot_run.traits_path(made, "user", DAY) is None
+def test_a_copy_of_traits_exists_only_where_the_source_has_the_table(make: Make) -> None:
+    workspace = make(daily("u1", 1))
+    snapshot_run.score(workspace, [DAY])
+    assert snapshot_run.traits_path(workspace, "user", DAY) is None

@@ -1,4 +1,4 @@
-"""A mapping means something else when an audience that it is limited to, or sends, comes to mean something else."""
+"""The definition hash of a mapping changes with the audiences that it is limited to or sends."""
 
 from pathlib import Path
 
@@ -22,9 +22,9 @@ PLAIN = "fields: {score: score, red: audience.red_hot}\n"
 
 
 def definition_hash(folder: Path, text: str, own: str | None = OWN) -> str:
-    made = {"mappings/m.yml": files.MAPPING + text} | ({FILE: own} if own is not None else {})
+    texts = {"mappings/m.yml": files.MAPPING + text} | ({FILE: own} if own is not None else {})
     (folder / FILE).unlink(missing_ok=True)
-    return mapping_files.load(files.opened(folder, made))["m"].definition_hash
+    return mapping_files.load(files.opened(folder, texts))["m"].definition_hash
 
 
 @pytest.mark.parametrize("text", [LIMITED, FLAG, SEGMENTS])
@@ -33,12 +33,12 @@ def definition_hash(folder: Path, text: str, own: str | None = OWN) -> str:
     [("{trait: score, lt: 25}, {audience", "{trait: score, lt: 20}, {audience"), ("14d", "15d")],
     ids=["its own condition", "that of one that it names"],
 )
-def test_another_condition_is_another_meaning(tmp_path: Path, text: str, old: str, new: str) -> None:
+def test_another_condition_changes_the_definition_hash(tmp_path: Path, text: str, old: str, new: str) -> None:
     assert definition_hash(tmp_path, text) != definition_hash(tmp_path, text, OWN.replace(old, new))
 
 
 @pytest.mark.parametrize("text", [LIMITED, FLAG, SEGMENTS])
-def test_the_same_condition_written_otherwise_is_the_same_meaning(tmp_path: Path, text: str) -> None:
+def test_the_same_condition_in_another_notation_keeps_the_definition_hash(tmp_path: Path, text: str) -> None:
     written = OWN.replace(
         "{all: [{trait: score, lt: 25}, {audience: lost}]}",
         "{all: [{audience: lost}, {trait: score, lt: 25}]}",
@@ -47,13 +47,13 @@ def test_the_same_condition_written_otherwise_is_the_same_meaning(tmp_path: Path
 
 
 @pytest.mark.parametrize("text", [LIMITED, FLAG])
-def test_a_name_matters_only_where_it_is_sent(tmp_path: Path, text: str) -> None:
+def test_the_name_of_an_audience_changes_the_hash_only_where_it_is_sent(tmp_path: Path, text: str) -> None:
     renamed = OWN.replace("name: At risk", "name: In danger")
     assert definition_hash(tmp_path, text) == definition_hash(tmp_path, text, renamed)
     assert definition_hash(tmp_path, SEGMENTS) != definition_hash(tmp_path, SEGMENTS, renamed)
 
 
-def test_segments_mean_what_is_shipped_in_them(tmp_path: Path) -> None:
+def test_shipping_an_audience_changes_the_hash_of_mappings_of_segments(tmp_path: Path) -> None:
     assert definition_hash(tmp_path, SEGMENTS) != definition_hash(
         tmp_path, SEGMENTS, OWN.replace(", ship: false", "")
     )
@@ -63,7 +63,7 @@ def test_segments_mean_what_is_shipped_in_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [LIMITED, FLAG, SEGMENTS])
-def test_other_audiences_do_not_matter(tmp_path: Path, text: str) -> None:
+def test_other_audiences_do_not_change_the_definition_hash(tmp_path: Path, text: str) -> None:
     others = OWN.replace(
         "profile: adoption, where: {trait: score, lt: 25}", "profile: adoption, where: {trait: score, lt: 5}"
     )
@@ -75,11 +75,13 @@ def test_other_audiences_do_not_matter(tmp_path: Path, text: str) -> None:
     assert definition_hash(tmp_path, text) == definition_hash(tmp_path, text, others)
 
 
-def test_built_in_audiences_alone_leave_the_meaning_as_it_was(tmp_path: Path) -> None:
+def test_a_mapping_of_built_in_audiences_ignores_custom_ones(tmp_path: Path) -> None:
     assert definition_hash(tmp_path, PLAIN, None) == definition_hash(tmp_path, PLAIN)
 
 
-def test_the_audience_of_another_profile_or_of_the_account_counts_where_it_is_sent(tmp_path: Path) -> None:
+def test_audiences_of_another_profile_or_of_the_account_change_the_hash_where_they_are_sent(
+    tmp_path: Path,
+) -> None:
     other = "fields: {groups: adoption.segments}\n"
     account = "fields: {groups: account.health.segments}\n"
     for text, line in ((other, "elsewhere: {entity: user"), (account, "firms: {entity: account")):

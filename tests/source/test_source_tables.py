@@ -1,4 +1,4 @@
-"""Bad input: a clear sentence, where it is, what was found, what was expected, what to do. Never a partial guess."""
+"""Invalid source tables: each message says where, what was found, what was expected, and what to do."""
 
 import gzip
 from datetime import UTC, date, datetime
@@ -55,16 +55,18 @@ def with_users(table: str = "users.csv") -> str:
     return f"  events: {{table: events.csv}}\n  users: {{table: {table}}}"
 
 
-def test_a_missing_file_is_named_with_the_nearest(folder: Path) -> None:
-    said = refusal(folder, "  events: {table: event.csv}")
-    assert said.startswith("heatsync.yml:4:19: the file event.csv does not exist; did you mean `events.csv`?")
+def test_a_missing_file_is_named_with_the_nearest_name(folder: Path) -> None:
+    message = refusal(folder, "  events: {table: event.csv}")
+    assert message.startswith(
+        "heatsync.yml:4:19: the file event.csv does not exist; did you mean `events.csv`?"
+    )
 
 
 def test_a_missing_folder_is_named(folder: Path) -> None:
     assert "there is no folder" in refusal(folder, "  events: {table: data/events.csv}")
 
 
-def test_a_file_that_is_no_table_is_refused(folder: Path) -> None:
+def test_a_file_of_another_type_is_refused(folder: Path) -> None:
     (folder / "events.xlsx").write_text("x")
     (folder / "data").mkdir()
     (folder / "data" / "events.xlsx").write_text("x")
@@ -72,16 +74,16 @@ def test_a_file_that_is_no_table_is_refused(folder: Path) -> None:
     assert "there is no table `events.xlsx`" in refusal(folder, "  events: {table: events.xlsx}")
 
 
-def test_a_folder_in_place_of_a_file_is_called_one(folder: Path) -> None:
+def test_a_folder_in_place_of_a_file_is_refused(folder: Path) -> None:
     (folder / "users.csv").mkdir()
     assert "users.csv is a folder" in refusal(folder, with_users())
 
 
-def test_a_state_folder_that_cannot_be_made_is_named(folder: Path) -> None:
+def test_a_state_folder_that_cannot_be_created_is_named(folder: Path) -> None:
     (folder / ".heatsync").write_text("a file")
-    said = refusal(folder)
-    assert ".heatsync" in said
-    assert "name another one with `state`" in said
+    message = refusal(folder)
+    assert ".heatsync" in message
+    assert "name another one with `state`" in message
 
 
 def broken(whole: bytes) -> Any:
@@ -91,7 +93,7 @@ def broken(whole: bytes) -> Any:
     return whole[: len(whole) // 2], damaged, b"this is not Parquet"
 
 
-def test_a_broken_parquet_file_is_refused_without_the_statement_of_the_engine(folder: Path) -> None:
+def test_a_broken_parquet_file_is_refused_without_sql_in_the_message(folder: Path) -> None:
     count = 100
     stamp = datetime(2026, 4, 5, 10, tzinfo=UTC)
     columns = {
@@ -103,10 +105,10 @@ def test_a_broken_parquet_file_is_refused_without_the_statement_of_the_engine(fo
     pq.write_table(pa.table(columns), path)
     for content in broken(path.read_bytes()):
         path.write_bytes(content)
-        said = refusal(folder, "  events: {table: events.parquet}")
-        assert "events.parquet cannot be read: " in said
-        assert said.endswith("Fix the export, or write the file again")
-        assert "LINE 1" not in said
+        message = refusal(folder, "  events: {table: events.parquet}")
+        assert "events.parquet cannot be read: " in message
+        assert message.endswith("Fix the export, or write the file again")
+        assert "LINE 1" not in message
 
 
 @pytest.mark.parametrize(
@@ -114,14 +116,16 @@ def test_a_broken_parquet_file_is_refused_without_the_statement_of_the_engine(fo
 )
 def test_a_broken_csv_file_is_refused_with_its_line(folder: Path, line: bytes) -> None:
     (folder / "events.csv").write_bytes(GOOD.encode() + line + b"\n")
-    said = refusal(folder)
-    assert "events.csv cannot be read: " in said
-    assert "line 3" in said.casefold().replace("line: ", "line ")
-    assert "Possible" not in said
-    assert said.endswith(("Fix the export, or write the file again", "is not UTF-8: save the file as UTF-8"))
+    message = refusal(folder)
+    assert "events.csv cannot be read: " in message
+    assert "line 3" in message.casefold().replace("line: ", "line ")
+    assert "Possible" not in message
+    assert message.endswith(
+        ("Fix the export, or write the file again", "is not UTF-8: save the file as UTF-8")
+    )
 
 
-def test_a_file_in_another_encoding_is_refused_with_its_first_such_line(folder: Path) -> None:
+def test_a_file_that_is_not_utf8_is_refused_with_its_first_such_line(folder: Path) -> None:
     lines = [f"u{n},Präsident" for n in range(3000)]
     (folder / "users.csv").write_bytes("\n".join(["user_id,role", *lines]).encode("latin-1"))
     assert "users.csv cannot be read: line 2 is not UTF-8" in refusal(folder, with_users())
@@ -129,17 +133,17 @@ def test_a_file_in_another_encoding_is_refused_with_its_first_such_line(folder: 
     assert "users.csv cannot be read: line 1 is not UTF-8" in refusal(folder, with_users())
 
 
-def test_a_packed_file_that_was_cut_is_refused(folder: Path) -> None:
+def test_a_truncated_gzip_file_is_refused(folder: Path) -> None:
     whole = gzip.compress((GOOD + "u2,Viewed,2026-04-05T10:00:00Z\n" * 5000).encode())
     for content in (whole[:60], whole[:-4], b"no gzip", whole[:30] + b"\xff" * 20 + whole[50:]):
         (folder / "events.csv.gz").write_bytes(content)
-        said = refusal(folder, "  events: {table: events.csv.gz}")
-        assert "events.csv.gz cannot be read: " in said
-        assert said.endswith("Fix the export, or write the file again")
+        message = refusal(folder, "  events: {table: events.csv.gz}")
+        assert "events.csv.gz cannot be read: " in message
+        assert message.endswith("Fix the export, or write the file again")
 
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
-def test_a_csv_file_may_have_another_separator_and_be_packed(folder: Path, separator: str) -> None:
+def test_a_csv_file_may_have_another_separator_and_be_compressed(folder: Path, separator: str) -> None:
     (folder / "events.csv.gz").write_bytes(gzip.compress(GOOD.replace(",", separator).encode()))
     score(folder, "  events: {table: events.csv.gz}")
     assert rows(folder)["u1"]["raw"] == 5
@@ -148,55 +152,55 @@ def test_a_csv_file_may_have_another_separator_and_be_packed(folder: Path, separ
 @pytest.mark.parametrize("content", ["", "user_id,event,timestamp\n"])
 def test_an_empty_events_table_is_refused(folder: Path, content: str) -> None:
     (folder / "events.csv").write_text(content)
-    said = refusal(folder)
-    assert "events.csv is empty" in said or "events.csv has no event at all" in said
+    message = refusal(folder)
+    assert "events.csv is empty" in message or "events.csv has no event at all" in message
 
 
 @pytest.mark.parametrize("lines", ["", ",a@example.com\n"])
-def test_a_users_table_without_anybody_is_refused(folder: Path, lines: str) -> None:
+def test_an_empty_users_table_is_refused(folder: Path, lines: str) -> None:
     (folder / "users.csv").write_text(f"user_id,email\n{lines}")
-    said = refusal(folder, with_users())
-    assert "users.csv has no user at all" in said
-    assert "check the export that fills it, or leave `users` out of the source" in said
+    message = refusal(folder, with_users())
+    assert "users.csv has no user at all" in message
+    assert "check the export that fills it, or leave `users` out of the source" in message
 
 
-def test_a_missing_column_is_named_with_the_nearest_and_the_cure(folder: Path) -> None:
+def test_a_missing_column_is_named_with_the_nearest_name_and_the_fix(folder: Path) -> None:
     (folder / "events.csv").write_text("user_id,event,timestmp\nu1,Viewed,2026-04-05T10:00:00Z\n")
-    said = refusal(folder)
-    assert "events.csv has no column `timestamp`; did you mean `timestmp`?" in said
-    assert "columns: {timestamp: THEIR_NAME}" in said
+    message = refusal(folder)
+    assert "events.csv has no column `timestamp`; did you mean `timestmp`?" in message
+    assert "columns: {timestamp: THEIR_NAME}" in message
 
 
-def test_a_renamed_column_that_is_not_there_is_named(folder: Path) -> None:
-    said = refusal(folder, "  events: {table: events.csv, columns: {user_id: userid}}")
-    assert "no column `userid`, which `columns` names for `user_id`; did you mean `user_id`?" in said
+def test_a_missing_renamed_column_is_named(folder: Path) -> None:
+    message = refusal(folder, "  events: {table: events.csv, columns: {user_id: userid}}")
+    assert "no column `userid`, which `columns` names for `user_id`; did you mean `user_id`?" in message
 
 
-def test_a_timestamp_that_cannot_be_read_is_shown_with_its_row(folder: Path) -> None:
+def test_an_unreadable_timestamp_is_shown_with_its_row(folder: Path) -> None:
     (folder / "events.csv").write_text(GOOD + "u2,Viewed,yesterday\nu3,Viewed,2026-13-01T00:00:00Z\n")
-    said = refusal(folder)
-    assert "events.csv, row 2, column `timestamp`" in said
-    assert "found `yesterday` (2 rows have this problem)" in said
+    message = refusal(folder)
+    assert "events.csv, row 2, column `timestamp`" in message
+    assert "found `yesterday` (2 rows have this problem)" in message
 
 
-def test_a_number_is_no_timestamp(folder: Path) -> None:
+def test_a_number_is_not_a_timestamp(folder: Path) -> None:
     table = pa.table({"user_id": ["u1"], "event": ["Viewed"], "timestamp": [1775383200]})
     pq.write_table(table, folder / "events.parquet")
-    said = refusal(folder, "  events: {table: events.parquet}")
-    assert "column `timestamp`: expected timestamps, found int64" in said
+    message = refusal(folder, "  events: {table: events.parquet}")
+    assert "column `timestamp`: expected timestamps, found int64" in message
 
 
-def test_a_fraction_is_no_id(folder: Path) -> None:
+def test_a_fraction_is_not_an_id(folder: Path) -> None:
     stamp = datetime(2026, 4, 5, 10, tzinfo=UTC)
     pq.write_table(
         pa.table({"uid": [1.0, float("nan")], "event": ["Viewed"] * 2, "timestamp": [stamp] * 2}),
         folder / "events.parquet",
     )
-    said = refusal(folder, "  events: {table: events.parquet, columns: {user_id: uid}}")
-    assert "column `uid`: expected ids as text or whole numbers, found float64" in said
+    message = refusal(folder, "  events: {table: events.parquet, columns: {user_id: uid}}")
+    assert "column `uid`: expected ids as text or whole numbers, found float64" in message
 
 
-def test_a_64_bit_id_and_one_with_zeros_in_front_stay_what_they_are(folder: Path) -> None:
+def test_64_bit_ids_and_leading_zeros_are_kept(folder: Path) -> None:
     (folder / "events.csv").write_text(
         "user_id,event,timestamp\n9007199254740993,Viewed,2026-04-05T10:00:00Z\n007,Viewed,2026-04-05T10:00:00Z\n"
     )
@@ -209,10 +213,10 @@ def test_a_64_bit_id_and_one_with_zeros_in_front_stay_what_they_are(folder: Path
     assert traits[0] == {"user_id": "007", "phone": "+49 30 1", "zip": "01234", "seats": 3}
 
 
-def test_an_id_twice_is_shown_with_its_rows(folder: Path) -> None:
+def test_a_duplicate_id_is_shown_with_its_rows(folder: Path) -> None:
     (folder / "users.csv").write_text("user_id,email\nu1,a@example.com\nu2,b@example.com\nu1,c@example.com\n")
-    said = refusal(folder, with_users())
-    assert "users.csv, rows 1 and 3, column `user_id`: found `u1` twice" in said
+    message = refusal(folder, with_users())
+    assert "users.csv, rows 1 and 3, column `user_id`: found `u1` twice" in message
 
 
 def test_rows_of_users_without_an_id_are_reported(folder: Path) -> None:
@@ -243,7 +247,7 @@ def test_events_that_never_count_are_reported_by_reason(folder: Path) -> None:
     assert rows(folder, "account")["a1"]["frequency"] == 1
 
 
-def test_timestamps_without_a_zone_are_mentioned_once(folder: Path) -> None:
+def test_timestamps_without_a_zone_are_noted_once(folder: Path) -> None:
     (folder / "events.csv").write_text(
         "user_id,event,timestamp\nu1,Viewed,2026-04-05 10:00:00\nu1,Viewed,2026-04-04\n"
     )
@@ -254,7 +258,7 @@ def test_timestamps_without_a_zone_are_mentioned_once(folder: Path) -> None:
     assert rows(folder)["u1"]["last_seen"] == datetime(2026, 4, 5, 10)
 
 
-def test_the_source_may_say_in_which_zone_its_timestamps_are(folder: Path) -> None:
+def test_the_source_can_set_the_zone_of_its_timestamps(folder: Path) -> None:
     instants = {
         "2026-03-29 01:59:59": datetime(2026, 3, 29, 0, 59, 59),
         "2026-03-29 03:00:00": datetime(2026, 3, 29, 1),
@@ -270,7 +274,7 @@ def test_the_source_may_say_in_which_zone_its_timestamps_are(folder: Path) -> No
     assert {written: row["last_seen"] for written, row in rows(folder).items()} == instants
 
 
-def test_several_tables_of_events_are_one(folder: Path) -> None:
+def test_several_tables_of_events_are_read_as_one(folder: Path) -> None:
     """Numbers of events are each table's own."""
     (folder / "a.csv").write_text("user_id,event,timestamp,event_id\nu1,Viewed,2026-04-05T10:00:00Z,1\n")
     (folder / "b.csv").write_text("account_id,event,timestamp,event_id\na1,Viewed,2026-04-05T11:00:00Z,1\n")
@@ -287,34 +291,34 @@ def test_tables_of_a_duckdb_file_are_read(folder: Path) -> None:
     source = "  engine: duckdb://product.duckdb\n  events: {table: happened, columns: {user_id: uid}}"
     score(folder, source)
     assert rows(folder)["u1"]["last_seen"] == datetime(2026, 4, 5, 10)
-    said = refusal(folder, source.replace("table: happened", "table: hapened"))
-    assert "there is no table `hapened` in the source; did you mean `happened`?" in said
+    message = refusal(folder, source.replace("table: happened", "table: hapened"))
+    assert "there is no table `hapened` in the source; did you mean `happened`?" in message
 
 
-def test_another_engine_is_refused_by_name(folder: Path) -> None:
-    said = refusal(folder, "  engine: snowflake://x/y\n  events: {table: happened}")
-    assert "the engine `snowflake` needs the driver of Snowflake, which is not installed" in said
+def test_an_engine_without_its_driver_is_refused_by_name(folder: Path) -> None:
+    message = refusal(folder, "  engine: snowflake://x/y\n  events: {table: happened}")
+    assert "the engine `snowflake` needs the driver of Snowflake, which is not installed" in message
 
 
-def test_a_step_that_looks_at_a_column_that_is_not_there_is_refused(folder: Path) -> None:
+def test_an_activation_step_on_a_missing_column_is_refused(folder: Path) -> None:
     (folder / "users.csv").write_text("user_id,plan,seats\nu1,pro,3\n")
     step = PROFILE + "activation: {user: [{trait: user.%s}]}\n"
-    said = refusal(folder, with_users(), profile=step % "plann, eq: pro")
-    assert said.startswith(
+    message = refusal(folder, with_users(), profile=step % "plann, eq: pro")
+    assert message.startswith(
         "mappings/profiles/p.yml: `activation`: `user.plann`: there is no column `plann` in users"
     )
-    assert "did you mean `plan`" in said
+    assert "did you mean `plan`" in message
     assert "expected a number" in refusal(folder, with_users(), profile=step % "seats, gt: many")
     assert "`gt` cannot compare `user.plan`" in refusal(folder, with_users(), profile=step % "plan, gt: pro")
     assert "needs a table of users" in refusal(folder, profile=step % "plan, eq: pro")
 
 
 def test_a_benchmark_cannot_be_frozen_in_the_future(folder: Path) -> None:
-    said = refusal(folder, profile=MEASURED + "benchmark: {frozen: 2026-04-06}\n")
-    assert "the benchmark is frozen on 2026-04-06, which is after 2026-04-05" in said
+    message = refusal(folder, profile=MEASURED + "benchmark: {frozen: 2026-04-06}\n")
+    assert "the benchmark is frozen on 2026-04-06, which is after 2026-04-05" in message
 
 
-def test_a_workspace_without_a_profile_says_so(folder: Path) -> None:
+def test_a_workspace_without_a_profile_is_refused(folder: Path) -> None:
     (folder / "heatsync.yml").write_text("version: 1\nsource:\n  events: {table: events.csv}\n")
     (folder / "mappings" / "profiles" / "p.yml").unlink()
     reading = config.load_partial(folder, vendors={})
