@@ -1,4 +1,4 @@
-"""How well a number tells who leaves: against counting by hand."""
+"""The AUC and its interval, compared with counting by hand."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def columns(rows: list[tuple[bool, int]]) -> tuple[auc_metrics.Flags, auc_metric
 
 
 def by_hand(rows: list[tuple[bool, int]]) -> float:
-    """Every pair of one who churned and one who stayed."""
+    """Counts every pair of a churned row and a row that stayed."""
     pairs = [(gone, kept) for is_gone, gone in rows if is_gone for is_lost, kept in rows if not is_lost]
     if not pairs:
         return float("nan")
@@ -43,7 +43,7 @@ def test_a_draw_is_the_auc_of_the_rows_of_the_drawn_entities(
     assert resampling.aucs(churned, score) == pytest.approx(np.array(expected), nan_ok=True)
 
 
-def test_draws_are_the_same_whether_made_together_or_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draws_do_not_depend_on_the_size_of_their_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(1)
     churned, score = random.random(50) < 0.5, random.random(50)
     entities = np.arange(50) // 2
@@ -60,8 +60,8 @@ def test_an_entity_is_drawn_with_all_of_its_rows() -> None:
         assert (block[:, [0, 1, 3]].sum(axis=1) == 3).all()
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    # Two normal crowds one apart: the AUC is Phi(1 / sqrt(2)) = 0.7602.
+def test_the_interval_covers_the_true_value_about_95_percent_of_the_time() -> None:
+    # Two normal distributions one standard deviation apart: the AUC is Phi(1 / sqrt(2)) = 0.7602.
     truth, covered, tries = 0.76025, 0, 120
     random = np.random.default_rng(7)
     for _ in range(tries):
@@ -72,7 +72,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 0.88 <= covered / tries <= 1.0
 
 
-def test_rows_of_one_entity_make_nothing_more_certain() -> None:
+def test_more_rows_of_the_same_entities_do_not_narrow_the_interval() -> None:
     random = np.random.default_rng(3)
     churned, score = random.random(60) < 0.5, random.random(60)
     once = Resampling(np.arange(60)).auc(churned, score)
@@ -80,7 +80,7 @@ def test_rows_of_one_entity_make_nothing_more_certain() -> None:
     assert (ten_times.low, ten_times.high) == pytest.approx((once.low, once.high))
 
 
-def test_a_difference_is_judged_on_the_same_draws() -> None:
+def test_a_difference_is_estimated_on_the_same_draws() -> None:
     random = np.random.default_rng(5)
     churned, score = random.random(80) < 0.5, random.random(80)
     same = Resampling(np.arange(80)).difference(churned, score, 2 * score)
@@ -88,7 +88,7 @@ def test_a_difference_is_judged_on_the_same_draws() -> None:
 
 
 @given(ROWS)
-def test_deciles_share_out_every_row_and_everyone_who_churned(rows: list[tuple[bool, int]]) -> None:
+def test_deciles_divide_all_rows_and_all_churned_rows(rows: list[tuple[bool, int]]) -> None:
     churned, score = columns(rows)
     found = deciles(churned, score)
     assert sum(each.rows for each in found) == pytest.approx(len(rows))
@@ -112,16 +112,16 @@ def test_without_ties_a_decile_is_a_tenth_of_the_rows_in_order() -> None:
     assert lift(churned, score) == pytest.approx(10.0)
 
 
-def test_equal_scores_are_one_crowd_of_which_each_decile_takes_its_share() -> None:
+def test_rows_with_equal_scores_are_divided_evenly_between_deciles() -> None:
     churned = np.array([True, False] * 10)
     assert [each.rate for each in deciles(churned, np.zeros(20))] == pytest.approx([0.5] * 10)
 
 
-def test_few_rows_have_fewer_parts() -> None:
+def test_fewer_rows_than_ten_have_fewer_parts() -> None:
     assert len(deciles(np.array([True, False, False]), np.array([1.0, 2.0, 3.0]))) == 3
 
 
-def test_a_group_is_told_with_its_interval() -> None:
+def test_a_group_has_a_rate_with_its_interval() -> None:
     churned = np.array([True, True, False, False, False, True])
     names = np.array(["Low", "Low", "High", "High", "High", "High"], dtype=object)
     low, high = auc_metrics.churn_rates(churned, names, ("Low", "Middle", "High"), Resampling(np.arange(6)))
@@ -130,7 +130,7 @@ def test_a_group_is_told_with_its_interval() -> None:
     assert high.share.low <= 0.25 <= high.share.high
 
 
-def test_an_interval_of_nothing_known_is_not_a_number() -> None:
+def test_an_interval_without_known_draws_is_nan() -> None:
     found = interval(0.5, np.array([np.nan]))
     assert np.isnan(found.low)
     assert np.isnan(found.high)

@@ -1,4 +1,4 @@
-"""Backtests, suggested weights and what-ifs on a small product in which reports keep people."""
+"""Backtests, suggested weights and what-if comparisons for a small product whose reports keep users."""
 
 import itertools
 from dataclasses import replace
@@ -23,7 +23,7 @@ BACKWARDS = leavers.HEALTH.replace("weight: 8", "weight: 1").replace(
 
 
 def silent(_doing: str, _done: int, _of: int) -> None:
-    """Nobody watches."""
+    """Progress that is ignored."""
 
 
 HABIT = "version: 1\nname: Habit\nmodel: engagement\nevents: [{event: Report Created}]\nlevels: churn\n"
@@ -36,7 +36,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def by_hand(world: Workspace, window: int, horizon: int) -> tuple[list[bool], list[float], set[date]]:
-    """Who churned, and how many events each had: one loop over everything."""
+    """Which entities churned and how many events each had, in one loop over all events."""
     table = pq.read_table(world.folder / "data" / "events.parquet").to_pylist()
     seen: dict[str, list[date]] = {}
     for row in table:
@@ -55,7 +55,7 @@ def by_hand(world: Workspace, window: int, horizon: int) -> tuple[list[bool], li
     return churned, counts, days
 
 
-def test_a_backtest_counts_and_judges_like_a_loop_over_the_events(world: Workspace) -> None:
+def test_a_backtest_matches_a_loop_over_the_events(world: Workspace) -> None:
     churned, counts, days = by_hand(world, 14, 30)
     found = backtest.backtest(world, BacktestRequest("health", leavers.DAY), silent)
     assert (found.rows, found.churned, found.snapshots) == (len(churned), sum(churned), len(days))
@@ -67,13 +67,13 @@ def test_a_backtest_counts_and_judges_like_a_loop_over_the_events(world: Workspa
     assert found.coverage == 100.0
 
 
-def test_a_source_that_ended_long_ago_is_judged_by_its_own_days(world: Workspace) -> None:
+def test_a_source_that_ended_long_ago_is_evaluated_on_its_own_days(world: Workspace) -> None:
     then = backtest.backtest(world, BacktestRequest("health", leavers.DAY), silent)
     later = backtest.backtest(world, BacktestRequest("health", leavers.DAY + timedelta(days=120)), silent)
     assert later == then
 
 
-def test_levels_learnt_from_churn_are_judged_on_the_later_half(tmp_path: Path) -> None:
+def test_levels_learned_from_churn_are_evaluated_on_the_later_half(tmp_path: Path) -> None:
     world = config.load(leavers.write(tmp_path, {"habit": HABIT}))
     found = backtest.backtest(world, BacktestRequest("habit", leavers.DAY), silent).figures
     assert found is not None
@@ -82,19 +82,19 @@ def test_levels_learnt_from_churn_are_judged_on_the_later_half(tmp_path: Path) -
     assert sum(rate.rows for rate in found.levels_shown) == found.late.rows
 
 
-def test_too_few_that_churned_are_said_in_place_of_figures(world: Workspace) -> None:
+def test_with_too_few_churned_rows_the_result_gives_the_reason_and_no_figures(world: Workspace) -> None:
     found = backtest.backtest(world, BacktestRequest("health", leavers.DAY, entity="account"), silent)
     assert found.figures is None
     assert "churned within 30 days, and 30 are the least" in found.why
 
 
-def test_too_few_days_are_said_in_place_of_figures(world: Workspace) -> None:
+def test_with_too_few_days_the_result_gives_the_reason_and_no_figures(world: Workspace) -> None:
     found = backtest.backtest(world, BacktestRequest("health", leavers.DAY, horizon=140), silent)
     assert found.figures is None
     assert "too few days for a window of 14 days and a horizon of 140" in found.why
 
 
-def test_an_audience_is_judged_by_who_was_in_it_on_the_day(world: Workspace) -> None:
+def test_an_audience_is_evaluated_by_its_members_on_each_day(world: Workspace) -> None:
     everybody = backtest.backtest(world, BacktestRequest("health", leavers.DAY), silent)
     low = backtest.backtest(world, BacktestRequest("health", leavers.DAY, audience="level_low"), silent)
     assert everybody.figures is not None
@@ -102,7 +102,7 @@ def test_an_audience_is_judged_by_who_was_in_it_on_the_day(world: Workspace) -> 
     assert (low.rows, low.churned) == (at_low.rows, at_low.churned)
 
 
-def test_a_name_that_is_not_there_is_told_with_the_nearest(world: Workspace) -> None:
+def test_an_unknown_name_is_reported_with_the_nearest_one(world: Workspace) -> None:
     with pytest.raises(ConfigurationError, match="did you mean `health`"):
         backtest.backtest(world, BacktestRequest("healt", leavers.DAY), silent)
     with pytest.raises(ConfigurationError, match="did you mean `level_low`"):
@@ -128,7 +128,7 @@ def test_a_profile_that_does_not_predict_is_marked_until_it_changes(world: Works
     (world.state / "verdicts" / "health.json").unlink()
 
 
-def test_the_event_that_keeps_people_gets_the_highest_weight(world: Workspace) -> None:
+def test_the_event_that_goes_with_staying_gets_the_highest_weight(world: Workspace) -> None:
     found = suggest_weights.suggest_weights(
         world, BacktestRequest("backwards", leavers.DAY, horizon=14), silent
     )
@@ -142,19 +142,19 @@ def test_the_event_that_keeps_people_gets_the_highest_weight(world: Workspace) -
     assert found.gain.value > 0
 
 
-def test_good_weights_are_left_alone(world: Workspace) -> None:
+def test_good_weights_are_not_reported_as_improvable(world: Workspace) -> None:
     found = suggest_weights.suggest_weights(world, BacktestRequest("health", leavers.DAY, horizon=14), silent)
     assert found.why == ""
     assert not found.better
 
 
-def test_weights_are_suggested_for_weights_alone(tmp_path: Path) -> None:
+def test_weights_are_only_suggested_for_the_weighted_model(tmp_path: Path) -> None:
     world = config.load(leavers.write(tmp_path, {"habit": HABIT}))
     with pytest.raises(ConfigurationError, match="`model: engagement`"):
         suggest_weights.suggest_weights(world, BacktestRequest("habit", leavers.DAY), silent)
 
 
-def test_the_same_profile_would_move_nobody(world: Workspace) -> None:
+def test_an_unchanged_profile_would_change_no_level(world: Workspace) -> None:
     found = what_if.what_if(world, world.folder / "mappings/profiles/health.yml", leavers.DAY, silent)
     assert found.same
     assert [moves.moved for moves in found.moves] == [0, 0]
@@ -165,9 +165,7 @@ def test_the_same_profile_would_move_nobody(world: Workspace) -> None:
     assert (auc[2].value, auc[2].low, auc[2].high) == (0.0, 0.0, 0.0)
 
 
-def test_a_changed_profile_tells_who_would_move_and_what_would_be_sent(
-    world: Workspace, tmp_path: Path
-) -> None:
+def test_a_changed_profile_shows_level_moves_and_records_to_send(world: Workspace, tmp_path: Path) -> None:
     file = tmp_path / "health.yml"
     file.write_text(BACKWARDS)
     before = {path: path.read_bytes() for path in world.state.rglob("*.parquet") if "snapshots" in path.parts}
@@ -187,13 +185,15 @@ def test_a_changed_profile_tells_who_would_move_and_what_would_be_sent(
     (sent,) = found.sent
     assert sent.records == leavers.USERS
     assert 0 < sent.changed <= leavers.USERS
-    # Nothing of it is kept.
+    # Nothing is kept.
     assert not list((world.state / "tmp").glob("whatif-*"))
     after = {path: path.read_bytes() for path in world.state.rglob("*.parquet") if "snapshots" in path.parts}
     assert before.items() <= after.items()
 
 
-def test_a_mistake_in_the_changed_file_says_where_it_is(world: Workspace, tmp_path: Path) -> None:
+def test_a_mistake_in_the_changed_file_is_reported_with_its_location(
+    world: Workspace, tmp_path: Path
+) -> None:
     file = tmp_path / "health.yml"
     file.write_text(leavers.HEALTH.replace("window: 14d", "windw: 14d"))
     with pytest.raises(ConfigurationError, match=r"health\.yml:4:1: .*did you mean `window`"):

@@ -1,4 +1,4 @@
-"""The rows of a backtest: against loops over a few events."""
+"""The rows of a backtest, compared with loops over a few events."""
 
 import duckdb
 import pytest
@@ -44,7 +44,7 @@ def profile(**changed: object) -> Profile:
 
 
 @given(EVENTS, st.integers(1, 10), st.integers(1, 10))
-def test_rows_are_those_seen_in_the_window_and_churned_those_not_seen_in_the_horizon(
+def test_rows_are_entities_seen_in_the_window_and_churned_when_not_seen_in_the_horizon(
     seen, window, horizon
 ) -> None:
     days = [12, 19, 26]
@@ -63,7 +63,7 @@ def test_rows_are_those_seen_in_the_window_and_churned_those_not_seen_in_the_hor
     assert set(found) == expected
 
 
-def test_who_has_no_row_in_the_scores_has_a_score_of_zero_and_its_level() -> None:
+def test_an_entity_without_a_row_in_the_scores_has_a_score_of_zero_and_its_level() -> None:
     with home([("a", 10, 1), ("b", 10, 1)], [("a", 10, 60, "High")]) as con:
         labelled = backtest_labels.label_churn(con, SEEN, [10], 5, 5)
         found = backtest_labels.read_sample(con, profile(), "user", labelled, SCORES)
@@ -81,17 +81,17 @@ def test_rows_of_one_entity_have_one_number() -> None:
     assert list(found.days) == [10, 10, 17, 17]
 
 
-def test_steadiness_counts_those_who_come_and_go() -> None:
+def test_stability_counts_entities_that_appear_and_disappear() -> None:
     scores = [("a", 1, 40, "Low"), ("a", 2, 60, "High"), ("a", 3, 60, "High"), ("b", 2, 10, "Low")]
     with home([], scores) as con:
         found = backtest_labels.measure_stability(con, profile(), SCORES)
-    # Day 2: a +20 and a flip, b +10 from nothing. Day 3: a 0, b -10.
+    # Day 2: a +20 and a change of level, b +10 from nothing. Day 3: a 0, b -10.
     assert found.change == pytest.approx(10.0)
     assert found.flips == pytest.approx(100 * 7 / 4)
     assert found.days == 2
 
 
-def test_days_that_do_not_follow_each_other_say_nothing_of_steadiness() -> None:
+def test_stability_needs_consecutive_days() -> None:
     with home([], [("a", 1, 40, "Low"), ("a", 8, 60, "High")]) as con:
         assert backtest_labels.measure_stability(con, profile(), SCORES).change is None
 
@@ -107,7 +107,7 @@ def test_concentration_names_the_strongest_event_and_the_share_of_the_top_tenth(
     assert (found.event, found.event_share, found.top_share) == ("X", pytest.approx(0.6), pytest.approx(0.8))
 
 
-def test_of_very_many_rows_whole_entities_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_too_many_rows_whole_entities_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backtest_labels, "MAX_ROWS", 50)
     with home([(f"u{number}", day, 1) for number in range(40) for day in (10, 17)]) as con:
         one_in = backtest_labels.sampling_rate(con, SEEN, 2)

@@ -1,4 +1,4 @@
-"""What a backtest says, on rows whose answer is known by construction."""
+"""The figures of a backtest, on rows with known answers."""
 
 import itertools
 from dataclasses import replace
@@ -22,7 +22,7 @@ from heatsync.analysis.backtest_metrics import (
 
 
 def sample(rows: int = 400, seed: int = 1) -> Sample:
-    """Half churn; the score tells it with an AUC of about .76, and recency and count tell nothing."""
+    """Half of the rows churn. The score predicts it with an AUC of about .76; recency and count do not predict it."""
     random = np.random.default_rng(seed)
     churned = random.random(rows) < 0.5
     score = np.where(churned, 0.0, 1.0) + random.normal(size=rows)
@@ -58,13 +58,13 @@ def test_no_snapshot_day_looks_beyond_the_events(
     assert all(day - window + 1 >= first and day + horizon <= first + length for day in days)
 
 
-def test_fewer_than_thirty_that_churned_are_said_and_make_no_figure() -> None:
+def test_fewer_than_thirty_churned_rows_give_a_reason_and_no_figure() -> None:
     assert too_few_reason(30, 60, "user", 30) == ""
     assert "only 29 of 100 user rows churned" in too_few_reason(29, 100, "user", 30)
     assert "only 12 of 100 user rows stayed" in too_few_reason(88, 100, "user", 30)
 
 
-def test_a_good_score_is_told_from_its_baselines() -> None:
+def test_a_good_score_is_better_than_its_baselines() -> None:
     found = evaluate(sample(), DAYS, ("Low", "High"))
     assert found.auc.low < 0.76 < found.auc.high
     assert found.recency.low < 0.5 < found.recency.high
@@ -74,14 +74,14 @@ def test_a_good_score_is_told_from_its_baselines() -> None:
     assert found.lift > 1.3
 
 
-def test_a_coin_is_not_predictive() -> None:
+def test_a_random_score_is_not_predictive() -> None:
     rows = sample()
     coin = np.random.default_rng(9).random(len(rows))
     blind = replace(rows, points=coin)
     assert not evaluate(blind, DAYS, ("Low", "High")).predictive
 
 
-def test_levels_that_were_learnt_are_judged_on_the_later_half() -> None:
+def test_learned_levels_are_evaluated_on_the_later_half() -> None:
     rows = sample()
     plain = evaluate(rows, DAYS, ("Low", "High"))
     learnt = evaluate(rows, DAYS, ("Low", "High"), np.full(400, "High", dtype=object))
@@ -104,7 +104,7 @@ def test_a_half_with_too_few_has_no_figure() -> None:
     assert evaluate(sample(80), DAYS, ("Low", "High")).early is None
 
 
-def test_who_has_no_level_is_a_group_of_its_own() -> None:
+def test_entities_without_a_level_are_a_group_of_their_own() -> None:
     rows = sample()
     rows.level[:100] = ""
     found = evaluate(rows, DAYS, ("Low", "High"))
@@ -128,6 +128,6 @@ def test_the_top_tenth_is_at_least_one() -> None:
     assert top_share(np.zeros(4)) == 0.0
 
 
-def test_the_bound_is_that_of_the_definition() -> None:
+def test_the_learned_bound_matches_its_definition() -> None:
     assert backtest_metrics.MIN_PREDICTIVE_AUC == 0.60
     assert backtest_metrics.MIN_ROWS == 30

@@ -1,4 +1,4 @@
-"""Explanations of real snapshots: for everybody, in every model, they add up."""
+"""Explanations of real snapshots add up for all entities in every model."""
 
 from datetime import timedelta
 from math import log10
@@ -41,7 +41,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def explained(world: Workspace, name: str, entity: str) -> list[Explanation]:
-    """Of everybody in a long run, else of some."""
+    """All entities in a long run, otherwise some of them."""
     path = world.snapshot_path(name, entity, leavers.DAY)
     with duckdb.connect() as con:
         keys = con.execute(f"SELECT {entity}_id FROM read_parquet(?)", [str(path)]).fetchall()
@@ -53,7 +53,9 @@ def explained(world: Workspace, name: str, entity: str) -> list[Explanation]:
 
 @pytest.mark.parametrize("entity", ["user", "account"])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_contributions_of_everybody_add_up_to_the_score(world: Workspace, name: str, entity: str) -> None:
+def test_the_contributions_of_all_entities_add_up_to_their_scores(
+    world: Workspace, name: str, entity: str
+) -> None:
     for day in (leavers.DAY - timedelta(days=COMPARED_DAYS), leavers.DAY):
         with duckdb.connect() as con:
             rows, apart = con.execute(
@@ -89,7 +91,7 @@ def test_the_users_of_an_account_share_what_is_done(world: Workspace, name: str)
 
 
 @pytest.mark.parametrize("name", ["health", "winsor", "aimed", "decayed"])
-def test_what_would_reach_the_next_level_is_told_in_units_of_each_event(world: Workspace, name: str) -> None:
+def test_the_way_to_the_next_level_is_given_as_a_number_of_each_event(world: Workspace, name: str) -> None:
     bands = dict(world.profiles[name].levels.bands)
     told = 0
     for each in explained(world, name, "user"):
@@ -108,14 +110,14 @@ def test_what_would_reach_the_next_level_is_told_in_units_of_each_event(world: W
     assert told
 
 
-def test_the_formula_is_that_of_the_definition(world: Workspace) -> None:
+def test_the_points_to_the_next_level_match_the_formula(world: Workspace) -> None:
     each = next(each for each in explained(world, "health", "user") if each.row["level"] == "Medium")
     assert each.next_level is not None
     expected = -each.row["benchmark"] * log10(1 - 50 / 100) - each.row["raw"]
     assert each.next_level.points == pytest.approx(expected)
 
 
-def test_a_level_that_was_learnt_begins_above_its_bound(world: Workspace) -> None:
+def test_a_learned_level_starts_above_its_bound(world: Workspace) -> None:
     found = [
         each for each in explained(world, "habit", "user") if each.row["level"] == "Low" and each.next_level
     ]
@@ -126,7 +128,7 @@ def test_a_level_that_was_learnt_begins_above_its_bound(world: Workspace) -> Non
         assert each.next_level.points == pytest.approx(each.next_level.bound - each.row["raw"])
 
 
-def test_who_is_not_there_is_told_so(world: Workspace) -> None:
+def test_an_unknown_id_is_reported(world: Workspace) -> None:
     with pytest.raises(
         ConfigurationError, match=r"no user and no account 'u1@x\.com'.*not an e-mail address"
     ):
@@ -140,14 +142,14 @@ def test_an_id_is_looked_for_among_users_and_accounts(world: Workspace) -> None:
         explain.explain_scores(world, "a1", "user", ["health"], leavers.DAY)
 
 
-def test_the_day_to_compare_with_is_scored_where_it_is_missing(world: Workspace) -> None:
+def test_a_missing_day_to_compare_with_is_scored(world: Workspace) -> None:
     world.snapshot_path("health", "user", leavers.DAY - timedelta(days=COMPARED_DAYS)).unlink()
     found = explain.explain_scores(world, "u1", "user", ["health"], None)
     assert found[0].as_of == leavers.DAY
     assert found[0].compared is not None or "did not exist" in found[0].no_change_reason
 
 
-def test_the_payload_is_what_the_mapping_wants_though_nothing_was_sent(world: Workspace) -> None:
+def test_the_desired_record_is_shown_even_when_nothing_was_sent(world: Workspace) -> None:
     with Context(world, environ={}) as context:
         (payload,) = explain.desired_records(context, "user", "u1", leavers.DAY)
     row = explain.explain_scores(world, "u1", "user", ["health"], leavers.DAY)[0].row

@@ -1,4 +1,4 @@
-"""Explanations add up, and what they promise comes true."""
+"""Explanations add up to the score, and the points that they name reach it."""
 
 from math import log10
 
@@ -24,7 +24,7 @@ MEMBERS = st.dictionaries(st.sampled_from(["u1", "u2", "u3"]), POINTS, max_size=
 
 @st.composite
 def standings(draw: st.DrawFn, kind: str = "exponential") -> ScoreParts:
-    """An account of `rollup: average`, or a user when there is one member."""
+    """An account of `rollup: average`, or a user if there is one part."""
     benchmark = draw(BENCHMARK)
     members = draw(MEMBERS)
     along = score_curve(kind, benchmark)
@@ -50,7 +50,7 @@ def test_behaviour_and_benchmark_add_up_to_the_change(pair: tuple[ScoreParts, Sc
 
 
 @given(KINDS, POINTS, POINTS, BENCHMARK, BENCHMARK)
-def test_both_parts_are_those_of_the_definition(kind, old, new, b0, b1) -> None:
+def test_both_parts_of_a_change_match_the_definition(kind, old, new, b0, b1) -> None:
     then, now = score_curve(kind, b0), score_curve(kind, b1)
     found = score_change(
         ScoreParts({"": ScorePart(old, then)}, then), ScoreParts({"": ScorePart(new, now)}, now)
@@ -62,7 +62,7 @@ def test_both_parts_are_those_of_the_definition(kind, old, new, b0, b1) -> None:
 
 
 @given(POINTS, POINTS, BENCHMARK)
-def test_an_event_that_did_not_change_explains_nothing(old, new, benchmark) -> None:
+def test_an_unchanged_event_explains_none_of_the_change(old, new, benchmark) -> None:
     along = score_curve("exponential", benchmark)
     old, new = {**old, "same": 7.0}, {**new, "same": 7.0}
     found = score_change(
@@ -72,12 +72,12 @@ def test_an_event_that_did_not_change_explains_nothing(old, new, benchmark) -> N
 
 
 def formula(benchmark: float, raw: float, target: float) -> float:
-    """The raw points that are lacking, for the exponential, as the definition writes it."""
+    """The missing raw points for the exponential, as defined."""
     return -benchmark * log10(1 - target / 100) - raw
 
 
 @given(POINTS, BENCHMARK, st.integers(1, 99))
-def test_the_next_band_is_reached_by_the_points_of_the_formula(points, benchmark, target) -> None:
+def test_the_points_of_the_formula_reach_the_next_band(points, benchmark, target) -> None:
     along = score_curve("exponential", benchmark)
     standing = ScoreParts({"": ScorePart(points, along)}, along)
     assume(standing.score < target)
@@ -86,7 +86,7 @@ def test_the_next_band_is_reached_by_the_points_of_the_formula(points, benchmark
 
 
 @given(standings(), st.integers(1, 99))
-def test_what_would_reach_a_score_reaches_it(standing: ScoreParts, target: int) -> None:
+def test_the_points_needed_for_a_score_reach_it(standing: ScoreParts, target: int) -> None:
     more = points_needed(standing, target, standing.parts)
     if more is None:
         assert (
@@ -104,12 +104,12 @@ def test_what_would_reach_a_score_reaches_it(standing: ScoreParts, target: int) 
     )
 
 
-def test_a_hundred_is_never_reached_by_the_exponential() -> None:
+def test_the_exponential_never_reaches_100() -> None:
     along = score_curve("exponential", 10.0)
     assert points_needed(ScoreParts({"": ScorePart({"a": 5.0}, along)}, along), 100.1, [""]) is None
 
 
-def test_a_member_who_joins_takes_a_share_from_the_others() -> None:
+def test_a_new_active_user_takes_a_share_from_the_others() -> None:
     along = score_curve("exponential", 10.0)
     before = ScoreParts({"u1": ScorePart({"a": 10.0}, along, 1.0)}, along)
     after = ScoreParts(
@@ -120,7 +120,7 @@ def test_a_member_who_joins_takes_a_share_from_the_others() -> None:
     assert found.mix == pytest.approx(-45.0)
 
 
-def test_an_account_that_falls_silent_loses_what_it_had() -> None:
+def test_an_account_without_activity_loses_its_whole_score() -> None:
     along = score_curve("exponential", 10.0)
     before = ScoreParts({"u1": ScorePart({"a": 10.0}, along, 1.0)}, along)
     found = score_change(before, ScoreParts({}, along))
@@ -131,7 +131,7 @@ def test_an_account_that_falls_silent_loses_what_it_had() -> None:
 def test_the_percentile_is_the_rank_among_the_peers() -> None:
     along = score_curve("percentile", None, [1.0, 2.0, 2.0, 5.0])
     assert [along(raw) for raw in (0.0, 1.0, 2.0, 5.0)] == pytest.approx([0.0, 0.0, 100 / 3, 100.0])
-    # Somebody who would come to these peers stands among one more.
+    # A new raw score is ranked among one more.
     assert along(3.0) == pytest.approx(75.0)
 
 
@@ -140,7 +140,7 @@ def test_without_a_benchmark_every_score_is_zero() -> None:
     assert score_curve("winsor", None)(5.0) == 0.0
 
 
-def test_units_are_rounded_up_but_not_by_a_hair() -> None:
+def test_numbers_of_events_are_rounded_up_except_for_rounding_errors() -> None:
     assert [
         events_needed(8.0, 8.0),
         events_needed(8.1, 8.0),

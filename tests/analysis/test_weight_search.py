@@ -1,4 +1,4 @@
-"""Suggested weights: against finite differences and data whose answer is known."""
+"""The search for weights, compared with finite differences and data with known answers."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_the_gradient_is_that_of_the_loss(parameters, columns) -> None:
         assert gradient[position] == pytest.approx(slope, abs=1e-5)
 
 
-def test_the_coefficients_that_made_the_data_are_found_again() -> None:
+def test_the_coefficients_behind_the_data_are_recovered() -> None:
     random = np.random.default_rng(11)
     columns = random.normal(size=(20_000, 3))
     stayed = random.random(20_000) < 1 / (1 + np.exp(-(0.5 + columns @ np.array([1.0, 0.5, 0.0]))))
@@ -34,7 +34,7 @@ def test_the_coefficients_that_made_the_data_are_found_again() -> None:
     assert list(scale_weights(found.coefficients)) == pytest.approx([10.0, 5.0, 0.0], abs=0.6)
 
 
-def test_an_event_that_goes_with_leaving_gets_nothing() -> None:
+def test_an_event_that_goes_with_churn_gets_no_weight() -> None:
     random = np.random.default_rng(12)
     columns = random.normal(size=(4_000, 2))
     stayed = random.random(4_000) < 1 / (1 + np.exp(-(columns @ np.array([1.0, -1.0]))))
@@ -55,7 +55,7 @@ def test_the_unit_of_a_column_changes_nothing_but_its_coefficient() -> None:
     )
 
 
-def test_a_column_that_never_varies_gets_nothing() -> None:
+def test_a_column_that_never_varies_gets_no_weight() -> None:
     columns = np.column_stack([np.full(100, 3.0), np.arange(100.0)])
     found = fit(columns, np.arange(100) > 50)
     assert found.coefficients[0] == 0.0
@@ -66,6 +66,6 @@ def test_without_a_protective_event_every_weight_is_zero() -> None:
     assert list(scale_weights(np.zeros(3))) == [0.0, 0.0, 0.0]
 
 
-def test_separable_data_end_in_finite_weights() -> None:
+def test_separable_data_give_finite_weights() -> None:
     found = fit(np.arange(40.0).reshape(-1, 1), np.arange(40) >= 20)
     assert np.isfinite(found.coefficients).all()

@@ -1,4 +1,4 @@
-"""The bounds of `levels: churn`, against the same definitions in plain Python."""
+"""The bounds of `levels: churn`, compared with the same definitions in plain Python."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
@@ -41,7 +41,7 @@ def fenced(con: duckdb.DuckDBPyConnection, values: Sequence[int], low: Fraction)
 
 
 def percentile(values: Sequence[int], percent: int) -> Fraction:
-    """Type 7, as its definition says it."""
+    """A percentile of type 7, as defined."""
     ordered = sorted(values)
     place = Fraction((len(ordered) - 1) * percent, 100)
     below = int(place)
@@ -88,7 +88,7 @@ def plain_upper(values: Sequence[int], low: Fraction) -> Fraction:
 
 @st.composite
 def training(draw: st.DrawFn) -> list[Row]:
-    """Sometimes few values, so that there are ties; sometimes churned entities that did less."""
+    """Rows, sometimes with few distinct values (so there are ties), sometimes with lower values for churned entities."""
     most = draw(st.sampled_from([3, 40, 10**15]))
     value = st.integers(0, most)
     less = st.integers(0, max(1, most // draw(st.integers(1, 4))))
@@ -99,7 +99,7 @@ def training(draw: st.DrawFn) -> list[Row]:
 
 @settings(max_examples=200, deadline=None)
 @given(rows=training())
-def test_an_estimate_is_what_its_definition_says(con: duckdb.DuckDBPyConnection, rows: list[Row]) -> None:
+def test_an_estimate_matches_its_definition(con: duckdb.DuckDBPyConnection, rows: list[Row]) -> None:
     assert estimated(con, rows) == plain_estimate(rows)
 
 
@@ -108,7 +108,7 @@ def test_an_estimate_is_what_its_definition_says(con: duckdb.DuckDBPyConnection,
     values=st.lists(st.one_of(st.integers(0, 20), st.integers(0, 10**15)), max_size=150),
     low=st.fractions(0, 30, max_denominator=100),
 )
-def test_the_upper_bound_is_what_its_definition_says(
+def test_the_upper_bound_matches_its_definition(
     con: duckdb.DuckDBPyConnection, values: list[int], low: Fraction
 ) -> None:
     found = fenced(con, values, low)
@@ -117,9 +117,9 @@ def test_the_upper_bound_is_what_its_definition_says(
     assert found > low or not any(e > low for e in values)
 
 
-def test_a_worked_example(con: duckdb.DuckDBPyConnection) -> None:
-    """Thirty of forty that churned had an E of at most 2, and only four of forty that stayed: nowhere are the two
-    shares further apart than at 2."""
+def test_a_worked_example_gives_its_documented_bound(con: duckdb.DuckDBPyConnection) -> None:
+    """Thirty of forty churned entities had an E of at most 2, but only four of forty that stayed: the two shares
+    differ most at 2."""
     gone = [0] * 10 + [1] * 10 + [2] * 10 + [9] * 10
     here = [2] * 4 + [9] * 16 + [20] * 20
     rows = [(e * UNIT, True) for e in gone] + [(e * UNIT, False) for e in here]
@@ -130,7 +130,7 @@ def test_a_worked_example(con: duckdb.DuckDBPyConnection) -> None:
     assert found.auc == Fraction(1460, 1600)
 
 
-def test_of_two_best_bounds_the_smaller_is_taken(con: duckdb.DuckDBPyConnection) -> None:
+def test_the_smaller_of_two_equally_good_bounds_is_used(con: duckdb.DuckDBPyConnection) -> None:
     rows = [(1, True)] * 30 + [(5, True)] * 30 + [(5, False)] * 30 + [(9, False)] * 30
     assert estimated(con, rows).low == 1
 
@@ -142,22 +142,22 @@ def test_the_bound_may_be_no_engagement_at_all(con: duckdb.DuckDBPyConnection) -
 @pytest.mark.parametrize(
     ("rows", "low", "auc"),
     [
-        # Too few that churned, though they are told apart perfectly.
+        # Too few churned, although the groups are perfectly separated.
         ([(1, True)] * 29 + [(5, False)] * 30, 1, Fraction(1)),
-        # Too few that stayed.
+        # Too few stayed.
         ([(1, True)] * 30 + [(5, False)] * 29, 1, Fraction(1)),
-        # Nobody is told apart.
+        # The groups do not differ.
         ([(e, churned) for e in (0, 4, 8, 12, 16) for churned in (True, False)] * 10, 7, Fraction(1, 2)),
-        # Those who did more were those who left.
+        # The entities that did more are those that churned.
         ([(5, True)] * 30 + [(1, False)] * 30, 1, Fraction(0)),
-        # Nobody stayed: there is nothing to tell.
+        # None stayed, so there is nothing to learn.
         ([(0, True), (2, True), (4, True)], Fraction(5, 2), None),
-        # Nobody did anything.
+        # No entity did anything.
         ([(0, True), (0, False)], None, Fraction(1, 2)),
         ([], None, None),
     ],
 )
-def test_where_nothing_is_learnt_the_lower_quartile_stands_in(
+def test_the_lower_quartile_is_the_bound_when_nothing_can_be_learned(
     con: duckdb.DuckDBPyConnection, rows: list[Row], low: Fraction | None, auc: Fraction | None
 ) -> None:
     found = estimated(con, rows)
@@ -166,7 +166,7 @@ def test_where_nothing_is_learnt_the_lower_quartile_stands_in(
 
 
 def test_an_auc_of_exactly_sixty_percent_is_enough(con: duckdb.DuckDBPyConnection) -> None:
-    """Of 50 churned, 10 did less than everybody and 40 as much as everybody: (10 + 40/2) / 50."""
+    """Of 50 churned rows, 10 have a lower E than all others and 40 the same: (10 + 40/2) / 50."""
     rows = [(1, True)] * 10 + [(5, True)] * 40 + [(5, False)] * 50
     found = estimated(con, rows)
     assert found.auc == Fraction(3, 5)
@@ -179,12 +179,12 @@ def test_large_numbers_stay_exact(con: duckdb.DuckDBPyConnection) -> None:
     assert estimated(con, rows).low == far + 1
 
 
-def test_the_upper_bound_is_tukeys_fence_where_some_lie_above_it(con: duckdb.DuckDBPyConnection) -> None:
+def test_the_upper_bound_is_tukeys_fence_when_enough_lie_above_it(con: duckdb.DuckDBPyConnection) -> None:
     # Quartiles of 1..8 and 100: 3 and 7.
     assert fenced(con, [*range(1, 9), 100], Fraction(2)) == 13
 
 
-def test_it_is_the_95th_percentile_where_hardly_anybody_lies_above_the_fence(
+def test_the_upper_bound_is_the_95th_percentile_when_few_lie_above_the_fence(
     con: duckdb.DuckDBPyConnection,
 ) -> None:
     assert fenced(con, [0, 0, *range(1, 102)], Fraction(2)) == 96
@@ -195,7 +195,7 @@ def test_one_in_a_hundred_above_the_fence_is_enough(con: duckdb.DuckDBPyConnecti
     assert fenced(con, [1] * 50 + [2] * 50 + [90], Fraction(0)) == 2
 
 
-def test_it_is_above_the_lower_bound_if_anybody_is(con: duckdb.DuckDBPyConnection) -> None:
+def test_the_upper_bound_is_above_the_lower_bound_when_any_score_is(con: duckdb.DuckDBPyConnection) -> None:
     assert fenced(con, [1, 1, 1, 1, 50, 60], Fraction(58)) == 60
     assert fenced(con, [1, 1, 1, 1, 50, 60], Fraction(70)) == 70
     assert fenced(con, [], Fraction(70)) == 70
@@ -238,12 +238,12 @@ def test_both_bounds_of_a_day_come_from_its_weeks_and_its_last_sunday(con: duckd
     )
 
 
-def test_a_fallback_is_told_when_the_last_week_was_one(con: duckdb.DuckDBPyConnection) -> None:
+def test_bounds_are_a_fallback_when_the_last_week_was_one(con: duckdb.DuckDBPyConnection) -> None:
     assert in_force(con, [low(1), low(2, fallback=True)], [5]).fallback
     assert not in_force(con, [low(1, fallback=True), low(2)], [5]).fallback
 
 
-def test_before_anything_can_be_learnt_the_lower_quartile_of_the_sunday_stands_in(
+def test_the_lower_quartile_of_the_sunday_is_used_before_anything_can_be_learned(
     con: duckdb.DuckDBPyConnection,
 ) -> None:
     for estimates in ([], [low(None, fallback=True)] * 4):
@@ -254,7 +254,7 @@ def test_before_anything_can_be_learnt_the_lower_quartile_of_the_sunday_stands_i
 
 
 @given(st.integers(0, 40_000))
-def test_the_estimates_of_a_day_are_of_the_last_four_sundays(day: int) -> None:
+def test_a_day_uses_the_estimates_of_the_last_four_sundays(day: int) -> None:
     days = churn_levels.estimate_days(day)
     assert len(days) == 4
     assert [late - early for early, late in pairwise(days)] == [7, 7, 7]
@@ -262,7 +262,7 @@ def test_the_estimates_of_a_day_are_of_the_last_four_sundays(day: int) -> None:
     assert {(date(1970, 1, 1) + timedelta(days=each)).isoweekday() for each in days} == {7}
 
 
-def test_an_estimate_looks_at_four_months_of_which_the_outcome_is_known() -> None:
+def test_an_estimate_uses_four_months_with_known_outcomes() -> None:
     days = churn_levels.training_days(1000, first=0)
     assert (len(days), days[0], days[-1]) == (17, 858, 970)
     assert {late - early for early, late in pairwise(days)} == {7}

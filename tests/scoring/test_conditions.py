@@ -1,4 +1,4 @@
-"""Conditions as they are written: what each form means, and what is said of each mistake, and where."""
+"""The condition parser: what each form means, and the message and location of each mistake."""
 
 import re
 from datetime import date
@@ -35,7 +35,7 @@ from heatsync.scoring.definition.condition_types import (
 
 
 def tree(text: str) -> Any:
-    """YAML as files have it: every scalar is text."""
+    """YAML as in files: every scalar is text."""
     return yaml.load(text, yaml.BaseLoader)
 
 
@@ -61,7 +61,7 @@ def test_every_operator_compares_a_trait(operator: str) -> None:
     assert found.comparison.value == expected.get(operator, "3")
 
 
-def test_what_was_typed_stays_what_was_typed() -> None:
+def test_values_keep_their_spelling() -> None:
     for text in ("on", "no", "12:30", "2026-01-01", "007", "1e5", "null", "~"):
         found = read(f"{{trait: user.x, eq: {text}}}")
         assert isinstance(found, Trait)
@@ -135,7 +135,7 @@ def test_all_any_and_not_nest() -> None:
         ("{audience: at_risk}", Member("at_risk")),
     ],
 )
-def test_every_form_is_read_as_what_it_means(written: str, meant: Condition) -> None:
+def test_every_form_of_condition_is_parsed(written: str, meant: Condition) -> None:
     assert read(written) == meant
 
 
@@ -210,7 +210,7 @@ def test_every_form_is_read_as_what_it_means(written: str, meant: Condition) -> 
         ("{audience: [a]}", "audience", "expected text, found a list"),
     ],
 )
-def test_a_mistake_is_told_once_at_its_place(written: str, place: str, said: str) -> None:
+def test_a_mistake_is_reported_once_at_its_location(written: str, place: str, said: str) -> None:
     ((found, sentence),) = mistakes(written)
     assert found == place
     assert said in sentence
@@ -231,20 +231,20 @@ def test_all_mistakes_are_found_at_once() -> None:
         ("{time: level_changed_on, within: 7d}", "time"),
     ],
 )
-def test_a_filter_cannot_look_at_what_a_score_decides(written: str, place: str) -> None:
+def test_a_filter_cannot_use_what_depends_on_scores(written: str, place: str) -> None:
     ((found, sentence),) = mistakes(written, filtering=True)
     assert found == place
     assert sentence.startswith("a filter cannot use")
 
 
-def test_a_filter_knows_columns_events_and_times() -> None:
+def test_a_filter_may_use_columns_events_and_times() -> None:
     written = (
         "{any: [{not: {trait: account.plan, eq: internal}}, {event: A}, {time: first_seen, within: 7d}]}"
     )
     assert parse_filter(tree(written)) == read(written)
 
 
-def test_a_model_has_the_place_of_a_mistake_inside_a_condition() -> None:
+def test_a_model_reports_the_location_of_a_mistake_inside_a_condition() -> None:
     class Model(BaseModel):
         where: Written
         filter: WrittenFilter | None = None
@@ -256,7 +256,7 @@ def test_a_model_has_the_place_of_a_mistake_inside_a_condition() -> None:
     assert Model.model_validate({"where": {"audience": "a"}}).where == Member("a")
 
 
-def test_properties_of_events_can_be_read_by_themselves() -> None:
+def test_event_properties_can_be_parsed_on_their_own() -> None:
     found = parse_where({"page": {"starts_with": "/pricing"}, "ab": {"exists": "true"}})
     assert found == (("ab", Comparison("exists", "true")), ("page", Comparison("starts_with", "/pricing")))
     with pytest.raises(ValidationError) as caught:
@@ -272,7 +272,7 @@ def test_properties_of_events_can_be_read_by_themselves() -> None:
         ("{trait: x, in: [a, b]}", "{trait: x, in: [b, a]}"),
     ],
 )
-def test_what_means_the_same_has_the_same_meaning(one: str, other: str) -> None:
+def test_equivalent_conditions_have_the_same_canonical_form(one: str, other: str) -> None:
     assert canonical(read(one)) == canonical(read(other))
 
 
@@ -288,7 +288,7 @@ def test_what_means_the_same_has_the_same_meaning(one: str, other: str) -> None:
         ("{time: last_seen, after: 2026-01-01}", "{time: last_seen, before: 2026-01-01}"),
     ],
 )
-def test_what_means_something_else_has_another_meaning(one: str, other: str) -> None:
+def test_different_conditions_have_different_canonical_forms(one: str, other: str) -> None:
     assert canonical(read(one)) != canonical(read(other))
 
 
@@ -296,14 +296,14 @@ MANUAL = (Path(__file__).parents[2] / "docs/audiences.md").read_text(encoding="u
 
 
 def manual() -> list[str]:
-    """The conditions that stand in the manual: in blocks line by line, in the table of examples, and behind `where`."""
+    """The conditions in the manual: in blocks line by line, in the table of examples, and after `where`."""
     blocks = re.findall(r"^- (\{.*?\})(?: +#.*)?$", MANUAL, re.MULTILINE)
     table = re.findall(r"^\|[^|]*\| `(\{.*\})` \|$", MANUAL, re.MULTILINE)
     return [*blocks, *table, *re.findall(r"^where: (\{.*\})$", MANUAL, re.MULTILINE)]
 
 
 @pytest.mark.parametrize("written", manual())
-def test_every_condition_of_the_manual_can_be_read(written: str) -> None:
+def test_every_condition_in_the_manual_can_be_parsed(written: str) -> None:
     read(written)
 
 
@@ -330,5 +330,5 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("written", EXAMPLES.values(), ids=EXAMPLES)
-def test_every_example_of_the_field_can_be_written_and_stands_in_the_manual(written: str) -> None:
+def test_every_common_audience_can_be_written_and_is_in_the_manual(written: str) -> None:
     assert written in manual()

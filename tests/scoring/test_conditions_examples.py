@@ -1,4 +1,4 @@
-"""What people ask for, on data where the answer is known by construction; and what is said when they mistype it."""
+"""Typical audiences on data with known answers, and the messages for typical mistakes."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,14 +23,14 @@ from heatsync.scoring.definition.condition_types import All, Condition, Duration
 from heatsync.scoring.definition.profile import Profile
 
 DAY = date(2026, 10, 26)
-"""The day after clocks went back in Berlin."""
+"""The day after the clocks went back in Berlin."""
 ZONE = "Europe/Berlin"
 NUMBER = (DAY - date(1970, 1, 1)).days
 END = DAY + timedelta(days=1)
 
 
 def ago(days: int, seconds: int = 0) -> datetime:
-    """Local midnight so many days before the end of the day, or some seconds later."""
+    """Local midnight a number of days before the end of the day, plus some seconds."""
     return midnight(END - timedelta(days=days), ZONE) + timedelta(seconds=seconds)
 
 
@@ -40,7 +40,7 @@ def world(
     events: tuple[tuple[str, str, datetime] | tuple[str, str, datetime, dict[str, str]], ...] = (),
     changes: tuple[tuple[str, int, str | None, str | None], ...] = (),
 ) -> World:
-    """Rows with these values; traits of the tables are those whose names are none of a row."""
+    """Rows with these values; names that are not columns of a row are traits of the tables."""
 
     def row(key: str, values: Mapping[str, Any], traits: tuple[str, ...]) -> dict[str, Any]:
         return {"key": key, **values, "traits": {name: values.get(name) for name in traits}}
@@ -61,7 +61,7 @@ def read(text: str) -> Condition:
 
 
 def who(of: World, entity: str, text: str | Condition, own: Mapping[str, Condition] | None = None) -> str:
-    """The keys of those that a condition holds for, in one text."""
+    """The keys of the rows that a condition holds for, joined into one text."""
     known = {
         kind: {each.key: each.condition for each in PROFILE.builtin_audiences(kind)} | dict(own or {})
         for kind in ("user", "account")
@@ -95,7 +95,7 @@ def test_used_a_core_feature_but_has_not_invited_a_teammate() -> None:
         ("neither", "Login", ago(5)),
     )
     of = world({"yes": {}, "invited": {}, "neither": {}}, events=events)
-    # In this profile "Invite" is the core event, and "Report" plays the teammate.
+    # In this profile "Invite" is the core event, and "Report" stands for inviting a teammate.
     assert who(of, "user", "{all: [{event: {tier: core}}, {not: {event: Report}}]}") == "yes"
 
 
@@ -202,7 +202,7 @@ def test_surging() -> None:
     assert who(world(rows), "user", "{trait: trend, eq: Surging}") == "yes"
 
 
-def test_twice_as_much_as_the_week_before_and_nothing_before_is_no_ratio() -> None:
+def test_a_ratio_to_the_week_before_does_not_hold_without_events_in_that_week() -> None:
     events = (
         *(("doubled", "Report", ago(3)) for _ in range(4)),
         *(("doubled", "Report", ago(10)) for _ in range(2)),
@@ -217,7 +217,7 @@ def test_twice_as_much_as_the_week_before_and_nothing_before_is_no_ratio() -> No
     assert who(of, "user", text.format("neq: 2")) == "stopped"
 
 
-def test_properties_of_events_are_asked_for_and_a_missing_one_fits_nothing() -> None:
+def test_a_missing_event_property_does_not_match() -> None:
     events = (
         ("pricing", "Report", ago(3), {"page": "/pricing"}),
         ("other", "Report", ago(3), {"page": "/docs"}),
@@ -229,7 +229,7 @@ def test_properties_of_events_are_asked_for_and_a_missing_one_fits_nothing() -> 
     assert who(of, "user", "{event: Report, where: {page: {exists: false}}}") == "bare"
 
 
-def test_a_comparison_with_something_missing_is_false_whatever_it_is() -> None:
+def test_every_comparison_with_a_missing_value_is_false() -> None:
     rows = {"pro": {"plan": "pro"}, "free": {"plan": "free"}, "empty": {"plan": ""}, "none": {"plan": None}}
     of = world(rows)
     assert who(of, "user", "{trait: user.plan, neq: pro}") == "free"
@@ -238,12 +238,12 @@ def test_a_comparison_with_something_missing_is_false_whatever_it_is() -> None:
     assert who(of, "user", "{trait: user.plan, exists: false}") == "empty none"
 
 
-def test_both_ends_of_between_belong_to_it() -> None:
+def test_between_includes_both_ends() -> None:
     rows = {str(score): {"score": score} for score in (9, 10, 20, 21)}
     assert who(world(rows), "user", "{trait: score, between: [10, 20]}") == "10 20"
 
 
-def test_an_audience_can_stand_on_another() -> None:
+def test_an_audience_can_refer_to_another() -> None:
     rows = {
         "a": {"score": 80, "plan": "pro"},
         "b": {"score": 80, "plan": "free"},
@@ -282,7 +282,7 @@ BUILTIN = {
 }
 
 
-def test_every_built_in_audience_means_what_it_says() -> None:
+def test_every_built_in_audience_matches_its_definition() -> None:
     rows = {
         "first": {"score": 75, "frequency": 1, "last_active": ago(60), "signed_up": None, "level": "Very High",
                   "score_change_window": 10, "trend": "Heating", "active_users": 2},
@@ -324,7 +324,7 @@ def test_the_bounds_of_built_in_audiences(key: str, row: dict[str, Any], inside:
     assert who(world({"u": row}), "user", Member(key)) == ("u" if inside else "")
 
 
-# What is said, and what is needed
+# Messages, and what compiled conditions need
 
 
 def of(entity: str = "user", **more: Any) -> Any:
@@ -351,7 +351,7 @@ def of(entity: str = "user", **more: Any) -> Any:
         ("account", "{trait: user.plan, eq: x}", ("trait",), "an account has many users"),
     ],
 )  # fmt: skip
-def test_a_wrong_name_is_refused_at_its_place_with_the_nearest_right_one(
+def test_an_unknown_name_is_rejected_with_the_nearest_valid_one(
     entity: str, text: str, route: Any, said: str
 ) -> None:
     with pytest.raises(ConditionError) as caught:
@@ -360,7 +360,7 @@ def test_a_wrong_name_is_refused_at_its_place_with_the_nearest_right_one(
     assert said in str(caught.value)
 
 
-def test_all_faults_are_found_at_once() -> None:
+def test_all_problems_are_found_at_once() -> None:
     text = "{all: [{trait: scor, gt: 5}, {not: {trait: user.plan, gt: 5}}, {event: Login}]}"
     assert [route for route, _ in find_problems(read(text), of())] == [
         ("all", 0, "trait"),
@@ -373,18 +373,18 @@ def test_a_table_that_the_source_does_not_have_is_named() -> None:
         compile_condition(read("{trait: account.plan, eq: x}"), of(columns={"user": {"plan": "VARCHAR"}}))
 
 
-def test_what_is_not_known_yet_is_not_complained_about() -> None:
+def test_unknown_columns_and_events_are_not_checked() -> None:
     text = "{all: [{trait: account.anything, gt: 5}, {event: Never Heard Of}]}"
     assert find_problems(read(text), of(columns=None, events=None)) == []
 
 
-def test_a_column_is_found_in_any_case_as_everywhere_in_the_database() -> None:
+def test_column_names_ignore_case() -> None:
     judged = compile_condition(read("{trait: user.PLAN, eq: x}"), of())
     assert 'u."plan"' in judged.sql
     assert judged.tables == {"user"}
 
 
-def test_audiences_in_a_circle_are_refused_and_not_followed_for_ever() -> None:
+def test_audiences_in_a_cycle_are_rejected_without_endless_recursion() -> None:
     circle = {"a": read("{not: {audience: b}}"), "b": read("{any: [{audience: a}]}")}
     with pytest.raises(ConditionError, match="in a cycle: b -> a -> b"):
         compile_condition(circle["a"], of(audiences=circle))
@@ -407,7 +407,7 @@ def test_a_filter_sees_an_account_s_users_as_missing() -> None:
             compile_condition(read(text), filtering)
 
 
-def test_what_counts_the_same_is_counted_once() -> None:
+def test_equal_event_counts_are_counted_once() -> None:
     text = "{any: [{event: [Report, Login], within: 2w}, {event: [Login, Report], within: 14d, count: {gte: 5}}]}"
     judged = compile_condition(read(text), of())
     assert judged.measures == {EventCount(("Login", "Report"), (), Duration(14, "d"))}
@@ -427,12 +427,12 @@ def test_what_counts_the_same_is_counted_once() -> None:
         ("{event: Report, where: {page: {eq: x}}}", True),
     ],
 )
-def test_hours_and_properties_take_the_events_themselves(text: str, from_events: bool) -> None:
+def test_hours_and_properties_need_single_events(text: str, from_events: bool) -> None:
     (measure,) = compile_condition(read(text), of()).measures
     assert measure.from_events is from_events
 
 
-def test_the_interval_of_a_measure_is_in_instants_of_utc() -> None:
+def test_the_interval_of_an_event_count_is_in_utc() -> None:
     measure = EventCount(None, (), Duration(2, "d"), Duration(12, "h"))
     assert measure.interval(NUMBER, ZoneInfo(ZONE)) == (
         datetime(2026, 10, 24, 22),
@@ -441,7 +441,7 @@ def test_the_interval_of_a_measure_is_in_instants_of_utc() -> None:
     assert EventCount(None).interval(NUMBER, ZoneInfo(ZONE)) == (None, datetime(2026, 10, 26, 23))
 
 
-def test_a_doubt_says_how_many_a_missing_value_decides_for() -> None:
+def test_a_warning_says_for_how_many_entities_the_trait_is_missing() -> None:
     rows = {"a": {"plan": "pro"}, "b": {"plan": ""}, "c": {"plan": None, "seats": 3.0}}
     made = world(rows)
     for text, sentence in (
@@ -472,18 +472,18 @@ def test_a_doubt_says_how_many_a_missing_value_decides_for() -> None:
         "{not: {audience: own}}",
     ],
 )
-def test_where_nothing_is_left_to_chance_there_is_no_doubt(text: str) -> None:
+def test_there_is_no_warning_when_missing_values_are_handled(text: str) -> None:
     own = {"own": read("{trait: user.plan, neq: pro}")}
     assert compile_condition(read(text), of(audiences=own)).warnings == ()
 
 
-def test_a_level_can_be_left_and_come_back_to() -> None:
+def test_an_entity_can_leave_a_level_and_return() -> None:
     changes = (("back", 5, "High", "Low"), ("back", 1, "Low", "High"), ("only_left", 5, "High", "Low"))
     of = world({"back": {}, "only_left": {}}, changes=changes)
     assert who(of, "user", "{level_change: {from: High, to: High, within: 7d}}") == "back"
 
 
-def test_a_tier_without_events_counts_none() -> None:
+def test_a_tier_without_events_counts_nothing() -> None:
     of = world({"u": {}}, events=(("u", "Report", ago(1)),))
     assert who(of, "user", "{event: {tier: common}}") == ""
     assert who(of, "user", "{event: {tier: common}, count: {eq: 0}}") == "u"
@@ -534,7 +534,7 @@ def test_touchpoints_have_no_tiers() -> None:
     assert "have no tiers" in said
 
 
-def test_all_of_an_entity_are_in_the_order_of_their_keys() -> None:
+def test_all_audiences_of_an_entity_are_sorted_by_key() -> None:
     own = (
         builtin_audiences.Audience("zebra", "Zebra", "user", True, All(()), custom=True),
         builtin_audiences.Audience("aardvark", "Aardvark", "user", True, Not(All(())), custom=True),

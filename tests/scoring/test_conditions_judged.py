@@ -1,4 +1,5 @@
-"""Conditions judged: their SQL over tiny tables against an evaluation in plain Python, written from the definition."""
+"""Compiled conditions: their SQL over small tables, compared with an evaluation in plain Python written from the
+definition."""
 
 import math
 from dataclasses import replace
@@ -35,11 +36,11 @@ def con() -> Anything:
     connection.close()
 
 
-# What is generated
+# Generated data
 
 
 def instants(day: date, zone: str) -> st.SearchStrategy[datetime]:
-    """Near the bounds that matter, on both sides."""
+    """Instants on both sides of the bounds that matter."""
     near = st.sampled_from([timedelta(microseconds=-1), timedelta(0), timedelta(microseconds=1)])
     steps = st.sampled_from([0, 1, 2, 3, 7, 14, 30])
     hours = st.sampled_from([0, 1, 12, 23, 24, 25])
@@ -267,7 +268,7 @@ def agree(con: Anything, world: World, entity: str, conditions: list[Condition],
 
 @BATCH
 @given(worlds(), st.lists(USER, min_size=4, max_size=8), OWN)
-def test_a_condition_on_users_holds_for_whom_it_says(
+def test_a_condition_on_users_matches_the_definition(
     con: Anything, world: World, conditions: Anything, own: Condition
 ) -> None:
     agree(con, world, "user", conditions, own)
@@ -275,7 +276,7 @@ def test_a_condition_on_users_holds_for_whom_it_says(
 
 @BATCH
 @given(worlds(), st.lists(ACCOUNT, min_size=4, max_size=8), OWN)
-def test_a_condition_on_accounts_holds_for_whom_it_says(
+def test_a_condition_on_accounts_matches_the_definition(
     con: Anything, world: World, conditions: Anything, own: Condition
 ) -> None:
     agree(con, world, "account", conditions, own)

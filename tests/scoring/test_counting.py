@@ -1,4 +1,4 @@
-"""What is counted at the source, event by event."""
+"""Event counts at the source, event by event."""
 
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
@@ -18,10 +18,8 @@ DAY = date(2026, 4, 5)
     ("operator", "value", "fitting"),
     [("gt", "1", 1), ("lte", "5", 2), ("neq", "5", 1), ("exists", "false", 2), ("exists", "true", 2)],
 )
-def test_a_value_that_is_not_a_number_is_taken_for_a_missing_one(
-    operator: str, value: str, fitting: int
-) -> None:
-    """DuckDB and PostgreSQL would have it larger than any number."""
+def test_a_nan_value_counts_as_missing(operator: str, value: str, fitting: int) -> None:
+    """DuckDB and PostgreSQL sort it after all numbers."""
     rows = pa.table(
         {
             "user_id": pa.array(["u"] * 4),

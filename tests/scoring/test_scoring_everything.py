@@ -1,7 +1,7 @@
-"""Every column of every snapshot against the definitions written out in plain Python, for worlds of all kinds.
+"""Every column of every snapshot, compared with the definitions in plain Python, for all kinds of worlds.
 
-A world is small; it is scored once by several profiles, on one day or several, and each profile has audiences of its
-own. A snapshot of one profile and day is one case.
+A world is small. Several profiles score it once, on one day or several, and each profile has its own audiences. A
+snapshot of one profile and day is one case.
 """
 
 import tempfile
@@ -33,7 +33,7 @@ Case = tuple[World, dict[str, Tree], dict[str, dict[str, Tree]]]
 
 @st.composite
 def cases(draw: st.DrawFn, models: Sequence[str] = MODELS, crowd: bool = False, count: int = 3) -> Case:
-    """A world, profiles by name, and the audiences of each."""
+    """A world, profiles by name, and the audiences of each profile."""
     world = draw(worlds(crowd).filter(lambda world: world.names))
     trees, own = {}, {}
     for number in range(count):
@@ -65,7 +65,7 @@ def audiences(draw: st.DrawFn, world: World, tree: Tree, number: int) -> dict[st
 
 
 def disagreements(case: Case) -> list[Difference]:
-    """Profile, day, entity, id, metric, what was found and what was expected."""
+    """Profile, day, entity, id, metric, the value found and the value expected."""
     world, trees, own = case
     with tempfile.TemporaryDirectory() as folder:
         made = written(Path(folder), world, trees, own)
@@ -92,14 +92,14 @@ def stored(made: Workspace, name: str, entity: str, day: date) -> dict[str, dict
     return {row[f"{entity}_id"]: row for row in table.to_pylist()}
 
 
-# A case takes seconds: making a failing one smaller would take minutes.
+# A case takes seconds: shrinking a failing one would take minutes.
 slowly = settings(
     phases=(Phase.explicit, Phase.reuse, Phase.generate), suppress_health_check=list(HealthCheck)
 )
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_column_is_what_the_definitions_say(model: str) -> None:
+def test_every_column_matches_the_definitions(model: str) -> None:
     compared = 0
 
     @settings(slowly, max_examples=examples(2))
@@ -115,5 +115,5 @@ def test_every_column_is_what_the_definitions_say(model: str) -> None:
 
 @settings(slowly, max_examples=examples(1))
 @given(cases(crowd=True, count=2))
-def test_every_column_of_a_crowd_is_what_the_definitions_say(case: Case) -> None:
+def test_every_column_matches_the_definitions_for_many_entities(case: Case) -> None:
     assert disagreements(case) == []

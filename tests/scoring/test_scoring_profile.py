@@ -1,4 +1,4 @@
-"""A profile's file: what it may say, and what is said about it."""
+"""A profile's file: valid content, and the messages for invalid content."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def test_a_short_profile_has_every_default() -> None:
     assert profile.warnings == ()
 
 
-def test_a_tier_stands_for_a_weight_and_a_weight_lies_in_a_tier() -> None:
+def test_a_tier_is_a_weight_and_a_weight_has_a_tier() -> None:
     events = [
         {"event": "A", "tier": "advanced"},
         {"event": "B", "weight": "6.5"},
@@ -53,7 +53,7 @@ def test_few_and_many_events_are_a_warning(count: int) -> None:
     assert str(count) in profile.warnings[0][1]
 
 
-def test_the_version_is_a_hash_of_the_meaning() -> None:
+def test_the_version_is_a_hash_of_what_changes_numbers() -> None:
     profile = parsed()
     assert parsed(window="1w", name="Other", events=EVENTS[::-1]).version == profile.version
     assert (
@@ -110,15 +110,15 @@ def test_the_version_is_a_hash_of_the_meaning() -> None:
         ({"activation": {"user": [{"event": "A", "trait": "b", "eq": "c"}]}}, "either `event` or `trait`"),
     ],
 )
-def test_a_mistake_is_named_with_what_was_expected(change: dict[str, Any], sentence: str) -> None:
+def test_a_mistake_is_reported_with_what_was_expected(change: dict[str, Any], sentence: str) -> None:
     assert sentence in problem(**change)
 
 
-def test_an_unknown_key_is_refused() -> None:
+def test_an_unknown_key_is_rejected() -> None:
     assert "not permitted" in problem(windw="7d")
 
 
-def test_a_number_typed_by_the_reader_is_no_text() -> None:
+def test_a_number_that_is_not_text_is_rejected() -> None:
     assert "expected" in problem(window=7)
 
 
@@ -129,7 +129,7 @@ def test_every_level_and_trend_is_an_audience() -> None:
     assert "multi_user_accounts" in audience_keys(profile, "account")
 
 
-def test_suggested_audiences_are_shipped_but_for_active_today() -> None:
+def test_suggested_audiences_are_shipped_except_active_today() -> None:
     shipped = {
         each.name
         for each in parsed(ship={"level_high": "true", "new": "false"}).builtin_audiences("account")

@@ -1,4 +1,4 @@
-"""The three models of a profile, and what any of them may have: signals, a filter, levels."""
+"""The three models of a profile, and the parts that all models share: signals, filter and levels."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ def parsed(tree: Row, **more: Any) -> Profile:
 
 
 def problems(tree: Row, **more: Any) -> list[tuple[tuple[str | int, ...], str]]:
-    """The way to each wrong value, and what is said about it."""
+    """The path to each invalid value, and the message about it."""
     with pytest.raises(ValidationError) as caught:
         parsed(tree, **more)
     found = []
@@ -63,7 +63,7 @@ def test_each_model_has_its_own_window_and_decay() -> None:
     assert parsed(KPI, window="30d", decay="none").decay == Decay()
 
 
-def test_kpi_has_the_eleven_touchpoints_unless_others_are_named() -> None:
+def test_kpi_has_the_eleven_touchpoints_by_default() -> None:
     profile = parsed(KPI)
     assert len(profile.touchpoints) == 11
     assert sum(each.weight for each in profile.touchpoints) == 100
@@ -83,7 +83,7 @@ def test_a_touchpoint_counts_events_or_divides_two_counts() -> None:
     assert (rate.of.events, rate.to.events) == (("LinkedIn Ad Click",), ("LinkedIn Ad Impression",))
 
 
-def test_a_touchpoint_of_one_event_may_go_by_its_name() -> None:
+def test_a_touchpoint_of_one_event_takes_its_name() -> None:
     (touchpoint,) = parsed(KPI, touchpoints=[{"event": "Call Logged", "weight": "100"}]).touchpoints
     assert touchpoint.name == "Call Logged"
 
@@ -110,7 +110,9 @@ def test_weights_add_up_to_a_hundred_within_a_millionth(weights: Sequence[str]) 
         (("33.33", "66.66"), "0.01 are missing"),
     ],
 )
-def test_weights_that_do_not_are_refused_with_what_is_missing(weights: Sequence[str], sentence: str) -> None:
+def test_weights_that_do_not_add_up_are_rejected_with_the_difference(
+    weights: Sequence[str], sentence: str
+) -> None:
     touchpoints = [{**CALLS, "name": str(place), "weight": each} for place, each in enumerate(weights)]
     place, said = problem(KPI, touchpoints=touchpoints)
     assert place == ("touchpoints",)
@@ -118,7 +120,7 @@ def test_weights_that_do_not_are_refused_with_what_is_missing(weights: Sequence[
 
 
 @given(st.lists(st.decimals(0, 100, places=3), min_size=1, max_size=8))
-def test_a_sum_is_refused_exactly_when_it_is_not_a_hundred(weights: list[Decimal]) -> None:
+def test_a_sum_of_weights_is_rejected_exactly_when_it_is_not_a_hundred(weights: list[Decimal]) -> None:
     touchpoints = [{**CALLS, "name": str(place), "weight": f"{each:f}"} for place, each in enumerate(weights)]
     tree = {**KPI, "touchpoints": touchpoints}
     if sum(weights) == 100:
@@ -146,7 +148,7 @@ def test_a_sum_is_refused_exactly_when_it_is_not_a_hundred(weights: list[Decimal
         ({"wheight": "3"}, ("wheight",), "not permitted"),
     ],
 )
-def test_a_wrong_touchpoint_is_named_with_its_place(
+def test_an_invalid_touchpoint_is_reported_with_its_location(
     touchpoint: Row, place: tuple[str, ...], sentence: str
 ) -> None:
     found, said = problem(KPI, touchpoints=[{**CALLS, **touchpoint}])
@@ -166,7 +168,9 @@ def test_a_wrong_touchpoint_is_named_with_its_place(
         ({"of": {"event": "A"}, "to": {"events": "B"}}, ("ratio", "to", "event"), "required"),
     ],
 )
-def test_a_wrong_ratio_is_named_with_its_place(ratio: Row, place: tuple[str, ...], sentence: str) -> None:
+def test_an_invalid_ratio_is_reported_with_its_location(
+    ratio: Row, place: tuple[str, ...], sentence: str
+) -> None:
     found = dict(problems(KPI, touchpoints=[{"name": "Rate", "ratio": ratio, "weight": "100"}]))
     assert sentence in found["touchpoints", 0, *place]
 
@@ -177,14 +181,14 @@ def test_a_ratio_has_its_where_inside() -> None:
     assert "each side of a ratio" in problem(KPI, touchpoints=[touchpoint])[1]
 
 
-def test_no_touchpoints_and_two_of_one_name_are_refused() -> None:
+def test_an_empty_list_and_duplicate_names_of_touchpoints_are_rejected() -> None:
     assert "remove `touchpoints`" in problem(KPI, touchpoints=[])[1]
     place, said = problem(KPI, touchpoints=[{**CALLS, "weight": "50"}] * 2)
     assert place == ("touchpoints", 1, "name")
     assert "names `Calls` twice" in said
 
 
-def test_kpi_may_say_which_events_are_passive_and_nothing_else_of_them() -> None:
+def test_in_kpi_events_may_only_be_marked_passive() -> None:
     profile = parsed(KPI, events=[{"event": "LinkedIn Ad Impression", "passive": "true"}])
     assert profile.passive == ("LinkedIn Ad Impression",)
     assert profile.scored == ()
@@ -228,7 +232,7 @@ def test_an_engagement_action_needs_no_weight() -> None:
         (WEIGHTED, {"events": [{"event": "A"}]}, ("events", 0), "a `weight` from 0 to 10 or a `tier`"),
     ],
 )  # fmt: skip
-def test_what_belongs_to_another_model_is_refused(
+def test_keys_of_another_model_are_rejected(
     tree: Row, more: Row, place: tuple[str | int, ...], sentence: str
 ) -> None:
     found = dict(problems(tree, **more))
@@ -236,19 +240,19 @@ def test_what_belongs_to_another_model_is_refused(
     assert sentence in found[place]
 
 
-def test_events_are_missing_where_the_model_has_none_of_its_own() -> None:
+def test_events_are_required_except_in_kpi() -> None:
     for model in ("weighted", "engagement"):
         assert problem(HEAD, model=model) == (("events",), "Field required")
 
 
-def test_a_model_that_cannot_be_read_is_the_only_complaint() -> None:
+def test_an_invalid_model_is_the_only_problem_reported() -> None:
     assert problem(HEAD, model="kpis", touchpoints=[CALLS])[0] == ("model",)
     context = {"unread": frozenset({("model",)})}
     tree = {**HEAD, "touchpoints": [CALLS], "levels": "churn", "events": [{"event": "A"}]}
     Profile.model_validate(tree, context=context)
 
 
-def test_signals_are_columns_with_a_way_from_nothing_to_everything() -> None:
+def test_signals_are_columns_with_a_range_of_values() -> None:
     reversed_ = {"trait": "user.tickets", "from": "20", "to": "0", "weight": "2.5"}
     bare = {"trait": "csm_mood", "from": "-1", "to": "1", "weight": "5"}
     nps, tickets, mood = parsed(WEIGHTED, signals=[NPS, reversed_, bare]).signals
@@ -263,7 +267,7 @@ def test_signals_are_columns_with_a_way_from_nothing_to_everything() -> None:
 
 
 @pytest.mark.parametrize("tree", [WEIGHTED, KPI, ENGAGEMENT])
-def test_every_model_takes_signals_up_to_half_the_score(tree: Row) -> None:
+def test_every_model_allows_signals_up_to_half_of_the_score(tree: Row) -> None:
     signals = [{**NPS, "weight": "25"}, {**NPS, "trait": "account.csat", "weight": "25"}]
     assert len(parsed(tree, signals=signals).signals) == 2
     place, said = problem(tree, signals=[*signals, {**NPS, "trait": "account.fit", "weight": "0.5"}])
@@ -282,19 +286,21 @@ def test_every_model_takes_signals_up_to_half_the_score(tree: Row) -> None:
         ({"form": "0"}, ("form",), "not permitted"),
     ],
 )
-def test_a_wrong_signal_is_named_with_its_place(signal: Row, place: tuple[str, ...], sentence: str) -> None:
+def test_an_invalid_signal_is_reported_with_its_location(
+    signal: Row, place: tuple[str, ...], sentence: str
+) -> None:
     found, said = problem(WEIGHTED, signals=[{**NPS, **signal}])
     assert found == ("signals", 0, *place)
     assert sentence in said
 
 
-def test_a_signal_twice_is_refused() -> None:
+def test_duplicate_signals_are_rejected() -> None:
     place, said = problem(WEIGHTED, signals=[NPS, NPS])
     assert place == ("signals", 1, "trait")
     assert "names `account.nps` twice" in said
 
 
-def test_a_filter_is_a_condition_on_what_is_known_before_the_score() -> None:
+def test_a_filter_is_a_condition_on_what_is_known_before_scoring() -> None:
     assert parsed(WEIGHTED).filter is None
     assert parsed(WEIGHTED, filter=INTERNAL).filter == Not(
         Trait("account.plan", Comparison("eq", "internal"))
@@ -304,7 +310,7 @@ def test_a_filter_is_a_condition_on_what_is_known_before_the_score() -> None:
     assert "a filter cannot use `score`" in said
 
 
-def test_levels_are_bands_or_learnt_from_churn() -> None:
+def test_levels_are_bands_or_learned_from_churn() -> None:
     assert parsed(WEIGHTED).levels.names == ("Low", "Medium", "High", "Very High")
     assert parsed(WEIGHTED, levels="bands").levels == parsed(WEIGHTED).levels
     for levels in ("churn", {"churn": "true"}):
@@ -314,12 +320,12 @@ def test_levels_are_bands_or_learnt_from_churn() -> None:
 
 
 @pytest.mark.parametrize("levels", [{"churn": "true"}, {"bands": {"Low": "0", "High": "50"}}, {}])
-def test_either_may_have_hysteresis(levels: Row) -> None:
+def test_both_kinds_of_levels_may_have_hysteresis(levels: Row) -> None:
     assert parsed(ENGAGEMENT, levels={**levels, "hysteresis": "true"}).levels.hysteresis
     assert not parsed(ENGAGEMENT, levels=levels).levels.hysteresis
 
 
-def test_levels_learnt_from_churn_are_audiences() -> None:
+def test_levels_learned_from_churn_are_audiences() -> None:
     keys = audiences.audience_keys(parsed(ENGAGEMENT, levels="churn"), "account")
     assert {"level_none", "level_low", "level_medium", "level_high"} <= keys
     assert "level_very_high" not in keys
@@ -329,7 +335,7 @@ def same(tree: Row, one: Row, other: Row) -> bool:
     return parsed(tree, **one).version == parsed(tree, **other).version
 
 
-def test_the_version_does_not_depend_on_how_the_same_is_written() -> None:
+def test_the_version_does_not_depend_on_spelling_and_order() -> None:
     other = {**NPS, "trait": "account.csat"}
     assert same(
         WEIGHTED, {"signals": [NPS, other]}, {"signals": [other, {**NPS, "to": "10.0", "weight": "15.00"}]}
@@ -379,7 +385,7 @@ def test_every_part_of_a_signal_changes_the_version(change: Row) -> None:
 PAGE = (Path(__file__).parents[2] / "docs" / "scoring.md").read_text("utf-8")
 
 
-def test_the_examples_of_the_page_are_profiles() -> None:
+def test_the_examples_in_the_docs_are_valid_profiles() -> None:
     kpi, engagement, signals = (
         yaml.load(text, Loader=yaml.BaseLoader) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     )
@@ -389,7 +395,7 @@ def test_the_examples_of_the_page_are_profiles() -> None:
     assert len(parsed(WEIGHTED, **signals).signals) == 2
 
 
-def test_the_page_lists_the_eleven_touchpoints() -> None:
+def test_the_docs_list_the_eleven_touchpoints() -> None:
     rows = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.count("|") == 4]
     shown = {row[0]: row[2] for row in rows if row[-1].isdigit()}
     assert shown == {each["name"]: each["weight"] for each in DEFAULT_TOUCHPOINTS}

@@ -1,4 +1,4 @@
-"""The product's numbers against the definitions written out in plain Python."""
+"""The scores of the product, compared with the definitions in plain Python."""
 
 import tempfile
 from datetime import UTC, date, datetime, timedelta
@@ -42,7 +42,7 @@ PROFILE: dict[str, Any] = {
 }
 users = st.sampled_from([f"u{number}" for number in range(6)])
 accounts = st.sampled_from(["a", "b", "c"])
-# Around the edges: midnights of the zones below, both changes of their clocks, the ends of windows and months ago.
+# Around boundaries: midnights of the zones below, both clock changes, the ends of windows, and months ago.
 edges = st.sampled_from(
     [
         datetime(2026, 4, 5, 22, 0, tzinfo=UTC),
@@ -115,7 +115,7 @@ def check(
     assert tiny.differences(made, expected) == []
 
 
-# A case takes a second: making a failing one smaller would take minutes.
+# A case takes a second: shrinking a failing one would take minutes.
 @settings(
     max_examples=examples(5),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
@@ -143,14 +143,14 @@ def check(
     choices,
     st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Pacific/Apia"]),
 )
-def test_every_metric_is_what_the_definitions_say(
+def test_every_metric_matches_the_definitions(
     events: Any, listed: Any, firms: Any, chosen: Any, zone: str
 ) -> None:
     check(events, listed, firms, {**PROFILE, **chosen}, zone)
 
 
-def test_every_metric_of_a_crowd_is_what_the_definitions_say() -> None:
-    """Enough people for a percentile, who come and go, some without an account and some with several."""
+def test_every_metric_matches_the_definitions_for_many_entities() -> None:
+    """Enough users for a percentile. They come and go, some without an account and some with several."""
     events = []
     for number in range(60):
         for step in range(number % 17 * 3):
@@ -190,7 +190,7 @@ def test_every_metric_of_a_crowd_is_what_the_definitions_say() -> None:
         check(events, listed, firms, {**profile, **chosen}, "Europe/Berlin")
 
 
-def test_a_window_longer_than_a_number_has_bits() -> None:
+def test_a_window_can_have_more_days_than_a_number_has_bits() -> None:
     events = [
         {
             "user_id": "u1",
@@ -204,7 +204,7 @@ def test_a_window_longer_than_a_number_has_bits() -> None:
     check(events, None, None, profile, "Europe/Berlin")
 
 
-def test_more_events_than_a_number_has_bits() -> None:
+def test_a_profile_can_have_more_events_than_a_number_has_bits() -> None:
     names = [f"Event {number}" for number in range(70)]
     profile = {
         "version": "1",

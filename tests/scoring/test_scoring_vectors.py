@@ -1,4 +1,4 @@
-"""The numbers that the products of this field publish."""
+"""Numbers that other products in this field publish."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -70,7 +70,7 @@ def test_the_worked_example_scores_187(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("exponential", EXPONENTIAL), ("winsor", WINSOR)])
-def test_the_documented_scores_come_out(kind: str, expected: list[int]) -> None:
+def test_the_documented_scores_are_reproduced(kind: str, expected: list[int]) -> None:
     plan = CompiledProfile(Profile.model_validate(profile(normalize=kind)))
     with duckdb.connect() as con:
         raw = create_empty(con, "user_raw", day="BIGINT", key="INTEGER", part="INTEGER", raw="BIGINT")
@@ -88,7 +88,7 @@ def test_the_documented_scores_come_out(kind: str, expected: list[int]) -> None:
     assert [score for (score,) in found] == expected
 
 
-def test_twenty_scored_entities_have_a_percentile_of_their_own(tmp_path: Path) -> None:
+def test_a_day_with_twenty_scored_entities_has_its_own_percentile(tmp_path: Path) -> None:
     events = [event for number in range(1, 21) for event in points(f"u{number}", number)]
     made = tiny.make(tmp_path, profile(benchmark="rolling", normalize="winsor"), events)
     rows = tiny.scored(made, DAY)["user"]
@@ -97,7 +97,7 @@ def test_twenty_scored_entities_have_a_percentile_of_their_own(tmp_path: Path) -
     assert rows["u20"]["score"] == 100
 
 
-def test_a_day_with_few_takes_the_last_benchmark_before_it(tmp_path: Path) -> None:
+def test_a_day_with_few_entities_takes_the_previous_benchmark(tmp_path: Path) -> None:
     crowd = [
         event for number in range(1, 21) for event in points(f"u{number}", number, DAY - timedelta(days=10))
     ]
@@ -105,14 +105,16 @@ def test_a_day_with_few_takes_the_last_benchmark_before_it(tmp_path: Path) -> No
     assert tiny.scored(made, DAY)["user"]["u1"]["benchmark"] == pytest.approx(18.1)
 
 
-def test_where_there_were_always_few_the_largest_of_the_first_day_is_the_benchmark(tmp_path: Path) -> None:
+def test_with_always_few_entities_the_largest_raw_score_of_the_first_day_is_the_benchmark(
+    tmp_path: Path,
+) -> None:
     made = tiny.make(tmp_path, profile(), [*points("u1", 7), *points("u2", 3)])
     rows = tiny.scored(made, DAY)["user"]
     assert rows["u1"]["benchmark"] == 7
     assert (rows["u1"]["score"], rows["u1"]["level"]) == (90, "Very High")
 
 
-def test_where_nobody_ever_scored_every_score_is_zero(tmp_path: Path) -> None:
+def test_every_score_is_zero_when_no_entity_ever_scored(tmp_path: Path) -> None:
     made = tiny.make(tmp_path, profile(), points("u1", 7, event="Something else"))
     row = tiny.scored(made, DAY)["user"]["u1"]
     assert (row["score"], row["benchmark"], row["level"], row["drivers"]) == (0, 0, "Low", None)
@@ -122,13 +124,13 @@ def test_the_smoothed_benchmark_is_the_median_of_the_days_that_have_one() -> Non
     assert benchmarks.smoothed(30, {30: 4.0, 29: 0.0, 28: 10.0, 3: 6.0, 2: 100.0}) == 6.0
 
 
-def test_anything_at_all_shows_at_least_1(tmp_path: Path) -> None:
+def test_a_raw_score_above_zero_shows_at_least_1(tmp_path: Path) -> None:
     made = tiny.make(tmp_path, profile(normalize={"target": "100000"}), points("u1", 1))
     assert tiny.scored(made, DAY)["user"]["u1"]["score"] == 1
 
 
 def test_halves_are_rounded_up(tmp_path: Path) -> None:
-    """An account of 25 and 50 has 37.5."""
+    """An account with users of 25 and 50 has 37.5."""
     events = [*points("u1", 4), *points("u2", 2), *points("u3", 1)]
     listed = [
         {"user_id": f"u{n}", "account_id": "a" if n > 1 else "b", "created_at": None} for n in (1, 2, 3)

@@ -1,4 +1,4 @@
-"""Conditions of the audience grammar, drawn for a world and a profile."""
+"""Strategies for conditions of the audience grammar, for a world and a profile."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -76,7 +76,7 @@ def words(known: Sequence[str]) -> st.SearchStrategy[Tree]:
 
 
 def columns(world: World, entity: str) -> st.SearchStrategy[Tree] | None:
-    """Conditions on the columns of the tables that there are."""
+    """Conditions on the columns of the tables that exist."""
     kinds = []
     plans = words(["pro", "team", "free"])
     if world.users is not None and entity == "user":
@@ -152,7 +152,7 @@ def created(world: World, entity: str) -> list[str]:
 
 
 def filters(world: World, model: str) -> st.SearchStrategy[Tree]:
-    """For both entities."""
+    """Conditions for both entities."""
     both = [name for name in created(world, "user") if name in created(world, "account")]
     leaves = [events(world, model != "kpi"), times(both)]
     for entity in ("user", "account"):
@@ -164,7 +164,7 @@ def filters(world: World, model: str) -> st.SearchStrategy[Tree]:
 def conditions(
     world: World, model: str, entity: str, names: Sequence[str], keys: Sequence[str]
 ) -> st.SearchStrategy[Tree]:
-    """`names` are the levels of the profile, `keys` audiences that may be referred to."""
+    """`names` are the levels of the profile, `keys` the audiences that a condition may refer to."""
     level = st.sampled_from(names)
     numeric = (*NUMERIC, "score_change_window", *(OF_ACCOUNTS if entity == "account" else ()))
     leaves: list[st.SearchStrategy[Tree]] = [

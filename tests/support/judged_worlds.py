@@ -1,4 +1,4 @@
-"""A tiny world of users, accounts and events; conditions judged in it by plain Python and by their SQL in DuckDB."""
+"""A small world of users, accounts and events. Plain Python and compiled SQL evaluate conditions in it."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -70,7 +70,7 @@ CREATE = {
 
 @dataclass(frozen=True)
 class World:
-    """Users, their accounts, events and moves of level, and the day that is judged."""
+    """Users, their accounts, events and level changes, and the day of the evaluation."""
 
     day: date
     zone: str
@@ -88,7 +88,7 @@ def midnight(day: date, zone: str) -> datetime:
 
 
 class Truth:
-    """What section by section of the definition says."""
+    """Evaluates a condition as the definition says, section by section."""
 
     def __init__(self, world: World, entity: str, audiences: Mapping[str, Mapping[str, Condition]]) -> None:
         self.world, self.entity, self.audiences = world, entity, audiences
@@ -255,7 +255,7 @@ def scope(world: World, entity: str, audiences: Mapping[str, Mapping[str, Condit
 
 
 def counted(world: World, measure: EventCount, key: str) -> int:
-    """As stage 1 would: in the interval that the measure says."""
+    """As the source counts: in the interval of the count."""
     since, until = measure.interval((world.day - date(1970, 1, 1)).days, ZoneInfo(world.zone))
     return sum(
         owner == key
@@ -290,7 +290,7 @@ def fill(con: duckdb.DuckDBPyConnection, world: World) -> None:
 def found(
     con: duckdb.DuckDBPyConnection, world: World, entity: str, judged: list[CompiledCondition]
 ) -> list[set[str]]:
-    """Whom each SQL holds for; it must never be NULL."""
+    """The keys that each SQL condition holds for; the SQL must never be NULL."""
     members = dict(member for each in judged for member in each.members)
     inside = (
         dict(zip(members, found(con, world, "user", list(members.values())), strict=True)) if members else {}

@@ -1,4 +1,4 @@
-"""Profiles and audiences of every kind, as trees of their files."""
+"""Strategies for profiles and audiences of all kinds, as trees of their files."""
 
 from typing import Any
 
@@ -104,7 +104,7 @@ def levels(model: str) -> st.SearchStrategy[Any]:
 
 
 def traits(world: World, user: tuple[Tree, ...], account: tuple[Tree, ...]) -> tuple[Tree, ...]:
-    """Those whose tables there are."""
+    """Only what the existing tables allow."""
     return (*(user if world.users is not None else ()), *(account if world.accounts is not None else ()))
 
 

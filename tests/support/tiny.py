@@ -1,4 +1,4 @@
-"""Small workspaces, scored for real, and their snapshots as dictionaries."""
+"""Small workspaces that are really scored, and their snapshots as dictionaries."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -78,7 +78,7 @@ def scored(made: Workspace, day: date) -> dict[str, dict[str, dict[str, Any]]]:
 def differences(
     made: Mapping[str, Mapping[str, Row]], expected: Mapping[str, Mapping[str, Row]]
 ) -> list[tuple[str, str, str, Any, Any]]:
-    """Where snapshots and the reference disagree: entity, id, metric, found, expected."""
+    """Differences between snapshots and the reference: entity, id, metric, found, expected."""
     found: list[tuple[str, str, str, Any, Any]] = []
     for entity in ("user", "account"):
         for key in sorted({*made[entity], *expected[entity]}):

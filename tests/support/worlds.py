@@ -1,4 +1,4 @@
-"""Small worlds to be scored: events, users and accounts, with everything at the very edge of something."""
+"""Strategies for small worlds to score: events, users and accounts, many of them exactly at a boundary."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ ZONES = (
     "America/Sao_Paulo",
 )
 DAYS = (date(2026, 4, 5), date(2026, 4, 6), date(2026, 11, 8), date(2025, 10, 26), date(2018, 11, 5))
-"""Around changes of the clocks: on such a day, after it, and with several in the windows that end with it."""
+"""Days around clock changes: on such a day, after it, and with several in the window."""
 EDGES = (0, 1, 6, 7, 8, 14, 27, 28, 30, 31, 39, 40, 41, 59, 60, 61, 89, 90, 91, 120, 150)
 PLANS = (None, "pro", "team", "free", "")
 VALUES = (None, None, 1.0, 2.5, 0.0, -3.0, 10.0, float("nan"), float("inf"))
@@ -76,15 +76,15 @@ class World:
     accounts: list[Row] | None
     zone: str
     days: tuple[date, ...]
-    """Scored in one run."""
+    """The days that are scored in one run."""
     tables: int = 1
-    """How many tables the events come in."""
+    """Into how many tables the events are divided."""
     structs: bool = False
     """Whether properties are a struct instead of JSON."""
 
     @property
     def names(self) -> list[str]:
-        """Of the events that count: what nobody did, or not yet, cannot be asked about."""
+        """The names of events that count: conditions may only name events that have happened."""
         end = at(max(self.days) + timedelta(days=1), self.zone, 0)
         counting = [row for row in self.events if row["user_id"] or row["account_id"]]
         return sorted({row["event"] for row in counting if row["timestamp"] and row["timestamp"] < end})
@@ -137,7 +137,7 @@ properties = st.one_of(
 def habits(
     draw: st.DrawFn, day: date, zone: str, people: tuple[str, ...], firms: tuple[str, ...]
 ) -> list[Row]:
-    """Somebody does something every few days, for some time."""
+    """A user does something every few days, for some time."""
     who, name = draw(st.sampled_from(people)), draw(st.sampled_from(NAMES))
     firm = draw(st.sampled_from((None, None, *firms)))
     old, length = draw(st.integers(0, 260)), draw(st.integers(1, 120))
@@ -162,7 +162,7 @@ def habits(
 
 
 def throng(seed: int, day: date, zone: str, firms: tuple[str, ...]) -> list[Row]:
-    """Two or three dozen people: some come for good, some come, do little and leave, some return."""
+    """Two or three dozen users: some stay, some do little and leave, some return."""
     chance = Random(seed)
     found = []
     for number in range(chance.randint(19, 36)):
@@ -285,7 +285,7 @@ def written(
 
 
 def _dumped(tree: Row) -> str:
-    """As YAML; what occurs twice is written twice."""
+    """A tree as YAML; repeated parts are written out again."""
     return yaml.safe_dump(json.loads(json.dumps({"version": "1", **tree})), sort_keys=False)
 
 

@@ -1,7 +1,7 @@
-"""The definitions of scoring a second time, in plain Python: loops, datetime and zoneinfo, nothing of ours.
+"""The definitions of scoring a second time, in plain Python: loops, datetime and zoneinfo, without any product code.
 
-`score` takes rows as dictionaries and answers every metric of every user and account on one day, as a first run
-would store it. It is what the product's numbers are compared with.
+`score` takes rows as dictionaries and returns every metric of every user and account on one day, as a first run would
+store it. The product's numbers are compared with it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,9 +29,9 @@ def score(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """`{"user": {id: metrics}, "account": {id: metrics}}` of the snapshot of a day.
 
-    Timestamps are datetimes (without a zone: UTC) or ISO text. `users` and `accounts` may be None. The profile is
-    its file as a tree; numbers may be text. `audiences` are the entries of audience files that belong to the
-    profile, by key; `also` are other days that the same run is asked for.
+    Timestamps are datetimes (without a zone: UTC) or ISO text. `users` and `accounts` may be None. The profile is the
+    tree of its file; numbers may be text. `audiences` are the profile's entries in audience files, by key. `also` are
+    other days of the same run.
     """
     made = snapshots(events, users, accounts, profile_dict, time_zone, [*also, as_of], audiences=audiences)
     return made.of(as_of)
@@ -47,7 +47,7 @@ def snapshots(
     *,
     audiences: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Snapshots:
-    """The same for several days of one run; ask it for each."""
+    """The same for several days of one run; call the result for each day."""
     zone = time_zone if isinstance(time_zone, ZoneInfo) else ZoneInfo(time_zone)
     log = Log(events, users or (), accounts or (), zone, max(days))
     return Snapshots(log, Rules(profile_dict), days, audiences or {})

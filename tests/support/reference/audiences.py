@@ -1,4 +1,4 @@
-"""Who is in which audience, the built-in ones and one's own."""
+"""The members of audiences, built-in and custom."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ TRENDS = ("New", "Cooling", "Neutral", "Heating", "Surging")
 
 
 class Audiences:
-    """Of an entity. `own` are those of the audience files, by key."""
+    """The audiences of an entity. `own` are the entries of audience files, by key."""
 
     def __init__(
         self, log: Log, rules: Rules, judge: Judge, entity: str, own: Mapping[str, Mapping[str, Any]]
@@ -70,7 +70,7 @@ class Audiences:
         return last is not None and self.log.ago(who.day, 60) <= last < self.log.ago(who.day, 30)
 
     def of(self, who: Subject) -> dict[str, list[str]]:
-        """The keys, and what is shipped of them by name."""
+        """The keys, and the names of those that are shipped."""
         who.audiences = self.tests
         keys = sorted(key for key, test in self.tests.items() if test(who))
         return {"audiences": keys, "segments": sorted({self.names[key] for key in keys if self.shipped[key]})}

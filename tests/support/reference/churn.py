@@ -1,4 +1,4 @@
-"""Where levels begin and end when they are learnt from who has left."""
+"""The bounds of levels that are learned from churn."""
 
 import math
 import statistics
@@ -22,7 +22,7 @@ UNSURE = Fraction(3, 5)
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Of one Sunday; `low` is None where nobody of the training rows had any E."""
+    """The estimate of one Sunday; `low` is None when no training row had any E."""
 
     low: Fraction | None
     fallback: bool
@@ -33,7 +33,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Both None: nothing was ever learnt."""
+    """Both are None when nothing was ever learned."""
 
     low: Fraction | None
     high: Fraction | None
@@ -47,7 +47,7 @@ class Churn:
         self.known: dict[tuple[str, date], Bounds] = {}
 
     def seen(self, entity: str, day: date) -> set[str]:
-        """Who did something that is not passive in the thirty days that end with a day."""
+        """The entities with an event that is not passive in the thirty days that end with a day."""
         found = set()
         for _, event in self.log.window(day, MONTH):
             if event.name not in self.rules.passive:
@@ -55,12 +55,12 @@ class Churn:
         return found
 
     def engagement(self, entity: str, day: date) -> dict[str, int]:
-        """E above 0 in billionths, of everybody in the snapshot."""
+        """E above 0 in billionths, of all entities in the snapshot."""
         found = self.scores.raw.values(entity, day)[""] or {}
         return {key: round(value * BILLION) for key, value in found.items()}
 
     def rows(self, entity: str, sunday: date) -> tuple[list[int], list[int]] | None:
-        """E of those who left and of those who stayed; None without a single training day."""
+        """E of the entities that churned and of those that stayed; None without a training day."""
         churned: list[int] = []
         stayed: list[int] = []
         days = 0
@@ -98,7 +98,7 @@ class Churn:
 
 
 def learnt(churned: Sequence[int], stayed: Sequence[int]) -> Estimate:
-    """Youden's bound, or a quarter of those who did anything."""
+    """Youden's bound, or the lower quartile of E > 0."""
     gone, there, auc = sorted(churned), sorted(stayed), None
     if gone and there:
         wins = sum(2 * len(there) - bisect_left(there, value) - bisect_right(there, value) for value in gone)
@@ -117,7 +117,7 @@ def learnt(churned: Sequence[int], stayed: Sequence[int]) -> Estimate:
 
 
 def upper(done: Sequence[int], low: Fraction) -> Fraction:
-    """Tukey's fence, unless hardly anybody lies beyond it; always above the lower bound where anybody is."""
+    """Tukey's fence, unless few lie above it; always above the lower bound when any E is."""
     if not done:
         return low
     first, third = quantile(done, 5), quantile(done, 15)
@@ -134,7 +134,7 @@ def quantile(ordered: Sequence[int], twentieths: int) -> Fraction:
 
 
 def level(done: int, seen: bool, bounds: Bounds) -> str | None:
-    """What E, in billionths, fits."""
+    """The level of an E in billionths."""
     if not seen:
         return None
     if done == 0:

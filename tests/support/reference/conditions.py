@@ -1,4 +1,4 @@
-"""The grammar of audiences and filters, judged for one user or account at t."""
+"""The grammar of audiences and filters, evaluated for one user or account at t."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ INTERVALS = ("within", "older_than", "after", "before", "between")
 
 @dataclass
 class Subject:
-    """Whom a condition is asked about. A filter knows no traits, changes, users or audiences."""
+    """The entity that a condition is evaluated for. A filter has no traits, changes, users or audiences."""
 
     entity: str
     key: str
@@ -92,7 +92,7 @@ class Judge:
         return all(compare(operator, value, found) for operator, value in wanted.items())
 
     def interval(self, tree: Tree, day: date) -> tuple[datetime | None, datetime]:
-        """[from, to) of `within` or `between`; neither is ever."""
+        """[from, to) of `within` or `between`; without either: ever."""
         if "between" in tree:
             old, new = tree["between"]
             return self.ago(old, day), self.ago(new, day)
@@ -100,7 +100,7 @@ class Judge:
         return None if within == "ever" else self.ago(within, day), self.log.end(day)
 
     def ago(self, duration: str, day: date) -> datetime:
-        """Days and weeks of the calendar, hours of the clock."""
+        """Calendar days and weeks, or elapsed hours."""
         amount, unit = int(duration[:-1]), duration[-1]
         if unit == "h":
             return self.log.end(day) - timedelta(hours=amount)

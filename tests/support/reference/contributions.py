@@ -1,4 +1,4 @@
-"""What a score is made of."""
+"""The contributions to a score."""
 
 import math
 from collections import defaultdict
@@ -12,7 +12,7 @@ Entry = dict[str, Any]
 
 
 class Contributions:
-    """Of everybody on one day."""
+    """The contributions of all entities on one day."""
 
     def __init__(self, scores: Scores, entity: str, day: date) -> None:
         self.scores, self.raw, self.rules = scores, scores.raw, scores.rules
@@ -26,7 +26,7 @@ class Contributions:
         }
 
     def of(self, key: str) -> list[Entry]:
-        """Behind a score: events or touchpoints and signals, in points that add up to it."""
+        """The events or touchpoints and signals of a score, in points that add up to it."""
         score = self.scores.of(self.entity, self.day)[key]
         if score.exact is None:
             return []
@@ -41,7 +41,7 @@ class Contributions:
         return sorted(found, key=lambda entry: (-round(entry["points"], 9), entry["name"]))
 
     def drivers(self, key: str) -> str | None:
-        """The three events that contribute most; signals are none."""
+        """The three events that contribute most, without signals."""
         if self.rules.model == "kpi":
             score = self.scores.of(self.entity, self.day)[key]
             worth = {name: points for name, _, points in self.behaviour(key, score.behaviour or 0.0)}
@@ -65,7 +65,7 @@ class Contributions:
         ]
 
     def done(self, key: str) -> Mapping[str, tuple[int, float]]:
-        """By event, its number and its part of the raw score; of an account in `weighted`, those of its users."""
+        """By event: its count and its part of the raw score; for an account in `weighted`, the sums of its users."""
         if self.rules.model == "engagement" or self.entity == "user":
             return self.raw.parts(self.entity, self.day).get(key, {})
         parts = self.raw.parts("user", self.day)

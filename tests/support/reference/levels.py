@@ -1,4 +1,4 @@
-"""Levels and their changes, through the days that a first run stores; and the trend."""
+"""Levels and their changes over the days that a first run stores, and the trend."""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -18,7 +18,7 @@ DAY = timedelta(days=1)
 
 
 class History:
-    """`days` are those that are asked for, in the same run."""
+    """`days` are the days that the same run is asked for."""
 
     def __init__(self, log: Log, rules: Rules, scores: Scores, days: Iterable[date]) -> None:
         self.rules, self.scores = rules, scores
@@ -32,7 +32,7 @@ class History:
         self.moves = {entity: self.moved(entity) for entity in ("user", "account")}
 
     def fits(self, entity: str, day: date) -> Levels:
-        """Without looking back."""
+        """The level without hysteresis."""
         if (entity, day) not in self.fitting:
             self.fitting[entity, day] = (
                 self.learnt(entity, day) if self.rules.churn else self.banded(entity, day)
@@ -70,7 +70,7 @@ class History:
         return found
 
     def beyond(self, entity: str, key: str, day: date, old: str) -> bool:
-        """Out of the old level by 5 % of its bound."""
+        """Whether a score is beyond the bound of its old level by 5 %."""
         if self.rules.churn:
             number = self.churn.engagement(entity, day).get(key, 0)
             low, high = churn.edges(self.churn.bounds(entity, day))[old]
@@ -83,11 +83,11 @@ class History:
         return number < Fraction(95, 100) * low if number <= low else number >= scaled(high)
 
     def changes(self, entity: str, key: str, day: date) -> list[Change]:
-        """Up to a day, by time."""
+        """The level changes up to a day, by time."""
         return [change for change in self.moves[entity].get(key, ()) if change[0] <= day]
 
     def moved(self, entity: str) -> dict[str, list[Change]]:
-        """From day to day; who was not there the day before has not changed."""
+        """The changes from day to day; an entity that did not exist the day before has not changed."""
         found: dict[str, list[Change]] = defaultdict(list)
         for at in sorted(self.stored):
             before, now = self.settled.get((entity, at - DAY), {}), self.settled[entity, at]
@@ -102,7 +102,7 @@ def scaled(bound: float | Fraction) -> float | Fraction:
 
 
 def trend(now: int | None, month_ago: int | None) -> str | None:
-    """By the shown scores."""
+    """The trend of the shown scores."""
     if now is None and month_ago is None:
         return None
     if month_ago is None:

@@ -1,4 +1,4 @@
-"""The inputs: events, users and accounts; days and their ends; who belongs where, and who is there."""
+"""The inputs: events, users and accounts; days and their ends; accounts of users, and existing entities."""
 
 import json
 from bisect import bisect_left
@@ -30,7 +30,7 @@ class Event:
 
 
 class Log:
-    """`last` is the last day that anything is asked about: later events never count."""
+    """`last` is the last day of any question: later events never count."""
 
     def __init__(
         self, events: Iterable[Row], users: Iterable[Row], accounts: Iterable[Row], zone: ZoneInfo, last: date
@@ -60,7 +60,7 @@ class Log:
         self.owns: dict[tuple[str, date], dict[str, list[Event]]] = {}
 
     def counted(self, rows: Iterable[Row], end: datetime) -> Iterator[Event]:
-        """Those that count, by time; of those with the same id on the same day, the first."""
+        """The events that count, by time; of events with the same id on the same day, the first."""
         found = []
         for row in rows:
             stamp = instant(row.get("timestamp"))
@@ -95,7 +95,7 @@ class Log:
         return datetime.combine(day, time(), tzinfo=self.zone).astimezone(UTC)
 
     def ago(self, day: date, number: int) -> datetime:
-        """Local midnight, so many days before t."""
+        """Local midnight a number of days before t."""
         return self.midnight(day + timedelta(days=1 - number))
 
     def window(self, day: date, length: int) -> Iterator[tuple[int, Event]]:
@@ -108,10 +108,10 @@ class Log:
     def first_day(self) -> date | None:
         return self.events[0].day if self.events else None
 
-    # Who belongs where
+    # Users and their accounts
 
     def home(self, user: str, day: date) -> str | None:
-        """The account of the table, else the one that the user's last event names."""
+        """The account in the table, otherwise the account that the user's last event names."""
         if user not in self.belonging:
             return None
         listed = text_id(self.users[user].get("account_id")) if user in self.users else None
@@ -124,7 +124,7 @@ class Log:
         return min(str(event.account) for event in carrying if event.stamp == last)
 
     def owners(self, event: Event, entity: str, day: date) -> set[str]:
-        """Whose event it is, as things stand at the end of a day."""
+        """The entity of an event, as of the end of a day."""
         if entity == "user":
             return {event.user} if event.user is not None else set()
         home = None if event.user is None else self.home(event.user, day)
@@ -134,7 +134,7 @@ class Log:
         return events[: bisect_left(self.stamps[id(events)], self.end(day))]
 
     def own(self, entity: str, day: date) -> Mapping[str, list[Event]]:
-        """Everybody's events before t, each once, by time."""
+        """By entity, its events before t, each once, by time."""
         if (entity, day) not in self.owns:
             found: dict[str, list[Event]] = {}
             if entity == "user":
@@ -153,27 +153,27 @@ class Log:
             self.owns[entity, day] = {key: events for key, events in found.items() if events}
         return self.owns[entity, day]
 
-    # Who is there
+    # Existing entities
 
     def listed(self, entity: str, key: str) -> Row:
         return (self.users if entity == "user" else self.accounts).get(key, {})
 
     def named(self, entity: str) -> set[str]:
-        """Who stands in the tables."""
+        """The entities in the tables."""
         if entity == "user":
             return set(self.users)
         homes = (text_id(row.get("account_id")) for row in self.users.values())
         return {*self.accounts, *filter(None, homes)}
 
     def signed_up(self, entity: str, key: str, first: datetime | None) -> datetime | None:
-        """The earlier of `created_at` and the first event; None has always been there."""
+        """The earlier of `created_at` and the first event; None has always existed."""
         listed = self.listed(entity, key)
         if not listed:
             return first
         return min(filter(None, (instant(listed.get("created_at")), first)), default=None)
 
     def firsts(self, entity: str, day: date) -> dict[str, datetime]:
-        """Everybody's first event before t."""
+        """By entity, its first event before t."""
         if entity == "account":
             return {account: events[0].stamp for account, events in self.own("account", day).items()}
         t = self.end(day)
@@ -189,7 +189,7 @@ class Log:
         return sorted(found)
 
     def trait(self, entity: str, key: str, name: str, day: date) -> Any:
-        """`user.X` and `account.X`; a bare name is of the entity's own table."""
+        """`user.X` and `account.X`; a name without a dot is a column of the entity's own table."""
         table, _, column = name.rpartition(".")
         if (table or entity) == entity:
             return self.listed(entity, key).get(column)

@@ -19,7 +19,7 @@ Metrics = dict[str, Any]
 
 
 class Snapshots:
-    """`days` are those that one run is asked for."""
+    """`days` are the days of one run."""
 
     def __init__(
         self, log: Log, rules: Rules, days: Iterable[date], audiences: Mapping[str, Mapping[str, Any]]
@@ -114,7 +114,7 @@ class Snapshots:
         return 100 * met / len(points)
 
     def of_users(self, users: Sequence[Subject], active: set[str], day: date) -> Metrics:
-        """What an account has of its users."""
+        """The metrics that an account takes from its users."""
         last = {user.key: user.own[-1].stamp for user in users if user.own}
         since = self.log.ago(day, 90)
         busy = sum(user.key in active for user in users)
@@ -147,7 +147,7 @@ class Snapshots:
         return self.trait_step(step, self.log.trait("user", user, step["trait"], day))
 
     def account_step(self, step: Row, account: str, own: Sequence[Event], users: Sequence[str]) -> bool:
-        """Met when any of its users meets it, or whoever acted for it."""
+        """Whether a user of the account meets the step, or an event that carried the account's id did."""
         if "trait" in step:
             table, _, column = step["trait"].rpartition(".")
             if table == "user":

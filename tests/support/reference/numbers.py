@@ -1,4 +1,4 @@
-"""Percentiles, medians, rounding and comparisons, as the definitions want them."""
+"""Percentiles, medians, rounding and comparisons, as defined."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ BILLION = 1_000_000_000
 
 
 def percentile(ordered: Sequence[Any], twentieths: int) -> Any:
-    """Hyndman and Fan's type 7 of ascending values, at twentieths of 5 %."""
+    """Hyndman and Fan's type 7 of ascending values, in twentieths (5 %)."""
     place, over = divmod((len(ordered) - 1) * twentieths, 20)
     if over == 0:
         return ordered[place]
@@ -17,12 +17,12 @@ def percentile(ordered: Sequence[Any], twentieths: int) -> Any:
 
 
 def half_up(value: float) -> int:
-    """The nearest integer; halves go up, also where a sum of floats just misses one."""
+    """The nearest integer; halves are rounded up, also when a sum of floats is just below."""
     return math.floor(round(value, 9) + 0.5)
 
 
 def percent_ranks(values: Mapping[str, float]) -> dict[str, float]:
-    """0 to 100 among the values above 0; the same value is the same rank, and one alone has 0."""
+    """The percent rank, 0 to 100, among the values above 0; equal values have equal ranks, a single value has 0."""
     near = {key: round(value, 9) for key, value in values.items() if value > 0}
     found = dict.fromkeys(values, 0.0)
     if len(near) > 1:
@@ -40,7 +40,7 @@ def missing(value: Any) -> bool:
 
 
 def compare(operator: str, wanted: Any, found: Any) -> bool:
-    """Two-valued: what is missing satisfies nothing but `exists: false`."""
+    """True or false: a missing value only satisfies `exists: false`."""
     if operator == "exists":
         return missing(found) != (str(wanted).lower() == "true")
     if missing(found):
@@ -80,7 +80,7 @@ def text_id(value: Any) -> str | None:
 
 
 def instant(value: Any) -> datetime | None:
-    """An aware time; without a zone it is UTC."""
+    """A time with a zone; without one it is UTC."""
     if value is None or value == "":
         return None
     stamp = datetime.fromisoformat(value) if isinstance(value, str) else value

@@ -1,5 +1,5 @@
-"""What a window is worth before it is normalised: one value per user or account for `weighted` and `engagement`,
-one per touchpoint for `kpi`. And what each event has to do with it."""
+"""The raw scores of a window: one value per entity for `weighted` and `engagement`, one per touchpoint for `kpi`; and
+the part of each event."""
 
 import math
 from collections import defaultdict
@@ -13,9 +13,9 @@ from .rules import Counted, Rules, Touchpoint
 
 Values = dict[str, float]
 Part = tuple[int, float]
-"""How many events, and what they are worth."""
+"""How many events, and their total value."""
 PRIOR = 50
-"""m: how many impressions the pooled rate counts for."""
+"""m: the weight of the pooled rate, in impressions."""
 
 
 class Raw:
@@ -27,7 +27,7 @@ class Raw:
         self.known_parts: dict[tuple[str, date], dict[str, dict[str, Part]]] = {}
 
     def there(self, entity: str, day: date) -> frozenset[str]:
-        """Who has a row: existing, and passing the filter as of that day."""
+        """The entities with a row: those that exist and pass the filter as of that day."""
         if (entity, day) not in self.theres:
             found = self.log.existing(entity, day)
             if self.rules.filter is not None:
@@ -51,7 +51,7 @@ class Raw:
         return found
 
     def active(self, entity: str, day: date) -> set[str]:
-        """Who has a scored event in the window."""
+        """The entities with a scored event in the window."""
         found = set()
         for _, event in self.log.window(day, self.rules.window):
             if self.rules.scores(event):
@@ -59,15 +59,15 @@ class Raw:
         return found
 
     def busy(self, entity: str, day: date) -> set[str]:
-        """Who has an event of any kind in the window."""
+        """The entities with any event in the window."""
         found = set()
         for _, event in self.log.window(day, self.rules.window):
             found |= self.log.owners(event, entity, day)
         return found
 
     def values(self, entity: str, day: date) -> dict[str, Values | None]:
-        """By touchpoint (or under "" for the whole), what everybody in the snapshot reaches, above 0. None: a
-        touchpoint that has no data."""
+        """By touchpoint (or under "" for the whole): the raw scores above 0 of all entities in the snapshot. None: a
+        touchpoint without data."""
         if (entity, day) not in self.known:
             if self.rules.model == "kpi":
                 found = {point.name: self.touched(point, entity, day) for point in self.rules.touchpoints}
@@ -134,7 +134,7 @@ class Raw:
         }
 
     def rolled_up(self, day: date) -> Values:
-        """The raw scores of an account's users, added; `pooled` lets nobody count for more than the 95th percentile."""
+        """The sum of the raw scores of an account's users; with `pooled`, each is at most the 95th percentile."""
         users = self.values("user", day)[""] or {}
         limit = math.inf
         if self.rules.rollup == "pooled" and users:
@@ -162,7 +162,7 @@ class Raw:
         }
 
     def added(self, counted: Counted, entity: str, day: date) -> Values:
-        """Decayed values of everybody in the snapshot."""
+        """The decayed values of all entities in the snapshot."""
         there = self.there(entity, day)
         found: dict[str, list[float]] = defaultdict(list)
         for age in range(self.rules.window):
@@ -191,7 +191,7 @@ class Raw:
 
 
 def worth(value: float | None) -> float:
-    """An event's value: 1 without one, nothing when it is no number or negative."""
+    """An event's value: 1 without one, 0 when it is not a number or negative."""
     if value is None:
         return 1.0
     return value if 0 <= value < math.inf else 0.0

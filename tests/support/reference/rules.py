@@ -1,4 +1,4 @@
-"""A profile's file, read: what the definitions need of it."""
+"""A profile's file, parsed into what the definitions need."""
 
 import math
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ WINDOWS = {"weighted": "7d", "kpi": "90d", "engagement": "30d"}
 
 @dataclass(frozen=True)
 class Counted:
-    """Which events a touchpoint counts."""
+    """The events that a touchpoint counts."""
 
     names: frozenset[str]
     where: tuple[tuple[str, str, Any], ...]
@@ -98,11 +98,11 @@ class Rules:
 
     @property
     def history(self) -> int:
-        """How many days before a scored one a first run stores."""
+        """How many days before a scored day a first run stores."""
         return max(30, self.window)
 
     def factor(self, age: int) -> float:
-        """What is left of an event after whole days of age."""
+        """The weight of an event after whole days of age."""
         if self.decay == "none":
             return 1.0
         if isinstance(self.decay, Mapping):
@@ -112,7 +112,7 @@ class Rules:
         raise ValueError(self.decay)
 
     def scores(self, event: Event) -> bool:
-        """A scored event: one with a weight, or of a touchpoint with one."""
+        """Whether an event is scored: it has a weight, or belongs to a touchpoint with one."""
         if self.model == "kpi":
             return any(point.weight > 0 and point.of.has(event) for point in self.touchpoints)
         return event.name in self.weights

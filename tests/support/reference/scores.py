@@ -1,4 +1,4 @@
-"""Benchmarks, and from raw to 0-100."""
+"""Benchmarks, and the way from raw scores to 0-100."""
 
 import math
 import statistics
@@ -17,7 +17,7 @@ FEW = 20
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """`behaviour` is the score before signals, `exact` the one after them, `shown` what is written."""
+    """`behaviour` is the score before signals, `exact` the score after them, `shown` the shown score."""
 
     raw: float | None
     behaviour: float | None
@@ -36,8 +36,8 @@ class Scores:
     # Benchmarks
 
     def daily(self, entity: str, series: str, day: date) -> float:
-        """The benchmark of a day alone: the last day with enough scored entities up to it decides, else the largest
-        of the first day with any."""
+        """The benchmark of a single day: that of the last day up to it with enough scored entities, otherwise the
+        largest raw score of the first day with any."""
         passed, largest, found = [], 0.0, None
         at, first = day, self.log.first_day
         while found is None and first is not None and at >= first:
@@ -89,7 +89,7 @@ class Scores:
     # Scores
 
     def of(self, entity: str, day: date) -> Mapping[str, Score]:
-        """Everybody in the snapshot of a day."""
+        """All entities in the snapshot of a day."""
         if (entity, day) not in self.known:
             if self.rules.model == "kpi":
                 self.known[entity, day] = self.touched(entity, day)
@@ -111,7 +111,7 @@ class Scores:
         return found
 
     def averages(self, day: date) -> Values:
-        """Over the account's active users, before signals."""
+        """The average over the account's active users, before signals."""
         users, active = self.of("user", day), self.raw.active("user", day)
         found = {}
         for account, mine in self.raw.members(day).items():
@@ -121,7 +121,7 @@ class Scores:
         return found
 
     def touchpoints(self, entity: str, day: date) -> dict[str, tuple[float, Values]]:
-        """By touchpoint that has data: its share of the score, and everybody's part of 0-100."""
+        """By touchpoint with data: its share of the score, and each entity's part of 0-100."""
         series = self.raw.values(entity, day)
         kept = [point for point in self.rules.touchpoints if series[point.name] is not None]
         together = sum(point.weight for point in kept)
@@ -154,7 +154,7 @@ class Scores:
         return Score(raw, behaviour, signals, exact, 0 if zero else max(1, half_up(exact)))
 
     def signals(self, entity: str, key: str, day: date) -> tuple[tuple[str, float, float], ...]:
-        """Those that are there: trait, share of the score, and 0 to 100."""
+        """The signals that an entity has: trait, share of the score, and 0 to 100."""
         found = []
         for signal in self.rules.signals:
             value = self.log.trait(entity, key, signal.trait, day)
