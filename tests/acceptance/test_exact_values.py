@@ -201,7 +201,7 @@ def differences(have: Any, want: Any, where: str = "") -> list[str]:
 
 
 def test_every_field_that_the_demo_maps_is_compared(synced: Synced) -> None:
-    files = {path.stem: path for path in (synced.shop.folder / "mappings").glob("*.yml")}
+    files = {path.stem: path for path in (synced.workspace.folder / "mappings").glob("*.yml")}
     assert set(files) == set(SPECS)
     for mapping, path in files.items():
         tree = yaml.safe_load(path.read_text("utf-8"))
@@ -259,7 +259,7 @@ def test_a_value_that_a_person_wrote_survives_write_if_empty(synced: Synced) -> 
 
 
 def test_values_that_were_right_already_are_not_written(synced: Synced) -> None:
-    run = synced.shop.run("show", synced.answer.json["run"], "--show", "100000", "--json").json
+    run = synced.workspace.run("show", synced.answer.json["run"], "--show", "100000", "--json").json
     told = {
         mapping["mapping"]: {change["key"]: set(change["fields"]) for change in mapping["changes"]}
         for mapping in run["mappings"]

@@ -308,7 +308,7 @@ def test_the_log_has_the_published_counts(delivered: Delivered) -> None:
     kinds = Counter(event.name for event in delivered.log.events)
     assert kinds == {"conversation_started": 20_296, "message_sent": 39_539}
     assert len(delivered.log.first_seen) == 1_899
-    product = pq.read_table(delivered.shop.folder / "data/events.parquet")
+    product = pq.read_table(delivered.workspace.folder / "data/events.parquet")
     assert Counter(product["event"].to_pylist()) == kinds
     moments = [event.moment for event in delivered.log.events]
     assert moments == sorted(moments)
@@ -318,7 +318,7 @@ def test_the_log_has_the_published_counts(delivered: Delivered) -> None:
 @pytest.mark.parametrize("day", DAYS, ids=str)
 def test_every_number_of_every_user_is_what_the_definitions_say(delivered: Delivered, day: date) -> None:
     expected = delivered.log.metrics(day)
-    path = delivered.shop.folder / f".heatsync/snapshots/messaging/user/{day}.parquet"
+    path = delivered.workspace.folder / f".heatsync/snapshots/messaging/user/{day}.parquet"
     made = {row["user_id"]: row for row in pq.read_table(path).to_pylist()}
     assert set(made) == set(expected)
     for user, want in expected.items():
@@ -366,7 +366,7 @@ def test_the_second_sync_wrote_the_fields_that_five_months_have_changed_and_no_o
     delivered: Delivered,
 ) -> None:
     run = delivered.answers[LAST].json["run"]
-    shown = delivered.shop.run("show", run, "--show", "100000", "--json").json["mappings"]
+    shown = delivered.workspace.run("show", run, "--show", "100000", "--json").json["mappings"]
     (segment,) = [mapping for mapping in shown if mapping["mapping"] == "segment-users"]
     old, new = ({u: segment_user(row) for u, row in delivered.log.metrics(day).items()} for day in DAYS)
     expected = {
