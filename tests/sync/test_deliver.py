@@ -337,50 +337,6 @@ def test_a_missing_environment_variable_costs_the_batch_no_attempt(stage: Stage)
         assert elsewhere.ledger.next_due("r", "m") is not None
 
 
-def test_fields_are_created_once_however_many_batches_come_at_once(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
-    stage.contacts(*numbered(8))
-    stage.users(numbered(8))
-    asked: list[str] = []
-    real = HubSpot.fields
-
-    def fields(self: HubSpot, object: str) -> Any:
-        asked.append(object)
-        return real(self, object)
-
-    with stage.context() as context:
-        small_batches(context, 2, concurrency=4)
-        planned(context, "m", "r")
-        monkeypatch.setattr(HubSpot, "fields", fields)
-        assert deliver_mapping(context, "r", context.mappings["m"]) is None
-        assert context.ledger.runs("r")[0].state == "done"
-    assert asked == ["contacts"]
-    assert stage.roles("made") == numbered(8)
-
-
-def test_creating_fields_does_not_reopen_a_run_that_ended_meanwhile(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
-    stage.contacts("u1")
-    stage.users(numbered(1))
-    real = HubSpot.create_fields
-    with stage.context() as context:
-
-        def slowly(self: HubSpot, *arguments: Any) -> None:
-            real(self, *arguments)
-            context.ledger.finish_run("r", "m", "somebody gave up")
-
-        monkeypatch.setattr(HubSpot, "create_fields", slowly)
-        planned(context, "m", "r")
-        (batch,) = context.ledger.due_batches("r")
-        deliver.deliver(context, batch)
-        (run,) = context.ledger.runs("r")
-        assert (run.state, run.cause) == ("failed", "somebody gave up")
-
-
 def test_more_than_nine_batches_are_listed_in_the_order_of_their_records(stage: Stage) -> None:
     stage.mapping("m", USERS)
     stage.users(numbered(25))

@@ -1,14 +1,17 @@
 """Fields over there: made when they are wanted, waited for when they are missing, kept when somebody filled them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sync_stage import CONTACTS, Stage, numbered
+from sync_stage import CONTACTS, Stage, numbered, planned, set_limits
 
 from connectors.errors import Unavailable
 from connectors.hubspot.destination import HubSpot
 from heatsync.sandbox.server import Running
+from heatsync.sync import deliver
 from heatsync.sync.context import Timeouts
+from heatsync.sync.run_batches import deliver_mapping
 
 INTERCOM = """\
 destination: intercom
@@ -87,3 +90,47 @@ def test_a_value_written_by_a_person_is_kept_whatever_the_field_is_called(stage:
     stage.sync()
     (found,) = stage.sandbox.state()["intercom"]["contacts"]
     assert found["custom_attributes"] == {name: "their own"}
+
+
+def test_fields_are_created_once_however_many_batches_come_at_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
+    stage.contacts(*numbered(8))
+    stage.users(numbered(8))
+    asked: list[str] = []
+    real = HubSpot.fields
+
+    def fields(self: HubSpot, object: str) -> Any:
+        asked.append(object)
+        return real(self, object)
+
+    with stage.context() as context:
+        set_limits(context, "m", changes_per_push=2, concurrency=4)
+        planned(context, "m", "r")
+        monkeypatch.setattr(HubSpot, "fields", fields)
+        assert deliver_mapping(context, "r", context.mappings["m"]) is None
+        assert context.ledger.runs("r")[0].state == "done"
+    assert asked == ["contacts"]
+    assert stage.roles("made") == numbered(8)
+
+
+def test_creating_fields_does_not_reopen_a_run_that_ended_meanwhile(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
+    stage.contacts("u1")
+    stage.users(numbered(1))
+    real = HubSpot.create_fields
+    with stage.context() as context:
+
+        def slowly(self: HubSpot, *arguments: Any) -> None:
+            real(self, *arguments)
+            context.ledger.finish_run("r", "m", "somebody gave up")
+
+        monkeypatch.setattr(HubSpot, "create_fields", slowly)
+        planned(context, "m", "r")
+        (batch,) = context.ledger.due_batches("r")
+        deliver.deliver(context, batch)
+        (run,) = context.ledger.runs("r")
+        assert (run.state, run.cause) == ("failed", "somebody gave up")

@@ -12,7 +12,6 @@ from sync_stage import (
     DAY,
     HEATSYNC,
     USERS,
-    Ended,
     Stage,
     approve_automatically,
     numbered,
@@ -30,8 +29,8 @@ from heatsync.sandbox.server import Running
 from heatsync.sync import plan as planning
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
-from heatsync.sync.context import PAUSED_BY_HAND, Context, Stopped, no_progress
-from heatsync.sync.plan import Plan, PlanRequest
+from heatsync.sync.context import PAUSED_BY_HAND, Context, Stopped
+from heatsync.sync.plan import Plan
 from heatsync.sync.run_batches import deliver_mapping
 
 ALERTING = HEATSYNC + "alerts: {webhook: http://127.0.0.1:9/nobody}\n"
@@ -58,9 +57,6 @@ def states(stage: Stage) -> dict[str, str]:
 
 def small_batches(context: Context, name: str, size: int) -> None:
     set_limits(context, name, changes_per_push=size, concurrency=1)
-
-
-# -- who is asked ---------------------------------------------------------------------------------------------
 
 
 def test_a_trial_with_one_record_approves_only_that_record(stage: Stage) -> None:
@@ -173,9 +169,6 @@ def test_a_second_destination_that_is_not_configured_does_not_stop_the_first(
     assert stage.roles() == {"u1": "role1"}
 
 
-# -- who is told ----------------------------------------------------------------------------------------------
-
-
 def test_an_alert_that_cannot_be_sent_does_not_affect_the_sync(stage: Stage) -> None:
     stage.heatsync = ALERTING
     stage.mapping("m", USERS)
@@ -261,59 +254,6 @@ def test_records_found_before_a_call_failed_are_not_looked_up_again(
     assert stage.sync().outcomes == {"delivered": 9}
     assert found
     assert sorted(asked) == sorted({f"a{n}" for n in range(9)} - found)
-
-
-def test_parked_records_are_counted_by_their_reason(stage: Stage) -> None:
-    stage.mapping("m", CONTACTS)
-    stage.contacts("u1")
-    stage.users(numbered(4), email={"u3": "", "u4": "u5@x.com"} | {"u5": "u5@x.com"})
-
-    def counts(ended: Ended) -> tuple[int, int, int]:
-        answer = ended.only
-        return answer["records"], answer["planned"]["unchanged"], answer["unmatched"]
-
-    stage.sync()
-    assert counts(stage.sync()) == (4, 1, 2)
-    only = stage.sync(scope=Scope(only="u1"))
-    assert counts(only) == (1, 1, 0)
-    nobody = stage.sync(scope=Scope(only="nobody"))
-    assert counts(nobody) == (0, 0, 0)
-
-
-def test_the_counts_of_every_run_add_up_to_its_records(stage: Stage) -> None:
-    stage.mapping("m", CONTACTS)
-    stage.contacts("u1", "u2")
-    stage.users(numbered(6), email={"u3": "", "u4": "u5@x.com"} | {"u5": "u5@x.com"})
-
-    def told(ended: Ended) -> tuple[int, int]:
-        answer = ended.only
-        outcomes = sum(answer["outcomes"].values())
-        assert answer["records"] == answer["planned"]["unchanged"] + outcomes + answer["parked"]
-        return outcomes, answer["parked"]
-
-    assert told(stage.sync()) == (6, 0)
-    assert told(stage.sync()) == (0, 4)
-    stage.users({**numbered(6), "u1": "other"}, email={"u3": "u3@x.com", "u4": "u5@x.com"})
-    assert told(stage.sync()) == (2, 3)
-
-
-def test_creations_are_counted_only_in_mappings_that_create_records(stage: Stage) -> None:
-    stage.contacts("u1")
-    stage.users(numbered(3))
-    stage.mapping("m", CONTACTS)
-    with stage.context() as context:
-        (mapping,) = context.choose([])
-        for offline in (False, True):
-            made = planning.preview(context, PlanRequest(mapping, "p", DAY, offline=offline), no_progress)
-            assert made.run.planned.created == 0
-    stage.mapping("m", CONTACTS + "mode: upsert\n")
-    with stage.context() as context:
-        (mapping,) = context.choose([])
-        made = planning.preview(context, PlanRequest(mapping, "p", DAY), no_progress)
-        assert (made.run.planned.created, made.run.planned.entered) == (2, 3)
-
-
-# -- who is not held up ---------------------------------------------------------------------------------------
 
 
 def test_a_bug_in_one_mapping_does_not_reach_the_others(
