@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-import requests
 from chaos_runs import Case as StormCase
 from chaos_runs import Scene, run_under_faults
 from contract import *  # noqa: F403
@@ -116,6 +115,8 @@ class Rolodex:
         self.host = self._url.partition("://")[2]
         self._token = settings["token"]
         self._client = VendorClient(VendorRules("Rolodex"), throttle, on_request)
+        import requests
+
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {self._token}"
 
@@ -187,6 +188,8 @@ class Rolodex:
         )
 
     def _ask(self, method: str, path: str, body: Any = None) -> Answer:
+        import requests
+
         def send() -> Answer:
             try:
                 response = self._session.request(

@@ -23,11 +23,8 @@ ROOMS = (
     "heatsync/sandbox/demo_data/*.py",
     "worker",
 )
-ALLOWED = {
-    # A vendor itself, and the one line for each of them.
-    "connectors/segment.py",
-    "connectors/registry.py",
-}
+# A vendor itself, and the one line for each of them.
+ALLOWED = {f"connectors/{type}.py" for type in VENDORS} | {"connectors/registry.py"}
 """The files of YAML that `heatsync init` and `heatsync demo` write lie outside these rooms, at the top of the repository
 and in heatsync/sandbox/demo_data: an example of a destination has to name one."""
 NAMES = {name for vendor in VENDORS.values() for name in (vendor.type, vendor.title)}

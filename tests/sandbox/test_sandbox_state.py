@@ -43,16 +43,22 @@ EMPTY = {
 }
 
 
+def documented(state):
+    """The part of a state that belongs to the documented vendors."""
+    fields = {vendor: each for vendor, each in state["fields"].items() if vendor in DOCUMENTED}
+    return {name: part for name, part in state.items() if name in DOCUMENTED} | {"fields": fields}
+
+
 def test_the_documented_state_is_returned_as_it_was_loaded(client):
     answer = client("PUT", f"/_state?account={client.account}", DOCUMENTED)
     assert answer.status_code == 200
-    assert answer.json() == DOCUMENTED
-    assert client("GET", f"/_state?account={client.account}").json() == DOCUMENTED
+    assert documented(answer.json()) == DOCUMENTED
+    assert documented(client("GET", f"/_state?account={client.account}").json()) == DOCUMENTED
 
 
 def test_parts_that_a_state_leaves_out_are_empty(client):
     client.seed(**DOCUMENTED)
-    assert client("PUT", f"/_state?account={client.account}", {}).json() == EMPTY
+    assert documented(client("PUT", f"/_state?account={client.account}", {}).json()) == EMPTY
 
 
 def test_without_an_account_the_state_is_that_of_the_default_account(server):
@@ -92,7 +98,7 @@ def test_an_invalid_state_is_refused_and_changes_nothing(client, state, message)
     answer = client("PUT", f"/_state?account={client.account}", state)
     assert answer.status_code == 400
     assert message in answer.json()["error"]
-    assert client.server.state(client.account) == DOCUMENTED
+    assert documented(client.server.state(client.account)) == DOCUMENTED
 
 
 def test_a_state_that_is_not_json_is_refused(client):
@@ -154,12 +160,8 @@ def test_stats_count_calls_records_and_refusals(client):
             },
         },
     }
-    assert {name: each["calls"] for name, each in stats.items()} == {
-        "hubspot": 3,
-        "intercom": 0,
-        "segment": 0,
-        "salesforce": 0,
-    }
+    assert {name: each["calls"] for name, each in stats.items() if each["calls"]} == {"hubspot": 3}
+    assert {"intercom", "segment", "salesforce"} <= set(stats)
 
 
 def test_deleting_the_stats_sets_them_to_zero(client):
