@@ -108,7 +108,7 @@ class Segment:
                 continue
             length = len(json.dumps(message)) + 2
             if length > MESSAGE_BYTES:
-                cause = f"the message is {length:,} bytes long; Segment takes {MESSAGE_BYTES:,}"
+                cause = f"the message is {length:,} bytes long; Segment accepts {MESSAGE_BYTES:,}"
                 yield Outcome(change.key, Status.REJECTED, code="too_large", cause=cause)
                 continue
             if len(parcel) == MESSAGES or (parcel and size + length > BATCH_BYTES):
@@ -124,7 +124,7 @@ class Segment:
         id_field = kind.match[0][0]
         id = next((match.value for match in change.match if match.field == id_field and match.value), None)
         if id is None:
-            return Outcome(change.key, Status.REJECTED, code="bad_value", cause=f"there is no {id_field}")
+            return Outcome(change.key, Status.REJECTED, code="bad_value", cause=f"the record has no {id_field}")
         traits = {}
         for name, value in change.fields.items():
             try:

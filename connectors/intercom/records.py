@@ -91,7 +91,7 @@ def encode(value: Value) -> str | int | float | bool | None:
             # An integer attribute refuses 5.0.
             return int(value)
         case tuple():
-            raise ValueError("Intercom takes no lists")
+            raise ValueError("Intercom accepts no lists")
     return value
 
 
@@ -197,7 +197,7 @@ def body(object: str, change: Change) -> Record | Outcome:
             plain[name] = sent
             continue
         if isinstance(sent, str) and len(sent) > TEXT_LENGTH:
-            cause = f"{name} has {len(sent):,} characters; Intercom takes {TEXT_LENGTH}"
+            cause = f"{name} has {len(sent):,} characters; Intercom accepts {TEXT_LENGTH}"
             return Outcome(change.key, Status.REJECTED, code="too_long", cause=cause, field=name)
         custom[name] = sent
     return {**plain, "custom_attributes": custom} if custom else plain
