@@ -124,7 +124,9 @@ class Segment:
         id_field = kind.match[0][0]
         id = next((match.value for match in change.match if match.field == id_field and match.value), None)
         if id is None:
-            return Outcome(change.key, Status.REJECTED, code="bad_value", cause=f"the record has no {id_field}")
+            return Outcome(
+                change.key, Status.REJECTED, code="bad_value", cause=f"the record has no {id_field}"
+            )
         traits = {}
         for name, value in change.fields.items():
             try:
