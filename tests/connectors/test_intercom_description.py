@@ -11,6 +11,9 @@ from collections.abc import Callable
 import contract
 import pytest
 import test_intercom
+import test_intercom_attributes
+import test_intercom_find
+import test_intercom_records
 import test_intercom_tags
 from contract import Case
 from fake_vendor import Request
@@ -36,7 +39,17 @@ CONTRACT = [
     for kind in ("case", "readable", "creating")
     for test in _with(contract, kind, "sandbox")
 ]
-OWN = [*_with(test_intercom, "sandbox"), *_with(test_intercom_tags, "sandbox")]
+OWN = [
+    test
+    for module in (
+        test_intercom,
+        test_intercom_attributes,
+        test_intercom_find,
+        test_intercom_records,
+        test_intercom_tags,
+    )
+    for test in _with(module, "sandbox")
+]
 
 
 @pytest.mark.parametrize(("test", "case"), CONTRACT)

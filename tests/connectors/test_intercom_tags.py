@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 from fake_vendor import RecordingThrottle, Reply, Request, answering
+from intercom_calls import SCORE, change, find, lookup, push, refusal, seed, workspace
 from openapi_proxy import KNOWN, faults
-from test_intercom import SCORE, change, find, lookup, push, refusal, seed, workspace
 
 from connectors.errors import Unauthorized, Unavailable
 from connectors.types import Batch, Change, FieldType, Kind, Outcome, Status

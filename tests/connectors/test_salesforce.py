@@ -1,175 +1,26 @@
-import json
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qs, quote_plus, urlsplit
 
 import contract
 import pytest
 from contract import Case
 from fake_vendor import HANG_UP, RecordingThrottle, Reply, Request, answering
-from hypothesis import given
-from hypothesis import strategies as st
+from salesforce_calls import ONE, TWO, change, find, is_login, lookup, org, push, refused, seed, stored, token
 
-from connectors.errors import ConfigurationError, Misunderstood, Unauthorized, Unavailable
-from connectors.salesforce.destination import METRICS, NAME_LENGTH, VENDOR, Salesforce
-from connectors.salesforce.records import QUERY_LENGTH, decode, encode, fields, queries, quoted, whole_id
+from connectors.errors import ConfigurationError, Misunderstood, Unavailable
 from connectors.types import (
-    Batch,
     Change,
-    Entity,
     FieldType,
     Found,
     Kind,
     Lookup,
     Match,
     NewField,
-    Outcome,
     Status,
     Value,
 )
 from heatsync.sandbox.server import Running
-from heatsync.sandbox.vendors.salesforce import soql
-
-SECRET = "E1D2-4711-SECRET"
-APP = {"domain": "acme.my", "consumer_key": "key", "consumer_secret": SECRET}
-FIELDS = {
-    "Heatsync_Id__c": {"type": "string", "length": 64, "externalId": True, "unique": True},
-    "Code__c": {"type": "string", "length": 20},
-    "Exact__c": {"type": "string", "length": 20, "caseSensitive": True},
-    "Score__c": {"type": "double"},
-    "Level__c": {"type": "picklist", "restrictedPicklist": True, "picklistValues": ["Low", "High"]},
-    "Seen__c": {"type": "datetime"},
-    "Since__c": {"type": "date"},
-    "Note__c": {"type": "string", "length": 10},
-    "Paying__c": {"type": "boolean"},
-    "Sum__c": {"type": "double", "calculated": True},
-}
-ONE, TWO = "001000000000001AAA", "001000000000002AAA"
-
-
-@contextmanager
-def org(url: str, watched: RecordingThrottle | None = None, **settings: str) -> Iterator[Salesforce]:
-    watched = watched or RecordingThrottle()
-    destination = Salesforce({**(settings or APP), "url": url}, watched, watched.on_request)
-    yield destination
-    destination.close()
-
-
-def seed(sandbox: Running, *accounts: Mapping[str, Any], **objects: Any) -> None:
-    records = {"Account": [{"Name": "Acme", **each} for each in accounts], **objects}
-    sandbox.seed({"salesforce": records, "fields": {"salesforce": {"Account": FIELDS}}})
-
-
-def stored(sandbox: Running, id: str, object: str = "Account") -> dict[str, Any]:
-    return next(each for each in sandbox.state()["salesforce"][object] if each["Id"] == id)
-
-
-def lookup(key: str, id: str | None = None, **match: str) -> Lookup:
-    return Lookup(key, tuple(Match(field, value) for field, value in match.items()), id)
-
-
-def change(key: str, fields: Mapping[str, Value], id: str | None = None, **match: str) -> Change:
-    keys = tuple(Match(field, value) for field, value in match.items())
-    return Change(Kind.CHANGED, key, keys, fields, remote_id=id)
-
-
-def find(
-    destination: Salesforce, *lookups: Lookup, object: str = "Account", **fields: FieldType
-) -> dict[str, Found]:
-    found = list(destination.find(object, lookups, fields))
-    assert sorted(each.key for each in found) == sorted(each.key for each in lookups)
-    return {each.key: each for each in found}
-
-
-def push(destination: Salesforce, *changes: Change, object: str = "Account") -> dict[str, Outcome]:
-    outcomes = list(destination.push(Batch("b1", "salesforce", object, changes)))
-    assert sorted(each.key for each in outcomes) == sorted(each.key for each in changes)
-    return {each.key: each for each in outcomes}
-
-
-def token(session: str = "00D!session", host: str = "acme.my.salesforce.com") -> Reply:
-    return Reply(200, {"access_token": session, "instance_url": f"https://{host}"})
-
-
-def is_login(request: Request) -> bool:
-    return request.path == "/services/oauth2/token"
-
-
-def refused(code: str, message: str = "no", status: int = 400) -> Reply:
-    return Reply(status, [{"errorCode": code, "message": message}])
-
-
-MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1)).map(
-    lambda moment: moment.replace(microsecond=0, tzinfo=UTC)
-)
-VALUES = st.one_of(
-    st.tuples(st.just(FieldType.TEXT), st.text(min_size=1)),
-    st.tuples(st.just(FieldType.INTEGER), st.integers(-(2**63), 2**63)),
-    st.tuples(
-        st.just(FieldType.NUMBER), st.floats(allow_nan=False, allow_infinity=False) | st.integers(-999, 999)
-    ),
-    st.tuples(st.just(FieldType.BOOLEAN), st.booleans()),
-    st.tuples(st.just(FieldType.DATE), st.dates()),
-    st.tuples(st.just(FieldType.DATETIME), MOMENTS),
-    st.tuples(
-        st.just(FieldType.LIST),
-        st.lists(st.text(st.characters(exclude_characters=";"), min_size=1), min_size=1).map(tuple),
-    ),
-    st.tuples(st.sampled_from(FieldType), st.none()),
-)
-
-
-@given(VALUES)
-def test_a_written_value_is_read_back_unchanged(typed: tuple[FieldType, Value]) -> None:
-    type, value = typed
-    assert decode(json.loads(json.dumps(encode(value))), type) == value
-
-
-@pytest.mark.parametrize(
-    ("raw", "type", "value"),
-    [
-        (7.0, FieldType.INTEGER, 7),
-        (7.5, FieldType.INTEGER, "7.5"),
-        (42.0, FieldType.TEXT, "42"),
-        (True, FieldType.TEXT, "true"),
-        ("2026-11-22T05:30:00.000+0000", FieldType.DATETIME, datetime(2026, 11, 22, 5, 30, tzinfo=UTC)),
-        ("2026-11-22", FieldType.DATETIME, "2026-11-22"),
-        ("soon", FieldType.DATE, "soon"),
-        ("", FieldType.TEXT, None),
-    ],
-)
-def test_a_current_value_of_another_type_is_read_as_text(raw: Any, type: FieldType, value: Value) -> None:
-    assert decode(raw, type) == value
-
-
-def test_values_are_stored_as_salesforce_stores_them_and_none_clears(sandbox: Running) -> None:
-    seed(sandbox, {"Id": ONE, "Note__c": "old", "Industry": "Bees"})
-    fields: dict[str, Value] = {
-        "Score__c": 66.5,
-        "Level__c": "High",
-        "Seen__c": datetime(2026, 11, 22, 5, 30, tzinfo=UTC),
-        "Since__c": date(2026, 2, 1),
-        "Note__c": None,
-        "Paying__c": True,
-    }
-    types = {
-        "Score__c": FieldType.NUMBER,
-        "Level__c": FieldType.TEXT,
-        "Seen__c": FieldType.DATETIME,
-        "Since__c": FieldType.DATE,
-        "Note__c": FieldType.TEXT,
-        "Paying__c": FieldType.BOOLEAN,
-    }
-    with org(sandbox.url) as destination:
-        outcome = push(destination, change("a1", fields, ONE[:15]))["a1"]
-        assert (outcome.status, outcome.remote_id) == (Status.DELIVERED, ONE)
-        assert find(destination, lookup("a1", ONE), **types)["a1"].values == fields
-    record = stored(sandbox, ONE)
-    assert (record["Industry"], record["Name"]) == ("Bees", "Acme")
 
 
 def test_the_account_is_named(sandbox: Running) -> None:
@@ -178,28 +29,6 @@ def test_the_account_is_named(sandbox: Running) -> None:
     assert account.kind == "org"
     assert len(account.id) == 18
     assert account.name == "default"
-
-
-def test_ids_of_fifteen_and_eighteen_characters_are_the_same() -> None:
-    """Salesforce help: three characters behind the first fifteen tell their case."""
-    assert whole_id("001A0000006Vm9r") == "001A0000006Vm9rIAC"
-    assert whole_id("001A0000006Vm9rIAC") == "001A0000006Vm9rIAC"
-
-
-@given(st.text(max_size=50))
-def test_any_text_is_a_string_of_soql(text: str) -> None:
-    parsed = soql.parse(f"SELECT Id FROM Account WHERE Name IN ({quoted(text)})")
-    assert isinstance(parsed.where, soql.Comparison)
-    assert parsed.where.value == (text,)
-
-
-@given(st.lists(st.text(max_size=80), max_size=300))
-def test_queries_fit_into_an_address_and_cover_every_value(values: list[str]) -> None:
-    """help.salesforce.com 000386264 (2026-06): an address of more than 16,384 bytes is answered 414."""
-    made = list(queries("Account", ["Id", "Score__c"], "Heatsync_Id__c", values))
-    assert all(len(quote_plus(query)) <= QUERY_LENGTH for query in made)
-    wheres = [soql.parse(query).where for query in made]
-    assert [value for each in wheres if isinstance(each, soql.Comparison) for value in each.value] == values
 
 
 def test_names_with_quotes_and_backslashes_are_found(sandbox: Running) -> None:
@@ -250,44 +79,6 @@ def test_a_hit_that_contradicts_an_earlier_key_is_no_match(sandbox: Running) -> 
         )
     assert found["among"].remote_ids == (TWO,)
     assert sorted(found["beside"].remote_ids) == [ONE, TWO]
-
-
-@pytest.mark.parametrize(
-    ("settings", "reply"),
-    [
-        ({}, "consumer key and secret"),
-        ({"session_id": "s3ss10n", "instance_url": "https://a.b"}, "session id"),
-    ],
-)
-def test_refused_credentials_are_named_in_salesforces_words(settings: dict[str, str], reply: str) -> None:
-    def answer(request: Request) -> Reply:
-        return (
-            token()
-            if is_login(request)
-            else Reply(401, [{"errorCode": "INVALID_SESSION_ID", "message": "no"}])
-        )
-
-    refusal = pytest.raises(Unauthorized, match=reply)
-    with answering(answer) as vendor, org(vendor.url, **settings) as destination, refusal as caught:
-        destination.account()
-    assert "token" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "nillable", "defaulted", "createable", "required"),
-    [
-        ("LastName", False, False, True, True),
-        ("OwnerId", False, True, True, False),
-        ("Phone", True, False, True, False),
-        ("CreatedDate", False, False, False, False),
-    ],
-)
-def test_required_fields_are_those_without_a_default(
-    name: str, nillable: bool, defaulted: bool, createable: bool, required: bool
-) -> None:
-    """Salesforce, describe: nillable, defaultedOnCreate, createable (SOAP guide, Field, 2026)."""
-    flags = {"nillable": nillable, "defaultedOnCreate": defaulted, "createable": createable}
-    assert fields([{"name": name, "type": "string", **flags}])[name].required is required
 
 
 def test_case_matters_where_the_org_says_so() -> None:
@@ -549,167 +340,6 @@ def test_a_record_that_left_and_does_not_exist_is_skipped(sandbox: Running) -> N
     assert watched.calls == 0
 
 
-def test_an_expired_session_is_renewed_once_for_all_threads() -> None:
-    """Salesforce: 401 INVALID_SESSION_ID; neither flow has a refresh token."""
-    ended = threading.Event()
-    together = threading.Barrier(4)
-
-    def answer(request: Request) -> Reply:
-        if is_login(request):
-            return token("second" if ended.is_set() else "first")
-        if ended.is_set() and request.headers["authorization"] == "Bearer first":
-            together.wait(10)
-            return refused("INVALID_SESSION_ID", "Session expired or invalid", 401)
-        return Reply(200, {"done": True, "records": [{"Id": ONE, "Name": "Acme"}]})
-
-    watched = RecordingThrottle()
-    with answering(answer) as vendor, org(vendor.url, watched) as destination:
-        destination.account()
-        ended.set()
-        threads = [threading.Thread(target=destination.account) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len([each for each in vendor.requests if is_login(each)]) == 2
-    assert len(vendor.requests) == 2 + 1 + 4 + 4 == watched.calls == watched.acquired
-
-
-def test_a_session_that_is_always_refused_is_requested_twice_at_most() -> None:
-    def answer(request: Request) -> Reply:
-        return token() if is_login(request) else refused("INVALID_SESSION_ID", status=401)
-
-    with answering(answer) as vendor, org(vendor.url) as destination, pytest.raises(Unauthorized):
-        destination.account()
-    assert len([each for each in vendor.requests if is_login(each)]) == 2
-    assert len(vendor.requests) == 4
-
-
-def test_a_session_from_the_settings_is_not_renewed(sandbox: Running) -> None:
-    own = {"session_id": "00D!one", "instance_url": "https://acme.my.salesforce.com"}
-    with org(sandbox.url, **own) as destination:
-        assert destination.account().kind == "org"
-    watched = RecordingThrottle()
-    own["session_id"] = "refused"
-    with org(sandbox.url, watched, **own) as destination, pytest.raises(Unauthorized):
-        destination.account()
-    assert watched.calls == 1
-
-
-def private_key() -> str:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
-    return (
-        rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        .private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        .decode()
-    )
-
-
-def test_a_private_key_works_in_one_line_or_many(sandbox: Running) -> None:
-    key = private_key()
-    for text in (key, key.replace("\n", "\\n")):
-        with org(sandbox.url, username="a@acme", consumer_key="key", private_key=text) as destination:
-            assert destination.account().kind == "org"
-
-
-def test_an_invalid_private_key_is_a_configuration_error() -> None:
-    settings = {"username": "a@acme", "consumer_key": "key", "private_key": "-----BEGIN nothing"}
-    watched = RecordingThrottle()
-    with pytest.raises(ConfigurationError, match="private_key"):
-        VENDOR.connect(settings, watched, watched.on_request)
-    assert watched.calls == 0
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"domain": "acme.my"},
-        {"consumer_key": "k", "consumer_secret": "s"},
-        {"consumer_key": "k", "consumer_secret": "s", "domain": "login"},
-        {"username": "u", "private_key": "p"},
-        {"session_id": "s"},
-    ],
-    ids=str,
-)
-def test_settings_that_cannot_log_in_are_a_configuration_error(settings: dict[str, str]) -> None:
-    watched = RecordingThrottle()
-    with pytest.raises(ConfigurationError, match="Salesforce"):
-        VENDOR.connect(settings, watched, watched.on_request)
-    assert watched.calls == 0
-
-
-@pytest.mark.parametrize(
-    ("reply", "error", "seconds"),
-    [
-        (Reply(400, {"error": "unknown_error", "error_description": "retry your request"}), Unavailable, 60),
-        (
-            Reply(400, {"error": "invalid_grant", "error_description": "login rate exceeded"}),
-            Unavailable,
-            3600,
-        ),
-        (
-            Reply(400, {"error": "invalid_client_id", "error_description": "client invalid"}),
-            Unauthorized,
-            None,
-        ),
-        (Reply(404, "<html>There is no such domain</html>"), Misunderstood, None),
-        (Reply(200, {"token": "none"}), Misunderstood, None),
-    ],
-    ids=["passing", "too many", "wrong", "empty", "strange"],
-)
-def test_a_login_that_fails_says_what_to_do(
-    reply: Reply, error: type[Exception], seconds: float | None
-) -> None:
-    with (
-        answering(lambda request: reply) as vendor,
-        org(vendor.url) as destination,
-        pytest.raises(error) as caught,
-    ):
-        destination.account()
-    assert getattr(caught.value, "retry_after", None) == seconds
-    assert len(vendor.requests) == 1
-
-
-def test_daily_and_concurrent_limits_are_told_apart() -> None:
-    """Salesforce: REQUEST_LIMIT_EXCEEDED is of the day (TotalRequests) or of the moment (ConcurrentRequests)."""
-    reply = [
-        refused("REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests (Concurrent API Requests) Limit exceeded.", 403)
-    ]
-
-    def answer(request: Request) -> Reply:
-        if is_login(request):
-            return token()
-        return reply.pop() if reply else Reply(200, {"done": True, "records": [{"Id": ONE, "Name": "Acme"}]})
-
-    watched = RecordingThrottle()
-    with answering(answer) as vendor, org(vendor.url, watched) as destination:
-        assert destination.account().id == ONE
-        reply.append(refused("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.", 403))
-        with pytest.raises(Unavailable) as caught:
-            destination.account()
-    assert caught.value.retry_after == 3600
-    assert watched.pauses == [15.0, 3600.0]
-
-
-def test_a_missing_permission_is_unauthorized() -> None:
-    def answer(request: Request) -> Reply:
-        return token() if is_login(request) else refused("API_DISABLED_FOR_ORG", "API is not enabled", 403)
-
-    with (
-        answering(answer) as vendor,
-        org(vendor.url) as destination,
-        pytest.raises(Unauthorized, match="API is not enabled"),
-    ):
-        destination.account()
-
-
 def test_a_query_that_takes_too_long_is_unavailable() -> None:
     def answer(request: Request) -> Reply:
         return (
@@ -726,34 +356,6 @@ def test_a_query_that_takes_too_long_is_unavailable() -> None:
         find(destination, lookup("a1", Name="Acme"))
 
 
-def test_calls_go_to_the_url_and_do_not_reassign_owners() -> None:
-    """Salesforce REST guide: without Sforce-Auto-Assign: false, rules may change the owner."""
-
-    def answer(request: Request) -> Reply:
-        if is_login(request):
-            return token(host="eu42.salesforce.com")
-        if request.path.endswith("/composite/sobjects"):
-            return Reply(200, [{"id": ONE, "success": True, "errors": []}])
-        return Reply(200, {"done": True, "records": [{"Id": ONE, "Name": "Acme"}]})
-
-    with answering(answer) as vendor, org(vendor.url, **APP, api_version="v61.0") as destination:
-        destination.account()
-        push(destination, change("a1", {"Score__c": 1}, ONE))
-    login, query, write = vendor.requests
-    assert login.text == "grant_type=client_credentials"
-    assert login.headers["authorization"].startswith("Basic ")
-    parts = urlsplit(query.path)
-    assert (parts.path, parse_qs(parts.query)) == (
-        "/services/data/v61.0/query/",
-        {"q": ["SELECT Id, Name FROM Organization"]},
-    )
-    assert write.headers["sforce-auto-assign"] == "FALSE"
-    assert write.body == {
-        "allOrNone": False,
-        "records": [{"attributes": {"type": "Account"}, "id": ONE, "Score__c": 1}],
-    }
-
-
 def test_fields_say_what_can_be_written(sandbox: Running) -> None:
     seed(sandbox)
     with org(sandbox.url) as destination:
@@ -763,24 +365,6 @@ def test_fields_say_what_can_be_written(sandbox: Running) -> None:
     assert fields["Heatsync_Id__c"].unique
     assert fields["Level__c"].options == ("Low", "High")
     assert fields["Note__c"].length == 10
-
-
-def test_trait_names_keep_their_ending_and_have_forty_characters_at_most() -> None:
-    assert VENDOR.name_trait("Accoil", "Health", "score", Entity.ACCOUNT) == "Accoil_Health_Score__c"
-    for prefix, name in (
-        ("Accoil", "A very long name of a score, in München"),
-        ("P", "q" * 60),
-        ("A-B", "c_"),
-    ):
-        names = {VENDOR.name_trait(prefix, name, metric, Entity.ACCOUNT) for metric in METRICS}
-        assert len(names) == len(METRICS)
-        for metric, name_ in (
-            (metric, VENDOR.name_trait(prefix, name, metric, Entity.USER)) for metric in METRICS
-        ):
-            assert len(name_) <= NAME_LENGTH
-            assert name_.endswith(f"_{METRICS[metric]}__c")
-            assert "__" not in name_.removesuffix("__c")
-            assert name_.isascii()
 
 
 # What every destination promises
