@@ -2,7 +2,7 @@
 
 Three mornings are timed for a mapping of ten fields to HubSpot contacts: the first (everything is new), a quiet one
 (one user in a hundred changed) and a worst case (every field of every record is compared, because the mapping's
-meaning changed). The ledger is a real SQLite file.
+definition changed). The ledger is a real SQLite file.
 """
 
 import argparse

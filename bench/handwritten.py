@@ -14,7 +14,7 @@ table, that weights are whole, and that every day has enough users for a benchma
 - Quantiles are taken of columns that are NULL where there is no score: FILTER is ten times as slow.
 - The levels of 31 days are two bits each of one number; the last change is the lowest bit that differs.
 - What contributed most is found by sorting numbers that hold points and name, not structs.
-- Lists of audiences are made once per combination that occurs, not once per row.
+- Lists of audiences are built once per combination that occurs, not once per row.
 """
 
 import statistics
@@ -104,7 +104,7 @@ def write(folder: Path, day: date, memory: str) -> dict[str, tuple[float, float]
     config = {"memory_limit": memory, "temp_directory": str(folder / "spill")}
     with duckdb.connect(":memory:", config=config) as con:
         con.execute("SET preserve_insertion_order = false")
-        # What is joined stands to the right, and is what a hash table is made of.
+        # The joined side is on the right: the hash table is built from it.
         con.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
         timed = Timed(con)
         _read(timed, folder, day)

@@ -1,4 +1,4 @@
-"""A made-up product's log in Parquet: users who come in sessions. The same for the same seed and engine.
+"""The log of an invented product in Parquet, of users with sessions. The same for the same seed and engine.
 
 Sessions are spread over users like in life: a few come every day, half come a few times in all. A user signs up on
 some day, stays for a while and leaves; weekends are quiet; a session is a handful of events within an hour, several of
@@ -36,13 +36,13 @@ USERS = 0.03
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class ProductLog:
     events: int
     users: int
     accounts: int
 
 
-def write(folder: Path, events: int, seed: int = 1) -> Made:
+def write(folder: Path, events: int, seed: int = 1) -> ProductLog:
     """Write events.parquet (by time), users.parquet and accounts.parquet: about so many events, and 3 users for each
     hundred of them."""
     users = max(PER_ACCOUNT, int(events * USERS))
@@ -65,7 +65,7 @@ def write(folder: Path, events: int, seed: int = 1) -> Made:
             )
             """
         )
-        # Who left before the first day is not in the log.
+        # A user that left before the first day is not in the log.
         con.execute(
             "CREATE TABLE living AS SELECT *, row_number() OVER (ORDER BY no) - 1 AS place FROM people WHERE ends > 1"
         )
@@ -115,4 +115,4 @@ def write(folder: Path, events: int, seed: int = 1) -> Made:
         )
         row = con.execute("SELECT count(*) FROM log").fetchone()
     assert row is not None
-    return Made(row[0], users, accounts)
+    return ProductLog(row[0], users, accounts)

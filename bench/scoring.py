@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"\nFrom {small:,} to {large:,} events ({large / small:.0f} times): {grown}")
 
 
-def prepare(folder: Path, events: int) -> product_log.Made:
+def prepare(folder: Path, events: int) -> product_log.ProductLog:
     """A workspace with a log of so many events."""
     workspace = product_log.write(folder, events)
     (folder / "mappings/profiles").mkdir(parents=True)

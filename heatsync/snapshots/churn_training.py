@@ -67,11 +67,9 @@ class ChurnTraining:
                         self._estimate(entity, each, first, observed)
                         for each in churn_levels.estimate_days(sunday)
                     ]
-                    everybody = (
-                        f"(SELECT raw::BIGINT AS e FROM {observed.raw} WHERE day = {sunday} AND raw > 0)"
-                    )
+                    scored = f"(SELECT raw::BIGINT AS e FROM {observed.raw} WHERE day = {sunday} AND raw > 0)"
                     learned[sunday] = churn_levels.level_bounds(
-                        self.totals.session.connection, estimates, everybody
+                        self.totals.session.connection, estimates, scored
                     )
 
     def _sundays(self, wanted: Sequence[int]) -> list[int]:

@@ -37,7 +37,7 @@ FORMAT = 1
 """Grows when the files mean something else; older ones are written again."""
 KINDS = ("user", "account", "event")
 IDS = {kind: Relation(f"{kind}_ids", ("no", "id")) for kind in KINDS}
-"""The numbers that stand for ids and event names, by kind. `DailyCounts` keeps these tables up to date."""
+"""The numbers in place of ids and event names, by kind. `DailyCounts` keeps these tables up to date."""
 DAILY = Relation("daily", ("user_no", "account_no", "event_no", "day", "n", "total", "first", "last"))
 """What each day counted, per user, account and event. `DailyCounts` keeps this view up to date."""
 WEEK = 7

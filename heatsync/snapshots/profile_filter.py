@@ -1,4 +1,4 @@
-"""The filter of a profile: which entities pass it, judged on each day by what had happened by the end of that day."""
+"""The filter of a profile: which entities pass it on each day, by what had happened by the end of that day."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,7 +65,7 @@ class ProfileFilter:
                     con, f"{entity}_passing", ("key",), self._passing_now(entity, last)
                 )
             return
-        measures = frozenset().union(*(self._judged(entity, last).measures for entity in ENTITIES))
+        measures = frozenset().union(*(self._compile(entity, last).measures for entity in ENTITIES))
         self._measures = tuple(sorted(measures, key=lambda each: each.column))
         self._base = first - 1
         counts = event_queries.Counts(self.session.counts, plan, self.name, population.by_properties)
@@ -121,7 +121,7 @@ class ProfileFilter:
         assert self._population is not None
         return self._population
 
-    def _judged(self, entity: str, day: int) -> condition_sql.CompiledCondition:
+    def _compile(self, entity: str, day: int) -> condition_sql.CompiledCondition:
         workspace, columns = self.session.workspace, self.session.traits.columns
         assert self.profile.filter is not None
         scope = condition_sql.Scope(self.profile, entity, day, workspace.time_zone, columns, {}, {}, None)
@@ -129,14 +129,14 @@ class ProfileFilter:
 
     def _passing_on(self, entity: str, day: int, frame: Relation) -> str:
         """SQL: day, key of the entities that pass on a day."""
-        found = self._judged(entity, day)
+        found = self._compile(entity, day)
         rows = f"(FROM {frame} WHERE day = {day})"
         joins = snapshot_rows.join_tables(entity, found.tables, self.session.traits.tables, (rows, "no"))
         return f"SELECT {day}::BIGINT AS day, r.no AS key FROM {rows} r {joins} WHERE {found.sql}"
 
     def _passing_now(self, entity: str, day: int) -> str:
         """SQL: key of the entities that pass by what does not depend on the day."""
-        found = self._judged(entity, day)
+        found = self._compile(entity, day)
         ids = self._known.placed.counts.ids
         account = "h.id" if entity == "user" else "b.id"
         homes = f"LEFT JOIN {ids['account']} h ON h.no = b.account_no" if entity == "user" else ""

@@ -58,13 +58,13 @@ class ScoredDays:
 
 @dataclass(slots=True)
 class ProfileRun:
-    """A profile in a session. `own` are its custom audiences. Without `stored`, its history and snapshots are neither read
+    """A profile in a session. `custom` are its custom audiences. Without `stored`, its history and snapshots are neither read
     nor written. `notes` are sentences for the person who runs the scoring."""
 
     session: Session
     name: str
     profile: Profile
-    own: tuple[Audience, ...] = ()
+    custom: tuple[Audience, ...] = ()
     stored: bool = True
     notes: list[str] = field(default_factory=list)
 
@@ -76,20 +76,20 @@ class ProfileRun:
         profile = changed or workspace.profiles[name]
         return cls(session, name, profile, tuple(workspace.audiences.get(name, ())), stored=changed is None)
 
-    def compute(self, wanted: Sequence[int], progress: OnProgress) -> Iterator[Snapshot]:
-        """Write the snapshots, the earliest first. Raises ConfigurationError."""
+    def write_snapshots(self, wanted: Sequence[int], on_progress: OnProgress) -> Iterator[Snapshot]:
+        """Write the snapshots of the wanted days (numbers), the earliest first, and yield each. Raises ConfigurationError."""
         label = f"scoring {self.name}"
         days = sorted(set(wanted))
         unchanged: UnchangedDays | None = None
         if len(days) > 1:
-            # The source is read once for all of them.
+            # The source is read once for all days.
             self.session.counts.count_days(self._reach(days[0]), days[-1])
             unchanged = UnchangedDays(
-                self.session, self.name, self.version, self.own, self.histories()
+                self.session, self.name, self.version, self.custom, self.histories()
             ).load()
-        filled: list[int] = []
+        computed: list[int] = []
         for done, day in enumerate(days):
-            progress(label, done, len(days))
+            on_progress(label, done, len(days))
             if unchanged is not None and day != days[-1] and unchanged.is_unchanged(day):
                 yield from (self._written(entity, day) for entity in ENTITIES)
                 continue
@@ -97,25 +97,24 @@ class ProfileRun:
             self.notes.clear()
             for entity, rows in self.build_snapshot(day).items():
                 yield self._write(entity, day, rows)
-            filled.append(day)
+            computed.append(day)
             if unchanged is not None:
                 unchanged.save([day])
         if unchanged is not None:
             # More of the past may have been counted since, which changes the hashes.
-            unchanged.save(filled)
-        progress(label, len(days), len(days))
+            unchanged.save(computed)
+        on_progress(label, len(days), len(days))
 
     def score_days(self, days: Sequence[int]) -> dict[str, ScoredDays]:
-        """By entity, the scores of the entities that have something to say on each of the days: key (text), day,
-        account_id (of users), active, raw, nano, score, level. Nothing is stored. Raises ConfigurationError."""
+        """By entity, the scores of some days (numbers). Nothing is stored. Raises ConfigurationError."""
         plan, _ = self._prepare(max(days), min(days))
         daily = self._scores(plan)
         kept = daily.score_days(sorted(set(days)))
         return {entity: ScoredDays(kept[entity], daily.entities[entity].base) for entity in ENTITIES}
 
     def build_snapshot(self, day: int) -> dict[str, Relation]:
-        """By entity, the rows of the snapshot of a day (snapshot_rows.gather). Raises ConfigurationError."""
-        plan, judged = self._prepare(day, day)
+        """By entity, the rows of the snapshot of a day (snapshot_rows.SNAPSHOT_COLUMNS). Raises ConfigurationError."""
+        plan, compiled = self._prepare(day, day)
         daily = self._scores(plan)
         block = daily.score_up_to(day, max(TREND, self.profile.window))
         used = daily.used_benchmarks(day)
@@ -132,7 +131,7 @@ class ProfileRun:
             daily.totals.placed,
             daily.local_days,
         )
-        measures = {entity: self._measures(judged, entity) for entity in ENTITIES}
+        measures = {entity: self._measures(compiled, entity) for entity in ENTITIES}
         bases = {entity: found.base for entity, found in daily.entities.items()}
         subjects = event_queries.Subjects(daily.life, bases, daily.totals.placed.placement)
         counts = event_queries.count_measures(daily.counts, day, measures, subjects)
@@ -146,10 +145,10 @@ class ProfileRun:
             rows = snapshot_rows.EntityRows(
                 snapshot_rows.build_rows(con, of, inputs, parts, daily.default), counts[entity]
             )
-            snapshots[entity] = snapshot_rows.build_snapshot(con, of, rows, judged[entity], users)
-            self._note_doubts(entity, judged[entity], of, rows)
+            snapshots[entity] = snapshot_rows.build_snapshot(con, of, rows, compiled[entity], users)
+            self._note_doubts(entity, compiled[entity], of, rows)
             self._note_fallback(entity, daily.bounds_on(entity, day))
-            users = rows, judged["account"].counting
+            users = rows, compiled["account"].counting
         return snapshots
 
     def _inputs(
@@ -161,7 +160,7 @@ class ProfileRun:
         counts: Relation,
         users: snapshot_rows.RowInputs | None,
     ) -> snapshot_rows.RowInputs:
-        """What the rows of an entity are made of."""
+        """The tables that the rows of an entity are built from."""
         con, placement = self.session.connection, of.placed.placement
         points, days = weighting.event_points(con, of.plan, entity, daily.totals.done, placement, of.day)
         passing = daily.passing(entity)
@@ -188,13 +187,15 @@ class ProfileRun:
         need = self._reach(first)
         counts = self.session.counts
         counts.count_days(need, self.session.last)
-        parts = [part for audience in self.own for _, part in condition_types.walk(audience.condition)]
+        parts = [part for audience in self.custom for _, part in condition_types.walk(audience.condition)]
         named = {
             name for part in parts if isinstance(part, condition_types.Events) for name in part.names or ()
         }
         counts.number_events(named - event_names(self.profile), self.session.last)
-        judged = {entity: self._judged(entity, last) for entity in ENTITIES}
-        measures = {measure for entity in ENTITIES for measure in self._measures(judged, entity)} | filtering
+        compiled = {entity: self._compile(entity, last) for entity in ENTITIES}
+        measures = {
+            measure for entity in ENTITIES for measure in self._measures(compiled, entity)
+        } | filtering
         # The filter applies on every day that is scored or measured, audiences on the last one only.
         back = [last - each.old.days + 1 for each in measures if each.old is not None and each.old.days]
         back += [need - each.old.days for each in filtering if each.old is not None and each.old.days]
@@ -203,7 +204,7 @@ class ProfileRun:
         asked = {measure.events for measure in measures if measure.old is None and not measure.from_events}
         return CompiledProfile(
             self.profile, tuple(sorted(asked, key=lambda each: (each is None, each or ())))
-        ), judged
+        ), compiled
 
     def _reach(self, first: int) -> int:
         """The first day whose events the scores of a day, and of the days before it, may need."""
@@ -241,10 +242,10 @@ class ProfileRun:
                 each.load()
         return found
 
-    def _judged(self, entity: str, day: int) -> snapshot_rows.CompiledAudiences:
+    def _compile(self, entity: str, day: int) -> snapshot_rows.CompiledAudiences:
         try:
             return snapshot_rows.compile_audiences(
-                groups.all_audiences(self.profile, entity, self.own), self._scope(entity, day)
+                groups.all_audiences(self.profile, entity, self.custom), self._scope(entity, day)
             )
         except snapshot_rows.AudienceError as error:
             place = error.audience.place_of(error.fault.route) or self._file
@@ -261,19 +262,19 @@ class ProfileRun:
             columns=self.session.traits.columns,
             traits=condition_sql.TRAITS[entity],
             audiences={
-                each.key: each.condition for each in groups.all_audiences(self.profile, entity, self.own)
+                each.key: each.condition for each in groups.all_audiences(self.profile, entity, self.custom)
             },
             events=events | event_names(self.profile),
             users=self._scope("user", day) if entity == "account" else None,
         )
 
     def _measures(
-        self, judged: dict[str, snapshot_rows.CompiledAudiences], entity: str
+        self, compiled: dict[str, snapshot_rows.CompiledAudiences], entity: str
     ) -> frozenset[EventCount]:
         """The measures of the entity's audiences; of users also those of accounts that count users."""
-        own = {measure for _, each in judged[entity].audiences for measure in each.measures}
+        own = {measure for _, each in compiled[entity].audiences for measure in each.measures}
         if entity == "user":
-            for each in judged["account"].counting.values():
+            for each in compiled["account"].counting.values():
                 own |= each.measures
         return frozenset(own)
 
@@ -335,8 +336,8 @@ class ProfileRun:
         path = self.session.workspace.snapshot_path(self.name, entity, when)
         words = {"version": self.version}
         own = {
-            each.key: str(groups.audience_version(each.key, entity, self.own))
-            for each in self.own
+            each.key: str(groups.audience_version(each.key, entity, self.custom))
+            for each in self.custom
             if each.entity == entity
         }
         if own:

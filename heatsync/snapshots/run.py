@@ -73,7 +73,7 @@ def score(
         notes: list[str] = []
         for name in sorted(workspace.profiles):
             run = ProfileRun.of(session, name)
-            written.extend(run.compute(wanted, report))
+            written.extend(run.write_snapshots(wanted, report))
             notes.extend(run.notes)
         for entity, table in session.traits.tables.items():
             for day in days:

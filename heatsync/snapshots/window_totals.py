@@ -1,4 +1,4 @@
-"""What the events of each window come to, for users and for accounts: the totals that scores are made of.
+"""What the events of each window come to, for users and for accounts: the totals that scores are computed from.
 
 Several days are added up together as long as no user comes into another account between them.
 """
