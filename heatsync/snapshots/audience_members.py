@@ -45,6 +45,7 @@ class AudienceMembers:
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """The columns of the rows of `rows`."""
         return COLUMNS[self.audience.entity]
 
     def rows(self) -> Iterator[list[tuple[Any, ...]]]:

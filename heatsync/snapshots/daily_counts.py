@@ -105,6 +105,7 @@ class DailyCounts:
 
     @property
     def folder(self) -> Path:
+        """The folder of all daily counts."""
         return self.workspace.state / "daily"
 
     @property
@@ -284,6 +285,7 @@ class DailyCounts:
         os.replace(part, self.folder / "cover.json")
 
     def events(self, since: date | None, last: int) -> tuple[ibis.Table, datetime | None]:
+        """The events from the start of a day (None: all) to the end of `last`, and the first timestamp (Source.events)."""
         zone = self.workspace.time_zone
         return self.source.events(
             None if since is None else calendar.day_start(since, zone),
@@ -388,17 +390,20 @@ class DailyCounts:
         )
 
     def write(self, query: str, path: Path) -> None:
+        """Write the rows of a query to a Parquet file, which appears only when it is complete."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
         self.connection.execute(f"COPY ({query}) TO '{_quoted(part)}' (FORMAT parquet, COMPRESSION snappy)")
         os.replace(part, path)
 
     def local_date(self, instant: datetime) -> date:
+        """The local date of an instant (naive, UTC), at least the day after `EARLIEST`."""
         floor = datetime(EARLIEST.year, EARLIEST.month, EARLIEST.day + 1)
         return calendar.local_day(max(instant, floor), self.workspace.time_zone)
 
 
 def digest(value: Any) -> str:
+    """A short hash of a value of JSON types: 16 hex digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
 
 

@@ -129,6 +129,7 @@ class DailyScores:
 
     @property
     def counts(self) -> event_queries.Counts:
+        """The daily counts as this profile looks at them."""
         return event_queries.Counts(self.session.counts, self.plan, self.name, self.totals.by_properties)
 
     def passing(self, entity: str) -> Relation | None:

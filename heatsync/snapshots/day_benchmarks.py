@@ -27,6 +27,7 @@ class DayBenchmarks:
 
     @property
     def plan(self) -> CompiledProfile:
+        """The compiled profile."""
         return self.totals.plan
 
     @property

@@ -35,12 +35,15 @@ Values = dict[int, float]
 
 @dataclass(frozen=True, slots=True)
 class File:
+    """A file of scores and levels of the days from `first` to `last`."""
+
     path: Path
     first: int
     last: int
 
     @property
     def moves(self) -> Path:
+        """The file of the level changes of the same days."""
         return self.path.with_suffix(".moves.parquet")
 
 
@@ -59,6 +62,7 @@ class History:
     files: list[File] = field(default_factory=list)
 
     def load(self) -> "History":
+        """Find the stored files of this version, and read the benchmarks and level bounds; returns itself."""
         found: list[File] = []
         for path in self.folder.glob("*_*.parquet"):
             if path.name.endswith(".moves.parquet"):
@@ -100,6 +104,7 @@ class History:
 
     @property
     def days(self) -> frozenset[int]:
+        """The days that are stored."""
         return frozenset(day for file in self.files for day in range(file.first, file.last + 1))
 
     def file_of(self, day: int) -> File | None:

@@ -40,6 +40,7 @@ class Session:
 
     @property
     def day_counts(self) -> DayCounts:
+        """The tables that scoring starts from."""
         return DayCounts(DAILY, IDS, self.homes)
 
 

@@ -47,6 +47,7 @@ class UnchangedDays:
     """A hash of everything that does not depend on the day."""
 
     def load(self) -> "UnchangedDays":
+        """Hash the present state, and read the hashes that are stored; returns itself."""
         self._timeless = self._hash_timeless()
         try:
             stored = json.loads(self._path.read_text("utf-8"))

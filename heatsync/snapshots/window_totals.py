@@ -74,6 +74,7 @@ class WindowTotals:
 
     @property
     def users_move(self) -> bool:
+        """Whether users come into other accounts between the days."""
         return self.move_days is not None
 
     def count_properties(self, last: int) -> None:

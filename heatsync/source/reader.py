@@ -286,6 +286,10 @@ def _with_columns(kept: ibis.Table, columns: list[str], engine: str) -> ibis.Tab
 
 
 def read_entities(source: Source, entity: str, table: SourceTable | None) -> ibis.Table | None:
+    """The users or accounts table, one row per id, with our types; None where the source has no such table.
+
+    Raises ConfigurationError for a table that is empty, or has an id twice.
+    """
     if table is None:
         return None
     key = f"{entity}_id"

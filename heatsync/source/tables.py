@@ -112,6 +112,7 @@ def is_file(name: str) -> bool:
 
 
 def is_csv(name: str) -> bool:
+    """Whether a table is a CSV file."""
     return is_file(name) and not name.lower().endswith(".parquet")
 
 

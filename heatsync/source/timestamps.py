@@ -38,6 +38,7 @@ class ParsedTimestamps:
 
     @property
     def unread(self) -> Any:
+        """Whether a value is a text that cannot be read."""
         return ~self.blank & self.value.isnull()
 
 
