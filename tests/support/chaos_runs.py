@@ -1,6 +1,6 @@
-"""The whole story while things go wrong: generated days, each synced until nothing is due, and what is then true.
+"""Syncs while things go wrong: generated days, each synced until nothing is due, and what is then true.
 
-Time does not pass by itself: whoever waits moves the clock.
+Time does not pass by itself: every wait moves the clock.
 """
 
 import csv
@@ -48,7 +48,7 @@ class Case:
     field: str
 
     def seen(self, state: Mapping[str, Any]) -> dict[str, list[tuple[set[str], Any]]]:
-        """By our key: for each record what it may be known by over there, and its value."""
+        """By our key: for each record the names it may have at the destination, and its value."""
         found: dict[str, list[tuple[set[str], Any]]] = {}
         records = state[self.vendor][{"users": "users", "accounts": "groups"}.get(self.object, self.object)]
         if self.vendor == "segment":
@@ -170,11 +170,11 @@ PRESENT: Mapping[str, Any] = {
         ]
     },
 }
-"""Who is there before we come."""
+"""The records that exist before the first sync."""
 
 
 class Free:
-    """A book of quotas that nobody has to wait for: it is the answers that go wrong here."""
+    """A quota store without waits: only answers go wrong here."""
 
     ahead = 0.0
 
@@ -191,7 +191,7 @@ class Free:
 
 @dataclass
 class Weather:
-    """A clock that whoever waits moves on."""
+    """A clock that every wait moves on."""
 
     passed: float = 0.0
 
@@ -218,7 +218,7 @@ class Journal:
 
     written: Mapping[str, Written]
     """By vendor."""
-    told: Journaled = field(default_factory=dict)
+    known: Journaled = field(default_factory=dict)
     repeated: list[str] = field(default_factory=list)
 
     def listen(self, sandbox: Any) -> None:
@@ -228,7 +228,7 @@ class Journal:
             reply: Reply = answer(simulator, route, call)
             if "/jobs/ingest" in route.path:
                 self.file(route, call, reply)
-            # To tag somebody once more changes nothing, and saves asking who has the tag already.
+            # Adding a tag again changes nothing, and saves asking which records have it.
             elif call.method != "GET" and (
                 route.windows
                 and not route.path.endswith(("/search", "/batch/read"))
@@ -245,24 +245,24 @@ class Journal:
             return
         for record, values in self.written[vendor](route, call, reply, lost):
             if lost:
-                self.told.pop(record, None)
+                self.known.pop(record, None)
                 continue
-            known = self.told.setdefault(record, {})
+            known = self.known.setdefault(record, {})
             if values and all(name in known and known[name] == value for name, value in values.items()):
                 self.repeated.append(f"{record} {values}")
             known.update(values)
 
     def file(self, route: Route, call: Call, reply: Reply) -> None:
-        """A file of Salesforce's: as long as nobody was told what became of it, its records hold one knows not what."""
+        """A file at Salesforce: until its results are read, the values of its records are unknown."""
         if call.method == "PUT" and (reply.status == 201 or reply.cut):
             for record, values in _rows(call.body.decode()):
-                known = self.told.pop(record, {})
+                known = self.known.pop(record, {})
                 if values and all(name in known and known[name] == value for name, value in values.items()):
                     self.repeated.append(f"{record} {values}")
         whole = reply.status == 200 and reply.fault in ("", "slow", "refused")
         if route.path.rstrip("/").endswith("/successfulResults") and whole:
             for record, values in _rows(reply.body):
-                self.told.setdefault(record, {}).update(values)
+                self.known.setdefault(record, {}).update(values)
 
 
 def _rows(text: str) -> Iterator[tuple[tuple[str, str, str], dict[str, Any]]]:
@@ -355,12 +355,12 @@ class Storm(Stage):
                 for name in context.mappings:
                     context.ledger.resume(name)
                 result = sync_run.sync(context, context.choose([]), DAY, Scope(), lambda plan: True)
-                for told in result.results:
-                    assert "in a way it should not" not in str(told.error), told.error
-                quiet = all(told.error is None for told in result.results)
+                for one in result.results:
+                    assert "in a way it should not" not in str(one.error), one.error
+                quiet = all(one.error is None for one in result.results)
             if quiet and self.calls() == 0:
                 return turn
-            # Sometimes somebody is impatient, and sometimes comes back after more than the hour that is asked for.
+            # The next sync sometimes comes early, and sometimes after more than the hour that a vendor asks for.
             self.weather.passed += (5, 600, 5, 4000)[turn % 4]
         raise AssertionError(f"after {most} syncs there is still something due")
 
@@ -440,7 +440,7 @@ SHIPPED = {"new": "New", "red_hot": "Red Hot", "ice_cold": "Ice Cold"}
 
 
 def tagged(folder: Path, faults: Faults, object: str, seed: int, days: int, people: int) -> None:
-    """Generated days on which people enter and leave audiences, and who has which tag after each of them."""
+    """Generated days on which people enter and leave audiences, and the tags of each record after each day."""
     chance = random.Random(seed)
     case = TAGGED[object]
     letter, key = {"contacts": ("u", "external_id"), "companies": ("a", "company_id")}[object]
@@ -458,19 +458,19 @@ def tagged(folder: Path, faults: Faults, object: str, seed: int, days: int, peop
             for each in stage.sandbox.state()["intercom"][object]:
                 if faults.refuses("intercom", object, each["id"]):
                     continue
-                told = f"seed {seed}, day {day}: {each}, and should be in {members[each[key]]}"
-                assert set(each.get("tags", ())) == {SHIPPED[name] for name in members[each[key]]}, told
-                assert each["custom_attributes"].get(case.field) == values[each[key]], told
+                where = f"seed {seed}, day {day}: {each}, and should be in {members[each[key]]}"
+                assert set(each.get("tags", ())) == {SHIPPED[name] for name in members[each[key]]}, where
+                assert each["custom_attributes"].get(case.field) == values[each[key]], where
         assert not stage.journal.repeated, stage.journal.repeated[:5]
 
 
 def holds(
     stage: Storm, sandbox: Running, faults: Faults, cases: list[Case], desired: dict[str, Any], where: str
 ) -> None:
-    """What is there is what is desired, nobody is there twice, who is refused is listed, nothing was done twice."""
+    """Every record is as desired and exists once, every rejection is listed, and nothing was done twice."""
     state = sandbox.state()
     with stage.context() as context:
-        # The newest word on somebody counts.
+        # The newest outcome of a record counts.
         listed = {(row.mapping, row.entity): row for row in reversed(context.ledger.failures())}
     for case in cases:
         seen = case.seen(state)
@@ -478,19 +478,19 @@ def holds(
         assert all([value for _, value in records] == ["old"] for records in others.values()), where
         for key, value in desired[case.entity].items():
             records = seen.get(key, [])
-            told = f"{where}: {case.name} {key} is {records} and should be {value!r}"
-            assert len(records) <= 1, told
+            text = f"{where}: {case.name} {key} is {records} and should be {value!r}"
+            assert len(records) <= 1, text
             if value is None and not records:
                 continue
             names = {key, f"{key}@x.com", f"{key}.com"} | (records[0][0] if records else set())
             refuses = any(faults.refuses(case.vendor, case.object, name) for name in names)
             if records and records[0][1] == value:
-                # Whom no search showed is emptied unseen, and may be refused although there was nothing.
+                # A record that no search showed is cleared unread, and may be rejected although it was empty.
                 assert (case.name, key) not in listed or (value is None and refuses), (
-                    f"{told}, but is listed: {listed.get((case.name, key))}"
+                    f"{text}, but is listed: {listed.get((case.name, key))}"
                 )
                 continue
-            assert refuses, told
+            assert refuses, text
             row = listed[case.name, key]
-            assert (row.status, "The sandbox refuses" in row.answer) == ("rejected", True), f"{told}: {row}"
+            assert (row.status, "The sandbox refuses" in row.answer) == ("rejected", True), f"{text}: {row}"
     assert not stage.journal.repeated, f"{where}: {stage.journal.repeated[:5]}"

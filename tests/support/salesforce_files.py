@@ -1,4 +1,4 @@
-"""Accounts that go to Salesforce in files, as soon as they are more than two, and what is seen of them over there."""
+"""Accounts that go to Salesforce in files, as soon as they are more than two, and what arrives there."""
 
 from collections import Counter
 from typing import Any
@@ -54,7 +54,7 @@ def notes(context: Context) -> list[str | None]:
 
 
 def begun(stage: Stage, run: str = "r") -> str:
-    """A batch that is at work over there, and was not asked after yet."""
+    """A batch whose job runs at Salesforce, and was not looked at yet."""
     with stage.context() as context:
         planned(context, "m", run)
         (batch,) = context.ledger.due_batches(run)

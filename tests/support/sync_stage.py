@@ -1,4 +1,4 @@
-"""A small workspace for the whole story in one process: snapshots written by hand, the ledger real, the
+"""A small workspace for a whole sync in one process: snapshots written by hand, the ledger real, the
 destinations those of a sandbox."""
 
 from collections.abc import Callable, Mapping, Sequence
@@ -93,7 +93,7 @@ class Stage:
         self.mappings[f"mappings/{name}.yml"] = f"version: 1\nprofile: health\n{text}"
 
     def users(self, roles: Mapping[str, str | None], **columns: Mapping[str, Any]) -> None:
-        """Who is there, with which role: u1 has the address u1@x.com. `columns` are of the snapshot, by user."""
+        """The users and their roles: u1 has the address u1@x.com. `columns` are of the snapshot, by user."""
         of = self.opened()
         emails = columns.pop("email", {})
         rows = [
@@ -139,7 +139,7 @@ class Stage:
         scope: Scope | None = None,
         token: str | None = None,
     ) -> Ended:
-        """The whole story. `decide` is the person who is asked."""
+        """Plan and deliver everything. `decide` takes the place of the person who approves."""
         with self.context(token) as context:
             result = sync_run.sync(context, context.choose([]), DAY, scope or Scope(), decide)
             alerts.report_run(context, result.run)
@@ -175,9 +175,9 @@ class Stage:
 
     def calls(self) -> int:
         """How many requests the sandbox answered since this was last asked."""
-        made = sum(destination["calls"] for destination in self.sandbox.stats().values())
+        calls = sum(destination["calls"] for destination in self.sandbox.stats().values())
         self.sandbox.reset_stats()
-        return made
+        return calls
 
 
 def planned(context: Context, name: str, run: str, release: bool = True) -> Plan:
@@ -189,7 +189,7 @@ def planned(context: Context, name: str, run: str, release: bool = True) -> Plan
 
 
 def approve_automatically(plan: Plan) -> bool:
-    """Nobody is there to be asked."""
+    """Approve a plan only if it has no reason to be held."""
     return not plan.reasons
 
 

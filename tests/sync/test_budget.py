@@ -20,7 +20,7 @@ CAPPED = HEATSYNC.replace('{token: "${HUBSPOT_TOKEN}"', '{token: "${HUBSPOT_TOKE
 
 @pytest.fixture
 def stage(tmp_path: Path, sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    """Eight contacts in batches of one: two calls find them, eight would write them, one asks who it is."""
+    """Eight contacts in batches of one: two calls find them, eight would write them, one asks for the account."""
     stage = Stage(tmp_path / "w", sandbox, CAPPED)
     stage.mapping("m", CONTACTS)
     stage.contacts(*numbered(8))

@@ -1,4 +1,4 @@
-"""What is at work over there: killed at every point, overtaken by a newer run, heard out, and never done twice."""
+"""Jobs at the destination: killed at every point, followed to their end, superseded, and never done twice."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -93,7 +93,7 @@ class Death:
             patch.setattr(Ledger, "save_job", stalked(note))
             patch.setattr(Ledger, "save_outcomes", stalked(settle))
             patch.setattr(Ledger, "finish_batch", stalked(conclude))
-            # Who is dead gives nothing back.
+            # A dead worker puts nothing back.
             patch.setattr(Ledger, "requeue", self._unless_dead(Ledger.requeue))
             yield
 
@@ -121,7 +121,7 @@ def deliver_all(context: Context) -> None:
 def test_a_worker_killed_at_any_point_leaves_a_file_that_is_followed_and_written_once(
     text: str, newer: bool, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # How long a query may not show what was just made is tested elsewhere.
+    # How long a query may not show a new record is tested elsewhere.
     monkeypatch.setattr(Mapping, "search_lag", 0.0)
     stage.mapping("m", text)
     for at in range(1, 100, 3 if newer and TIMES == 1 else 1):

@@ -1,4 +1,4 @@
-"""Files beside whatever else there is: other mappings, mappings that went away, people who pause, and late news."""
+"""Files together with other mappings, removed mappings, pauses and late results."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -42,12 +42,12 @@ BY_CALL = FILES.replace("bulk_above: 2", "bulk_above: 1000")
 @pytest.fixture
 def stage(tmp_path: Any, sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> Stage:
     monkeypatch.setattr(bulk_jobs, "FIRST_LOOK", 0.02)
-    # How long a query may not show what was just made is tested elsewhere.
+    # How long a query may not show a new record is tested elsewhere.
     monkeypatch.setattr(Mapping, "search_lag", 0.0)
     return Stage(tmp_path / "w", sandbox, FILES, timeouts=Timeouts(creation=0.02))
 
 
-def nobody(stage: Stage) -> None:
+def empty_account(stage: Stage) -> None:
     fields = FIELDS | {"Other__c": FIELDS["Plan__c"]}
     stage.sandbox.seed({"salesforce": {"Account": []}, "fields": {"salesforce": {"Account": fields}}})
 
@@ -62,7 +62,7 @@ def test_a_record_created_before_a_crash_is_updated_in_a_file_and_not_created_ag
     stage: Stage, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     stage.heatsync = text
-    nobody(stage)
+    empty_account(stage)
     stage.mapping("m", BY_NAME)
     stage.accounts(plans(5))
 
@@ -84,7 +84,7 @@ def test_a_record_created_before_a_crash_is_updated_in_a_file_and_not_created_ag
 
 
 def test_two_mappings_that_may_create_records_create_each_once(stage: Stage) -> None:
-    nobody(stage)
+    empty_account(stage)
     stage.mapping("m", BY_NAME)
     stage.mapping("n", BY_NAME.replace("Plan__c", "Other__c"))
     stage.accounts(plans(5))
@@ -98,7 +98,7 @@ def test_two_mappings_that_may_create_records_create_each_once(stage: Stage) -> 
 @pytest.mark.parametrize("text", [FILES, BY_CALL], ids=["files", "calls"])
 def test_no_record_is_created_while_a_file_may_be_creating_it(stage: Stage, text: str) -> None:
     stage.heatsync = text
-    nobody(stage)
+    empty_account(stage)
     stage.mapping("m", UPSERT)
     stage.mapping("n", BY_NAME.replace("Plan__c", "Other__c"))
     stage.accounts(plans(5))
@@ -116,7 +116,7 @@ def test_no_record_is_created_while_a_file_may_be_creating_it(stage: Stage, text
 def test_a_mapping_that_cannot_create_yet_names_the_mapping_that_is_creating(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nobody(stage)
+    empty_account(stage)
     stage.mapping("m", UPSERT)
     stage.mapping("n", BY_NAME.replace("Plan__c", "Other__c"))
     stage.accounts(plans(5))
@@ -191,9 +191,9 @@ def test_a_file_is_followed_before_anything_that_may_fail(
     monkeypatch.setattr(Salesforce, "_describe", refused)
     with stage.context() as context:
         due_now(context)
-        while (heard := delivery.deliver(context, batch)).state == "later":
+        while (result := delivery.deliver(context, batch)).state == "later":
             due_now(context)
-        assert (heard.state, heard.error) == ("done", None)
+        assert (result.state, result.error) == ("done", None)
         assert context.ledger.outcome_counts("r", "m")["delivered"] == 4
 
 
@@ -230,7 +230,7 @@ def test_the_next_run_reports_the_rejections_in_the_job_of_an_older_run(
 
 def test_a_pause_stops_a_batch_after_a_few_calls(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(salesforce, "CALLS_PER_PUSH", 2)
-    nobody(stage)
+    empty_account(stage)
     stage.mapping("m", BY_NAME)
     stage.accounts(plans(1000))
     real, writes = Session.call, 0
@@ -253,7 +253,7 @@ def test_a_pause_stops_a_batch_after_a_few_calls(stage: Stage, monkeypatch: pyte
         stage.calls()
         deliver(context, "r", "m")
         assert writes == 5
-        assert stage.calls() == 3, "nobody is looked up for what was put off"
+        assert stage.calls() == 3, "deferred changes cause no look-up"
     assert names(stage) == dict.fromkeys((f"a{n}.com" for n in range(1000)), 1)
 
 
@@ -284,7 +284,7 @@ def test_changes_that_were_not_begun_are_not_begun_once_their_run_is_over(
 
 @pytest.fixture
 def aborted(stage: Stage) -> Stage:
-    """Somebody aborted the job in Salesforce before it wrote anything."""
+    """The job was aborted in Salesforce before it wrote anything."""
     there(stage, 4)
     stage.mapping("m", ACCOUNTS)
     stage.accounts(plans(4))

@@ -1,4 +1,4 @@
-"""Whatever goes wrong on the way, in the end everything stands as desired, and nothing was done twice for it."""
+"""Whatever goes wrong, in the end every record is as desired, and nothing was done twice."""
 
 import os
 from pathlib import Path

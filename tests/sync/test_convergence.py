@@ -1,4 +1,4 @@
-"""What stands over there is what is desired, whatever happened on the way."""
+"""The destination converges to the desired values, whatever happened before."""
 
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ def stage(tmp_path: Path, sandbox: Running) -> Stage:
 
 
 def killed_before_settling(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sync whose process ends after the destination took its values, and before that is written down."""
+    """A sync whose process ends after the destination accepted its values, and before that is recorded."""
 
     def die(*_: object) -> None:
         raise Killed

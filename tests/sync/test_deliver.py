@@ -1,4 +1,4 @@
-"""A batch on its way: waited for, taken over, doubted, and never made twice."""
+"""The delivery of a batch: leases, lost answers, errors. No record is created twice."""
 
 import socket
 import threading
@@ -69,10 +69,10 @@ def test_updates_and_creations_share_no_call_and_both_are_estimated(stage: Stage
     fields = {"hubspot": {"contacts": {"role": {"type": "string"}}}}
     stage.sandbox.seed({"hubspot": {"contacts": there}, "fields": fields})
     with stage.context() as context:
-        foretold = planned(context, "m", "r1").calls
+        estimated = planned(context, "m", "r1").run.planned.calls
         stage.calls()
         assert deliver_mapping(context, "r1", context.mappings["m"]) is None
-    assert foretold == stage.calls() == 4
+    assert estimated == stage.calls() == 4
     assert len(stage.sandbox.state()["hubspot"]["contacts"]) == 400
 
 
@@ -177,7 +177,7 @@ def test_a_record_that_exists_several_times_by_now_is_not_created_again(
         assert (counts["delivered"], counts["rejected"]) == (1, 1)
         (failure,) = context.ledger.failures("r")
         assert (failure.entity, failure.code) == ("a1", "ambiguous")
-        # Somebody may merge them without our seeing it: they are looked for again.
+        # They may be merged at the destination at any time: they are looked up again.
         ((_, _, state, recheck_at, code, _),) = next(
             iter(context.ledger.unsettled_standings(context.open(context.mappings["m"]).bound))
         )
@@ -192,9 +192,9 @@ def test_a_record_that_exists_several_times_by_now_is_not_created_again(
 def test_a_record_possibly_created_moments_ago_waits_until_a_search_would_show_it(
     text: str, connector: type, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HubSpot, search guide (2026): a new record is found "a few moments" later, and a domain keeps nobody single.
+    """HubSpot, search guide (2026): a new record is found "a few moments" later, and a domain does not prevent duplicates.
 
-    Salesforce: a query shows what is committed, and a website keeps nobody single.
+    Salesforce: a query shows what is committed, and a website does not prevent duplicates.
     """
     stage.mapping("m", text)
     stage.sandbox.seed({"fields": {"hubspot": {"companies": {"plan": {"type": "string"}}}}})
@@ -260,8 +260,8 @@ def test_a_lease_is_kept_as_long_as_a_call_lasts(stage: Stage, monkeypatch: pyte
 
     def push(self: HubSpot, batch: Batch) -> Iterator[Outcome]:
         pushing.set()
-        assert extended.wait(30), "nobody keeps the batch"
-        assert locked.wait(30), "nobody keeps the lock for making records"
+        assert extended.wait(30), "the lease of the batch is extended"
+        assert locked.wait(30), "the lock for creating records is extended"
         yield from real_push(self, batch)
 
     monkeypatch.setattr(Ledger, "extend", extend)
@@ -295,9 +295,9 @@ def test_outcomes_earned_before_an_error_stay_earned(
         (batch,) = context.ledger.due_batches("r")
         with monkeypatch.context() as patch:
             patch.setattr(Segment, "push", push)
-            told = deliver.deliver(context, batch).error
-            assert type(told) is type(error)
-            assert str(told).startswith(str(error))
+            found = deliver.deliver(context, batch).error
+            assert type(found) is type(error)
+            assert str(found).startswith(str(error))
         assert context.ledger.outcome_counts("r", "m")["delivered"] == 1
         burnt = isinstance(error, Misunderstood | Unauthorized) or error.retry_after is None  # type: ignore[attr-defined]
         assert attempts(context) == [1 if burnt else 0]
@@ -402,7 +402,7 @@ def test_no_record_is_created_again_at_once_because_a_look_up_failed_in_between(
         yield
 
     def unseen(self: HubSpot, object: str, lookups: Any, fields: Any) -> Iterator[Found]:
-        """A search that does not show yet what was made a moment ago."""
+        """A search that does not show new records yet."""
         yield from (Found(lookup.key, ()) for lookup in lookups)
 
     with stage.context() as context:

@@ -1,4 +1,4 @@
-"""What holds a run until somebody approves it."""
+"""What holds a run until a person approves it."""
 
 from dataclasses import replace
 

@@ -58,7 +58,7 @@ WORDS = {"u1": "37", "u2": "High"}
 
 
 @pytest.mark.parametrize(
-    ("vendor", "source", "roles", "type", "mend"),
+    ("vendor", "source", "roles", "type", "remedy"),
     [
         ("hubspot", "user.role", NUMBERS, "number", "write `as: number`"),
         ("intercom", "user.role", NUMBERS, "integer", "write `as: integer`"),
@@ -78,14 +78,14 @@ WORDS = {"u1": "37", "u2": "High"}
     ],
 )
 def test_a_type_that_does_not_fit_is_reported_with_a_cast_that_works_for_every_value(
-    stage: Stage, vendor: str, source: str, roles: dict[str, str | None], type: str, mend: str
+    stage: Stage, vendor: str, source: str, roles: dict[str, str | None], type: str, remedy: str
 ) -> None:
     stage.mapping("m", READABLE[vendor].replace("user.role", source))
     stage.users(roles, score={"u1": 37, "u2": 4}, activation={"u1": 0.5, "u2": 1.0})
     seed(stage, vendor, {"type": type})
     (problem,) = look(stage).problems
     assert "does not accept" in problem
-    assert mend in problem
+    assert remedy in problem
     advised = re.search("as: [a-z]+", problem)
     if advised is not None:
         stage.mapping("m", READABLE[vendor].replace("user.role", f"{{from: {source}, {advised[0]}}}"))

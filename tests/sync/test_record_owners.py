@@ -1,4 +1,4 @@
-"""Two of ours that are one record over there: none is written over the other, and who is gone stands in nobody's way."""
+"""Two of our entities that are one remote record: neither is written. An entity that is gone blocks no other."""
 
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def test_contacts_merged_at_the_destination_are_both_reported_and_then_left_alon
     first = stage.sync()
     assert first.code == 1
     assert first.outcomes == {"rejected": len(changed)}
-    # Whose values did not change is found out by looking him up again.
+    # The entity whose values did not change is found by looking it up again.
     assert stage.sync().outcomes == ({"rejected": 1} if len(changed) == 1 else {})
     assert refused(stage) == {"u1", "u2"}
     stage.sandbox.reset_stats()
@@ -77,7 +77,7 @@ def test_contacts_merged_at_the_destination_are_both_reported_and_then_left_alon
 
 
 def refused(stage: Stage, *otherwise: str) -> set[str]:
-    """Who stands refused, for no other reason than that."""
+    """Entities that are rejected as the same record, or for the reasons given."""
     with stage.context() as context:
         rows = context.ledger.failures(None)
     assert {row.code for row in rows} == {"same_record", *otherwise}
@@ -127,7 +127,7 @@ def test_a_user_who_signs_up_again_under_another_id_gets_the_previous_record(
     assert stage.sync().outcomes == {"delivered": 1}
     assert stage.roles() == {"u1": "b"}
     assert stage.sync().outcomes == {}
-    # Who comes back is looked up by what he has now.
+    # A user who comes back is looked up by the current address.
     stage.users({"u1": "c", "u2": "b"}, email={"u1": "new@x.com", "u2": "u1@x.com"}, audiences=everybody)
     assert stage.sync().outcomes == {"skipped": 1}
     assert stage.roles() == {"u1": "b"}

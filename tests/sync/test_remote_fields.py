@@ -1,4 +1,4 @@
-"""Fields over there: made when they are wanted, waited for when they are missing, kept when somebody filled them."""
+"""Fields at the destination: created with `create_fields`, waited for if missing, kept if a person filled them."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def stage(tmp_path: Path, sandbox: Running) -> Stage:
 def test_fields_that_could_not_be_created_at_first_are_created_later(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
+    stage.mapping("m", CONTACTS.replace("role:", "new:") + "create_fields: true\n")
     stage.contacts("u1", "u2")
     stage.users(numbered(2))
 
@@ -40,11 +40,11 @@ def test_fields_that_could_not_be_created_at_first_are_created_later(
         patch.setattr(HubSpot, "create_fields", fail)
         assert stage.sync().code == 3
     assert stage.sync().code == 0
-    assert stage.roles("made") == numbered(2)
+    assert stage.roles("new") == numbered(2)
 
 
-def test_a_field_that_somebody_deletes_is_created_again(stage: Stage) -> None:
-    stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
+def test_a_deleted_field_is_created_again(stage: Stage) -> None:
+    stage.mapping("m", CONTACTS.replace("role:", "new:") + "create_fields: true\n")
     stage.contacts("u1", "u2")
     stage.users(numbered(2))
     stage.sync()
@@ -53,7 +53,7 @@ def test_a_field_that_somebody_deletes_is_created_again(stage: Stage) -> None:
     assert stage.sync().code == 1
     stage.timeouts = Timeouts(fields=0.0)
     assert stage.sync().code == 0
-    assert stage.roles("made") == {"u1": "new", "u2": "newer"}
+    assert stage.roles("new") == {"u1": "new", "u2": "newer"}
 
 
 def test_records_that_wait_for_a_field_cost_nothing_until_it_exists(stage: Stage) -> None:
@@ -95,7 +95,7 @@ def test_a_value_written_by_a_person_is_kept_whatever_the_field_is_called(stage:
 def test_fields_are_created_once_however_many_batches_come_at_once(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
+    stage.mapping("m", CONTACTS.replace("role:", "new:") + "create_fields: true\n")
     stage.contacts(*numbered(8))
     stage.users(numbered(8))
     asked: list[str] = []
@@ -112,13 +112,13 @@ def test_fields_are_created_once_however_many_batches_come_at_once(
         assert deliver_mapping(context, "r", context.mappings["m"]) is None
         assert context.ledger.runs("r")[0].state == "done"
     assert asked == ["contacts"]
-    assert stage.roles("made") == numbered(8)
+    assert stage.roles("new") == numbered(8)
 
 
 def test_creating_fields_does_not_reopen_a_run_that_ended_meanwhile(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage.mapping("m", CONTACTS.replace("role:", "made:") + "create_fields: true\n")
+    stage.mapping("m", CONTACTS.replace("role:", "new:") + "create_fields: true\n")
     stage.contacts("u1")
     stage.users(numbered(1))
     real = HubSpot.create_fields
@@ -126,11 +126,11 @@ def test_creating_fields_does_not_reopen_a_run_that_ended_meanwhile(
 
         def slowly(self: HubSpot, *arguments: Any) -> None:
             real(self, *arguments)
-            context.ledger.finish_run("r", "m", "somebody gave up")
+            context.ledger.finish_run("r", "m", "given up")
 
         monkeypatch.setattr(HubSpot, "create_fields", slowly)
         planned(context, "m", "r")
         (batch,) = context.ledger.due_batches("r")
         deliver.deliver(context, batch)
         (run,) = context.ledger.runs("r")
-        assert (run.state, run.cause) == ("failed", "somebody gave up")
+        assert (run.state, run.cause) == ("failed", "given up")

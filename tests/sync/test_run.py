@@ -1,4 +1,4 @@
-"""The daily job in one process: who is asked, who is told, and who is not held up."""
+"""A run in one process: approval, alerts, and mappings that do not wait for each other."""
 
 import signal
 import threading

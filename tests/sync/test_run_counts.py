@@ -48,16 +48,16 @@ def test_the_counts_of_every_run_add_up_to_its_records(stage: Stage) -> None:
     stage.contacts("u1", "u2")
     stage.users(numbered(6), email={"u3": "", "u4": "u5@x.com"} | {"u5": "u5@x.com"})
 
-    def told(ended: Ended) -> tuple[int, int]:
+    def counted(ended: Ended) -> tuple[int, int]:
         answer = ended.only
         outcomes = sum(answer["outcomes"].values())
         assert answer["records"] == answer["planned"]["unchanged"] + outcomes + answer["parked"]
         return outcomes, answer["parked"]
 
-    assert told(stage.sync()) == (6, 0)
-    assert told(stage.sync()) == (0, 4)
+    assert counted(stage.sync()) == (6, 0)
+    assert counted(stage.sync()) == (0, 4)
     stage.users({**numbered(6), "u1": "other"}, email={"u3": "u3@x.com", "u4": "u5@x.com"})
-    assert told(stage.sync()) == (2, 3)
+    assert counted(stage.sync()) == (2, 3)
 
 
 def test_creations_are_counted_only_in_mappings_that_create_records(stage: Stage) -> None:
@@ -67,10 +67,10 @@ def test_creations_are_counted_only_in_mappings_that_create_records(stage: Stage
     with stage.context() as context:
         (mapping,) = context.choose([])
         for offline in (False, True):
-            made = planning.preview(context, PlanRequest(mapping, "p", DAY, offline=offline), no_progress)
-            assert made.run.planned.created == 0
+            plan = planning.preview(context, PlanRequest(mapping, "p", DAY, offline=offline), no_progress)
+            assert plan.run.planned.created == 0
     stage.mapping("m", CONTACTS + "mode: upsert\n")
     with stage.context() as context:
         (mapping,) = context.choose([])
-        made = planning.preview(context, PlanRequest(mapping, "p", DAY), no_progress)
-        assert (made.run.planned.created, made.run.planned.entered) == (2, 3)
+        plan = planning.preview(context, PlanRequest(mapping, "p", DAY), no_progress)
+        assert (plan.run.planned.created, plan.run.planned.entered) == (2, 3)

@@ -1,4 +1,4 @@
-"""`tags: audiences`: what may be written, and what then stands over there as people come and go."""
+"""`tags: audiences`: what a mapping may say, and which tags records have at the destination as they enter and leave."""
 
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,9 @@ SHIPPED = [
 
 @pytest.fixture
 def stage(tmp_path: Path, sandbox: Running) -> Stage:
-    made = Stage(tmp_path / "w", sandbox)
-    made.mappings[AUDIENCES] = OWN
-    return made
+    stage = Stage(tmp_path / "w", sandbox)
+    stage.mappings[AUDIENCES] = OWN
+    return stage
 
 
 def seed(stage: Stage, count: int, **more: Any) -> None:
@@ -59,7 +59,7 @@ def members(stage: Stage, **audiences: list[str]) -> None:
 
 
 def tags(stage: Stage, object: str = "contacts") -> dict[str, list[str]]:
-    """By our id, for those who have any."""
+    """By our id, for records that have any."""
     key = {"contacts": "external_id", "companies": "company_id"}[object]
     records = stage.sandbox.state()["intercom"][object]
     return {each[key]: sorted(each["tags"]) for each in records if each.get("tags")}
@@ -76,11 +76,11 @@ def problems(folder: Path, text: str, **more: str) -> list[str]:
 def test_every_built_in_audience_is_a_tag_with_its_name(stage: Stage) -> None:
     stage.mapping("m", CONTACTS)
     stage.mapping("c", COMPANIES)
-    made = mapping_files.load(stage.opened())
-    assert {field.name for field in made["m"].fields} == {
+    loaded = mapping_files.load(stage.opened())
+    assert {field.name for field in loaded["m"].fields} == {
         "tier", "tag:Quiet ones", *(f"tag:{name}" for name in SHIPPED)
     }  # fmt: skip
-    assert {field.name for field in made["c"].fields} == {
+    assert {field.name for field in loaded["c"].fields} == {
         "tag:Big", "tag:Multi-User Accounts", *(f"tag:{name}" for name in SHIPPED)
     }  # fmt: skip
 
@@ -142,7 +142,7 @@ def test_another_condition_or_another_audience_changes_the_definition_hash(stage
     )
 
 
-# -- what then stands over there ------------------------------------------------------------------------------
+# -- tags at the destination ----------------------------------------------------------------------------------
 
 
 def test_people_are_tagged_as_they_enter_and_leave_and_a_second_sync_asks_nothing(stage: Stage) -> None:
@@ -193,12 +193,12 @@ def test_a_tag_is_added_or_removed_only_where_that_changes_something(stage: Stag
 def test_a_thousand_tag_changes_take_one_call_per_fifty(stage: Stage) -> None:
     stage.mapping("m", CONTACTS.replace("fields: {tier: user.role}\n", ""))
     seed(stage, 300)
-    nobody: dict[str, list[str]] = {f"u{n}": [] for n in range(1, 301)}
-    members(stage, **nobody)
+    untagged: dict[str, list[str]] = {f"u{n}": [] for n in range(1, 301)}
+    members(stage, **untagged)
     stage.sync()
     stage.calls()
-    # Who enters what is spread over all of them.
-    members(stage, **nobody | {f"u{n}": [["quiet"], ["new"], []][n % 3] for n in range(1, 301)})
+    # The changes are spread over all records.
+    members(stage, **untagged | {f"u{n}": [["quiet"], ["new"], []][n % 3] for n in range(1, 301)})
     with stage.context() as context:
         assert planned(context, "m", "r1", release=False).run.planned.calls == 4
     assert stage.sync().outcomes == {"delivered": 200}
@@ -208,18 +208,18 @@ def test_a_thousand_tag_changes_take_one_call_per_fifty(stage: Stage) -> None:
 def test_the_calls_for_fields_and_tags_are_estimated(stage: Stage) -> None:
     stage.mapping("m", CONTACTS)
     seed(stage, 120)
-    nobody: dict[str, list[str]] = {f"u{n}": [] for n in range(1, 121)}
-    members(stage, **nobody)
+    untagged: dict[str, list[str]] = {f"u{n}": [] for n in range(1, 121)}
+    members(stage, **untagged)
     stage.sync()
     # A tag is asked for again in each batch of fifty.
     some = {f"u{n}": [["quiet"], ["new"], ["quiet", "new"]][n % 3] for n in range(1, 101)}
-    stage.users(dict.fromkeys(nobody, "free"), audiences=nobody | some)
+    stage.users(dict.fromkeys(untagged, "free"), audiences=untagged | some)
     with stage.context() as context:
-        foretold = planned(context, "m", "r1").calls
+        estimated = planned(context, "m", "r1").run.planned.calls
         stage.calls()
         assert deliver_mapping(context, "r1", context.mappings["m"]) is None
-    assert foretold == stage.calls()
-    assert foretold > 120 + 4
+    assert estimated == stage.calls()
+    assert estimated > 120 + 4
 
 
 def test_a_record_that_entered_before_a_crash_and_left_after_it_has_no_tag(
@@ -382,12 +382,12 @@ def test_a_rejection_in_one_mapping_does_not_stop_another_from_clearing(stage: S
     stage.mapping("a", other + "audience: all_active\non_exit: clear\n")
     stage.mapping("m", CONTACTS)
     refusing(stage)
-    nobody = {"u1": None, "u2": None}
-    stage.users(nobody, audiences={"u1": ["all_active"], "u2": ["all_active"]})
+    untagged = {"u1": None, "u2": None}
+    stage.users(untagged, audiences={"u1": ["all_active"], "u2": ["all_active"]})
     stage.sync()
     assert held(stage, "mail")["u1"] == "u1@x.com"
-    stage.users(nobody | {"u1": "pro"}, audiences={"u1": ["all_active", "quiet"], "u2": ["all_active"]})
+    stage.users(untagged | {"u1": "pro"}, audiences={"u1": ["all_active", "quiet"], "u2": ["all_active"]})
     assert stage.sync().mappings["m"]["outcomes"]["rejected"] == 1
-    stage.users(nobody | {"u1": "pro"}, audiences={"u1": ["quiet"], "u2": ["all_active"]})
+    stage.users(untagged | {"u1": "pro"}, audiences={"u1": ["quiet"], "u2": ["all_active"]})
     stage.sync()
     assert held(stage, "mail")["u1"] is None
