@@ -53,6 +53,7 @@ class Database:
             ) from error
 
     def close(self) -> None:
+        """Close the connections that are not in use."""
         self._engine.dispose()
 
     @contextmanager

@@ -141,7 +141,7 @@ class History(LedgerPart):
                 RecordStatus(
                     account=account,
                     label=outcome.label if outcome is not None else account,
-                    state=standing.state,
+                    state=StandingState(standing.state),
                     code=standing.code,
                     remote_id=record.remote_id if record is not None else None,
                     fields=json.loads(record.fields) if record is not None else {},

@@ -43,6 +43,7 @@ def doubtful_value(value: Any) -> dict[str, Any]:
 
 
 def write_fields(fields: Mapping[str, Value]) -> str:
+    """Field name -> value, as the text of a column."""
     return to_json({name: write_value(value) for name, value in fields.items()})
 
 
@@ -52,6 +53,7 @@ def read_types(text: str) -> dict[str, FieldType]:
 
 
 def write_planned(planned: PlannedChange) -> dict[str, Any]:
+    """A change as JSON holds it."""
     change = planned.change
     return {
         "kind": change.kind.value,
@@ -68,6 +70,8 @@ def write_planned(planned: PlannedChange) -> dict[str, Any]:
 
 
 def read_planned(raw: Mapping[str, Any], types: Mapping[str, FieldType]) -> PlannedChange:
+    """The change that JSON holds; `types` are those of its fields."""
+
     def typed(values: Mapping[str, Any]) -> dict[str, Value]:
         # Numbers and booleans are what they are.
         return {
@@ -89,10 +93,12 @@ def read_planned(raw: Mapping[str, Any], types: Mapping[str, FieldType]) -> Plan
 
 
 def write_counts(counts: PlanCounts) -> str:
+    """The counts of a plan, as the text of a column."""
     return to_json(asdict(counts))
 
 
 def read_counts(text: str) -> PlanCounts:
+    """The counts that `write_counts` wrote."""
     raw = json.loads(text)
     fields = tuple(NewField(f["name"], FieldType(f["type"]), f["label"]) for f in raw.pop("new_fields"))
     return PlanCounts(**raw, new_fields=fields)

@@ -133,7 +133,7 @@ class RecordStatus:
 
     account: str
     label: str
-    state: str
+    state: StandingState
     code: str | None
     remote_id: str | None
     fields: Mapping[str, Any]
