@@ -79,8 +79,8 @@ def locked(state: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class PropertyCounts:
-    """What things that select events by properties counted from the day `first` to `last`: `table` (user_no, account_no,
-    thing, day, n, total)."""
+    """What items that select events by properties counted from the day `first` to `last`: `table` (user_no, account_no,
+    item, day, n, total)."""
 
     items: tuple[CountedItem, ...]
     first: int

@@ -34,7 +34,7 @@ class Counts:
 
 def accumulate(counts: Counts, day: int, table: str, base: int | None = None) -> Relation:
     """`table`: what had accumulated by the end of a day: user_no, account_no, first, last, last_active, ever_N (bits of
-    things), count_N (events of each counted set). `base` asks for a day, before this one, that other days will be
+    items), count_N (events of each counted set). `base` asks for a day, before this one, that other days will be
     counted from. Raises ConfigurationError."""
     days, counted = counts.days, counts.days.counted
     folder = days.folder / "lives" / f"{counts.profile}-{digest([FORMAT, counts.plan.life, counted.source])}"
@@ -111,7 +111,7 @@ def _accumulate_days(counts: Counts, path: Path, days: tuple[int, int], table: s
     )
     zeros = "".join(f", 0 AS {each}" for each in plan.counts)
     by_properties = ", ".join(
-        f"bit_or(CASE WHEN total > 0 AND thing // 62 = {word} THEN 1::BIGINT << (thing % 62)::INTEGER ELSE 0 END)"
+        f"bit_or(CASE WHEN total > 0 AND item // 62 = {word} THEN 1::BIGINT << (item % 62)::INTEGER ELSE 0 END)"
         f" AS ever_{word}"
         for word in plan.item_words
     )
@@ -142,7 +142,7 @@ def _accumulate_days(counts: Counts, path: Path, days: tuple[int, int], table: s
 
 
 def count_by_properties(counts: DailyCounts, plan: CompiledProfile, first: int, last: int) -> Relation:
-    """`special_daily` (user_no, account_no, thing, day, n, total): what the things that select events by properties
+    """`special_daily` (user_no, account_no, item, day, n, total): what the items that select events by properties
     counted from the day `first` to `last`, and maybe on later days. Raises ConfigurationError."""
     con = counts.connection
     found = create_empty(
@@ -150,29 +150,29 @@ def count_by_properties(counts: DailyCounts, plan: CompiledProfile, first: int, 
         "special_daily",
         user_no="INTEGER",
         account_no="INTEGER",
-        thing="BIGINT",
+        item="BIGINT",
         day="BIGINT",
         n="BIGINT",
         total="DECIMAL(38, 0)",
     )
-    things = tuple(thing for thing in plan.items if thing.where)
-    if not things:
+    items = tuple(item for item in plan.items if item.where)
+    if not items:
         return found
     known = counts.by_properties
-    if known is not None and (known.items, known.first) == (things, first) and last <= known.last:
+    if known is not None and (known.items, known.first) == (items, first) and last <= known.last:
         con.execute(f"INSERT INTO {found} FROM {known.table}")
         return found
     last = max(last, counts.counted.until)
     events, _ = counts.events(calendar.day_of(first), last)
     bounds = calendar.day_bounds(calendar.day_of(first), calendar.day_of(last), counts.workspace.time_zone)
-    for thing in things:
-        query = source_counts.item_counts(thing, events, bounds, counts.source.embedded)
+    for item in items:
+        query = source_counts.item_counts(item, events, bounds, counts.source.embedded)
         read = counts.number_rows(counts.fetch("read_special", query), ["day", "n", "total"])
         con.execute(
-            f"INSERT INTO {found} SELECT user_no, account_no, {thing.place}, day, n, total FROM {read}"
+            f"INSERT INTO {found} SELECT user_no, account_no, {item.place}, day, n, total FROM {read}"
         )
     kept = create_table(con, "specials", found.columns, f"FROM {found}")
-    counts.by_properties = PropertyCounts(things, first, last, kept)
+    counts.by_properties = PropertyCounts(items, first, last, kept)
     return found
 
 

@@ -29,7 +29,7 @@ def test_a_nan_value_counts_as_missing(operator: str, value: str, fitting: int) 
             "value": pa.array([float("nan"), None, 0.5, 5.0]),
         }
     )
-    thing = CountedItem(0, "Paid", ("Paid",), (("value", Comparison(operator, value)),))  # type: ignore[arg-type]
+    item = CountedItem(0, "Paid", ("Paid",), (("value", Comparison(operator, value)),))  # type: ignore[arg-type]
     bounds = calendar.day_bounds(DAY, DAY, ZoneInfo("UTC"))
-    counted = source_counts.item_counts(thing, ibis.memtable(rows), bounds).to_pyarrow().to_pylist()
+    counted = source_counts.item_counts(item, ibis.memtable(rows), bounds).to_pyarrow().to_pylist()
     assert [row["n"] for row in counted] == [fitting]

@@ -101,22 +101,22 @@ class CompiledProfile:
         }
 
     def event_table(self) -> pa.Table:
-        """The events of the items that are selected by name alone: event, thing, weight, per_day. `thing` is the
+        """The events of the items that are selected by name alone: event, item, weight, per_day. `item` is the
         item's `place`."""
-        rows = [(event, thing) for thing in self.items if not thing.where for event in thing.events]
+        rows = [(event, item) for item in self.items if not item.where for event in item.events]
         return pa.table(
             {
                 "event": pa.array([event for event, _ in rows], pa.string()),
-                "thing": pa.array([thing.place for _, thing in rows], pa.int64()),
-                "weight": pa.array([thing.weight for _, thing in rows], pa.int64()),
-                "per_day": pa.array([thing.per_day for _, thing in rows], pa.int64()),
+                "item": pa.array([item.place for _, item in rows], pa.int64()),
+                "weight": pa.array([item.weight for _, item in rows], pa.int64()),
+                "per_day": pa.array([item.per_day for _, item in rows], pa.int64()),
             }
         )
 
     def event_masks(self) -> pa.Table:
         """For each event that the profile names: event, passive, mask_N (the bits of its items) and in_N (1 if it is
         in the counted set N)."""
-        names = {event for thing in self.items if not thing.where for event in thing.events}
+        names = {event for item in self.items if not item.where for event in item.events}
         names |= {*self.profile.passive, *(event for some in self.counted for event in some or ())}
         events = sorted(names)
         columns: dict[str, Any] = {
@@ -169,4 +169,4 @@ def _side(counted: Any) -> tuple[tuple[str, ...], tuple[tuple[str, Comparison], 
 
 def item_of(plan: CompiledProfile, counted: Any) -> CountedItem:
     """The item that one side of a touchpoint counts."""
-    return next(thing for thing in plan.items if (thing.events, thing.where) == _side(counted))
+    return next(item for item in plan.items if (item.events, item.where) == _side(counted))

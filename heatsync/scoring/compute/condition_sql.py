@@ -111,8 +111,8 @@ class CompiledCondition:
 class ConditionError(ValueError):
     """A condition that does not fit the profile or the data. `route` leads to the part that does not."""
 
-    def __init__(self, route: Route, sentence: str) -> None:
-        super().__init__(sentence)
+    def __init__(self, route: Route, message: str) -> None:
+        super().__init__(message)
         self.route = route
 
 
@@ -123,23 +123,23 @@ def level_changes_table(entity: str) -> str:
 
 def compile_condition(condition: Condition, scope: Scope) -> CompiledCondition:
     """Compile a condition. Raises ConditionError, with the nearest valid name."""
-    judging = _Judging(scope)
-    sql = judging.sql(condition, (), frozenset())
-    if judging.problems:
-        raise ConditionError(*judging.problems[0])
-    return judging.done(sql)
+    compiler = _Compiler(scope)
+    sql = compiler.sql(condition, (), frozenset())
+    if compiler.problems:
+        raise ConditionError(*compiler.problems[0])
+    return compiler.done(sql)
 
 
 def find_problems(condition: Condition, scope: Scope) -> list[tuple[Route, str]]:
     """All problems of a condition, each with the route to its part. References to other audiences are only checked by
     key."""
-    judging = _Judging(scope, shallow=True)
-    judging.sql(condition, (), frozenset())
-    return judging.problems
+    compiler = _Compiler(scope, shallow=True)
+    compiler.sql(condition, (), frozenset())
+    return compiler.problems
 
 
 @dataclass(slots=True)
-class _Judging:
+class _Compiler:
     """Compiles a condition. It continues after a problem, so that all are found; a part with a problem becomes
     `false`."""
 
@@ -162,8 +162,8 @@ class _Judging:
             tuple(dict.fromkeys(self.warnings)),
         )
 
-    def wrong(self, route: Route, sentence: str) -> str:
-        self.problems.append((route, sentence))
+    def report(self, route: Route, message: str) -> str:
+        self.problems.append((route, message))
         return "false"
 
     def sql(self, condition: Condition, route: Route, tested: frozenset[str], negated: bool = False) -> str:
@@ -204,7 +204,7 @@ class _Judging:
         try:
             compared = comparisons.sql(comparison, trait.name, column, kind, self._midnight)
         except ValueError as error:
-            return self.wrong((*route, comparison.operator), str(error))
+            return self.report((*route, comparison.operator), str(error))
         doubtful = negated or comparison.operator in NEGATIVE
         if doubtful and comparison.operator != "exists" and trait.name not in tested:
             then = "`not` includes them" if negated else f"`{comparison.operator}` excludes them"
@@ -225,7 +225,7 @@ class _Judging:
         if not dot:
             return self._own(name, route), scope.traits.get(name)
         if table not in ("user", "account"):
-            self.wrong(
+            self.report(
                 route,
                 f"`{name}`: an audience can use the traits of its own profile (`{column}`), and `user.` and"
                 " `account.` columns",
@@ -234,7 +234,7 @@ class _Judging:
         if table == "user" and scope.entity == "account":
             if not scope.traits:
                 return None
-            self.wrong(
+            self.report(
                 route,
                 f"`{name}`: an account has many users; count those that match, as in"
                 f" {{users: {{trait: {name}, eq: ..}}, gte: 1}}",
@@ -245,14 +245,14 @@ class _Judging:
             return f"{alias}.{_quoted(column)}", None
         known = scope.columns.get(table)
         if not known:
-            self.wrong(route, f"`{name}` needs a table of {table}s, but the source has none")
+            self.report(route, f"`{name}` needs a table of {table}s, but the source has none")
             return "", None
         folded = {each.casefold(): each for each in known}
         exact = column if column in known else folded.get(column.casefold())
         if exact is None:
             close = value_types.nearest(column, known)
             hint = f"; did you mean `{table}.{close}`?" if close else value_types.suggest(column, known)
-            self.wrong(route, f"`{name}`: there is no column `{column}` in {table}s{hint}")
+            self.report(route, f"`{name}`: there is no column `{column}` in {table}s{hint}")
             return "", None
         self.tables.add(table)
         return f"{alias}.{_quoted(exact)}", known[exact]
@@ -263,25 +263,25 @@ class _Judging:
             return "r.key"
         if name not in scope.traits:
             if not scope.traits:
-                sentence = f"a filter cannot use `{name}`: it decides who is scored"
+                message = f"a filter cannot use `{name}`: it decides who is scored"
             elif name in ("segments", "audiences"):
-                sentence = f"`{name}` lists audiences: test for one of them, as in {{audience: new}}"
+                message = f"`{name}` lists audiences: test for one of them, as in {{audience: new}}"
             elif name in ("created_at", "signed_up"):
-                sentence = f"`{name}` is a time: write {{time: created_at, within: 30d}}"
+                message = f"`{name}` is a time: write {{time: created_at, within: 30d}}"
             else:
                 close = value_types.nearest(name, scope.traits)
                 hint = f"; did you mean `{close}`?" if close else ""
-                sentence = f"`{name}` is not a trait of {scope.entity}s{hint}"
+                message = f"`{name}` is not a trait of {scope.entity}s{hint}"
                 if not close:
-                    sentence += f": a column is written `{scope.entity}.{name}`; traits: {', '.join(sorted(scope.traits))}"
-            self.wrong(route, sentence)
+                    message += f": a column is written `{scope.entity}.{name}`; traits: {', '.join(sorted(scope.traits))}"
+            self.report(route, message)
         return f"r.{_quoted(name)}"
 
     def _events(self, events: Events, route: Route) -> str:
         try:
             counted = self._counted(events)
         except ValueError as error:
-            return self.wrong((*route, "event"), str(error))
+            return self.report((*route, "event"), str(error))
         number = self._count(counted, events.old, events.new)
         if events.ratio is None:
             return "(" + " AND ".join(comparisons.compare_counts(each, number) for each in events.count) + ")"
@@ -343,30 +343,30 @@ class _Judging:
     def _users(self, users: Users, route: Route) -> str:
         scope = self.scope.users
         if self.scope.entity != "account" or scope is None:
-            return self.wrong(
+            return self.report(
                 (*route, "users"),
                 "`users` counts the users of an account: only an audience of accounts can use it",
             )
-        inner = _Judging(scope, shallow=self.shallow)
+        inner = _Compiler(scope, shallow=self.shallow)
         sql = inner.sql(users.condition, (), frozenset())
-        self.problems += [((*route, "users", *way), sentence) for way, sentence in inner.problems]
+        self.problems += [((*route, "users", *way), message) for way, message in inner.problems]
         column = f"users_{digest(canonical(_resolved(users.condition, scope.audiences)))}"
         self.members[column] = inner.done(sql)
         number = f"coalesce(m.{_quoted(column)}, 0)"
         if not users.share:
             return f"({comparisons.compare_counts(users.comparison, number)})"
-        everybody = 'coalesce(m."users_all", 0)'
-        return f"({everybody} > 0 AND {comparisons.compare_counts(users.comparison, number, everybody, 100)})"
+        everyone = 'coalesce(m."users_all", 0)'
+        return f"({everyone} > 0 AND {comparisons.compare_counts(users.comparison, number, everyone, 100)})"
 
     def _level_change(self, change: LevelChange, route: Route) -> str:
         if not self.scope.traits:
-            return self.wrong(
+            return self.report(
                 (*route, "level_change"), "a filter cannot use levels: it decides who is scored"
             )
         known = self.scope.profile.levels.names
         for end, name in (("from", change.before), ("to", change.after)):
             if name is not None and name not in known:
-                self.wrong(
+                self.report(
                     (*route, "level_change", end),
                     f"`{name}` is not a level of this profile{value_types.suggest(name, known)}",
                 )
@@ -387,11 +387,11 @@ class _Judging:
     def _member(self, key: str, route: Route) -> str:
         place = (*route, "audience")
         if not self.scope.traits:
-            return self.wrong(place, "a filter cannot use audiences: it decides who is scored")
+            return self.report(place, "a filter cannot use audiences: it decides who is scored")
         condition = self.scope.audiences.get(key)
         if condition is None:
             kind = self.scope.entity
-            return self.wrong(
+            return self.report(
                 place,
                 f"`{key}` is not an audience of {kind}s{value_types.suggest(key, sorted(self.scope.audiences))}",
             )
@@ -399,11 +399,11 @@ class _Judging:
             return "true"
         if key in self.path:
             circle = " -> ".join((*self.path[self.path.index(key) :], key))
-            return self.wrong(place, f"audiences that refer to each other in a cycle: {circle}")
+            return self.report(place, f"audiences that refer to each other in a cycle: {circle}")
         inner = replace(self, path=(*self.path, key), problems=[], warnings=[])
         sql = inner.sql(condition, (), frozenset())
         if inner.problems:
-            self.wrong(place, f"the audience `{key}`: {inner.problems[0][1]}")
+            self.report(place, f"the audience `{key}`: {inner.problems[0][1]}")
         return sql
 
     def _begins(self, at: datetime) -> date:

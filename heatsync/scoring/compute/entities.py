@@ -108,11 +108,11 @@ class EntityInputs:
 
 
 def build_entities(
-    con: duckdb.DuckDBPyConnection, plan: CompiledProfile, t: datetime, of: EntityInputs
+    con: duckdb.DuckDBPyConnection, plan: CompiledProfile, t: datetime, inputs: EntityInputs
 ) -> dict[str, Entities]:
     """The users and accounts that existed at the instant `t` (naive, in UTC), by `user` and `account`."""
     until = f"TIMESTAMP '{t}'"
-    queries = {"user": _users(plan, until, of), "account": _accounts(plan, until, of)}
+    queries = {"user": _users(plan, until, inputs), "account": _accounts(plan, until, inputs)}
     seen = ("created_at", "first_seen", "last_seen", "last_active", "signed_up", "known_from")
     own = {"user": ("account_no", "account_steps"), "account": ()}
     found: dict[str, Entities] = {}
@@ -136,11 +136,11 @@ def build_entities(
             ("key", "day"),
             f"""
             SELECT key, CASE WHEN listed AND created_at IS NULL THEN {ALWAYS_EXISTED} ELSE coalesce(d.day, {ALWAYS_EXISTED}) END AS day
-            FROM {base} b LEFT JOIN {of.local_days} d
+            FROM {base} b LEFT JOIN {inputs.local_days} d
             ON d.utc_date = b.known_from::DATE AND b.known_from >= d.starts AND b.known_from < d.ends
             """,
         )
-        found[entity] = Entities(of.listed[entity], base, born)
+        found[entity] = Entities(inputs.listed[entity], base, born)
     return found
 
 
@@ -171,7 +171,7 @@ def _bits(conditions: dict[int, str]) -> str:
     return " | ".join(bits) if bits else "0::BIGINT"
 
 
-def _users(plan: CompiledProfile, until: str, of: EntityInputs) -> str:
+def _users(plan: CompiledProfile, until: str, inputs: EntityInputs) -> str:
     tables = {"user": "b", "account": "f"}
     own_steps = {
         position: _met(
@@ -189,23 +189,23 @@ def _users(plan: CompiledProfile, until: str, of: EntityInputs) -> str:
     ever = ", ".join(f"coalesce(s.{each}, 0) AS {each}" for each in plan.ever)
     counts = "".join(f", coalesce(s.{each}, 0) AS {each}" for each in plan.counts)
     return f"""
-        WITH s AS (SELECT user_no AS key, {lived} FROM {of.life} WHERE user_no IS NOT NULL GROUP BY user_no),
+        WITH s AS (SELECT user_no AS key, {lived} FROM {inputs.life} WHERE user_no IS NOT NULL GROUP BY user_no),
         b AS (
-            SELECT * FROM {of.listed["user"]} UNION ALL BY NAME
-            SELECT key, false AS listed FROM s ANTI JOIN {of.listed["user"]} USING (key)
+            SELECT * FROM {inputs.listed["user"]} UNION ALL BY NAME
+            SELECT key, false AS listed FROM s ANTI JOIN {inputs.listed["user"]} USING (key)
         )
         SELECT b.key, i.id, b.listed, p.account_no, b.created_at, s.first_seen, s.last_seen, s.last_active,
                least(b.created_at, s.first_seen) AS signed_up, least(b.created_at, s.first_seen) AS known_from, {ever}{counts},
                {_bits(own_steps)} AS steps, {_bits(shared)} AS account_steps
-        FROM b JOIN {of.placed.counts.ids["user"]} i ON i.no = b.key
+        FROM b JOIN {inputs.placed.counts.ids["user"]} i ON i.no = b.key
         LEFT JOIN s ON s.key = b.key
-        LEFT JOIN {of.placed.placement} p ON p.user_no = b.key
-        LEFT JOIN {of.listed["account"]} f ON f.key = p.account_no
+        LEFT JOIN {inputs.placed.placement} p ON p.user_no = b.key
+        LEFT JOIN {inputs.listed["account"]} f ON f.key = p.account_no
         WHERE (b.listed OR s.first_seen IS NOT NULL) AND coalesce(least(b.created_at, s.first_seen) < {until}, true)
     """
 
 
-def _accounts(plan: CompiledProfile, until: str, of: EntityInputs) -> str:
+def _accounts(plan: CompiledProfile, until: str, inputs: EntityInputs) -> str:
     table_steps = {
         position: _met(plan, "account", position, step, "", "b")
         for position, step in enumerate(plan.profile.activation.account)
@@ -222,7 +222,7 @@ def _accounts(plan: CompiledProfile, until: str, of: EntityInputs) -> str:
     counts = "".join(f", coalesce(s.{each}, 0) AS {each}" for each in plan.counts)
     return f"""
         WITH o AS (
-            SELECT key, user_no, {lived} FROM ({account_rows(of.life, ", ".join(f"x.{each}" for each in columns), of.placed.placement)})
+            SELECT key, user_no, {lived} FROM ({account_rows(inputs.life, ", ".join(f"x.{each}" for each in columns), inputs.placed.placement)})
             GROUP BY key, user_no
         ),
         s AS (
@@ -232,23 +232,23 @@ def _accounts(plan: CompiledProfile, until: str, of: EntityInputs) -> str:
                    bit_or({_bits(event_steps)}) AS met
             FROM o GROUP BY key
         ),
-        named AS (SELECT DISTINCT account_no AS key FROM {of.placed.counts.homes}),
+        named AS (SELECT DISTINCT account_no AS key FROM {inputs.placed.counts.homes}),
         -- What a user did before an event placed it here did not make the account exist back then.
         k AS (
             SELECT account_no AS key, min(first) AS first FROM (
-                SELECT h.account_no, l.first FROM {of.life} l JOIN {of.placed.counts.homes} h USING (user_no)
-                UNION ALL SELECT account_no, first FROM {of.life} WHERE account_no IS NOT NULL
+                SELECT h.account_no, l.first FROM {inputs.life} l JOIN {inputs.placed.counts.homes} h USING (user_no)
+                UNION ALL SELECT account_no, first FROM {inputs.life} WHERE account_no IS NOT NULL
             ) GROUP BY account_no
         ),
         b AS (
-            SELECT * FROM {of.listed["account"]} UNION ALL BY NAME
-            SELECT key, true AS listed FROM named ANTI JOIN {of.listed["account"]} USING (key) UNION ALL BY NAME
-            SELECT key, false AS listed FROM s ANTI JOIN {of.listed["account"]} USING (key) ANTI JOIN named USING (key)
+            SELECT * FROM {inputs.listed["account"]} UNION ALL BY NAME
+            SELECT key, true AS listed FROM named ANTI JOIN {inputs.listed["account"]} USING (key) UNION ALL BY NAME
+            SELECT key, false AS listed FROM s ANTI JOIN {inputs.listed["account"]} USING (key) ANTI JOIN named USING (key)
         )
         SELECT b.key, i.id, b.listed, b.created_at, s.first_seen, s.last_seen, s.last_active,
                least(b.created_at, s.first_seen) AS signed_up, least(b.created_at, k.first) AS known_from, {ever}{counts},
                coalesce(s.met, 0) | {_bits(table_steps)} AS steps
-        FROM b JOIN {of.placed.counts.ids["account"]} i ON i.no = b.key
+        FROM b JOIN {inputs.placed.counts.ids["account"]} i ON i.no = b.key
         LEFT JOIN s ON s.key = b.key LEFT JOIN k ON k.key = b.key
         WHERE (b.listed OR s.first_seen IS NOT NULL) AND coalesce(least(b.created_at, s.first_seen) < {until}, true)
     """

@@ -108,54 +108,58 @@ class LevelInputs:
     bounds: Mapping[int, LevelBounds]
 
 
-def add_levels(con: duckdb.DuckDBPyConnection, of: LevelInputs) -> None:
+def add_levels(con: duckdb.DuckDBPyConnection, inputs: LevelInputs) -> None:
     """Add scores and levels to the daily table. Hysteresis reads the previous day from it."""
-    profile, levels = of.plan.profile, of.plan.profile.levels
-    resting = "NULL" if of.plan.model == "kpi" else "0"
-    rows = f"SELECT day, key, score, raw, false AS seen FROM {of.scored}"
-    if of.seen is not None:
+    profile, levels = inputs.plan.profile, inputs.plan.profile.levels
+    resting = "NULL" if inputs.plan.model == "kpi" else "0"
+    rows = f"SELECT day, key, score, raw, false AS seen FROM {inputs.scored}"
+    if inputs.seen is not None:
         rows = (
             "SELECT day, key, coalesce(s.score, 0) AS score, coalesce(s.raw, 0) AS raw, n.key IS NOT NULL AS seen"
-            f" FROM {of.scored} s FULL JOIN {of.seen} n USING (day, key)"
+            f" FROM {inputs.scored} s FULL JOIN {inputs.seen} n USING (day, key)"
         )
-    if not of.default.known:
+    if not inputs.default.known:
         rows = (
             f"SELECT e.day, e.key, coalesce(x.score, {resting}) AS score, x.raw, coalesce(x.seen, false) AS seen"
-            f" FROM ({of.existing}) e LEFT JOIN ({rows}) x ON x.key = e.key AND x.day = e.day"
+            f" FROM ({inputs.existing}) e LEFT JOIN ({rows}) x ON x.key = e.key AND x.day = e.day"
         )
     fitting = _band(profile)
     if levels.churn:
         fitting = _LEARNT
-        rows = f"SELECT x.*, b.low, b.high FROM ({rows}) x JOIN {_tabled(of.bounds)} ON b.day = x.day"
+        rows = f"SELECT x.*, b.low, b.high FROM ({rows}) x JOIN {_tabled(inputs.bounds)} ON b.day = x.day"
     source = f"SELECT *, ({fitting})::TINYINT AS fitting FROM ({rows})"
     if not levels.hysteresis:
-        con.execute(f"INSERT INTO {of.levels.daily} SELECT key, day, score, fitting, fitting FROM ({source})")
+        con.execute(
+            f"INSERT INTO {inputs.levels.daily} SELECT key, day, score, fitting, fitting FROM ({source})"
+        )
         return
-    for day in of.days:
-        _hold(con, of, day, f"SELECT * FROM ({source}) WHERE day = {day}")
+    for day in inputs.days:
+        _hold(con, inputs, day, f"SELECT * FROM ({source}) WHERE day = {day}")
 
 
-def _hold(con: duckdb.DuckDBPyConnection, of: LevelInputs, day: int, source: str) -> None:
+def _hold(con: duckdb.DuckDBPyConnection, inputs: LevelInputs, day: int, source: str) -> None:
     """Add a day with hysteresis: an entity leaves its level only when the score is clearly beyond the bound, or
     beyond it on two days in a row."""
-    rest_level = "NULL" if of.default.level is None else str(of.default.level)
-    if day not in of.continued_days:
-        con.execute(f"INSERT INTO {of.levels.daily} SELECT key, day, score, fitting, fitting FROM ({source})")
+    rest_level = "NULL" if inputs.default.level is None else str(inputs.default.level)
+    if day not in inputs.continued_days:
+        con.execute(
+            f"INSERT INTO {inputs.levels.daily} SELECT key, day, score, fitting, fitting FROM ({source})"
+        )
         return
     compared = "b.key IS NOT NULL"
-    if of.default.known:
+    if inputs.default.known:
         compared = f"(b.key IS NOT NULL OR coalesce(o.day <= {day - 1}, false))"
-    stays = _beyond(of.plan.profile, of.bounds.get(day))
+    stays = _beyond(inputs.plan.profile, inputs.bounds.get(day))
     con.execute(
         f"""
-        INSERT INTO {of.levels.daily}
+        INSERT INTO {inputs.levels.daily}
         WITH beside AS (
             SELECT f.*, {compared} AS compared,
                    CASE WHEN b.key IS NULL THEN {rest_level} ELSE b.level END AS held,
                    CASE WHEN b.key IS NULL THEN {rest_level} ELSE b.fitting END AS fitted
             FROM ({source}) f
-            LEFT JOIN (FROM {of.levels.daily} WHERE day = {day - 1}) b ON b.key = f.key
-            LEFT JOIN {of.born} o ON o.key = f.key
+            LEFT JOIN (FROM {inputs.levels.daily} WHERE day = {day - 1}) b ON b.key = f.key
+            LEFT JOIN {inputs.born} o ON o.key = f.key
         )
         SELECT key, {day}, score,
                CASE WHEN NOT compared OR fitting IS NULL OR held IS NULL OR fitting = held
@@ -166,13 +170,13 @@ def _hold(con: duckdb.DuckDBPyConnection, of: LevelInputs, day: int, source: str
     )
 
 
-def add_level_changes(con: duckdb.DuckDBPyConnection, of: LevelInputs) -> None:
+def add_level_changes(con: duckdb.DuckDBPyConnection, inputs: LevelInputs) -> None:
     """Add the changes of level since the previous day, for the days whose previous day is known."""
-    days = [day for day in of.days if day in of.continued_days]
+    days = [day for day in inputs.days if day in inputs.continued_days]
     if not days:
         return
-    names = of.plan.profile.levels.names
-    rest_level = "NULL" if of.default.level is None else str(of.default.level)
+    names = inputs.plan.profile.levels.names
+    rest_level = "NULL" if inputs.default.level is None else str(inputs.default.level)
 
     def name(place: str) -> str:
         cases = " ".join(f"WHEN {n} THEN '{escape_quotes(each)}'" for n, each in enumerate(names))
@@ -180,20 +184,20 @@ def add_level_changes(con: duckdb.DuckDBPyConnection, of: LevelInputs) -> None:
 
     among = ", ".join(map(str, days))
     alive = (
-        f"JOIN {of.born} b ON b.key = changed.key AND b.day < changed.day"
-        if of.default.known
+        f"JOIN {inputs.born} b ON b.key = changed.key AND b.day < changed.day"
+        if inputs.default.known
         else "WHERE was AND is_now"
     )
     con.execute(
         f"""
-        INSERT INTO {of.levels.changes}
+        INSERT INTO {inputs.levels.changes}
         WITH beside AS (
             SELECT coalesce(x.key, y.key) AS key, coalesce(x.day, y.day) AS day,
                    x.key IS NOT NULL AS was, y.key IS NOT NULL AS is_now,
                    CASE WHEN x.key IS NULL THEN {rest_level} ELSE x.level END AS before,
                    CASE WHEN y.key IS NULL THEN {rest_level} ELSE y.level END AS now
-            FROM (SELECT key, day + 1 AS day, level FROM {of.levels.daily} WHERE day + 1 IN ({among})) x
-            FULL JOIN (SELECT key, day, level FROM {of.levels.daily} WHERE day IN ({among})) y
+            FROM (SELECT key, day + 1 AS day, level FROM {inputs.levels.daily} WHERE day + 1 IN ({among})) x
+            FULL JOIN (SELECT key, day, level FROM {inputs.levels.daily} WHERE day IN ({among})) y
             ON x.key = y.key AND x.day = y.day
         ),
         changed AS (FROM beside WHERE before IS DISTINCT FROM now)

@@ -81,11 +81,11 @@ def touchpoint_totals(
     A rate is (numerator + m * pooled rate) / (denominator + m), with m = RATE_PRIOR.
     """
     sums = ", ".join(
-        f"coalesce(max(raw) FILTER (part = {thing.place}), 0)::DOUBLE / {DECAY_UNIT * VALUE_UNIT}.0 AS sum_{thing.place}"
-        for thing in plan.items
+        f"coalesce(max(raw) FILTER (part = {item.place}), 0)::DOUBLE / {DECAY_UNIT * VALUE_UNIT}.0 AS sum_{item.place}"
+        for item in plan.items
     )
     together = ", ".join(
-        f"sum(sum_{thing.place}::DECIMAL(38, 9))::DOUBLE AS all_{thing.place}" for thing in plan.items
+        f"sum(sum_{item.place}::DECIMAL(38, 9))::DOUBLE AS all_{item.place}" for item in plan.items
     )
     shown = []
     for place, touchpoint in enumerate(weighted_touchpoints(plan)):
@@ -152,41 +152,43 @@ class ScoreInputs:
     users: ScoreTables | None = None
 
 
-def compute_scores(con: duckdb.DuckDBPyConnection, of: ScoreInputs, benchmarks: Benchmarks) -> ScoreTables:
+def compute_scores(
+    con: duckdb.DuckDBPyConnection, inputs: ScoreInputs, benchmarks: Benchmarks
+) -> ScoreTables:
     """`{entity}_scored` of the days of the benchmarks; for `kpi` also `{entity}_normal`.
 
     With signals, the score is (1 - W) * S + sum of w_i * signal_i, where W is the total weight of the signals that
     the entity has.
     """
-    base, normal = _base(con, of, benchmarks)
-    name = f"{of.entity}_scored"
-    if not of.signals:
+    base, normal = _base(con, inputs, benchmarks)
+    name = f"{inputs.entity}_scored"
+    if not inputs.signals:
         scored = create_table(
             con,
             name,
             SCORE_COLUMNS,
             f"SELECT day, key, raw, base, base AS nano, points, true AS active,"
-            f" {_shown('base', 'points > 0 AND something')} AS score FROM ({base}){of.among}",
+            f" {_shown('base', 'points > 0 AND something')} AS score FROM ({base}){inputs.among}",
         )
         return ScoreTables(scored, normal)
-    given = ", ".join(f"{having.sql} AS signal_{place}" for place, having in enumerate(of.signals))
-    weights = [float(having.signal.weight / Decimal(100)) for having in of.signals]
-    present = [f"(signal_{place} IS NOT NULL)" for place in range(len(of.signals))]
+    given = ", ".join(f"{having.sql} AS signal_{place}" for place, having in enumerate(inputs.signals))
+    weights = [float(having.signal.weight / Decimal(100)) for having in inputs.signals]
+    present = [f"(signal_{place} IS NOT NULL)" for place in range(len(inputs.signals))]
     share = " + ".join(
         f"{present[place]}::INTEGER * {weight!r}::DOUBLE" for place, weight in enumerate(weights)
     )
     added = " + ".join(
         f"coalesce(signal_{place}, 0) * {weight!r}::DOUBLE" for place, weight in enumerate(weights)
     )
-    anybody = "JOIN" if of.plan.model == "kpi" else "LEFT JOIN"
+    anybody = "JOIN" if inputs.plan.model == "kpi" else "LEFT JOIN"
     scored = create_table(
         con,
         name,
         SCORE_COLUMNS,
         f"""
         WITH having_it AS (
-            SELECT k.day, k.key, {given} FROM ({existing_entities(of.existing.born, list(benchmarks), of.among)}) k
-            LEFT JOIN {of.existing.placement} p ON p.user_no = k.key
+            SELECT k.day, k.key, {given} FROM ({existing_entities(inputs.existing.born, list(benchmarks), inputs.among)}) k
+            LEFT JOIN {inputs.existing.placement} p ON p.user_no = k.key
         ),
         beside AS (
             SELECT h.*, b.raw, b.points, b.something, coalesce(b.base, 0) AS base, b.key IS NOT NULL AS active,
@@ -205,13 +207,13 @@ def compute_scores(con: duckdb.DuckDBPyConnection, of: ScoreInputs, benchmarks: 
 
 
 def _base(
-    con: duckdb.DuckDBPyConnection, of: ScoreInputs, benchmarks: Benchmarks
+    con: duckdb.DuckDBPyConnection, inputs: ScoreInputs, benchmarks: Benchmarks
 ) -> tuple[str, Relation | None]:
     """SQL: day, key, raw, points, base (the score before signals, in billionths), something; for `kpi` also the
     scores of the touchpoints."""
-    plan, bench = of.plan, _tabled(of.plan, benchmarks)
-    if of.totals.touchpoints is not None:
-        normal = _touched(con, of, bench)
+    plan, bench = inputs.plan, _tabled(inputs.plan, benchmarks)
+    if inputs.totals.touchpoints is not None:
+        normal = _touched(con, inputs, bench)
         mean = " + ".join(
             f"s_{part} * coalesce(w_{part}, 0.0)" for part in range(len(weighted_touchpoints(plan)))
         )
@@ -219,14 +221,14 @@ def _base(
             f"SELECT day, key, NULL::HUGEINT AS raw, base, base AS points, true AS something FROM"
             f" (SELECT *, round({mean or '0.0'})::BIGINT AS base FROM {normal})"
         ), normal
-    if plan.model == "weighted" and of.entity == "account" and plan.profile.rollup == "average":
-        assert of.users is not None
+    if plan.model == "weighted" and inputs.entity == "account" and plan.profile.rollup == "average":
+        assert inputs.users is not None
         return (
             f"""
             SELECT u.day, p.account_no AS key, sum(u.raw)::HUGEINT AS raw, sum(u.raw)::HUGEINT AS points,
                    ((sum(u.base) + count(*) // 2) // count(*))::BIGINT AS base,
                    coalesce(any_value(b.b_0), 1.0) <> 0 AS something
-            FROM {of.users.scores} u JOIN {of.existing.placement} p ON p.user_no = u.key JOIN {bench} ON b.day = u.day
+            FROM {inputs.users.scores} u JOIN {inputs.existing.placement} p ON p.user_no = u.key JOIN {bench} ON b.day = u.day
             WHERE u.active GROUP BY u.day, p.account_no
         """,
             None,
@@ -234,7 +236,7 @@ def _base(
     something = "true" if plan.profile.normalize.kind == "percentile" else "b.b_0 <> 0"
     return (
         f"SELECT r.day, key, raw, raw AS points, {normalized(plan.profile, 'raw', f'{NANO}.0', 'b.b_0')} AS base,"
-        f" {something} AS something FROM {of.totals.raw} r JOIN {bench} ON b.day = r.day"
+        f" {something} AS something FROM {inputs.totals.raw} r JOIN {bench} ON b.day = r.day"
     ), None
 
 
@@ -287,18 +289,18 @@ def _tabled(plan: CompiledProfile, benchmarks: Benchmarks) -> str:
     return f"(VALUES {', '.join(rows)}) b(day, {', '.join(names)})"
 
 
-def _touched(con: duckdb.DuckDBPyConnection, of: ScoreInputs, bench: str) -> Relation:
+def _touched(con: duckdb.DuckDBPyConnection, inputs: ScoreInputs, bench: str) -> Relation:
     """`{entity}_normal`: the touchpoints with benchmarks, shares and scores (s_N, in billionths)."""
-    known = range(len(weighted_touchpoints(of.plan)))
+    known = range(len(weighted_touchpoints(inputs.plan)))
     normal = "".join(
-        f", {normalized(of.plan.profile, f'x_{part}', '1.0', f'b_{part}')} AS s_{part}" for part in known
+        f", {normalized(inputs.plan.profile, f'x_{part}', '1.0', f'b_{part}')} AS s_{part}" for part in known
     )
     columns = ["day", "key", *(f"{each}_{part}" for each in "xbws" for part in known)]
     return create_table(
         con,
-        f"{of.entity}_normal",
+        f"{inputs.entity}_normal",
         columns,
-        f"SELECT r.*, b.* EXCLUDE (day){normal} FROM {of.totals.touchpoints} r JOIN {bench} ON b.day = r.day",
+        f"SELECT r.*, b.* EXCLUDE (day){normal} FROM {inputs.totals.touchpoints} r JOIN {bench} ON b.day = r.day",
     )
 
 

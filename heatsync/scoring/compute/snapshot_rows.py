@@ -171,22 +171,22 @@ class AudienceError(ValueError):
         self.audience, self.fault = audience, fault
 
 
-def build_contributions(con: duckdb.DuckDBPyConnection, day: SnapshotDay, of: RowInputs) -> Relation:
+def build_contributions(con: duckdb.DuckDBPyConnection, day: SnapshotDay, inputs: RowInputs) -> Relation:
     """`{entity}_parts`: key, contributions (largest first: name, n events, points) and drivers (text). Contributions
     add up to the unrounded score."""
-    entity = of.entity
-    shares, scored = _shares(day, of), of.scored.scores
+    entity = inputs.entity
+    shares, scored = _shares(day, inputs), inputs.scored.scores
     left = "1.0"
     judged_rows = ""
     joined = ""
-    if of.signals:
-        weights = [float(having.signal.weight) / 100 for having in of.signals]
-        given = ", ".join(f"{having.sql} AS signal_{place}" for place, having in enumerate(of.signals))
+    if inputs.signals:
+        weights = [float(having.signal.weight) / 100 for having in inputs.signals]
+        given = ", ".join(f"{having.sql} AS signal_{place}" for place, having in enumerate(inputs.signals))
         judgements = create_table(
             con,
             f"{entity}_judgements",
-            ("key", *(f"signal_{place}" for place in range(len(of.signals)))),
-            f"SELECT k.key, {given} FROM {of.existing} k LEFT JOIN {day.placed.placement} p ON p.user_no = k.key",
+            ("key", *(f"signal_{place}" for place in range(len(inputs.signals)))),
+            f"SELECT k.key, {given} FROM {inputs.existing} k LEFT JOIN {day.placed.placement} p ON p.user_no = k.key",
         )
         joined = f" LEFT JOIN {judgements} g ON g.key = s.key"
         present = " + ".join(
@@ -199,7 +199,7 @@ def build_contributions(con: duckdb.DuckDBPyConnection, day: SnapshotDay, of: Ro
             f" g.signal_{place} / {NANO}.0 * {weights[place]!r}, 0, true FROM {judgements} g"
             f" WHERE g.signal_{place} IS NOT NULL"
             + (f" AND g.key IN (SELECT key FROM {scored})" if day.plan.model == "kpi" else "")
-            for place, having in enumerate(of.signals)
+            for place, having in enumerate(inputs.signals)
         )
     return create_table(
         con,
@@ -224,15 +224,15 @@ def build_contributions(con: duckdb.DuckDBPyConnection, day: SnapshotDay, of: Ro
     )
 
 
-def _shares(day: SnapshotDay, of: RowInputs) -> str:
+def _shares(day: SnapshotDay, inputs: RowInputs) -> str:
     """SQL: key, name, n events, share (in points of the score before signals) and rank of all that is scored."""
-    plan, weights = day.plan, day.weights[of.entity]
-    if of.scored.normal is not None:
+    plan, weights = day.plan, day.weights[inputs.entity]
+    if inputs.scored.normal is not None:
         rows = [
             f"SELECT x.key, '{escape_quotes(touchpoint.name)}' AS name, coalesce(p.n, 0) AS n,"
             f" x.s_{place} * {weights[place]!r} / {NANO}.0 AS share, x.s_{place} * {weights[place]!r} AS rank"
-            f" FROM {of.scored.normal} x LEFT JOIN {of.points} p ON p.key = x.key"
-            f" AND p.thing = {item_of(plan, touchpoint.of).place} WHERE x.s_{place} > 0"
+            f" FROM {inputs.scored.normal} x LEFT JOIN {inputs.points} p ON p.key = x.key"
+            f" AND p.item = {item_of(plan, touchpoint.of).place} WHERE x.s_{place} > 0"
             for place, touchpoint in enumerate(scores.weighted_touchpoints(plan))
             if place in weights
         ]
@@ -240,28 +240,32 @@ def _shares(day: SnapshotDay, of: RowInputs) -> str:
             " UNION ALL ".join(rows)
             or "SELECT NULL::INTEGER AS key, '' AS name, 0 AS n, 0.0 AS share, 0.0 AS rank WHERE false"
         )
-    points = str(of.points)
-    if plan.model == "weighted" and of.users is not None:
+    points = str(inputs.points)
+    if plan.model == "weighted" and inputs.users is not None:
         points = (
-            f"(SELECT l.account_no AS key, thing, sum(n)::BIGINT AS n, sum(points) AS points FROM {of.users.points} p"
+            f"(SELECT l.account_no AS key, item, sum(n)::BIGINT AS n, sum(points) AS points FROM {inputs.users.points} p"
             f" JOIN {day.placed.placement} l ON l.user_no = p.key"
-            f" SEMI JOIN {of.users.scored.scores} u ON u.key = p.key GROUP BY ALL)"
+            f" SEMI JOIN {inputs.users.scored.scores} u ON u.key = p.key GROUP BY ALL)"
         )
-    names = " ".join(f"WHEN {thing.place} THEN '{escape_quotes(thing.name)}'" for thing in plan.items)
+    names = " ".join(f"WHEN {item.place} THEN '{escape_quotes(item.name)}'" for item in plan.items)
     return (
-        f"SELECT p.key, CASE p.thing {names} END AS name, p.n, s.base / {NANO}.0 * p.points::DOUBLE"
+        f"SELECT p.key, CASE p.item {names} END AS name, p.n, s.base / {NANO}.0 * p.points::DOUBLE"
         f" / (sum(p.points) OVER (PARTITION BY p.key))::DOUBLE AS share, p.points AS rank"
-        f" FROM {points} p JOIN {of.scored.scores} s ON s.key = p.key WHERE p.points > 0"
+        f" FROM {points} p JOIN {inputs.scored.scores} s ON s.key = p.key WHERE p.points > 0"
     )
 
 
 def build_rows(
-    con: duckdb.DuckDBPyConnection, day: SnapshotDay, of: RowInputs, parts: Relation, rested: DefaultScore
+    con: duckdb.DuckDBPyConnection,
+    day: SnapshotDay,
+    inputs: RowInputs,
+    parts: Relation,
+    default: DefaultScore,
 ) -> Relation:
     """`{entity}_full`: ROW_COLUMNS, the columns of the snapshot without audiences, and the numbers of the entity
     (`no`) and, for users, of its account (`account_no`). `parts`: key, contributions, drivers."""
-    plan, entity = day.plan, of.entity
-    ids, compared = day.placed.counts.ids, of.compared
+    plan, entity = day.plan, inputs.entity
+    ids, compared = day.placed.counts.ids, inputs.compared
     own = {
         "user": "b.account_no, home.id AS account_id",
         "account": """b.id AS account_id, coalesce(m.active_users, 0) AS active_users, coalesce(m.total_users, 0) AS total_users,
@@ -269,12 +273,12 @@ def build_rows(
                 AS percent_active, m.member""",
     }[entity]
     joins = f"LEFT JOIN {ids['account']} home ON home.no = b.account_no"
-    if of.users is not None:
-        joins = f"LEFT JOIN {_members(con, day, of.users)} m ON m.key = b.key"
+    if inputs.users is not None:
+        joins = f"LEFT JOIN {_members(con, day, inputs.users)} m ON m.key = b.key"
     steps = len(getattr(plan.profile.activation, entity))
     met = "b.steps" if entity == "user" else "b.steps | coalesce(m.met, 0)"
-    rest_score = "NULL::BIGINT" if rested.score is None else f"{rested.score}::BIGINT"
-    if not rested.known and plan.model != "kpi":
+    rest_score = "NULL::BIGINT" if default.score is None else f"{default.score}::BIGINT"
+    if not default.known and plan.model != "kpi":
         rest_score = "0::BIGINT"
     exact = f"coalesce(s.nano, {'NULL' if plan.model == 'kpi' else 0}) / {NANO}.0"
     raw, benchmark = _raw(plan, entity), day.benchmark.get(entity)
@@ -300,10 +304,10 @@ def build_rows(
                {scores.trend(shown, "month.score")} AS trend,
                CASE WHEN b.signed_up IS NOT NULL THEN ({day.day} - local.day + (b.signed_up = local.starts)::BIGINT)::BIGINT END
                    AS tenure_days
-        FROM {of.entities.base} b
-        LEFT JOIN {of.scored.scores} s ON s.key = b.key
+        FROM {inputs.entities.base} b
+        LEFT JOIN {inputs.scored.scores} s ON s.key = b.key
         LEFT JOIN {compared.level} l ON l.key = b.key
-        LEFT JOIN {of.days} d ON d.key = b.key
+        LEFT JOIN {inputs.days} d ON d.key = b.key
         LEFT JOIN {parts} p ON p.key = b.key
         LEFT JOIN changed c ON c.key = b.id
         LEFT JOIN {compared.month} month ON month.key = b.key
@@ -441,7 +445,7 @@ def _adopted(plan: CompiledProfile, prefix: str) -> str:
         return _share(_ones(prefix, plan.item_words), len(plan.items))
     touched = scores.weighted_touchpoints(plan)
     bits = " + ".join(
-        f"coalesce(({prefix}_{thing.word} >> {thing.place % 62}) & 1, 0)"
-        for thing in (item_of(plan, touchpoint.of) for touchpoint in touched)
+        f"coalesce(({prefix}_{item.word} >> {item.place % 62}) & 1, 0)"
+        for item in (item_of(plan, touchpoint.of) for touchpoint in touched)
     )
     return _share(bits, len(touched)) if bits else "NULL::DOUBLE"

@@ -51,9 +51,9 @@ def daily_counts(events: Table, bounds: pa.Table, embedded: bool = True) -> Tabl
     )
 
 
-def item_counts(thing: CountedItem, events: Table, bounds: pa.Table, embedded: bool = True) -> Table:
+def item_counts(item: CountedItem, events: Table, bounds: pa.Table, embedded: bool = True) -> Table:
     """Per user, account and day, the events that match an item: n, total."""
-    fitting = events.filter(events.event.isin(thing.events) & _fits(events, thing.where, embedded))
+    fitting = events.filter(events.event.isin(item.events) & _fits(events, item.where, embedded))
     dated = _dated(fitting, bounds, embedded)
     return dated.group_by("user_id", "account_id", "day").agg(n=dated.count(), total=_total(dated))
 
@@ -83,10 +83,10 @@ def lifetime_counts(plan: CompiledProfile, events: Table, embedded: bool = True)
         "last_active": ibis.ifelse(passive, ibis.null("timestamp(6)"), known.timestamp).max(),
     }
     for word in plan.item_words:
-        told = [thing for thing in plan.items if thing.word == word and (thing.where or not embedded)]
+        told = [item for item in plan.items if item.word == word and (item.where or not embedded)]
         bits = {
-            thing.bit: worth & known.event.isin(thing.events) & _fits(known, thing.where, embedded)
-            for thing in told
+            item.bit: worth & known.event.isin(item.events) & _fits(known, item.where, embedded)
+            for item in told
         }
         if embedded:
             any_of = ibis.ifelse(worth, known[f"mask_{word}"], 0)

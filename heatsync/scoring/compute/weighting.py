@@ -50,25 +50,25 @@ def account_rows(relation: object, columns: str, placement: Relation) -> str:
 def scored_events(
     con: duckdb.DuckDBPyConnection, plan: CompiledProfile, counts: DayCounts, by_properties: Relation
 ) -> Relation:
-    """`done`: user_no, account_no (on the event), thing, weight, per_day, day, n, total of the items of a profile.
+    """`done`: user_no, account_no (on the event), item, weight, per_day, day, n, total of the items of a profile.
 
-    `by_properties` (user_no, account_no, thing, day, n, total) are the items that select events by properties.
+    `by_properties` (user_no, account_no, item, day, n, total) are the items that select events by properties.
     """
-    named_things = load_arrow(con, "named_things", plan.event_table())
-    things = create_table(
+    named_items = load_arrow(con, "named_items", plan.event_table())
+    items = create_table(
         con,
-        "thing_events",
-        ("event_no", "thing", "weight", "per_day"),
-        f"SELECT no AS event_no, thing, weight, per_day FROM {named_things} JOIN {counts.ids['event']} ON id = event",
+        "item_events",
+        ("event_no", "item", "weight", "per_day"),
+        f"SELECT no AS event_no, item, weight, per_day FROM {named_items} JOIN {counts.ids['event']} ON id = event",
     )
     return create_view(
         con,
         "done",
-        ("user_no", "account_no", "thing", "weight", "per_day", "day", "n", "total"),
+        ("user_no", "account_no", "item", "weight", "per_day", "day", "n", "total"),
         f"""
-        SELECT user_no, account_no, thing, weight, per_day, day, n, total FROM {counts.daily} JOIN {things} USING (event_no)
+        SELECT user_no, account_no, item, weight, per_day, day, n, total FROM {counts.daily} JOIN {items} USING (event_no)
         UNION ALL
-        SELECT user_no, account_no, thing, 1000 AS weight, NULL AS per_day, day, n, total FROM {by_properties}
+        SELECT user_no, account_no, item, 1000 AS weight, NULL AS per_day, day, n, total FROM {by_properties}
         """,
     )
 
@@ -107,28 +107,28 @@ def daily_worth(
 
 
 def _done_by(entity: str, done: Relation, placement: Relation, days: str) -> str:
-    """SQL: key, thing, weight, per_day, day, n, total of an entity; `days` is an SQL condition."""
+    """SQL: key, item, weight, per_day, day, n, total of an entity; `days` is an SQL condition."""
     if entity == "user":
         return (
-            f"SELECT user_no AS key, thing, weight, per_day, day, n, total FROM {done}"
+            f"SELECT user_no AS key, item, weight, per_day, day, n, total FROM {done}"
             f" WHERE user_no IS NOT NULL AND {days}"
         )
     return account_rows(
-        f"(FROM {done} WHERE {days})", "x.thing, x.weight, x.per_day, x.day, x.n, x.total", placement
+        f"(FROM {done} WHERE {days})", "x.item, x.weight, x.per_day, x.day, x.n, x.total", placement
     )
 
 
 def _worth(plan: CompiledProfile, rows: str) -> str:
     if plan.model == "kpi":
-        return f"SELECT key, thing AS part, day, sum(total)::HUGEINT AS w FROM ({rows}) GROUP BY ALL"
-    limited = any(thing.per_day is not None for thing in plan.items)
+        return f"SELECT key, item AS part, day, sum(total)::HUGEINT AS w FROM ({rows}) GROUP BY ALL"
+    limited = any(item.per_day is not None for item in plan.items)
     counted = rows
     if limited:
         # A capped event is summed first: on one day it may carry the ids of several accounts.
         counted = (
-            f"SELECT key, thing, weight, day, n FROM ({rows}) WHERE per_day IS NULL UNION ALL"
-            f" SELECT key, thing, weight, day, least(sum(n)::BIGINT, per_day) AS n FROM ({rows})"
-            " WHERE per_day IS NOT NULL GROUP BY key, thing, weight, per_day, day"
+            f"SELECT key, item, weight, day, n FROM ({rows}) WHERE per_day IS NULL UNION ALL"
+            f" SELECT key, item, weight, day, least(sum(n)::BIGINT, per_day) AS n FROM ({rows})"
+            " WHERE per_day IS NOT NULL GROUP BY key, item, weight, per_day, day"
         )
     if plan.model == "engagement":
         # The sum is rounded, not the parts: two days of log2(3) equal one of log2(9).
@@ -136,9 +136,9 @@ def _worth(plan: CompiledProfile, rows: str) -> str:
             f"SELECT key, {COMBINED} AS part, day, round({LOG_UNIT} * log2(1 + sum(n)::DOUBLE))::HUGEINT AS w"
             f" FROM ({counted}) GROUP BY key, day"
         )
-    alone = ", ".join(str(thing.place) for thing in plan.items if thing.per_window is not None)
-    part = f"CASE WHEN thing IN ({alone}) THEN thing ELSE {COMBINED} END" if alone else str(COMBINED)
-    worth = f"CASE WHEN thing IN ({alone}) THEN n ELSE n * weight END" if alone else "n * weight"
+    alone = ", ".join(str(item.place) for item in plan.items if item.per_window is not None)
+    part = f"CASE WHEN item IN ({alone}) THEN item ELSE {COMBINED} END" if alone else str(COMBINED)
+    worth = f"CASE WHEN item IN ({alone}) THEN n ELSE n * weight END" if alone else "n * weight"
     return (
         f"SELECT key, {part} AS part, day, least(sum({worth}), {DAY_CAP})::BIGINT AS w"
         f" FROM ({counted}) GROUP BY ALL"
@@ -168,7 +168,7 @@ def sum_windows(
         source = f"{source} JOIN {windows} USING (day)"
     source = f"{source} WHERE day BETWEEN {min(days) - window + 1} AND {max(days)}"
     total = f"(sum(w) * {DECAY_UNIT})" if plain else "sum(w::HUGEINT * factor)"
-    several = plan.model == "kpi" or any(thing.per_window is not None for thing in plan.items)
+    several = plan.model == "kpi" or any(item.per_window is not None for item in plan.items)
     part = "part" if several else f"{COMBINED} AS part"
     target = f"{days[0]}::BIGINT" if alone else "target"
     groups = ", ".join(["key", *(["part"] if several else []), *([] if alone else ["target"])])
@@ -207,11 +207,11 @@ def roll_up_users(
     )
 
 
-def _capped(things: tuple[CountedItem, ...]) -> str:
+def _capped(items: tuple[CountedItem, ...]) -> str:
     return " ".join(
-        f"WHEN {thing.place} THEN least(raw, {thing.per_window * DECAY_UNIT}) * {thing.weight}"
-        for thing in things
-        if thing.per_window is not None
+        f"WHEN {item.place} THEN least(raw, {item.per_window * DECAY_UNIT}) * {item.weight}"
+        for item in items
+        if item.per_window is not None
     )
 
 
@@ -261,7 +261,7 @@ def event_points(
 ) -> tuple[Relation, Relation]:
     """The window that ends with a day, as two relations.
 
-    {entity}_points    key, thing, n (events), points (in billionths; not used by `kpi`)
+    {entity}_points    key, item, n (events), points (in billionths; not used by `kpi`)
     {entity}_days      key, recent_N (bits of the items that were done), days_N (bits of the days with activity; bit 0 is
                        the last day)
     """
@@ -271,10 +271,10 @@ def event_points(
     counted = create_table(
         con,
         f"{entity}_done",
-        ("key", "thing", "weight", "day", "n", "counted", "total"),
-        "SELECT key, thing, weight, day, sum(n)::BIGINT AS n,"
+        ("key", "item", "weight", "day", "n", "counted", "total"),
+        "SELECT key, item, weight, day, sum(n)::BIGINT AS n,"
         " least(sum(n)::BIGINT, coalesce(per_day, sum(n)::BIGINT)) AS counted,"
-        f" sum(total)::DOUBLE AS total FROM ({rows}) GROUP BY key, thing, weight, per_day, day",
+        f" sum(total)::DOUBLE AS total FROM ({rows}) GROUP BY key, item, weight, per_day, day",
     )
     if plan.model == "engagement":
         worth = (
@@ -286,11 +286,11 @@ def event_points(
     found = create_table(
         con,
         f"{entity}_points",
-        ("key", "thing", "n", "points"),
+        ("key", "item", "n", "points"),
         f"""
-        SELECT key, thing, sum(n)::BIGINT AS n, {_weighted(plan)} AS points
-        FROM (SELECT key, thing, weight, n, {worth} AS worth, factor FROM {counted} JOIN {windows} USING (day))
-        GROUP BY key, thing, weight
+        SELECT key, item, sum(n)::BIGINT AS n, {_weighted(plan)} AS points
+        FROM (SELECT key, item, weight, n, {worth} AS worth, factor FROM {counted} JOIN {windows} USING (day))
+        GROUP BY key, item, weight
         """,
     )
     return found, _done_days(con, plan, entity, counted, day)
@@ -299,17 +299,17 @@ def event_points(
 def _done_days(
     con: duckdb.DuckDBPyConnection, plan: CompiledProfile, entity: str, counted: Relation, day: int
 ) -> Relation:
-    """`{entity}_days`: key, recent_N, days_N of what was done in a window, by key, thing and day."""
-    doing = ", ".join(str(thing.place) for thing in plan.items if thing.done) or "NULL"
+    """`{entity}_days`: key, recent_N, days_N of what was done in a window, by key, item and day."""
+    doing = ", ".join(str(item.place) for item in plan.items if item.done) or "NULL"
     happened = "total > 0" if plan.model == "kpi" else "n > 0"
     words = [
         *(
-            f"bit_or(CASE WHEN {happened} AND thing // 62 = {word} THEN 1::BIGINT << (thing % 62)::INTEGER ELSE 0 END)"
+            f"bit_or(CASE WHEN {happened} AND item // 62 = {word} THEN 1::BIGINT << (item % 62)::INTEGER ELSE 0 END)"
             f" AS recent_{word}"
             for word in plan.item_words
         ),
         *(
-            f"bit_or(CASE WHEN thing IN ({doing}) AND ({day} - day) // 62 = {word}"
+            f"bit_or(CASE WHEN item IN ({doing}) AND ({day} - day) // 62 = {word}"
             f" THEN 1::BIGINT << (({day} - day) % 62)::INTEGER ELSE 0 END) AS days_{word}"
             for word in plan.day_words
         ),
@@ -334,10 +334,10 @@ def _weighted(plan: CompiledProfile) -> str:
     if plan.model == "weighted":
         unit *= WEIGHT_UNIT
         caps = " ".join(
-            f"WHEN {thing.place} THEN {thing.per_window * DECAY_UNIT}::HUGEINT"
-            for thing in plan.items
-            if thing.per_window is not None
+            f"WHEN {item.place} THEN {item.per_window * DECAY_UNIT}::HUGEINT"
+            for item in plan.items
+            if item.per_window is not None
         )
-        capped = f"least({total}, CASE thing {caps} ELSE {total} END)" if caps else total
+        capped = f"least({total}, CASE item {caps} ELSE {total} END)" if caps else total
         total = f"{capped} * weight"
     return f"(({total} + {unit // 2}) // {unit})::BIGINT"

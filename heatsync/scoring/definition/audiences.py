@@ -14,33 +14,33 @@ from heatsync.scoring.definition.condition_types import (
 from heatsync.scoring.definition.profile import Profile
 
 
-def all_audiences(profile: Profile, entity: str, own: Iterable[Audience] = ()) -> tuple[Audience, ...]:
+def all_audiences(profile: Profile, entity: str, custom: Iterable[Audience] = ()) -> tuple[Audience, ...]:
     """All audiences of an entity, sorted by key: the profile's built-in ones, and the custom ones in `custom`."""
-    mine = (each for each in own if each.entity == entity)
-    return tuple(sorted((*profile.builtin_audiences(entity), *mine), key=lambda each: each.key))
+    chosen = (each for each in custom if each.entity == entity)
+    return tuple(sorted((*profile.builtin_audiences(entity), *chosen), key=lambda each: each.key))
 
 
-def audience_keys(profile: Profile, entity: str, own: Iterable[Audience] = ()) -> frozenset[str]:
+def audience_keys(profile: Profile, entity: str, custom: Iterable[Audience] = ()) -> frozenset[str]:
     """The keys of all audiences of an entity, for `audience.KEY` in mappings."""
-    return frozenset(each.key for each in all_audiences(profile, entity, own))
+    return frozenset(each.key for each in all_audiences(profile, entity, custom))
 
 
-def audience_version(key: str, entity: str, own: Iterable[Audience]) -> str | None:
+def audience_version(key: str, entity: str, custom: Iterable[Audience]) -> str | None:
     """A hash of everything that decides who is in a custom audience, except the profile: its condition and those of
     the audiences that it names. None for a built-in audience, which the profile's version covers."""
-    conditions = {(each.entity, each.key): each.condition for each in own}
-    said: dict[str, object] = {}
+    conditions = {(each.entity, each.key): each.condition for each in custom}
+    parts: dict[str, object] = {}
     waiting = [(entity, key)]
     while waiting:
         kind, name = waiting.pop()
         condition = conditions.get((kind, name))
-        if condition is not None and f"{kind} {name}" not in said:
-            said[f"{kind} {name}"] = canonical(condition)
+        if condition is not None and f"{kind} {name}" not in parts:
+            parts[f"{kind} {name}"] = canonical(condition)
             waiting.extend(_members(condition, kind))
-    if not said:
+    if not parts:
         return None
     # The key of the audience itself does not change who is in it.
-    text = json.dumps([said.pop(f"{entity} {key}"), said], ensure_ascii=False, sort_keys=True)
+    text = json.dumps([parts.pop(f"{entity} {key}"), parts], ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -60,18 +60,18 @@ def parse_filter(tree: object) -> Condition:
 
 
 def _parse(tree: object, is_filter: bool) -> Condition:
-    reader = _Reader(is_filter)
-    found = reader.condition(tree, ())
-    reader.raise_if_any()
+    parser = _Parser(is_filter)
+    found = parser.condition(tree, ())
+    parser.raise_if_any()
     assert found is not None
     return found
 
 
 def parse_where(tree: object) -> tuple[tuple[str, Comparison], ...]:
     """Parse comparisons of event properties, by name: `{page: {eq: pricing}}`. Raises ValidationError."""
-    reader = _Reader(False)
-    found = reader.where(tree, ())
-    reader.raise_if_any()
+    parser = _Parser(False)
+    found = parser.where(tree, ())
+    parser.raise_if_any()
     return found
 
 
@@ -86,7 +86,7 @@ T = typing.TypeVar("T")
 
 
 @dataclass(slots=True)
-class _Reader:
+class _Parser:
     """Parses a condition. It continues after a problem, so that all are found; what could not be parsed is None."""
 
     is_filter: bool
@@ -96,12 +96,12 @@ class _Reader:
         if self.problems:
             raise ValidationError.from_exception_data("condition", self.problems)
 
-    def wrong(self, route: Route, sentence: str, key: bool = False) -> None:
+    def report(self, route: Route, message: str, key: bool = False) -> None:
         # The message is not a template: its braces are literal.
         error = PydanticCustomError(
             WRONG_KEY if key else WRONG_VALUE,
-            "{sentence}",
-            {"sentence": sentence, "inside": len(route)},
+            "{message}",
+            {"message": message, "inside": len(route)},
         )
         self.problems.append(InitErrorDetails(type=error, loc=route, input=None))
 
@@ -109,12 +109,12 @@ class _Reader:
         try:
             return function(value)
         except ValueError as error:
-            self.wrong(route, str(error))
+            self.report(route, str(error))
             return None
 
     def condition(self, node: object, route: Route) -> Condition | None:
         if not isinstance(node, dict):
-            self.wrong(
+            self.report(
                 route,
                 f"expected a condition such as {{trait: activation, lt: 50}}, found {value_types.kind(node)}",
             )
@@ -124,7 +124,7 @@ class _Reader:
             self._no_kind(node, route)
             return None
         if len(kinds) > 1:
-            self.wrong(
+            self.report(
                 (*route, kinds[1]),
                 f"`{kinds[0]}` and `{kinds[1]}` are two conditions: write {{all: [..]}} or {{any: [..]}}"
                 " around them, each with its own `{}`",
@@ -133,7 +133,7 @@ class _Reader:
             return None
         kind = kinds[0]
         if self.is_filter and kind in ("users", "level_change", "audience"):
-            self.wrong(
+            self.report(
                 (*route, kind),
                 f"a filter cannot use `{kind}`: it is only known after scoring, and the filter decides"
                 " who is scored",
@@ -147,15 +147,15 @@ class _Reader:
         for key in node:
             close = value_types.nearest(key, KINDS)
             if close is not None:
-                self.wrong((*route, key), f"`{key}` is not a condition; did you mean `{close}`?", key=True)
+                self.report((*route, key), f"`{key}` is not a condition; did you mean `{close}`?", key=True)
                 return
-        self.wrong(route, f"expected a condition: one of {', '.join(KINDS)}")
+        self.report(route, f"expected a condition: one of {', '.join(KINDS)}")
 
     def _keys(self, node: dict[str, typing.Any], route: Route, known: Iterable[str]) -> None:
         names = tuple(known)
         for key in node:
             if key not in names:
-                self.wrong(
+                self.report(
                     (*route, key), f"`{key}` does not belong here{value_types.suggest(key, names)}", key=True
                 )
 
@@ -163,12 +163,12 @@ class _Reader:
         self._keys(node, route, (kind,))
         written = node[kind]
         if not isinstance(written, list):
-            self.wrong(
+            self.report(
                 (*route, kind), f"`{kind}` expects a list of conditions, found {value_types.kind(written)}"
             )
             return None
         if not written:
-            self.wrong((*route, kind), f"`{kind}` is empty: add conditions or remove it")
+            self.report((*route, kind), f"`{kind}` is empty: add conditions or remove it")
             return None
         found = [self.condition(each, (*route, kind, place)) for place, each in enumerate(written)]
         whole = tuple(each for each in found if each is not None)
@@ -192,7 +192,7 @@ class _Reader:
         name = self.read(value_types.word, node["trait"], (*route, "trait"))
         comparison = self._one(node, route, "{trait: activation, lt: 50}")
         if name is not None and self.is_filter and not name.startswith(("user.", "account.")):
-            self.wrong(
+            self.report(
                 (*route, "trait"),
                 f"a filter cannot use `{name}`: it decides who is scored, so it may only use columns of the"
                 " tables (`user.plan`, `account.plan`), events and times",
@@ -210,19 +210,19 @@ class _Reader:
 
     def _not_one(self, given: Sequence[str], node: dict[str, typing.Any], route: Route, example: str) -> None:
         if len(given) > 1:
-            self.wrong(
+            self.report(
                 (*route, given[1]),
                 f"`{given[0]}` and `{given[1]}` are two comparisons: write {{all: [..]}} around two conditions,"
                 " or use `between`",
                 key=True,
             )
         elif all(key in (*KINDS, "share") for key in node):
-            self.wrong(route, f"expected a comparison, as in {example}: one of {', '.join(OPERATORS)}")
+            self.report(route, f"expected a comparison, as in {example}: one of {', '.join(OPERATORS)}")
 
     def _number(self, node: object, route: Route, whole: bool, example: str) -> tuple[Comparison, ...] | None:
         """The comparisons of `{gte: 3, lt: 10}`."""
         if not isinstance(node, dict) or not node:
-            self.wrong(route, f"expected a comparison such as {example}, found {value_types.kind(node)}")
+            self.report(route, f"expected a comparison such as {example}, found {value_types.kind(node)}")
             return None
         self._keys(node, route, comparisons.NUMERIC)
         found = [
@@ -261,11 +261,11 @@ class _Reader:
             return None, None, False
         if isinstance(node, list):
             if not node:
-                self.wrong(route, "expected an event or a list of events, found an empty list")
+                self.report(route, "expected an event or a list of events, found an empty list")
             names = [self.read(value_types.word, each, (*route, place)) for place, each in enumerate(node)]
             for place, name in enumerate(names):
                 if name == "*":
-                    self.wrong((*route, place), '`*` means any event and must be alone, as in {event: "*"}')
+                    self.report((*route, place), '`*` means any event and must be alone, as in {event: "*"}')
             return tuple(sorted({name for name in names if name is not None})), None, False
         name = self.read(value_types.word, node, route)
         if name == "*":
@@ -277,7 +277,7 @@ class _Reader:
     def _interval(self, node: dict[str, typing.Any], route: Route) -> tuple[Duration | None, Duration | None]:
         """The interval of `within` or `between`; without either: ever."""
         if "within" in node and "between" in node:
-            self.wrong(
+            self.report(
                 (*route, "between"),
                 "`within` and `between` both give the interval: remove one of them",
                 key=True,
@@ -291,7 +291,7 @@ class _Reader:
 
     def _between(self, node: object, route: Route) -> tuple[Duration | None, Duration | None]:
         if not isinstance(node, list) or len(node) != 2:
-            self.wrong(
+            self.report(
                 route,
                 f"expected how long ago the interval starts and ends, as in [60d, 30d], found {value_types.kind(node)}",
             )
@@ -299,7 +299,7 @@ class _Reader:
         old = self.read(parse_duration, node[0], (*route, 0))
         new = self.read(partial(parse_duration, least=0), node[1], (*route, 1))
         if old is not None and new is not None and old.hours <= new.hours:
-            self.wrong(
+            self.report(
                 route,
                 f"the earlier bound comes first: [{new}, {old}]"
                 if old.hours < new.hours
@@ -309,7 +309,7 @@ class _Reader:
 
     def _ratio(self, node: object, route: Route) -> tuple[Duration | None, Duration | None] | None:
         if not isinstance(node, dict) or len(node) != 1:
-            self.wrong(
+            self.report(
                 route,
                 "expected the interval to compare with, as in {between: [14d, 7d]} or {within: 28d}, found"
                 f" {value_types.kind(node)}",
@@ -320,7 +320,7 @@ class _Reader:
 
     def where(self, node: object, route: Route) -> tuple[tuple[str, Comparison], ...]:
         if not isinstance(node, dict) or not node:
-            self.wrong(
+            self.report(
                 route, f"expected properties such as {{plan: {{eq: pro}}}}, found {value_types.kind(node)}"
             )
             return ()
@@ -329,7 +329,7 @@ class _Reader:
             place = (*route, name)
             if not isinstance(written, dict) or not written:
                 shown = value_types.kind(written)
-                self.wrong(place, f"expected a comparison such as {{eq: pro}}, found {shown}")
+                self.report(place, f"expected a comparison such as {{eq: pro}}, found {shown}")
                 continue
             self._keys(written, place, OPERATORS)
             for operator, value in written.items():
@@ -347,16 +347,16 @@ class _Reader:
             lambda value: value_types.one_of(value, TIMES, "a time"), node["time"], (*route, "time")
         )
         if name == "level_changed_on" and self.is_filter:
-            self.wrong((*route, "time"), "a filter cannot use levels: it decides who is scored")
+            self.report((*route, "time"), "a filter cannot use levels: it decides who is scored")
         given = [key for key in node if key in ways]
         if len(given) > 1:
-            self.wrong(
+            self.report(
                 (*route, given[1]),
                 f"`{given[0]}` and `{given[1]}` both give the interval: write {{all: [..]}} around two conditions",
                 key=True,
             )
         elif not given and len(self.problems) == before:
-            self.wrong(
+            self.report(
                 route,
                 f"expected an interval, as in {{time: last_seen, within: 14d}}: one of {', '.join(ways)}",
             )
@@ -389,7 +389,7 @@ class _Reader:
         if "share" in node:
             shares = self._number(node["share"], (*route, "share"), False, "{gte: 50}")
             if shares is not None and len(shares) > 1:
-                self.wrong((*route, "share"), "expected one comparison: use `between` for two bounds")
+                self.report((*route, "share"), "expected one comparison: use `between` for two bounds")
             if condition is None or shares is None or len(self.problems) > before:
                 return None
             return Users(condition, shares[0], True)
@@ -405,7 +405,7 @@ class _Reader:
         place, inner = (*route, "level_change"), node["level_change"]
         before = len(self.problems)
         if not isinstance(inner, dict):
-            self.wrong(
+            self.report(
                 place,
                 f"expected a change of level such as {{from: High, to: Low, within: 7d}}, found {value_types.kind(inner)}",
             )
@@ -416,10 +416,12 @@ class _Reader:
             for end in ("from", "to")
         ]
         if "within" not in inner and len(self.problems) == before:
-            self.wrong(place, "`within` is missing: in which time must the level change, as in {within: 7d}?")
+            self.report(
+                place, "`within` is missing: in which time must the level change, as in {within: 7d}?"
+            )
         within = self.read(parse_duration, inner["within"], (*place, "within")) if "within" in inner else None
         if within is not None and within.days is None:
-            self.wrong((*place, "within"), "levels change once a day: use days or weeks such as 7d")
+            self.report((*place, "within"), "levels change once a day: use days or weeks such as 7d")
         if len(self.problems) > before or within is None:
             return None
         return LevelChange(ends[0], ends[1], within)

@@ -18,27 +18,27 @@ def _bands(value: object) -> tuple[tuple[str, int], ...]:
         raise ValueError("expected levels with their lower bounds such as {Low: 0, High: 50}")
     bands: dict[int, str] = {}
     keys: dict[str, str] = {}
-    faults: list[tuple[tuple[str], str]] = []
+    problems: list[tuple[tuple[str], str]] = []
     for name, bound in value.items():
         try:
             low = value_types.whole(bound)
         except ValueError as error:
-            faults.append(((name,), str(error)))
+            problems.append(((name,), str(error)))
             continue
         key = value_types.snake(name)
         if not 0 <= low <= 100:
-            faults.append(((name,), f"`{name}`: expected a lower bound from 0 to 100, found `{low}`"))
+            problems.append(((name,), f"`{name}`: expected a lower bound from 0 to 100, found `{low}`"))
         elif low in bands:
-            faults.append(((name,), f"`{bands[low]}` and `{name}` both begin at {low}"))
+            problems.append(((name,), f"`{bands[low]}` and `{name}` both begin at {low}"))
         elif not key or key in keys:
             other = (
                 f"`{keys[key]}` and `{name}` are too similar" if key else f"`{name}` has no letter or digit"
             )
             own = f"level_{key or '...'}"
-            faults.append(((name,), f"{other}: a level's name is also the name of its audience, `{own}`"))
+            problems.append(((name,), f"{other}: a level's name is also the name of its audience, `{own}`"))
         else:
             bands[low], keys[key] = name, name
-    raise_problems(faults)
+    raise_problems(problems)
     return tuple((bands[low], low) for low in sorted(bands))
 
 

@@ -14,12 +14,12 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def raise_problems(faults: Iterable[tuple[Route, str]]) -> None:
+def raise_problems(problems: Iterable[tuple[Route, str]]) -> None:
     """Raises ValidationError with all problems, each a path (from the value that is validated) and a message; returns
     without any."""
     details = [
-        InitErrorDetails(type="value_error", loc=route, input=None, ctx={"error": sentence})
-        for route, sentence in faults
+        InitErrorDetails(type="value_error", loc=route, input=None, ctx={"error": message})
+        for route, message in problems
     ]
     if details:
         raise ValidationError.from_exception_data("file", details)
