@@ -26,29 +26,36 @@ PERSON = "ada.lovelace@example.com"
 
 @dataclass(frozen=True)
 class Case:
-    """One object of one vendor. Record `n` is there beforehand when `n` is below the number that is seeded."""
+    """One object of one vendor, with records by number. `seed` creates the first ones."""
 
     vendor: str
     object: str
     settings: Mapping[str, str]
+    """The settings of the destination; the credential is SECRET."""
     records: Callable[[int], Any]
+    """A record in the shape of /_state."""
     definitions: Mapping[str, Any]
+    """The fields of the object in the shape of /_state; empty for a vendor without a schema."""
     match: Callable[[int], Match]
     id: Callable[[int], str | None]
     read: Callable[[dict[str, Any], int], Any]
+    """(state, number) -> the value of `field`."""
     field: str
+    """A field for whole numbers."""
     bad: Value
+    """A value that the vendor refuses for `field`."""
     new: Mapping[str, Value] = field(default_factory=dict)
-    """What a new record cannot do without."""
+    """Further fields that a new record needs."""
     way: str = ""
+    """In the name of the test, where an object has several cases."""
     missing: str = "nowhere"
-    """A name that a field could have, and none has."""
-    create_repeats: bool = True
-    """A create that is repeated finds the first record by its key."""
+    """The name of a field that does not exist."""
+    natural_key: bool = True
+    """A repeated create finds the record by its key, and creates no second one."""
     logins: int = 0
     """Calls of a login before the first other call."""
     calls_for_three: int = 3
-    """Calls that a batch takes which is larger than two calls can hold."""
+    """Calls for one change more than two calls can hold."""
     lookups_together: bool = True
     """Many records are looked up in one call."""
     login: tuple[str, Reply] | None = None
@@ -68,7 +75,7 @@ class Case:
         return self.readable and not self.data.create_fields_setting
 
     def answering(self, answer: Callable[[Request], Reply]) -> Callable[[Request], Reply]:
-        """The same answers, but to a login the good one."""
+        """The same answers, except for a good answer to a login."""
         login = self.login
         return lambda request: login[1] if login and request.path.startswith(login[0]) else answer(request)
 
@@ -145,8 +152,8 @@ def test_pushing_twice_changes_nothing(case: Case, sandbox: Running) -> None:
     with case.opened(sandbox.url) as destination:
         first = push(destination, case.batch(*changes))
         before = sandbox.state()
-        if not case.create_repeats:
-            # A create that is repeated creates it twice. The ledger remembers the ids.
+        if not case.natural_key:
+            # A repeated create would create a second record. The ledger remembers the ids.
             changes = [
                 Change(Kind.CHANGED, each.key, each.match, each.fields, remote_id=first[each.key].remote_id)
                 for each in changes

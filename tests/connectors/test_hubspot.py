@@ -375,6 +375,6 @@ COMPANIES = Case(
     field="score",
     bad="many",
     # A company has no natural key.
-    create_repeats=False,
+    natural_key=False,
 )
 CONTRACT = (CONTACTS, COMPANIES)
