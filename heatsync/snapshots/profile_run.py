@@ -9,7 +9,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from connectors.errors import ConfigurationError
-from heatsync.scoring.compute import calendar, churn_levels, condition_sql, scores, snapshot_rows, weighting
+from heatsync.scoring.compute import (
+    calendar,
+    churn_levels,
+    compiled_audiences,
+    condition_sql,
+    scores,
+    snapshot_rows,
+    weighting,
+)
 from heatsync.scoring.compute.benchmarks import SMOOTHING_DAYS
 from heatsync.scoring.compute.compiled_profile import CompiledProfile
 from heatsync.scoring.compute.event_counts import EventCount, event_names
@@ -181,7 +189,7 @@ class ProfileRun:
 
     def _prepare(
         self, last: int, first: int
-    ) -> tuple[CompiledProfile, dict[str, snapshot_rows.CompiledAudiences]]:
+    ) -> tuple[CompiledProfile, dict[str, compiled_audiences.CompiledAudiences]]:
         """Count what the days need, and compile the audiences for the last of them."""
         filtering = self._filtering()
         need = self._reach(first)
@@ -242,12 +250,12 @@ class ProfileRun:
                 each.load()
         return found
 
-    def _compile(self, entity: str, day: int) -> snapshot_rows.CompiledAudiences:
+    def _compile(self, entity: str, day: int) -> compiled_audiences.CompiledAudiences:
         try:
-            return snapshot_rows.compile_audiences(
+            return compiled_audiences.compile_audiences(
                 groups.all_audiences(self.profile, entity, self.custom), self._scope(entity, day)
             )
-        except snapshot_rows.AudienceError as error:
+        except compiled_audiences.AudienceError as error:
             place = error.audience.place_of(error.fault.route) or self._file
             raise ConfigurationError(f"{place}: `{error.audience.key}`: {error}") from error
 
@@ -269,7 +277,7 @@ class ProfileRun:
         )
 
     def _measures(
-        self, compiled: dict[str, snapshot_rows.CompiledAudiences], entity: str
+        self, compiled: dict[str, compiled_audiences.CompiledAudiences], entity: str
     ) -> frozenset[EventCount]:
         """The measures of the entity's audiences; of users also those of accounts that count users."""
         own = {measure for _, each in compiled[entity].audiences for measure in each.measures}
@@ -281,7 +289,7 @@ class ProfileRun:
     def _note_doubts(
         self,
         entity: str,
-        members: snapshot_rows.CompiledAudiences,
+        members: compiled_audiences.CompiledAudiences,
         day: snapshot_rows.SnapshotDay,
         rows: snapshot_rows.EntityRows,
     ) -> None:

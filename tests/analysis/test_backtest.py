@@ -85,7 +85,7 @@ def test_levels_learned_from_churn_are_evaluated_on_the_later_half(tmp_path: Pat
 def test_with_too_few_churned_rows_the_result_gives_the_reason_and_no_figures(world: Workspace) -> None:
     found = backtest.backtest(world, BacktestRequest("health", leavers.DAY, entity="account"), silent)
     assert found.figures is None
-    assert "churned within 30 days, and 30 are the least" in found.why
+    assert "churned within 30 days; at least 30 are needed" in found.why
 
 
 def test_with_too_few_days_the_result_gives_the_reason_and_no_figures(world: Workspace) -> None:

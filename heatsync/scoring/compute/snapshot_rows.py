@@ -1,19 +1,19 @@
 """The snapshot of a day: one row per entity. Users come first, because accounts count their users."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import duckdb
 
-from heatsync.scoring.compute import condition_sql, scores
+from heatsync.scoring.compute import scores
+from heatsync.scoring.compute.compiled_audiences import CompiledAudiences
 from heatsync.scoring.compute.compiled_profile import NANO, CompiledProfile, item_of
-from heatsync.scoring.compute.condition_sql import CompiledCondition, Scope
+from heatsync.scoring.compute.condition_sql import CompiledCondition
 from heatsync.scoring.compute.entities import Entities
 from heatsync.scoring.compute.level_history import DefaultScore
 from heatsync.scoring.compute.relations import PlacedCounts, Relation, create_table, create_view
 from heatsync.scoring.compute.scores import escape_quotes
-from heatsync.scoring.definition.builtin_audiences import Audience
 
 MAX_DRIVERS = 3
 TREND_DAYS = 30
@@ -136,41 +136,6 @@ class RowInputs:
     users: "RowInputs | None" = None
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledAudiences:
-    """Compiled audiences of an entity. Their SQL reads r, u, a, c and m (see condition_sql)."""
-
-    audiences: Sequence[tuple[Audience, CompiledCondition]]
-
-    @property
-    def tables(self) -> frozenset[str]:
-        return frozenset(table for _, judged in self.audiences for table in judged.tables)
-
-    @property
-    def counting(self) -> dict[str, CompiledCondition]:
-        """By column, the conditions that count an account's users."""
-        return {column: inner for _, judged in self.audiences for column, inner in judged.members}
-
-
-def compile_audiences(audiences: Iterable[Audience], scope: Scope) -> CompiledAudiences:
-    """Compile the conditions of audiences. Raises AudienceError for one that does not fit."""
-    found = []
-    for audience in audiences:
-        try:
-            found.append((audience, condition_sql.compile_condition(audience.condition, scope)))
-        except condition_sql.ConditionError as error:
-            raise AudienceError(audience, error) from error
-    return CompiledAudiences(found)
-
-
-class AudienceError(ValueError):
-    """An audience whose condition does not fit the data."""
-
-    def __init__(self, audience: Audience, fault: condition_sql.ConditionError) -> None:
-        super().__init__(str(fault))
-        self.audience, self.fault = audience, fault
-
-
 def build_contributions(con: duckdb.DuckDBPyConnection, day: SnapshotDay, inputs: RowInputs) -> Relation:
     """`{entity}_parts`: key, contributions (largest first: name, n events, points) and drivers (text). Contributions
     add up to the unrounded score."""
@@ -277,12 +242,9 @@ def build_rows(
         joins = f"LEFT JOIN {_members(con, day, inputs.users)} m ON m.key = b.key"
     steps = len(getattr(plan.profile.activation, entity))
     met = "b.steps" if entity == "user" else "b.steps | coalesce(m.met, 0)"
-    rest_score = "NULL::BIGINT" if default.score is None else f"{default.score}::BIGINT"
-    if not default.known and plan.model != "kpi":
-        rest_score = "0::BIGINT"
     exact = f"coalesce(s.nano, {'NULL' if plan.model == 'kpi' else 0}) / {NANO}.0"
     raw, benchmark = _raw(plan, entity), day.benchmark.get(entity)
-    shown = f"coalesce(s.score, {rest_score})"
+    shown = _shown_score(plan, default)
     return create_table(
         con,
         f"{entity}_full",
@@ -426,6 +388,14 @@ def _raw(plan: CompiledProfile, entity: str) -> str:
     """SQL: the raw score in points; NULL for a model without one, and for accounts with an average of their users."""
     averaged = plan.model == "weighted" and entity == "account" and plan.profile.rollup == "average"
     return "NULL::DOUBLE" if plan.model == "kpi" or averaged else f"coalesce(s.raw, 0)::DOUBLE / {NANO}.0"
+
+
+def _shown_score(plan: CompiledProfile, default: DefaultScore) -> str:
+    """SQL: the shown score of a row, with the default for an entity without a score."""
+    score = default.score
+    if not default.known and plan.model != "kpi":
+        score = 0
+    return f"coalesce(s.score, {'NULL' if score is None else score}::BIGINT)"
 
 
 def _number(value: float | None) -> str:
