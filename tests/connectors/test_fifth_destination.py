@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from chaos_runs import Case as StormCase
+from chaos_runs import Case as ChaosCase
 from chaos_runs import Scene, run_under_faults
 from contract import *  # noqa: F403
 from contract import SECRET, Case, parametrize
@@ -622,7 +622,7 @@ guards: {max_clear_share: 100, max_shrink_share: 100}
     fields={"rolodex": {"people": {"role": {"type": "text"}}}},
     written={"rolodex": written},
 )
-PEOPLE = StormCase(
+PEOPLE = ChaosCase(
     "people",
     "destination: rolodex\nobject: people\nmatch: {email: email}\nmode: upsert\n"
     "fields: {role: {from: user.role, when_null: clear}}\n",

@@ -3,12 +3,9 @@
 Time does not pass by itself: every wait moves the clock.
 """
 
-import csv
-import io
-import json
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,24 +13,15 @@ from typing import Any
 
 import pytest
 from sync_stage import DAY, HEATSYNC, Stage, environment
+from write_journal import WRITES, Journal, Written
 
 from connectors.rate_limit import SlotRequest, Slots
 from heatsync.sandbox import server
-from heatsync.sandbox.calls import Call, Reply, Route
 from heatsync.sandbox.faults import Faults
 from heatsync.sandbox.server import Running
-from heatsync.sandbox.simulator import Simulator
 from heatsync.sync import run as sync_run
 from heatsync.sync.compare.types import Scope
 from heatsync.sync.context import Context
-
-Record = tuple[str, str, str]
-"""(vendor, object, their id)"""
-Written = Callable[[Route, Call, Reply, bool], Iterator[tuple[Record, dict[str, Any]]]]
-"""(route, call, reply, whether the reply was lost) -> the records that a call wrote, with their values; of a call whose
-reply was lost, the records alone."""
-Journaled = dict[Record, dict[str, Any]]
-"""What a vendor said it had written."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +161,7 @@ PRESENT: Mapping[str, Any] = {
 """The records that exist before the first sync."""
 
 
-class Free:
+class FreeQuotas:
     """A quota store without waits: only answers go wrong here."""
 
     ahead = 0.0
@@ -190,7 +178,7 @@ class Free:
 
 
 @dataclass
-class Weather:
+class FastClock:
     """A clock that every wait moves on."""
 
     passed: float = 0.0
@@ -212,123 +200,15 @@ class Weather:
             yield
 
 
-@dataclass
-class Journal:
-    """Every write that a vendor said was done, to see that none is done once more."""
-
-    written: Mapping[str, Written]
-    """By vendor."""
-    known: Journaled = field(default_factory=dict)
-    repeated: list[str] = field(default_factory=list)
-
-    def listen(self, sandbox: Any) -> None:
-        answer = sandbox.answer
-
-        def heard(simulator: Simulator, route: Route, call: Call) -> Reply:
-            reply: Reply = answer(simulator, route, call)
-            if "/jobs/ingest" in route.path:
-                self.file(route, call, reply)
-            # Adding a tag again changes nothing, and saves asking which records have it.
-            elif call.method != "GET" and (
-                route.windows
-                and not route.path.endswith(("/search", "/batch/read"))
-                and "/tags" not in route.path
-            ):
-                self.note(simulator.name, route, call, reply)
-            return reply
-
-        sandbox.answer = heard
-
-    def note(self, vendor: str, route: Route, call: Call, reply: Reply) -> None:
-        lost = reply.fault in ("lost", "garbled")
-        if (not lost and not 200 <= reply.status < 300) or reply.fault == "html":
-            return
-        for record, values in self.written[vendor](route, call, reply, lost):
-            if lost:
-                self.known.pop(record, None)
-                continue
-            known = self.known.setdefault(record, {})
-            if values and all(name in known and known[name] == value for name, value in values.items()):
-                self.repeated.append(f"{record} {values}")
-            known.update(values)
-
-    def file(self, route: Route, call: Call, reply: Reply) -> None:
-        """A file at Salesforce: until its results are read, the values of its records are unknown."""
-        if call.method == "PUT" and (reply.status == 201 or reply.cut):
-            for record, values in _rows(call.body.decode()):
-                known = self.known.pop(record, {})
-                if values and all(name in known and known[name] == value for name, value in values.items()):
-                    self.repeated.append(f"{record} {values}")
-        whole = reply.status == 200 and reply.fault in ("", "slow", "refused")
-        if route.path.rstrip("/").endswith("/successfulResults") and whole:
-            for record, values in _rows(reply.body):
-                self.known.setdefault(record, {}).update(values)
-
-
-def _rows(text: str) -> Iterator[tuple[tuple[str, str, str], dict[str, Any]]]:
-    """The records of a file: what it says of them."""
-    for row in csv.DictReader(io.StringIO(text, newline="")):
-        values = {
-            name: None if cell == "#N/A" else cell
-            for name, cell in row.items()
-            if cell and name not in ("Id", "sf__Id", "sf__Created")
-        }
-        yield ("salesforce", "Account", row.get("sf__Id") or row.get("Id") or row["Key__c"]), values
-
-
-def _hubspot(_route: Route, call: Call, reply: Reply, lost: bool) -> Iterator[tuple[Record, dict[str, Any]]]:
-    body, object = json.loads(call.body), call.params.get("object", "")
-    inputs = {each.get("objectWriteTraceId"): each for each in body["inputs"]}
-    if lost:
-        yield from ((("hubspot", object, str(each.get("id"))), {}) for each in body["inputs"])
-        return
-    for result in reply.body["results"]:
-        yield ("hubspot", object, result["id"]), inputs[result["objectWriteTraceId"]]["properties"]
-
-
-def _intercom(route: Route, call: Call, reply: Reply, lost: bool) -> Iterator[tuple[Record, dict[str, Any]]]:
-    body, object = json.loads(call.body), route.path.split("/")[1]
-    flat = {**body, **body.get("custom_attributes", {})}
-    flat.pop("custom_attributes", None)
-    yield ("intercom", object, call.params.get("id", "") if lost else reply.body["id"]), flat
-
-
-def _salesforce(
-    _route: Route, call: Call, reply: Reply, lost: bool
-) -> Iterator[tuple[Record, dict[str, Any]]]:
-    for i, each in enumerate(json.loads(call.body)["records"]):
-        values = {n: v for n, v in each.items() if n not in ("attributes", "id")}
-        known = each.get("id") or each.get("Key__c")
-        if lost:
-            yield ("salesforce", "Account", str(known)), {}
-        elif reply.body[i]["success"]:
-            yield ("salesforce", "Account", reply.body[i]["id"]), values
-
-
-def _segment(
-    _route: Route, call: Call, _reply: Reply, _lost: bool
-) -> Iterator[tuple[Record, dict[str, Any]]]:
-    for each in json.loads(call.body)["batch"]:
-        id = each.get("groupId") or each["userId"]
-        yield ("segment", each["type"], id), dict(each["traits"])
-
-
 @dataclass(frozen=True)
 class Scene:
-    """What a storm begins with: heatsync.yml, the records and fields of the destinations, and by vendor what a call
+    """What a run begins with: heatsync.yml, the records and fields of the destinations, and by vendor what a call
     writes."""
 
     heatsync: str = HEATSYNC
     present: Mapping[str, Any] = field(default_factory=lambda: PRESENT)
     fields: Mapping[str, Any] = field(default_factory=lambda: FIELDS)
-    written: Mapping[str, Written] = field(
-        default_factory=lambda: {
-            "hubspot": _hubspot,
-            "intercom": _intercom,
-            "salesforce": _salesforce,
-            "segment": _segment,
-        }
-    )
+    written: Mapping[str, Written] = field(default_factory=lambda: WRITES)
 
 
 ALL_VENDORS = Scene()
@@ -336,16 +216,16 @@ IN_FILES = Scene(FILES)
 
 
 @dataclass
-class Storm(Stage):
+class ChaosStage(Stage):
     """A stage under faults, with a clock of its own."""
 
-    weather: Weather = field(default_factory=Weather)
+    clock: FastClock = field(default_factory=FastClock)
     journal: Journal = field(default_factory=lambda: Journal(Scene().written))
 
     def context(self, token: str | None = None) -> Context:
         workspace = self.opened()
         environ = environment(workspace, self.sandbox.url, "t")
-        return Context(workspace, quota_store=Free(), environ=environ)
+        return Context(workspace, quota_store=FreeQuotas(), environ=environ)
 
     def until_nothing_is_due(self, most: int = 80) -> int:
         """Sync, resume and wait until a sync has nothing to say to anybody; answers how many it took."""
@@ -361,20 +241,20 @@ class Storm(Stage):
             if quiet and self.calls() == 0:
                 return turn
             # The next sync sometimes comes early, and sometimes after more than the hour that a vendor asks for.
-            self.weather.passed += (5, 600, 5, 4000)[turn % 4]
+            self.clock.passed += (5, 600, 5, 4000)[turn % 4]
         raise AssertionError(f"after {most} syncs there is still something due")
 
 
 @contextmanager
-def storm(folder: Path, faults: Faults, cases: list[Case], scene: Scene) -> Iterator[Storm]:
+def chaos_stage(folder: Path, faults: Faults, cases: list[Case], scene: Scene) -> Iterator[ChaosStage]:
     """A stage with these mappings, an empty sandbox, and these faults."""
     with server.running(quotas=False, faults=faults, clock=lambda: time.time()) as running:
         running.seed({**scene.present, "fields": scene.fields})
-        stage = Storm(folder, running, scene.heatsync, journal=Journal(scene.written))
+        stage = ChaosStage(folder, running, scene.heatsync, journal=Journal(scene.written))
         stage.journal.listen(running.sandbox)
         for case in cases:
             stage.mapping(case.name, case.text)
-        with stage.weather.hanging():
+        with stage.clock.hanging():
             yield stage
 
 
@@ -387,9 +267,9 @@ def run_under_faults(
     people: int = 12,
     scene: Scene = ALL_VENDORS,
 ) -> None:
-    """Generated days through a storm, and what is promised after each of them."""
+    """Generated days under faults, and what is promised after each of them."""
     chance = random.Random(seed)
-    with storm(folder, faults, cases, scene) as stage:
+    with chaos_stage(folder, faults, cases, scene) as stage:
         roles: dict[str, str | None] = {}
         plans: dict[str, str | None] = {}
         for day in range(days):
@@ -406,7 +286,7 @@ def run_under_faults(
             stage.users(roles)
             stage.accounts(plans, member=dict.fromkeys(plans, "u1"))
             stage.until_nothing_is_due()
-            holds(
+            check(
                 stage,
                 stage.sandbox,
                 faults,
@@ -444,7 +324,7 @@ def tagged(folder: Path, faults: Faults, object: str, seed: int, days: int, peop
     chance = random.Random(seed)
     case = TAGGED[object]
     letter, key = {"contacts": ("u", "external_id"), "companies": ("a", "company_id")}[object]
-    with storm(folder, faults, [case], ALL_VENDORS) as stage:
+    with chaos_stage(folder, faults, [case], ALL_VENDORS) as stage:
         present = [{"id": f"x{n}", key: f"{letter}{n}", "tags": ["New"] * (n % 2)} for n in range(people)]
         stage.sandbox.seed({"intercom": {object: present}, "fields": FIELDS})
         values: dict[str, str | None] = {}
@@ -464,8 +344,13 @@ def tagged(folder: Path, faults: Faults, object: str, seed: int, days: int, peop
         assert not stage.journal.repeated, stage.journal.repeated[:5]
 
 
-def holds(
-    stage: Storm, sandbox: Running, faults: Faults, cases: list[Case], desired: dict[str, Any], where: str
+def check(
+    stage: ChaosStage,
+    sandbox: Running,
+    faults: Faults,
+    cases: list[Case],
+    desired: dict[str, Any],
+    where: str,
 ) -> None:
     """Every record is as desired and exists once, every rejection is listed, and nothing was done twice."""
     state = sandbox.state()
