@@ -63,6 +63,13 @@ def objects_in(value: object) -> list[dict[str, Any]]:
     return [each for each in as_list(value) if isinstance(each, dict)]
 
 
+def named_objects(value: object, named_by: str) -> list[dict[str, Any]] | None:
+    """The objects in a JSON array, where it holds nothing else and each has an id or a name in `named_by`; else None."""
+    found = objects_in(value)
+    complete = isinstance(value, list) and len(found) == len(value)
+    return found if complete and all(is_id(each.get(named_by)) for each in found) else None
+
+
 def is_id(value: object) -> bool:
     """Whether a value can be a record's id: text or a whole number, and not empty."""
     return isinstance(value, str | int) and not isinstance(value, bool) and bool(value)

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from connectors.answers import Answer, as_number, is_id, objects_in, read_answer, retry_after
+from connectors.answers import Answer, as_number, named_objects, read_answer, retry_after
 from connectors.destination import Quota, Throttle
 from connectors.errors import Unauthorized, Unavailable
 from connectors.http import LostAnswer, VendorClient, VendorRules
@@ -140,11 +140,8 @@ class HubSpotClient:
 
     def results(self, answer: Answer, call: str) -> list[dict[str, Any]]:
         """The records of an answer. Raises Misunderstood where one of them has no id, or it is no list of records."""
-        results = answer.field("results")
-        found = objects_in(results)
-        if not answer.ok or not isinstance(results, list) or len(found) != len(results):
-            self.transport.misread(answer, call)
-        if not all(is_id(each.get("id")) for each in found):
+        found = named_objects(answer.field("results"), "id")
+        if not answer.ok or found is None:
             self.transport.misread(answer, call)
         return found
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from connectors.answers import Answer, as_list, as_object, is_id, objects_in
+from connectors.answers import Answer, as_list, as_object, named_objects, objects_in
 from connectors.errors import ConfigurationError, Unauthorized
 from connectors.hubspot import records
 from connectors.hubspot.client import API_VERSION, RAW, HubSpotClient
@@ -29,14 +29,8 @@ class Properties:
     def _listed(self, object: str, **which: str) -> list[dict[str, Any]]:
         api = self._client.properties.core_api
         answer = self._client.ask(lambda: api.get_all(object, **which, **RAW))
-        listed = answer.field("results")
-        found = objects_in(listed)
-        if (
-            answer.status != 200
-            or not isinstance(listed, list)
-            or len(found) != len(listed)
-            or not all(is_id(each.get("name")) for each in found)
-        ):
+        found = named_objects(answer.field("results"), "name")
+        if answer.status != 200 or found is None:
             self._client.transport.misread(answer, "GET /crm/properties")
         return found
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from connectors.answers import Answer, as_number, is_id, moment_of, objects_in, retry_after
+from connectors.answers import Answer, as_number, is_id, moment_of, named_objects, objects_in, retry_after
 from connectors.destination import Quota
 from connectors.errors import ConfigurationError, Unauthorized
 from connectors.http import VendorClient, VendorRules
@@ -101,11 +101,8 @@ class IntercomClient:
 
     def listed(self, answer: Answer, call: str, named_by: str = "id") -> list[Record]:
         """The records of a list. Raises Misunderstood when it is no list, or a record of it lacks `named_by`."""
-        data = answer.field("data")
-        found = objects_in(data)
-        if answer.status != 200 or not isinstance(data, list) or len(found) != len(data):
-            self.misread(answer, call)
-        if not all(is_id(each.get(named_by)) for each in found):
+        found = named_objects(answer.field("data"), named_by)
+        if answer.status != 200 or found is None:
             self.misread(answer, call)
         return found
 

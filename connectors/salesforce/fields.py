@@ -5,7 +5,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from connectors.answers import is_id, objects_in
+from connectors.answers import named_objects
 from connectors.destination import ObjectKind
 from connectors.errors import ConfigurationError
 from connectors.salesforce import records
@@ -72,14 +72,8 @@ class Fields:
                 answer = self._session.ask(lambda client: client.restful(f"sobjects/{object}/describe"))
                 if answer.status == 404:
                     raise no_object(object)
-                listed = answer.field("fields")
-                found = objects_in(listed)
-                if (
-                    answer.status != 200
-                    or not isinstance(listed, list)
-                    or len(found) != len(listed)
-                    or not all(is_id(each.get("name")) for each in found)
-                ):
+                found = named_objects(answer.field("fields"), "name")
+                if answer.status != 200 or found is None:
                     self._session.transport.misread(answer, "a description")
                 self._descriptions[object] = found
             return self._descriptions[object]
