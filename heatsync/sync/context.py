@@ -162,7 +162,7 @@ class Context(AbstractContextManager["Context"]):
             limits = config.vendor.limits(settings)
             if credential not in self._limiters:
                 most = self.calls_per_day(mapping)
-                budget = DailyBudget(most, self._today) if most else None
+                budget = DailyBudget(most, self.today) if most else None
                 self._limiters[credential] = RateLimiter(
                     limits.calls, limits.seconds, self._quota_store, credential, budget, self.wait
                 )
@@ -210,8 +210,8 @@ class Context(AbstractContextManager["Context"]):
         """The destination of a mapping if it was opened already."""
         return self._opened.get(mapping)
 
-    def _today(self) -> tuple[str, datetime]:
-        """The day in the workspace's time zone, and its end."""
+    def today(self) -> tuple[str, datetime]:
+        """The day in the workspace's time zone as an ISO date, and its end."""
         now = datetime.now(self.workspace.time_zone)
         end = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), self.workspace.time_zone)
         return now.date().isoformat(), end

@@ -150,7 +150,8 @@ def make_plan(
     Raises ConfigurationError, Unauthorized, Unavailable, Misunderstood.
     """
     started = time.monotonic()
-    work = _Work(context, request, opened, _new_run(request, opened), progress)
+    run = new_run(request.mapping, request.run_id, request.as_of, opened.bound, opened.account.label)
+    work = _Work(context, request, opened, run, progress)
     with open_relations(context.workspace.state / "tmp", MEMORY) as relations:
         built = query.build_query(request.mapping, context.workspace, relations.connection, request.as_of)
         changes = _changes(work, relations, built)
@@ -182,16 +183,18 @@ def make_plan(
     return Plan(run, tuple(reasons), tuple(totals.shown))
 
 
-def _new_run(request: PlanRequest, opened: OpenDestination) -> Run:
-    mapping = request.mapping
+def new_run(
+    mapping: Mapping, run_id: str, as_of: date, bound: BoundMapping | None = None, label: str = ""
+) -> Run:
+    """A mapping's share of a run, before it is planned. `bound` and `label` name the account, where it is known."""
     return Run(
-        run=request.run_id,
+        run=run_id,
         mapping=mapping.name,
         destination=mapping.destination,
         object=mapping.object,
-        account=opened.bound.account,
-        label=opened.account.label,
-        as_of=request.as_of.isoformat(),
+        account=bound.account if bound is not None else "",
+        label=label,
+        as_of=as_of.isoformat(),
         definition_hash=mapping.definition_hash,
         state=RunState.PLANNING,
         cause="",

@@ -11,12 +11,12 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from connectors.errors import ConfigurationError, HeatsyncError, Unauthorized, Unavailable
-from heatsync.ledger import SCHEMA_CODES, UNRELEASED, Pause, PlanCounts, Run, RunState
+from heatsync.ledger import SCHEMA_CODES, UNRELEASED, Pause, Run, RunState
 from heatsync.sync.compare.types import Scope
 from heatsync.sync.context import Context, OnProgress, hold_lock, no_progress
 from heatsync.sync.mapping.model import Mapping
 from heatsync.sync.older_runs import finish_older_runs
-from heatsync.sync.plan import Plan, PlanRequest, check_field_owners, make_plan
+from heatsync.sync.plan import Plan, PlanRequest, check_field_owners, make_plan, new_run
 from heatsync.sync.remote_fields import schema_changed
 from heatsync.sync.run_batches import deliver_mapping, unexpected_error
 
@@ -101,29 +101,14 @@ def _overtaken(context: Context, held: Run) -> HeatsyncError | None:
 
 def record_failure(context: Context, run: str, mapping: Mapping, as_of: date, cause: str) -> None:
     """Record in the ledger that a mapping's run failed, however early."""
-    now = time.time()
-    blank = Run(
-        run=run,
-        mapping=mapping.name,
-        destination=mapping.destination,
-        object=mapping.object,
-        account="",
-        label="",
-        as_of=as_of.isoformat(),
-        definition_hash=mapping.definition_hash,
-        state=RunState.FAILED,
-        cause=cause,
-        planned=PlanCounts(),
-        calls=0,
-        seconds=0.0,
-        created_at=now,
-        ended_at=now,
-    )
     begun = next((row for row in context.ledger.runs(run) if row.mapping == mapping.name), None)
+    failed = replace(
+        begun or new_run(mapping, run, as_of), state=RunState.FAILED, cause=cause, ended_at=time.time()
+    )
     if begun is None:
-        context.ledger.save_run(blank)
+        context.ledger.save_run(failed)
     else:
-        context.ledger.update_run(replace(begun, state=RunState.FAILED, cause=cause, ended_at=now))
+        context.ledger.update_run(failed)
     context.ledger.add_calls(run, mapping.name, context.call_counter(mapping.name).take(), 0.0)
 
 

@@ -48,7 +48,7 @@ def test_a_used_daily_budget_leaves_the_rest_pending_and_names_the_time_when_cal
     code = ended.code
     while code == 3:
         today = (f"day {next(days)}", midnight)
-        monkeypatch.setattr("heatsync.sync.context.Context._today", lambda _, today=today: today)
+        monkeypatch.setattr("heatsync.sync.context.Context.today", lambda _, today=today: today)
         code = stage.sync().code
         assert stage.calls() <= 6
     assert stage.roles() == numbered(8)
