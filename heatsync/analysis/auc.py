@@ -167,8 +167,8 @@ def deciles(churned: Flags, score: Numbers, parts: int = PARTS) -> tuple[Decile,
 
 def lift(churned: Flags, score: Numbers) -> float:
     """The churn rate of the lowest tenth divided by that of all rows; NaN when no row churned."""
-    everybody = float(churned.mean())
-    return deciles(churned, score)[0].rate / everybody if everybody else float("nan")
+    overall = float(churned.mean())
+    return deciles(churned, score)[0].rate / overall if overall else float("nan")
 
 
 def churn_rates(

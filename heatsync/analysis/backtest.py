@@ -81,14 +81,14 @@ def backtest(workspace: Workspace, question: BacktestRequest, progress: OnProgre
         if found.why:
             return found
         progress("judging", 2, 3)
-        learnt = None
+        learned = None
         if profile.levels.kind == "churn":
-            learnt = backtest_labels.learnt_levels(
+            learned = backtest_labels.learned_levels(
                 session.connection, sample, backtest_metrics.split_day(days)
             )
         found = replace(
             found,
-            figures=backtest_metrics.evaluate(sample, days, profile.levels.names, learnt),
+            figures=backtest_metrics.evaluate(sample, days, profile.levels.names, learned),
             concentration=concentration(session.connection, profile, past),
         )
         if past.last - past.first >= backtest_labels.STABILITY_DAYS:

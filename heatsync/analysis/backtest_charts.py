@@ -101,12 +101,12 @@ def _levels(axes: "Axes", found: Backtest, figures: Figures, overall: float) -> 
         list(places), [f"{each.name or 'no level'}\nn = {each.rows:,}" for each in figures.levels]
     )
     first = day_of(figures.levels_first)
-    learnt = (
+    learned = (
         f"level by bounds learned before {first}"
         if figures.levels_shown
         else "level on the day of the snapshot"
     )
-    axes.set_xlabel(learnt)
+    axes.set_xlabel(learned)
     since = f" from {first} on" if first != found.first else ""
     axes.set_title(f"Churn by level{since}, with 95 % intervals")
     rows = sum(each.rows for each in figures.levels)

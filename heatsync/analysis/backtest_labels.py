@@ -156,7 +156,7 @@ def read_sample(
     )
 
 
-def learnt_levels(con: duckdb.DuckDBPyConnection, sample: Sample, split: int) -> npt.NDArray[np.object_]:
+def learned_levels(con: duckdb.DuckDBPyConnection, sample: Sample, split: int) -> npt.NDArray[np.object_]:
     """The level of each row, by bounds learned from the rows before the day `split`."""
     early = sample.days < split
     rows = pa.table({"e": sample.points[early].astype(np.int64), "churned": sample.churned[early]})
@@ -172,14 +172,14 @@ def learnt_levels(con: duckdb.DuckDBPyConnection, sample: Sample, split: int) ->
 
 def measure_stability(con: duckdb.DuckDBPyConnection, profile: Profile, scores: Relation) -> Stability:
     """How much scores move from one day to the next, among the entities with a row on either day."""
-    rest = default_level(profile, str(ACTIVE_DAYS))
+    default = default_level(profile, str(ACTIVE_DAYS))
     found = con.execute(
         f"""
         WITH days AS (SELECT DISTINCT day FROM {scores}),
         pairs AS (
             SELECT coalesce(a.day, b.day + 1) AS day, coalesce(a.score, 0) - coalesce(b.score, 0) AS moved,
-                   coalesce(CASE WHEN a.key IS NULL THEN {rest} ELSE a.level END, '')
-                   <> coalesce(CASE WHEN b.key IS NULL THEN {rest} ELSE b.level END, '') AS flipped
+                   coalesce(CASE WHEN a.key IS NULL THEN {default} ELSE a.level END, '')
+                   <> coalesce(CASE WHEN b.key IS NULL THEN {default} ELSE b.level END, '') AS flipped
             FROM {scores} a FULL JOIN {scores} b ON a.key = b.key AND a.day = b.day + 1
         )
         SELECT avg(abs(moved)), avg(flipped::BIGINT), count(DISTINCT day) FROM pairs

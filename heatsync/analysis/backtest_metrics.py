@@ -171,10 +171,10 @@ def evaluate(
     sample: Sample,
     days: Sequence[int],
     levels: Sequence[str],
-    learnt: npt.NDArray[np.object_] | None = None,
+    learned: npt.NDArray[np.object_] | None = None,
 ) -> Figures:
     """All figures of a sample with enough rows that churned and that stayed. `levels` are the names, the lowest
-    first; `learnt` are the levels of the rows by bounds learned from the earlier half."""
+    first; `learned` are the levels of the rows by bounds learned from the earlier half."""
     resampling = Resampling(sample.entities)
     recent = -sample.recency
     gone = sample.churned
@@ -182,10 +182,10 @@ def evaluate(
     late = sample.days >= split
     later = sample.only(late)
     shown: tuple[Rate, ...] = ()
-    if learnt is None:
+    if learned is None:
         rates = _by_level(sample, sample.level, levels)
     else:
-        rates, shown = _by_level(later, learnt[late], levels), _by_level(later, later.level, levels)
+        rates, shown = _by_level(later, learned[late], levels), _by_level(later, later.level, levels)
     return Figures(
         auc=resampling.auc(gone, sample.points),
         shown=resampling.auc(gone, sample.score),
@@ -199,7 +199,7 @@ def evaluate(
         deciles=auc_metrics.deciles(gone, sample.score),
         levels=rates,
         levels_shown=shown,
-        levels_first=days[0] if learnt is None else split,
+        levels_first=days[0] if learned is None else split,
     )
 
 

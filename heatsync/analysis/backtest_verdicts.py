@@ -50,10 +50,10 @@ def save_verdict(workspace: Workspace, found: Backtest) -> None:
     )
     path = _path(workspace, found.profile)
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = path.with_suffix(".new")
+    temporary = path.with_suffix(".new")
     verdicts = {**_read(path), found.entity: verdict}
-    made.write_text(json.dumps({entity: asdict(each) for entity, each in verdicts.items()}), "utf-8")
-    made.replace(path)
+    temporary.write_text(json.dumps({entity: asdict(each) for entity, each in verdicts.items()}), "utf-8")
+    temporary.replace(path)
 
 
 def load_verdicts(workspace: Workspace, profile: str) -> dict[str, Verdict]:

@@ -311,8 +311,8 @@ def _payload(context: Context, mapping: FieldMapping, key: str, as_of: date) -> 
         found = dict(zip(names, row, strict=True))
         covered, problem = True, ValueProblem.from_struct(found["problem"]).cause if found["problem"] else ""
         wants = {each.name: _plain(found[f"f{place}"]) for place, each in enumerate(rendered.fields)}
-    told = tuple(context.ledger.record_statuses(mapping.name, mapping.object, key))
-    return DesiredRecord(mapping.name, mapping.destination, mapping.object, covered, wants, problem, told)
+    statuses = tuple(context.ledger.record_statuses(mapping.name, mapping.object, key))
+    return DesiredRecord(mapping.name, mapping.destination, mapping.object, covered, wants, problem, statuses)
 
 
 def _plain(value: Any) -> Any:

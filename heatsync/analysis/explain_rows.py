@@ -78,15 +78,15 @@ class SnapshotReader:
             entity == "account" and self.profile.model == "weighted" and self.profile.rollup == "average"
         )
         along = self.curve("user" if averaged else entity, day, row)
-        signals, rest = self._signals(row)
+        signals, activity_share = self._signals(row)
         if averaged:
             users = [each for each in self.members(key, day) if each["frequency"] > 0]
             parts = {each["user_id"]: ScorePart(self._points(each), along, 1 / len(users)) for each in users}
         elif self.profile.model == "kpi":
-            parts = self._touchpoints(entity, row, day, rest)
+            parts = self._touchpoints(entity, row, day, activity_share)
         else:
             parts = {ONLY_PART: ScorePart(self._points(row), along)} if row is not None else {}
-        return ScoreParts(parts, along, signals, rest)
+        return ScoreParts(parts, along, signals, activity_share)
 
     def curve(self, entity: str, day: date, row: Row | None = None) -> Curve:
         """How raw points became a score on a day."""
@@ -109,8 +109,8 @@ class SnapshotReader:
     def _signals(self, row: Row | None) -> tuple[dict[str, float], float]:
         """The points of each signal that the entity has, and the share of the score that is left for activity."""
         traits = {signal.trait: signal.weight for signal in self.profile.signals}
-        told = [each for each in _contributions(row) if each["n"] is None]
-        found = {each["name"]: float(each["points"]) for each in told if each["name"] in traits}
+        signals = [each for each in _contributions(row) if each["n"] is None]
+        found = {each["name"]: float(each["points"]) for each in signals if each["name"] in traits}
         present = sum((traits[name] for name in found), Decimal(0))
         return found, float(1 - present / 100)
 
@@ -130,11 +130,13 @@ class SnapshotReader:
     def level_bound(self, entity: str, day: date, level: str) -> float | None:
         """The E above which a learned level starts on a day; None if no bounds were learned."""
         number = calendar.day_number(day)
-        learnt = self._history(entity).level_bounds.get(churn_levels.estimate_days(number)[-1])
-        found = {"Medium": learnt.low, "High": learnt.high}.get(level) if learnt is not None else None
+        learned = self._history(entity).level_bounds.get(churn_levels.estimate_days(number)[-1])
+        found = {"Medium": learned.low, "High": learned.high}.get(level) if learned is not None else None
         return None if found is None else float(found) / NANO
 
-    def _touchpoints(self, entity: str, row: Row | None, day: date, rest: float) -> dict[str, ScorePart]:
+    def _touchpoints(
+        self, entity: str, row: Row | None, day: date, activity_share: float
+    ) -> dict[str, ScorePart]:
         """A part per touchpoint that had data on the day. Its total is computed back from its score and its
         benchmark."""
         used = self._history(entity).used.get(calendar.day_number(day), {})
@@ -146,7 +148,7 @@ class SnapshotReader:
         for place, each in there:
             share = float(each.weight) / whole
             benchmark = self.benchmark(entity, day) or used.get(place) or 1.0
-            score = done.get(each.name, 0.0) / (share * rest) if rest else 0.0
+            score = done.get(each.name, 0.0) / (share * activity_share) if activity_share else 0.0
             kind = self.profile.normalize.kind
             along = score_curve("winsor" if kind == "percentile" else kind, benchmark)
             parts[each.name] = ScorePart({each.name: _raw(kind, score, benchmark)}, along, share)

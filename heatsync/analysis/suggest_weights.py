@@ -39,17 +39,17 @@ class SuggestedWeight:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """The result: learned from the rows up to `learnt_until`, whose outcomes were known when the later part started,
-    and evaluated on the rows from `judged_from` on. Without `weights`, `why` says what is missing. `gain` is the
+    """The result: learned from the rows up to `learned_until`, whose outcomes were known when the later part started,
+    and evaluated on the rows from `evaluated_from` on. Without `weights`, `why` says what is missing. `gain` is the
     difference of the AUCs."""
 
     profile: str
     entity: str
     horizon: int
-    learnt_until: date | None
-    judged_from: date | None
-    learnt_rows: int
-    judged_rows: int
+    learned_until: date | None
+    evaluated_from: date | None
+    learned_rows: int
+    evaluated_rows: int
     weights: tuple[SuggestedWeight, ...]
     now: Estimate | None
     suggested: Estimate | None
@@ -95,31 +95,31 @@ def fit_weights(
     # Only outcomes that were known when the later part started may be learned from.
     early = [day for day in days if day + question.horizon <= split]
     sample, plain, decayed = rows
-    learnt = np.isin(sample.days, early)
-    judged = sample.days >= split
-    for part, chosen in (("earlier", learnt), ("later", judged)):
+    learned = np.isin(sample.days, early)
+    evaluated = sample.days >= split
+    for part, chosen in (("earlier", learned), ("later", evaluated)):
         lost = int(sample.churned[chosen].sum())
         why = backtest_metrics.too_few_reason(lost, int(chosen.sum()), question.entity, question.horizon)
         if why:
             return _none(question, f"in the {part} part, {why}")
     events = profile.scored
-    fitted = weight_search.fit(np.log1p(plain[learnt]), ~sample.churned[learnt])
+    fitted = weight_search.fit(np.log1p(plain[learned]), ~sample.churned[learned])
     found = weight_search.scale_weights(fitted.coefficients)
     now = np.array([float(event.weight) for event in events])
-    gone = sample.churned[judged]
-    resampling = Resampling(sample.only(judged).entities)
-    before, after = decayed[judged] @ now, decayed[judged] @ found
+    gone = sample.churned[evaluated]
+    resampling = Resampling(sample.only(evaluated).entities)
+    before, after = decayed[evaluated] @ now, decayed[evaluated] @ found
     return Suggestion(
         profile=question.profile,
         entity=question.entity,
         horizon=question.horizon,
-        learnt_until=calendar.day_of(early[-1]),
-        judged_from=calendar.day_of(split),
-        learnt_rows=int(learnt.sum()),
-        judged_rows=int(judged.sum()),
+        learned_until=calendar.day_of(early[-1]),
+        evaluated_from=calendar.day_of(split),
+        learned_rows=int(learned.sum()),
+        evaluated_rows=int(evaluated.sum()),
         weights=tuple(
             SuggestedWeight(
-                event.event, float(event.weight), float(weight), int((plain[learnt][:, position] > 0).sum())
+                event.event, float(event.weight), float(weight), int((plain[learned][:, position] > 0).sum())
             )
             for position, (event, weight) in enumerate(zip(events, found, strict=True))
         ),
@@ -189,10 +189,10 @@ def _none(question: BacktestRequest, why: str) -> Suggestion:
         profile=question.profile,
         entity=question.entity,
         horizon=question.horizon,
-        learnt_until=None,
-        judged_from=None,
-        learnt_rows=0,
-        judged_rows=0,
+        learned_until=None,
+        evaluated_from=None,
+        learned_rows=0,
+        evaluated_rows=0,
         weights=(),
         now=None,
         suggested=None,

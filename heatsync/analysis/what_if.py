@@ -122,10 +122,10 @@ def what_if(workspace: Workspace, file: Path, as_of: date, progress: OnProgress)
                 if uses_profile(each, name)
             )
     progress("looking back", 3, 4)
-    judged = _aucs(workspace, name, changed, as_of)
+    aucs = _aucs(workspace, name, changed, as_of)
     order = tuple(dict.fromkeys((*workspace.profiles[name].levels.names, *changed.levels.names)))
     moves = tuple(
-        replace(compared[entity], auc=judged[entity][0], why=judged[entity][1], order=order)
+        replace(compared[entity], auc=aucs[entity][0], why=aucs[entity][1], order=order)
         for entity in ENTITIES
         if compared[entity].rows
     )
@@ -219,8 +219,8 @@ def compare_snapshots(
 
 def uses_profile(mapping: Mapping, name: str) -> bool:
     """Whether a mapping uses a profile."""
-    told = (reference.profile for field in mapping.fields for reference in field.references)
-    return mapping.profile == name or name in told
+    profiles = (reference.profile for field in mapping.fields for reference in field.references)
+    return mapping.profile == name or name in profiles
 
 
 def mapping_impact(

@@ -115,8 +115,8 @@ def suggested(found: Suggestion) -> dict[str, Any]:
         "profile": found.profile,
         "entity": found.entity,
         "horizon": found.horizon,
-        "learnt": {"to": iso(found.learnt_until), "rows": found.learnt_rows},
-        "judged": {"from": iso(found.judged_from), "rows": found.judged_rows},
+        "learnt": {"to": iso(found.learned_until), "rows": found.learned_rows},
+        "judged": {"from": iso(found.evaluated_from), "rows": found.evaluated_rows},
         "weights": [
             {"event": each.event, "now": each.now, "suggested": each.suggested, "rows": each.rows}
             for each in found.weights

@@ -124,12 +124,12 @@ def print_suggested(found: Suggestion) -> None:
         terminal.show(f"{found.profile}, {found.entity}s: no suggestion: {found.why}.")
         return
     terminal.table(
-        f"Weights for {found.profile}, learnt on {found.learnt_rows} {found.entity} rows up to {found.learnt_until}",
+        f"Weights for {found.profile}, learnt on {found.learned_rows} {found.entity} rows up to {found.learned_until}",
         ["event", "now", "suggested", "rows with it"],
         [[each.event, each.now, each.suggested, each.rows] for each in found.weights],
     )
     terminal.table(
-        f"AUC on {found.judged_rows} later rows, from {found.judged_from} on",
+        f"AUC on {found.evaluated_rows} later rows, from {found.evaluated_from} on",
         ["", "AUC", "95 % interval"],
         [["the present weights", *_cells(found.now)], ["the suggested weights", *_cells(found.suggested)]],
     )

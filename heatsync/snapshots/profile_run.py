@@ -256,7 +256,7 @@ class ProfileRun:
                 groups.all_audiences(self.profile, entity, self.custom), self._scope(entity, day)
             )
         except compiled_audiences.AudienceError as error:
-            place = error.audience.place_of(error.fault.route) or self._file
+            place = error.audience.place_of(error.problem.route) or self._file
             raise ConfigurationError(f"{place}: `{error.audience.key}`: {error}") from error
 
     def _scope(self, entity: str, day: int) -> condition_sql.Scope:

@@ -135,9 +135,9 @@ def test_the_event_that_goes_with_staying_gets_the_highest_weight(world: Workspa
     suggested = {each.event: each.suggested for each in found.weights}
     assert suggested["Report Created"] == 10.0
     assert all(0 <= weight <= 10 for weight in suggested.values())
-    assert found.learnt_until is not None
-    assert found.judged_from is not None
-    assert found.learnt_until + timedelta(days=14) <= found.judged_from
+    assert found.learned_until is not None
+    assert found.evaluated_from is not None
+    assert found.learned_until + timedelta(days=14) <= found.evaluated_from
     assert found.gain is not None
     assert found.gain.value > 0
 

@@ -79,13 +79,13 @@ def estimate_lower_bound(con: duckdb.DuckDBPyConnection, relation: str) -> Estim
         ), summed AS (
             SELECT e, gone, here, sum(gone) OVER upto AS gone_upto, sum(here) OVER upto AS here_upto
             FROM counted WINDOW upto AS (ORDER BY e ROWS UNBOUNDED PRECEDING)
-        ), judged AS (
+        ), compared AS (
             SELECT e, gone_upto * stayed - here_upto * churned AS youden,
                    gone * (2 * (stayed - here_upto) + here) AS wins
             FROM summed CROSS JOIN total
         )
-        SELECT churned, stayed, (SELECT sum(wins) FROM judged),
-               (SELECT min(e) FROM judged WHERE youden = (SELECT max(youden) FROM judged))
+        SELECT churned, stayed, (SELECT sum(wins) FROM compared),
+               (SELECT min(e) FROM compared WHERE youden = (SELECT max(youden) FROM compared))
         FROM total
         """,
     )

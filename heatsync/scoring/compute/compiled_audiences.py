@@ -16,12 +16,12 @@ class CompiledAudiences:
 
     @property
     def tables(self) -> frozenset[str]:
-        return frozenset(table for _, judged in self.audiences for table in judged.tables)
+        return frozenset(table for _, compiled in self.audiences for table in compiled.tables)
 
     @property
     def counting(self) -> dict[str, CompiledCondition]:
         """By column, the conditions that count an account's users."""
-        return {column: inner for _, judged in self.audiences for column, inner in judged.members}
+        return {column: inner for _, compiled in self.audiences for column, inner in compiled.members}
 
 
 def compile_audiences(audiences: Iterable[Audience], scope: Scope) -> CompiledAudiences:
@@ -38,6 +38,6 @@ def compile_audiences(audiences: Iterable[Audience], scope: Scope) -> CompiledAu
 class AudienceError(ValueError):
     """An audience whose condition does not fit the data."""
 
-    def __init__(self, audience: Audience, fault: condition_sql.ConditionError) -> None:
-        super().__init__(str(fault))
-        self.audience, self.fault = audience, fault
+    def __init__(self, audience: Audience, problem: condition_sql.ConditionError) -> None:
+        super().__init__(str(problem))
+        self.audience, self.problem = audience, problem

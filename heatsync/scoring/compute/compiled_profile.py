@@ -58,8 +58,8 @@ class CompiledProfile:
     items: tuple[CountedItem, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        made = _touched(self.profile) if self.profile.model == "kpi" else _events(self.profile)
-        object.__setattr__(self, "items", made)
+        items = _touchpoint_items(self.profile) if self.profile.model == "kpi" else _event_items(self.profile)
+        object.__setattr__(self, "items", items)
 
     @property
     def model(self) -> str:
@@ -135,7 +135,7 @@ class CompiledProfile:
         return pa.table(columns)
 
 
-def _events(profile: Profile) -> tuple[CountedItem, ...]:
+def _event_items(profile: Profile) -> tuple[CountedItem, ...]:
     return tuple(
         CountedItem(
             place,
@@ -149,7 +149,7 @@ def _events(profile: Profile) -> tuple[CountedItem, ...]:
     )
 
 
-def _touched(profile: Profile) -> tuple[CountedItem, ...]:
+def _touchpoint_items(profile: Profile) -> tuple[CountedItem, ...]:
     sides: dict[Any, tuple[str, bool]] = {}
     for touchpoint in profile.touchpoints:
         if touchpoint.weight > Decimal(0):

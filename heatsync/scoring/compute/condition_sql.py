@@ -434,8 +434,8 @@ def _resolved(condition: Condition, audiences: Mapping[str, Condition]) -> Condi
         case Not(item):
             return Not(_resolved(item, audiences))
         case Member(key):
-            rest = {each: there for each, there in audiences.items() if each != key}
-            return _resolved(audiences[key], rest) if key in audiences else condition
+            others = {each: there for each, there in audiences.items() if each != key}
+            return _resolved(audiences[key], others) if key in audiences else condition
     return condition
 
 

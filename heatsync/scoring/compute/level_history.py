@@ -111,7 +111,7 @@ class LevelInputs:
 def add_levels(con: duckdb.DuckDBPyConnection, inputs: LevelInputs) -> None:
     """Add scores and levels to the daily table. Hysteresis reads the previous day from it."""
     profile, levels = inputs.plan.profile, inputs.plan.profile.levels
-    resting = "NULL" if inputs.plan.model == "kpi" else "0"
+    default_score_sql = "NULL" if inputs.plan.model == "kpi" else "0"
     rows = f"SELECT day, key, score, raw, false AS seen FROM {inputs.scored}"
     if inputs.seen is not None:
         rows = (
@@ -120,13 +120,15 @@ def add_levels(con: duckdb.DuckDBPyConnection, inputs: LevelInputs) -> None:
         )
     if not inputs.default.known:
         rows = (
-            f"SELECT e.day, e.key, coalesce(x.score, {resting}) AS score, x.raw, coalesce(x.seen, false) AS seen"
+            f"SELECT e.day, e.key, coalesce(x.score, {default_score_sql}) AS score, x.raw, coalesce(x.seen, false) AS seen"
             f" FROM ({inputs.existing}) e LEFT JOIN ({rows}) x ON x.key = e.key AND x.day = e.day"
         )
-    fitting = _band(profile)
+    fitting = _fitting_band(profile)
     if levels.churn:
-        fitting = _LEARNT
-        rows = f"SELECT x.*, b.low, b.high FROM ({rows}) x JOIN {_tabled(inputs.bounds)} ON b.day = x.day"
+        fitting = _LEARNED_LEVEL
+        rows = (
+            f"SELECT x.*, b.low, b.high FROM ({rows}) x JOIN {_bounds_table(inputs.bounds)} ON b.day = x.day"
+        )
     source = f"SELECT *, ({fitting})::TINYINT AS fitting FROM ({rows})"
     if not levels.hysteresis:
         con.execute(
@@ -134,13 +136,15 @@ def add_levels(con: duckdb.DuckDBPyConnection, inputs: LevelInputs) -> None:
         )
         return
     for day in inputs.days:
-        _hold(con, inputs, day, f"SELECT * FROM ({source}) WHERE day = {day}")
+        _add_day_with_hysteresis(con, inputs, day, f"SELECT * FROM ({source}) WHERE day = {day}")
 
 
-def _hold(con: duckdb.DuckDBPyConnection, inputs: LevelInputs, day: int, source: str) -> None:
+def _add_day_with_hysteresis(
+    con: duckdb.DuckDBPyConnection, inputs: LevelInputs, day: int, source: str
+) -> None:
     """Add a day with hysteresis: an entity leaves its level only when the score is clearly beyond the bound, or
     beyond it on two days in a row."""
-    rest_level = "NULL" if inputs.default.level is None else str(inputs.default.level)
+    default_level = "NULL" if inputs.default.level is None else str(inputs.default.level)
     if day not in inputs.continued_days:
         con.execute(
             f"INSERT INTO {inputs.levels.daily} SELECT key, day, score, fitting, fitting FROM ({source})"
@@ -149,14 +153,14 @@ def _hold(con: duckdb.DuckDBPyConnection, inputs: LevelInputs, day: int, source:
     compared = "b.key IS NOT NULL"
     if inputs.default.known:
         compared = f"(b.key IS NOT NULL OR coalesce(o.day <= {day - 1}, false))"
-    stays = _beyond(inputs.plan.profile, inputs.bounds.get(day))
+    stays = _beyond_bound(inputs.plan.profile, inputs.bounds.get(day))
     con.execute(
         f"""
         INSERT INTO {inputs.levels.daily}
         WITH beside AS (
             SELECT f.*, {compared} AS compared,
-                   CASE WHEN b.key IS NULL THEN {rest_level} ELSE b.level END AS held,
-                   CASE WHEN b.key IS NULL THEN {rest_level} ELSE b.fitting END AS fitted
+                   CASE WHEN b.key IS NULL THEN {default_level} ELSE b.level END AS held,
+                   CASE WHEN b.key IS NULL THEN {default_level} ELSE b.fitting END AS fitted
             FROM ({source}) f
             LEFT JOIN (FROM {inputs.levels.daily} WHERE day = {day - 1}) b ON b.key = f.key
             LEFT JOIN {inputs.born} o ON o.key = f.key
@@ -176,7 +180,7 @@ def add_level_changes(con: duckdb.DuckDBPyConnection, inputs: LevelInputs) -> No
     if not days:
         return
     names = inputs.plan.profile.levels.names
-    rest_level = "NULL" if inputs.default.level is None else str(inputs.default.level)
+    default_level = "NULL" if inputs.default.level is None else str(inputs.default.level)
 
     def name(place: str) -> str:
         cases = " ".join(f"WHEN {n} THEN '{escape_quotes(each)}'" for n, each in enumerate(names))
@@ -194,8 +198,8 @@ def add_level_changes(con: duckdb.DuckDBPyConnection, inputs: LevelInputs) -> No
         WITH beside AS (
             SELECT coalesce(x.key, y.key) AS key, coalesce(x.day, y.day) AS day,
                    x.key IS NOT NULL AS was, y.key IS NOT NULL AS is_now,
-                   CASE WHEN x.key IS NULL THEN {rest_level} ELSE x.level END AS before,
-                   CASE WHEN y.key IS NULL THEN {rest_level} ELSE y.level END AS now
+                   CASE WHEN x.key IS NULL THEN {default_level} ELSE x.level END AS before,
+                   CASE WHEN y.key IS NULL THEN {default_level} ELSE y.level END AS now
             FROM (SELECT key, day + 1 AS day, level FROM {inputs.levels.daily} WHERE day + 1 IN ({among})) x
             FULL JOIN (SELECT key, day, level FROM {inputs.levels.daily} WHERE day IN ({among})) y
             ON x.key = y.key AND x.day = y.day
@@ -206,7 +210,7 @@ def add_level_changes(con: duckdb.DuckDBPyConnection, inputs: LevelInputs) -> No
     )
 
 
-def _band(profile: Profile) -> str:
+def _fitting_band(profile: Profile) -> str:
     cases = " ".join(
         f"WHEN score >= {low} THEN {place}"
         for place, (_, low) in reversed(list(enumerate(profile.levels.bands)))
@@ -214,14 +218,14 @@ def _band(profile: Profile) -> str:
     return f"CASE {cases} END"
 
 
-_LEARNT = (
+_LEARNED_LEVEL = (
     "CASE WHEN NOT seen THEN NULL WHEN coalesce(raw, 0) = 0 THEN 0 WHEN low IS NULL OR high IS NULL OR raw <= low THEN 1"
     " WHEN raw > high THEN 3 ELSE 2 END"
 )
 """The position of a learned level; without bounds, an engaged entity is Low."""
 
 
-def _tabled(bounds: Mapping[int, LevelBounds]) -> str:
+def _bounds_table(bounds: Mapping[int, LevelBounds]) -> str:
     """Bounds as a relation `b`: day, low, high. A raw score is a whole number: it is above a bound when it is above
     the whole part."""
     shown = {
@@ -237,7 +241,7 @@ def _tabled(bounds: Mapping[int, LevelBounds]) -> str:
     return f"(VALUES {rows}) b(day, low, high)"
 
 
-def _beyond(profile: Profile, bounds: LevelBounds | None) -> str:
+def _beyond_bound(profile: Profile, bounds: LevelBounds | None) -> str:
     """SQL: whether the score is so far beyond the bound of its level that the entity leaves the level at once."""
     crossed: dict[int, tuple[Fraction | int | None, Fraction | int | None]]
     if profile.levels.churn:

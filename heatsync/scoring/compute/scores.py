@@ -180,27 +180,27 @@ def compute_scores(
     added = " + ".join(
         f"coalesce(signal_{place}, 0) * {weight!r}::DOUBLE" for place, weight in enumerate(weights)
     )
-    anybody = "JOIN" if inputs.plan.model == "kpi" else "LEFT JOIN"
+    join = "JOIN" if inputs.plan.model == "kpi" else "LEFT JOIN"
     scored = create_table(
         con,
         name,
         SCORE_COLUMNS,
         f"""
-        WITH having_it AS (
+        WITH with_signals AS (
             SELECT k.day, k.key, {given} FROM ({existing_entities(inputs.existing.born, list(benchmarks), inputs.among)}) k
             LEFT JOIN {inputs.existing.placement} p ON p.user_no = k.key
         ),
         beside AS (
             SELECT h.*, b.raw, b.points, b.something, coalesce(b.base, 0) AS base, b.key IS NOT NULL AS active,
-                   ({" OR ".join(present)}) AS judged
-            FROM having_it h {anybody} ({base}) b ON b.key = h.key AND b.day = h.day
+                   ({" OR ".join(present)}) AS has_signal
+            FROM with_signals h {join} ({base}) b ON b.key = h.key AND b.day = h.day
         ),
         mixed AS (
             SELECT *, round((1 - ({share})) * base + {added})::BIGINT AS nano FROM beside
         )
         SELECT day, key, raw, base, nano, points, active,
-               {_shown("nano", "NOT judged AND points > 0 AND something")} AS score
-        FROM mixed WHERE active OR judged
+               {_shown("nano", "NOT has_signal AND points > 0 AND something")} AS score
+        FROM mixed WHERE active OR has_signal
         """,
     )
     return ScoreTables(scored, normal)
@@ -211,9 +211,9 @@ def _base(
 ) -> tuple[str, Relation | None]:
     """SQL: day, key, raw, points, base (the score before signals, in billionths), something; for `kpi` also the
     scores of the touchpoints."""
-    plan, bench = inputs.plan, _tabled(inputs.plan, benchmarks)
+    plan, bench = inputs.plan, _benchmark_values(inputs.plan, benchmarks)
     if inputs.totals.touchpoints is not None:
-        normal = _touched(con, inputs, bench)
+        normal = _normalize_touchpoints(con, inputs, bench)
         mean = " + ".join(
             f"s_{part} * coalesce(w_{part}, 0.0)" for part in range(len(weighted_touchpoints(plan)))
         )
@@ -274,7 +274,7 @@ def touchpoint_shares(plan: CompiledProfile, benchmarks: Mapping[int, float]) ->
     return {place: float(weight / total) for place, weight in weights.items()}
 
 
-def _tabled(plan: CompiledProfile, benchmarks: Benchmarks) -> str:
+def _benchmark_values(plan: CompiledProfile, benchmarks: Benchmarks) -> str:
     """The benchmarks as a relation `b`: day, b_N, and in `kpi` the share of each part, w_N."""
     known = range(len(weighted_touchpoints(plan)) if plan.model == "kpi" else 1)
     rows = []
@@ -289,7 +289,7 @@ def _tabled(plan: CompiledProfile, benchmarks: Benchmarks) -> str:
     return f"(VALUES {', '.join(rows)}) b(day, {', '.join(names)})"
 
 
-def _touched(con: duckdb.DuckDBPyConnection, inputs: ScoreInputs, bench: str) -> Relation:
+def _normalize_touchpoints(con: duckdb.DuckDBPyConnection, inputs: ScoreInputs, bench: str) -> Relation:
     """`{entity}_normal`: the touchpoints with benchmarks, shares and scores (s_N, in billionths)."""
     known = range(len(weighted_touchpoints(inputs.plan)))
     normal = "".join(

@@ -83,10 +83,10 @@ def lifetime_counts(plan: CompiledProfile, events: Table, embedded: bool = True)
         "last_active": ibis.ifelse(passive, ibis.null("timestamp(6)"), known.timestamp).max(),
     }
     for word in plan.item_words:
-        told = [item for item in plan.items if item.word == word and (item.where or not embedded)]
+        several = [item for item in plan.items if item.word == word and (item.where or not embedded)]
         bits = {
             item.bit: worth & known.event.isin(item.events) & _fits(known, item.where, embedded)
-            for item in told
+            for item in several
         }
         if embedded:
             any_of = ibis.ifelse(worth, known[f"mask_{word}"], 0)

@@ -7,7 +7,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from heatsync.scoring.definition import comparisons, value_types
 from heatsync.scoring.definition.comparisons import OPERATORS, Comparison, Operator
 
-_LATER = ("within", "where", "ratio_to", "all", "any", "not", "time", "users", "level_change", "audience")
+_UNSUPPORTED = (
+    "within",
+    "where",
+    "ratio_to",
+    "all",
+    "any",
+    "not",
+    "time",
+    "users",
+    "level_change",
+    "audience",
+)
 
 
 def _names(value: object) -> tuple[str, ...]:
@@ -51,7 +62,7 @@ class Step(BaseModel):
     def _one_kind(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             raise ValueError("expected a step such as {event: Report Created, count: {gte: 3}}")
-        for key in _LATER:
+        for key in _UNSUPPORTED:
             if key in value:
                 raise ValueError(f"`{key}` is not supported in a step of the activation")
         operators = [key for key in value if key in OPERATORS]
@@ -84,7 +95,7 @@ class Step(BaseModel):
         table, dot, column = self.trait.partition(".")
         return (table, column) if dot and table in ("user", "account") else (entity, self.trait)
 
-    def meaning(self) -> dict[str, Any]:
+    def canonical(self) -> dict[str, Any]:
         if self.event is not None:
             return {"event": sorted(self.event), "count": self.count}
         return {"trait": self.trait, str(self.operator): self.value}

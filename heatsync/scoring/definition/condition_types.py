@@ -164,6 +164,6 @@ def canonical(condition: Condition) -> list[typing.Any]:
         return [type(condition).__name__, sorted((canonical(item) for item in condition.items), key=repr)]
     if isinstance(condition, Events):
         names = None if condition.names is None else sorted(set(condition.names))
-        rest = ("tier", "scored", "count", "old", "new", "where", "ratio")
-        return ["Events", names, *(plain(getattr(condition, name)) for name in rest)]
+        others = ("tier", "scored", "count", "old", "new", "where", "ratio")
+        return ["Events", names, *(plain(getattr(condition, name)) for name in others)]
     return [type(condition).__name__, *(plain(getattr(condition, name)) for name in condition.__slots__)]

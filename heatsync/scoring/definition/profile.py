@@ -208,7 +208,7 @@ class Profile(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _usual(cls, value: Any) -> Any:
+    def _add_defaults(cls, value: Any) -> Any:
         """Add the model's values for keys that are left out."""
         if not isinstance(value, dict):
             return value
@@ -222,15 +222,15 @@ class Profile(Section):
         return tree
 
     @model_validator(mode="after")
-    def _whole(self, info: ValidationInfo) -> "Profile":
+    def _check_combinations(self, info: ValidationInfo) -> "Profile":
         # What depends on an invalid value cannot be checked.
         unread = {route[0] for route in (info.context or {}).get("unread", ())}
         if "model" not in unread:
-            unshipped = () if "levels" in unread else self._unshipped()
-            raise_problems([*self._misplaced(), *self._doubled(), *unshipped])
+            unshipped = () if "levels" in unread else self._unknown_ships()
+            raise_problems([*self._keys_of_other_models(), *self._duplicate_events(), *unshipped])
         return self
 
-    def _misplaced(self) -> Iterator[tuple[Route, str]]:
+    def _keys_of_other_models(self) -> Iterator[tuple[Route, str]]:
         """Keys that do not fit the model."""
         here = f"`model: {self.model}`" + (
             "" if "model" in self.model_fields_set else " (no `model` is named)"
@@ -273,13 +273,13 @@ class Profile(Section):
                 if key in event.model_fields_set and not (key == "weight" and event.tier is not None):
                     yield ("events", position, key), f"`{key}` has no effect in `model: kpi`: {meaning}"
 
-    def _doubled(self) -> Iterator[tuple[Route, str]]:
+    def _duplicate_events(self) -> Iterator[tuple[Route, str]]:
         names = [event.event for event in self.events]
         for position, name in enumerate(names):
             if name in names[:position]:
                 yield ("events", position, "event"), f"`events` names `{name}` twice: keep one of them"
 
-    def _unshipped(self) -> Iterator[tuple[Route, str]]:
+    def _unknown_ships(self) -> Iterator[tuple[Route, str]]:
         known = {
             audience.key for entity in ("user", "account") for audience in self.builtin_audiences(entity)
         }
@@ -323,10 +323,10 @@ class Profile(Section):
     @property
     def version(self) -> str:
         """A hash of everything that changes the numbers of a snapshot."""
-        canonical = json.dumps(self._meaning(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        canonical = json.dumps(self._canonical(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
-    def _meaning(self) -> dict[str, Any]:
+    def _canonical(self) -> dict[str, Any]:
         return {
             "revision": REVISION,
             "model": self.model,
@@ -337,7 +337,12 @@ class Profile(Section):
                 for event in sorted(self.events, key=lambda event: event.event)
             ],
             "touchpoints": [
-                [each.name, plain_number(each.weight), _counted(each.of), each.to and _counted(each.to)]
+                [
+                    each.name,
+                    plain_number(each.weight),
+                    _canonical_selection(each.of),
+                    each.to and _canonical_selection(each.to),
+                ]
                 for each in self.touchpoints
             ],
             "signals": [
@@ -346,7 +351,7 @@ class Profile(Section):
             ],
             "activation": {
                 entity: sorted(
-                    (step.meaning() for step in steps), key=lambda step: json.dumps(step, sort_keys=True)
+                    (step.canonical() for step in steps), key=lambda step: json.dumps(step, sort_keys=True)
                 )
                 for entity, steps in (("user", self.activation.user), ("account", self.activation.account))
             },
@@ -369,6 +374,6 @@ def _action(event: Any) -> Any:
     return event
 
 
-def _counted(counted: EventSelection) -> Any:
+def _canonical_selection(counted: EventSelection) -> Any:
     condition: Condition = condition_types.Events(counted.events, where=counted.where)
     return condition_types.canonical(condition)

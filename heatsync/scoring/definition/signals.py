@@ -28,7 +28,7 @@ class Signal(Section):
     weight: Annotated[Decimal, BeforeValidator(_weight)]
 
     @model_validator(mode="after")
-    def _a_way(self) -> "Signal":
+    def _check_range(self) -> "Signal":
         if self.low == self.high:
             raise_problems([(("to",), f"`from` and `to` are both {self.high}: they must differ")])
         return self
@@ -42,7 +42,7 @@ class Signal(Section):
         return None if (entity, table) == ("account", "user") else (table, column)
 
 
-def _together(signals: tuple[Signal, ...]) -> tuple[Signal, ...]:
+def _check_all(signals: tuple[Signal, ...]) -> tuple[Signal, ...]:
     names = [signal.trait for signal in signals]
     raise_problems(
         ((position, "trait"), f"`signals` names `{name}` twice: keep one of them")
@@ -58,4 +58,4 @@ def _together(signals: tuple[Signal, ...]) -> tuple[Signal, ...]:
     return signals
 
 
-Signals = Annotated[tuple[Signal, ...], AfterValidator(_together)]
+Signals = Annotated[tuple[Signal, ...], AfterValidator(_check_all)]

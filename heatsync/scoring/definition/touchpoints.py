@@ -129,7 +129,7 @@ class Touchpoint(Section):
         return self.ratio.to if self.ratio is not None else None
 
 
-def _together(touchpoints: tuple[Touchpoint, ...]) -> tuple[Touchpoint, ...]:
+def _check_all(touchpoints: tuple[Touchpoint, ...]) -> tuple[Touchpoint, ...]:
     """The touchpoints sorted by name: their order in the file has no effect."""
     if not touchpoints:
         raise ValueError("expected touchpoints; remove `touchpoints` to use the eleven default ones")
@@ -167,4 +167,4 @@ def plain_number(number: Decimal) -> str:
     return f"{number.normalize():f}"
 
 
-Touchpoints = Annotated[tuple[Touchpoint, ...], AfterValidator(_together)]
+Touchpoints = Annotated[tuple[Touchpoint, ...], AfterValidator(_check_all)]
