@@ -199,6 +199,7 @@ def _renew(request: Any) -> None:
 
 
 def name_trait(prefix: str, score_name: str, metric: str, entity: Entity) -> str:  # noqa: ARG001
+    """Segment takes the standard names as they are."""
     return trait_name(prefix, score_name, metric)
 
 
@@ -208,6 +209,7 @@ that short, late calls meet the next ones: a tenth stays free."""
 
 
 def limits(settings: Mapping[str, str]) -> Limits:
+    """The limits that follow from the settings."""
     return Limits(
         records_per_call=MESSAGES,
         lookups_per_call=MESSAGES,

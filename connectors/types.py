@@ -10,6 +10,8 @@ Value = str | int | float | bool | date | datetime | tuple[str, ...] | None
 
 
 class FieldType(StrEnum):
+    """The type of a field, as we send it."""
+
     TEXT = "text"
     INTEGER = "integer"
     NUMBER = "number"
@@ -20,6 +22,8 @@ class FieldType(StrEnum):
 
 
 class Entity(StrEnum):
+    """What is scored: a user or an account."""
+
     USER = "user"
     ACCOUNT = "account"
 
@@ -33,6 +37,8 @@ class Kind(StrEnum):
 
 
 class Status(StrEnum):
+    """What became of a change. `deferred`: it is sent again later. `unknown`: it may have taken effect."""
+
     DELIVERED = "delivered"
     REJECTED = "rejected"
     SKIPPED = "skipped"
@@ -156,6 +162,7 @@ class Account:
 
     @property
     def label(self) -> str:
+        """The account as people see it: `portal 4711`."""
         return f"{self.kind} {self.id}"
 
 

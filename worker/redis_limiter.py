@@ -61,18 +61,18 @@ class RedisQuotaStore:
     def close(self) -> None:
         self._client.close()
 
-    def take_slots(self, wish: SlotRequest) -> Slots:
-        most = -1 if wish.most is None else wish.most
+    def take_slots(self, request: SlotRequest) -> Slots:
+        most = -1 if request.most is None else request.most
         arguments = [
-            wish.ahead * 1e6,
-            wish.gap * 1e6,
-            wish.late * 1e6,
-            wish.day,
+            request.ahead * 1e6,
+            request.gap * 1e6,
+            request.late * 1e6,
+            request.day,
             most,
             LONGEST_WAIT * 1e6,
             KEPT,
         ]
-        wait, calls, gap, spent = self._run(self._take, wish.name, arguments)
+        wait, calls, gap, spent = self._run(self._take, request.name, arguments)
         return Slots(float(wait) / 1e6, int(calls), float(gap) / 1e6, bool(spent))
 
     def pause_calls(self, name: str, seconds: float) -> None:

@@ -114,13 +114,16 @@ class HubSpotClient:
         return self.transport.call(lambda: _send(ask), safe, sub_quota)
 
     def batch(self, object: str) -> Any:
+        """The SDK's batch calls for an object."""
         return self._batches[object]
 
     def search(self, object: str) -> Any:
+        """The SDK's search calls for an object."""
         return self._searches[object]
 
     @cached_property
     def properties(self) -> Any:
+        """The SDK's calls for properties."""
         return self._sdk.crm.properties
 
     def ask(self, ask: Ask, safe: bool = True, sub_quota: Throttle | None = None) -> Answer:

@@ -278,6 +278,7 @@ REQUESTS_PER_10S = "100"
 
 
 def limits(settings: Mapping[str, str]) -> Limits:
+    """The limits that follow from the settings."""
     return Limits(
         records_per_call=BATCH,
         lookups_per_call=BATCH,

@@ -239,6 +239,7 @@ def refusal(item: Item, error: Mapping[str, Any], secret: str) -> Outcome:
 
 
 def rejected(item: Item, problem: Problem, error: Mapping[str, Any], secret: str) -> Outcome:
+    """The outcome of a record that has this problem; `error` is the body that names it."""
     code = CODES.get(problem.code) or ("bad_value" if problem.code.startswith("INVALID_") else "refused")
     if problem.code == "DUPLICATE":
         code = "duplicate"
@@ -329,6 +330,7 @@ def distinct(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
 
 
 def as_input(item: Item) -> dict[str, Any]:
+    """The item as one of the `inputs` of a batch call."""
     id: dict[str, Any] = {"id": item.change.remote_id} if item.change.remote_id else {"associations": []}
     return {**id, "properties": dict(item.properties), "objectWriteTraceId": item.trace}
 

@@ -294,6 +294,7 @@ REQUESTS_PER_10S = "1600"
 
 
 def limits(settings: Mapping[str, str]) -> Limits:
+    """The limits that follow from the settings."""
     return Limits(
         records_per_call=1,
         lookups_per_call=PER_PAGE,

@@ -74,9 +74,11 @@ class Job:
 
     @property
     def state(self) -> JobState:
+        """The job as the ledger keeps it; `read` is the way back."""
         return JobState(json.dumps(asdict(self)))
 
     def again(self, progressed: bool = False) -> InProgress:
+        """The error that says when to look at the job again."""
         age = max(0.0, time.time() - self.at)
         wait = min(LAST_LOOK, max(FIRST_LOOK, age / 2))
         return InProgress(f"Salesforce is working on bulk job {self.id}", wait, progressed)

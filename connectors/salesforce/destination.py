@@ -350,10 +350,12 @@ fifty calls a few seconds."""
 
 
 def files(settings: Mapping[str, str]) -> Files:
+    """When a run goes as files, and how many records they hold."""
     return Files(int(settings.get("bulk_above") or BULK_ABOVE), bulk_jobs.RECORDS, bulk_jobs.CALLS)
 
 
 def limits(settings: Mapping[str, str]) -> Limits:
+    """The limits that follow from the settings."""
     return Limits(
         records_per_call=BATCH,
         lookups_per_call=400,

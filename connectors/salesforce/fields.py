@@ -80,6 +80,7 @@ class Fields:
 
 
 def no_object(object: str) -> ConfigurationError:
+    """The error for an object that does not exist, with the nearest known name."""
     near = difflib.get_close_matches(object, OBJECTS, 1)
     hint = f" Did you mean {near[0]}?" if near and near[0] != object else ""
     return ConfigurationError(

@@ -100,6 +100,7 @@ def whole_id(id: str) -> str:
 
 
 def is_id(text: str) -> bool:
+    """Whether a text has the form of a record id: 15 or 18 letters and digits."""
     return re.fullmatch(r"[A-Za-z0-9]{15}([A-Za-z0-9]{3})?", text) is not None
 
 
@@ -168,6 +169,7 @@ class Item:
         return str(self.values[self.by]).lower() if self.by else None
 
     def record(self, object: str) -> dict[str, Any]:
+        """The item as one of the `records` of a Collections call."""
         id = {"id": self.change.remote_id} if self.change.remote_id else {}
         return {"attributes": {"type": object}, **id, **self.values}
 

@@ -23,17 +23,19 @@ class RateLimits(LedgerPart):
         super().__init__(database)
         self._pauses: dict[str, tuple[float, float]] = {}  # name -> when it was read, end of the pause
 
-    def take_slots(self, wish: SlotRequest) -> Slots:
+    def take_slots(self, request: SlotRequest) -> Slots:
         c = t.rate_limits.c
         with self.database.writing() as connection:
-            new = self.database.insert(t.rate_limits).values(name=wish.name, **asdict(QuotaState()))
+            new = self.database.insert(t.rate_limits).values(name=request.name, **asdict(QuotaState()))
             connection.execute(new.on_conflict_do_nothing())
-            query = sa.select(t.rate_limits).where(c.name == wish.name).with_for_update()
+            query = sa.select(t.rate_limits).where(c.name == request.name).with_for_update()
             row = connection.execute(query).one()
             state = QuotaState(row.free, row.until, row.gap, row.day, row.spent)
-            slots = state.take_slots(wish, time.time())
+            slots = state.take_slots(request, time.time())
             if slots.calls:
-                connection.execute(t.rate_limits.update().where(c.name == wish.name).values(**asdict(state)))
+                connection.execute(
+                    t.rate_limits.update().where(c.name == request.name).values(**asdict(state))
+                )
         return slots
 
     def pause_calls(self, name: str, seconds: float) -> None:

@@ -166,8 +166,8 @@ class FreeQuotas:
 
     ahead = 0.0
 
-    def take_slots(self, wish: SlotRequest) -> Slots:
-        return Slots(0.0, 1, wish.gap)
+    def take_slots(self, request: SlotRequest) -> Slots:
+        return Slots(0.0, 1, request.gap)
 
     def pause_calls(self, name: str, seconds: float) -> None: ...
 
