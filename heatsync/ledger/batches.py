@@ -245,7 +245,7 @@ class Batches(LedgerPart):
     def park_batch(
         self, claimed: ClaimedBatch, cause: str, evidence: str = "", readable: bool = True
     ) -> bool:
-        """Put a batch aside whose answer cannot be read, for good. What it may have written is looked up again.
+        """Put a batch aside for good, because its answer cannot be read. What it may have written is looked up again.
 
         `evidence` is what was answered; it may hold personal data and is never shown with the run. False: the claim is
         lost.

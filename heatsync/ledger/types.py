@@ -11,7 +11,7 @@ T = TypeVar("T")
 CHUNK = 5_000
 """Rows that one statement reads or writes."""
 RECHECK_CODES = frozenset({"unmatched", "ambiguous", "same_record"})
-"""Codes of refusals whose reason can end at the destination at any time, without our seeing it."""
+"""Codes of refusals that a change at the destination can end at any time; we do not see such a change."""
 
 
 class RunState(StrEnum):
@@ -220,7 +220,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class LeaseOwner:
-    """Who holds a lease. `id` tells it apart from every other holder, also within the process."""
+    """The holder of a lease. `id` is unique, also within the process."""
 
     id: str
     process: Process
