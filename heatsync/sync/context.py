@@ -105,6 +105,7 @@ class Context(AbstractContextManager["Context"]):
         return self
 
     def close(self) -> None:
+        """Close the destinations that were opened, and the ledger."""
         for opened in self._opened.values():
             opened.destination.close()
         self._opened.clear()

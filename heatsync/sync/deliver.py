@@ -88,29 +88,29 @@ def deliver(context: Context, batch_id: str, successor: Mapping | None = None) -
 
 def _deliver_claimed(context: Context, claimed: ClaimedBatch, successor: Mapping | None) -> DeliveryResult:
     """Deliver a claimed batch; whatever happens, its claim ends."""
-    book = context.ledger
+    ledger = context.ledger
     mapping = context.mappings.get(claimed.mapping) or successor
     if mapping is not None:
         return _attempt(context, mapping, claimed, finish_only=successor is not None)
     if claimed.job is not None:
         # The destination's job on it may still write: the next mapping to write to this object follows it to its end.
-        book.requeue(claimed, time.time() + ORPHAN_WAIT, Attempt.NOT_SENT, count_attempt=False)
+        ledger.requeue(claimed, time.time() + ORPHAN_WAIT, Attempt.NOT_SENT, count_attempt=False)
         error = ConfigurationError(f"the mapping {claimed.mapping} is no longer there")
         return DeliveryResult(DeliveryState.STOPPED, error)
-    book.park_batch(claimed, f"the mapping {claimed.mapping} is no longer there")
+    ledger.park_batch(claimed, f"the mapping {claimed.mapping} is no longer there")
     return DeliveryResult(DeliveryState.PARKED)
 
 
 def _attempt(context: Context, mapping: Mapping, claimed: ClaimedBatch, finish_only: bool) -> DeliveryResult:
     """Push a batch, or put it back into the queue with the reason."""
-    book = context.ledger
+    ledger = context.ledger
     attempt = Attempt.NOT_SENT
     try:
         try:
             opened = context.open(mapping)
         except ConfigurationError as error:
             # Something is missing here, not in the batch: another host may have it.
-            book.requeue(claimed, time.time() + 60, attempt, count_attempt=False)
+            ledger.requeue(claimed, time.time() + 60, attempt, count_attempt=False)
             return DeliveryResult(DeliveryState.STOPPED, error)
         _admit(context, mapping, opened, claimed)
         with _prepared(context, mapping, opened, claimed, finish_only) as ready:
@@ -118,36 +118,36 @@ def _attempt(context: Context, mapping: Mapping, claimed: ClaimedBatch, finish_o
             return _push(context, mapping, opened, ready, finish_only)
     except InProgress as job:
         until = time.time() + (job.retry_after or 0.0)
-        book.requeue(claimed, until, attempt, count_attempt=False)
+        ledger.requeue(claimed, until, attempt, count_attempt=False)
         return DeliveryResult(
             DeliveryState.LATER, until=until, progressed=job.progressed, in_progress=job.delivery_message
         )
     except Paused as error:
-        book.requeue(claimed, time.time() + 60, Attempt.NOT_SENT, count_attempt=False)
+        ledger.requeue(claimed, time.time() + 60, Attempt.NOT_SENT, count_attempt=False)
         return DeliveryResult(DeliveryState.STOPPED, error)
     except Stopped as error:
         # A record that was created and has no outcome yet, like a contact that waits for its tags, is looked up.
         stopped = Attempt.NOT_SENT if attempt is Attempt.NOT_SENT else Attempt.INTERRUPTED
-        book.requeue(claimed, 0.0, stopped, count_attempt=False)
+        ledger.requeue(claimed, 0.0, stopped, count_attempt=False)
         return DeliveryResult(DeliveryState.STOPPED, error)
     except Unavailable as error:
         backoff = min(LONGEST_WAIT, 15 * 2 ** (claimed.attempts - 1))
         until = time.time() + (backoff if error.retry_after is None else error.retry_after)
         # A wait that the vendor asks for is not a failed attempt.
-        book.requeue(claimed, until, attempt, count_attempt=error.retry_after is None)
+        ledger.requeue(claimed, until, attempt, count_attempt=error.retry_after is None)
         return DeliveryResult(DeliveryState.LATER, error, until)
     except Unauthorized as error:
-        book.requeue(claimed, time.time() + 60, attempt)
+        ledger.requeue(claimed, time.time() + 60, attempt)
         return DeliveryResult(DeliveryState.STOPPED, context.pause_unauthorized(mapping, error))
     except (Misunderstood, ConfigurationError) as error:
         if claimed.job is not None and attempt is Attempt.NOT_SENT:
-            book.requeue(claimed, time.time() + 60, attempt, count_attempt=False)
+            ledger.requeue(claimed, time.time() + 60, attempt, count_attempt=False)
             return DeliveryResult(DeliveryState.STOPPED, error)
         evidence = getattr(error, "evidence", "")
-        book.park_batch(claimed, error.delivery_message, evidence, mapping.vendor.readable)
+        ledger.park_batch(claimed, error.delivery_message, evidence, mapping.vendor.readable)
         return DeliveryResult(DeliveryState.PARKED, error)
     except BaseException:
-        book.requeue(claimed, 0.0, Attempt.INTERRUPTED)
+        ledger.requeue(claimed, 0.0, Attempt.INTERRUPTED)
         raise
 
 

@@ -87,6 +87,7 @@ class LeaseKeeper:
                 del self._extensions[id(extend)]
 
     def close(self) -> None:
+        """End the thread."""
         self._done.set()
         if self._thread is not None:
             self._thread.join()

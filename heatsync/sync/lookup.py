@@ -7,8 +7,17 @@ from dataclasses import dataclass
 
 from connectors.errors import HeatsyncError
 from connectors.types import Found, Lookup, Outcome, Status
-from heatsync import ledger
-from heatsync.ledger import BoundMapping, Ledger, Record, Run, Standing, StandingState
+from heatsync.ledger import (
+    RECHECK_CODES,
+    BoundMapping,
+    Ledger,
+    Record,
+    Run,
+    Standing,
+    StandingState,
+    chunks,
+    write_value,
+)
 from heatsync.sync import record_owners
 from heatsync.sync.compare.identity import Known, KnownRow, Located, Resolved, Search
 from heatsync.sync.compare.types import Owners, Refusal
@@ -33,7 +42,7 @@ class UnsentLog:
         if not self.keep:
             return
         recheck_at = time.time() + self.recheck_seconds
-        for chunk in ledger.chunks(refusals):
+        for chunk in chunks(refusals):
             self.save_outcomes([refusal.outcome for refusal in chunk])
             self.ledger.save_standings(self.bound, [_standing(refusal, recheck_at) for refusal in chunk])
 
@@ -124,14 +133,14 @@ def _check_answers(asked: list[Lookup], answers: list[Found], mapping: Mapping) 
 
 
 def _found_records(
-    book: Ledger, bound: BoundMapping, asked: list[Lookup], answers: list[Found]
+    ledger: Ledger, bound: BoundMapping, asked: list[Lookup], answers: list[Found]
 ) -> tuple[list[KnownRow], list[Record]]:
     """The records that were found exactly once: as rows of the comparison, and as the ledger remembers them."""
     matched = [answer for answer in answers if len(answer.remote_ids) == 1]
     values = {lookup.key: lookup.match[0].value if lookup.match else None for lookup in asked}
     had = {
         row[0]: (row[3], json.loads(row[4]))
-        for chunk in book.records(bound, [found.key for found in matched])
+        for chunk in ledger.records(bound, [found.key for found in matched])
         for row in chunk
     }
     rows: list[KnownRow] = []
@@ -139,7 +148,7 @@ def _found_records(
     for found in matched:
         remote_id = found.remote_ids[0]
         version, fields = had.get(found.key, (0, {}))
-        present = fields | {name: ledger.write_value(value) for name, value in found.values.items()}
+        present = fields | {name: write_value(value) for name, value in found.values.items()}
         rows.append((found.key, remote_id, values[found.key], version, json.dumps(present), None))
         records.append(Record(found.key, remote_id, values[found.key], found.values, version))
     return rows, records
@@ -152,5 +161,5 @@ def _standing(refusal: Refusal, recheck_at: float) -> Standing:
         refusal.digest,
         StandingState.REJECTED if outcome.status is Status.REJECTED else StandingState.SKIPPED,
         code=outcome.code,
-        recheck_at=recheck_at if outcome.code in ledger.RECHECK_CODES else None,
+        recheck_at=recheck_at if outcome.code in RECHECK_CODES else None,
     )

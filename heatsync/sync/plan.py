@@ -208,16 +208,16 @@ def new_run(
 
 def _changes(work: _Work, relations: Relations, built: MappingQuery) -> Changes:
     """The chain from the desired relation to the changes. With `keep`, the run and what is refused are written."""
-    mapping, request, book, bound = work.mapping, work.request, work.ledger, work.bound
+    mapping, request, ledger, bound = work.mapping, work.request, work.ledger, work.bound
     work.progress(mapping.name, "comparing", 0, 0)
     desired = candidates.materialise(relations, shape(mapping, built), built.sql)
-    standings = Standings(book.settled_standings(bound), book.unsettled_standings(bound), time.time())
+    standings = Standings(ledger.settled_standings(bound), ledger.unsettled_standings(bound), time.time())
     found = candidates.select(desired, standings, request.scope)
     if request.keep:
-        book.save_run(work.run)
-    unsent = UnsentLog(book, bound, work.run, mapping.recheck_after.total_seconds(), request.keep)
+        ledger.save_run(work.run)
+    unsent = UnsentLog(ledger, bound, work.run, mapping.recheck_after.total_seconds(), request.keep)
     unsent.save(found.refusals())
-    known = recall(found, book, bound)
+    known = recall(found, ledger, bound)
     resolved = (
         lookup.resolve(known, work.context, mapping, work.opened, unsent, work.progress)
         if work.reads_destination
@@ -241,13 +241,13 @@ def shape(mapping: Mapping, built: MappingQuery) -> Shape:
     )
 
 
-def recall(found: Candidates, book: Ledger, bound: BoundMapping) -> Known:
+def recall(found: Candidates, ledger: Ledger, bound: BoundMapping) -> Known:
     """Add what the ledger knows of the candidates; of all records, when there are many candidates."""
     few = found.size <= FEW_CANDIDATES
-    by_id: Iterator[Any] = chain.from_iterable(book.records(bound, keys) for keys in found.key_chunks())
-    levels: Iterator[Any] = chain.from_iterable(book.levels(bound, keys) for keys in found.key_chunks())
+    by_id: Iterator[Any] = chain.from_iterable(ledger.records(bound, keys) for keys in found.key_chunks())
+    levels: Iterator[Any] = chain.from_iterable(ledger.levels(bound, keys) for keys in found.key_chunks())
     return identity.recall(
-        found, by_id if few else book.records(bound), levels if found.shape.tolerant else ()
+        found, by_id if few else ledger.records(bound), levels if found.shape.tolerant else ()
     )
 
 

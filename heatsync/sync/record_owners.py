@@ -74,7 +74,7 @@ def refuse_shared_records(
 
 
 def _dispute(
-    book: Ledger,
+    ledger: Ledger,
     bound: BoundMapping,
     claimed: ClaimedBatch,
     ours: Mapping[str, str],
@@ -84,7 +84,7 @@ def _dispute(
     if not ours:
         return
     changes = {planned.change.key: planned.change for planned in claimed.planned}
-    book.remember_records(
+    ledger.remember_records(
         bound,
         [
             Record(
@@ -98,8 +98,8 @@ def _dispute(
         ],
     )
     everyone = {entity for held in several.values() for entity in held}
-    book.forget_fields(bound, sorted(everyone))
-    book.mark_shared(bound, sorted(everyone - ours.keys()))
+    ledger.forget_fields(bound, sorted(everyone))
+    ledger.mark_shared(bound, sorted(everyone - ours.keys()))
 
 
 def _refused(outcome: Outcome, held: Iterable[str]) -> Outcome:

@@ -23,10 +23,10 @@ def schema_changed(context: Context, mapping: Mapping, opened: OpenDestination) 
 
     They are read only while there are such records, and at most once in `Timeouts.fields`.
     """
-    book, bound = context.ledger, opened.bound
-    if not mapping.vendor.readable or not book.has_schema_rejections(bound):
+    ledger, bound = context.ledger, opened.bound
+    if not mapping.vendor.readable or not ledger.has_schema_rejections(bound):
         return False
-    state = book.mapping_state(bound)
+    state = ledger.mapping_state(bound)
     if state.schema_read_at is not None and time.time() - state.schema_read_at < context.timeouts.fields:
         return False
     if mapping.create_fields and state.fields_created_for != mapping.definition_hash:
@@ -36,7 +36,7 @@ def schema_changed(context: Context, mapping: Mapping, opened: OpenDestination) 
     incomplete = any(name not in present for name in names)
     wanted = {name: repr(present.get(name)) for name in names}
     schema = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
-    book.update_mapping_state(bound, schema_hash=schema, schema_read_at=time.time())
+    ledger.update_mapping_state(bound, schema_hash=schema, schema_read_at=time.time())
     # The first time there is nothing to compare with. As long as a field is missing, nothing can be accepted.
     return schema != state.schema_hash and not (state.schema_hash is None and incomplete)
 
@@ -47,12 +47,13 @@ def _present(mapping: Mapping, opened: OpenDestination) -> Dict[str, RemoteField
     return destination.fields(mapping.object) if isinstance(destination, ReadableDestination) else {}
 
 
-def missing_fields(mapping: Mapping, opened: OpenDestination, rendered: MappingQuery) -> list[NewField]:
+def missing_fields(mapping: Mapping, opened: OpenDestination, built: MappingQuery) -> list[NewField]:
+    """Fields of a mapping that do not exist at the destination; none if it cannot be read. Tags are no fields."""
     if not isinstance(opened.destination, ReadableDestination):
         return []
     present = opened.destination.fields(mapping.object)
     # The first call that names a tag creates it.
-    return [NewField(f.name, f.type, f.label) for f in rendered.fields if f.name not in present and not f.tag]
+    return [NewField(f.name, f.type, f.label) for f in built.fields if f.name not in present and not f.tag]
 
 
 def note_field_rejections(

@@ -46,6 +46,7 @@ class RunResult:
 
 
 def new_run_id(as_of: date) -> str:
+    """A name for a run, which begins with its day."""
     return f"{as_of:%Y%m%d}-{secrets.token_hex(3)}"
 
 

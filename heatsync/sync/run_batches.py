@@ -45,7 +45,7 @@ def unexpected_error(context: Context, mapping: Mapping, error: Exception) -> He
     path = folder / f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}.log"
     path.write_text("".join(traceback.format_exception(error)), "utf-8")
     return Misunderstood(
-        f"{mapping.name} failed in a way it should not ({type(error).__name__}). Details: {path}"
+        f"{mapping.name} failed with an unexpected error ({type(error).__name__}). Details: {path}"
     )
 
 

@@ -236,7 +236,7 @@ class ChaosStage(Stage):
                     context.ledger.resume(name)
                 result = sync_run.sync(context, context.choose([]), DAY, Scope(), lambda plan: True)
                 for one in result.results:
-                    assert "in a way it should not" not in str(one.error), one.error
+                    assert "with an unexpected error" not in str(one.error), one.error
                 quiet = all(one.error is None for one in result.results)
             if quiet and self.calls() == 0:
                 return turn

@@ -50,6 +50,7 @@ class Candidates:
 
     @property
     def size(self) -> int:
+        """How many candidates there are."""
         return self.relations.count("candidate")
 
     def key_chunks(self) -> Iterator[list[str]]:

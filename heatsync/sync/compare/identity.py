@@ -84,6 +84,7 @@ class Search:
         )
 
     def located(self) -> "Located":
+        """The candidates with the answers so far."""
         return Located(self._known.relations, self._known.shape, self._counts, self._create)
 
 

@@ -31,6 +31,7 @@ class Relations:
     connection: duckdb.DuckDBPyConnection
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Run a statement."""
         self.connection.execute(sql, list(parameters))
 
     def create(self, table: str, query: str) -> None:
@@ -42,6 +43,7 @@ class Relations:
         self.connection.execute(f"CREATE OR REPLACE TABLE {table} ({columns})")
 
     def drop(self, *tables: str) -> None:
+        """Drop tables that nothing reads any more."""
         for table in tables:
             self.connection.execute(f"DROP TABLE {table}")
 
@@ -77,6 +79,7 @@ class Relations:
         return self.connection.execute(query).fetchall()
 
     def count(self, table: str, where: str = "TRUE") -> int:
+        """How many rows of a table meet an SQL condition."""
         ((number,),) = self.all(f"SELECT count(*) FROM {table} WHERE {where}")
         return int(number)
 

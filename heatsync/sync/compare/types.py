@@ -98,4 +98,5 @@ class Scope:
 
     @property
     def partial(self) -> bool:
+        """Whether it leaves records out."""
         return self.only is not None or self.limit is not None
