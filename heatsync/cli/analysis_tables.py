@@ -98,7 +98,7 @@ def _print_groups(figures: Figures) -> None:
     if not figures.levels_shown:
         _print_levels(f"Churn by level, from {first} on", figures.levels)
         return
-    _print_levels(f"Churn by level, learnt before {first} and evaluated from then on", figures.levels)
+    _print_levels(f"Churn by level, learned before {first} and evaluated from then on", figures.levels)
     _print_levels(f"Churn by level as shown on each day from {first} on", figures.levels_shown)
 
 
@@ -124,7 +124,7 @@ def print_suggested(found: Suggestion) -> None:
         terminal.show(f"{found.profile}, {found.entity}s: no suggestion: {found.why}.")
         return
     terminal.table(
-        f"Weights for {found.profile}, learnt on {found.learned_rows} {found.entity} rows up to {found.learned_until}",
+        f"Weights for {found.profile}, learned on {found.learned_rows} {found.entity} rows up to {found.learned_until}",
         ["event", "now", "suggested", "rows with it"],
         [[each.event, each.now, each.suggested, each.rows] for each in found.weights],
     )

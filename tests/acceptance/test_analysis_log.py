@@ -76,7 +76,7 @@ def test_learnt_levels_separate_low_medium_and_high_churn(log: Workspace) -> Non
     for rate, known in zip(figures.levels, (0.57, 0.20, 0.00), strict=True):
         assert rate.share.low <= known <= rate.share.high
         assert rate.share.value == pytest.approx(known, abs=0.03)
-    # As they were on each day, learnt anew every week, they stand apart as well.
+    # The levels as they were on each day, learned again every week, differ as well.
     low, medium, high = (rate.share for rate in figures.levels_shown)
     assert low.low > medium.high
     assert medium.low > high.high

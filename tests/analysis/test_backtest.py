@@ -95,10 +95,10 @@ def test_with_too_few_days_the_result_gives_the_reason_and_no_figures(world: Wor
 
 
 def test_an_audience_is_evaluated_by_its_members_on_each_day(world: Workspace) -> None:
-    everybody = backtest.backtest(world, BacktestRequest("health", leavers.DAY), silent)
+    overall = backtest.backtest(world, BacktestRequest("health", leavers.DAY), silent)
     low = backtest.backtest(world, BacktestRequest("health", leavers.DAY, audience="level_low"), silent)
-    assert everybody.figures is not None
-    at_low = next(rate for rate in everybody.figures.levels if rate.name == "Low")
+    assert overall.figures is not None
+    at_low = next(rate for rate in overall.figures.levels if rate.name == "Low")
     assert (low.rows, low.churned) == (at_low.rows, at_low.churned)
 
 

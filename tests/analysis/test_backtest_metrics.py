@@ -84,12 +84,12 @@ def test_a_random_score_is_not_predictive() -> None:
 def test_learned_levels_are_evaluated_on_the_later_half() -> None:
     rows = sample()
     plain = evaluate(rows, DAYS, ("Low", "High"))
-    learnt = evaluate(rows, DAYS, ("Low", "High"), np.full(400, "High", dtype=object))
+    learned = evaluate(rows, DAYS, ("Low", "High"), np.full(400, "High", dtype=object))
     assert sum(rate.rows for rate in plain.levels) == 400
-    assert [(rate.name, rate.rows) for rate in learnt.levels] == [("High", 200)]
-    assert sum(rate.rows for rate in learnt.levels_shown) == 200
+    assert [(rate.name, rate.rows) for rate in learned.levels] == [("High", 200)]
+    assert sum(rate.rows for rate in learned.levels_shown) == 200
     assert plain.levels_shown == ()
-    assert learnt.levels_first == split_day(DAYS) == 114
+    assert learned.levels_first == split_day(DAYS) == 114
 
 
 def test_the_halves_are_reported_beside_each_other() -> None:

@@ -93,21 +93,21 @@ def test_the_users_of_an_account_share_what_is_done(world: Workspace, name: str)
 @pytest.mark.parametrize("name", ["health", "winsor", "aimed", "decayed"])
 def test_the_way_to_the_next_level_is_given_as_a_number_of_each_event(world: Workspace, name: str) -> None:
     bands = dict(world.profiles[name].levels.bands)
-    told = 0
+    shown = 0
     for each in explained(world, name, "user"):
         if each.next_level is None:
             assert each.row["level"] == "Very High"
             continue
         assert bands[each.next_level.level] == each.next_level.bound > each.row["score"]
         if each.next_level.points is not None:
-            told += 1
+            shown += 1
             counts = {event: count for event, count, _ in each.next_level.events}
             assert (
                 8 * (counts["Report Created"] - 1)
                 < each.next_level.points
                 <= 8 * counts["Report Created"] + 1e-6
             )
-    assert told
+    assert shown
 
 
 def test_the_points_to_the_next_level_match_the_formula(world: Workspace) -> None:

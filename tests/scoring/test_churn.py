@@ -34,10 +34,10 @@ def estimated(con: duckdb.DuckDBPyConnection, rows: Sequence[Row]) -> Estimate:
 
 
 def fenced(con: duckdb.DuckDBPyConnection, values: Sequence[int], low: Fraction) -> Fraction:
-    con.execute("CREATE OR REPLACE TEMP TABLE everybody (e BIGINT)")
+    con.execute("CREATE OR REPLACE TEMP TABLE entities (e BIGINT)")
     if values:
-        con.execute("INSERT INTO everybody SELECT unnest(?)", [list(values)])
-    return churn_levels.upper_bound(con, "everybody", low)
+        con.execute("INSERT INTO entities SELECT unnest(?)", [list(values)])
+    return churn_levels.upper_bound(con, "entities", low)
 
 
 def percentile(values: Sequence[int], percent: int) -> Fraction:
@@ -225,7 +225,7 @@ def in_force(
     con: duckdb.DuckDBPyConnection, estimates: Sequence[Estimate], values: Sequence[int]
 ) -> churn_levels.LevelBounds:
     fenced(con, values, Fraction(0))
-    return churn_levels.level_bounds(con, estimates, "everybody")
+    return churn_levels.level_bounds(con, estimates, "entities")
 
 
 def test_both_bounds_of_a_day_come_from_its_weeks_and_its_last_sunday(con: duckdb.DuckDBPyConnection) -> None:

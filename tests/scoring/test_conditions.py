@@ -140,7 +140,7 @@ def test_every_form_of_condition_is_parsed(written: str, meant: Condition) -> No
 
 
 @pytest.mark.parametrize(
-    ("written", "place", "said"),
+    ("written", "place", "message"),
     [
         ("score", "", "expected a condition such as {trait: activation, lt: 50}, found `score`"),
         ("[]", "", "found a list"),
@@ -210,10 +210,10 @@ def test_every_form_of_condition_is_parsed(written: str, meant: Condition) -> No
         ("{audience: [a]}", "audience", "expected text, found a list"),
     ],
 )
-def test_a_mistake_is_reported_once_at_its_location(written: str, place: str, said: str) -> None:
+def test_a_mistake_is_reported_once_at_its_location(written: str, place: str, message: str) -> None:
     ((found, sentence),) = mistakes(written)
     assert found == place
-    assert said in sentence
+    assert message in sentence
 
 
 def test_all_mistakes_are_found_at_once() -> None:

@@ -332,7 +332,7 @@ def of(entity: str = "user", **more: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("entity", "text", "route", "said"),
+    ("entity", "text", "route", "message"),
     [
         ("user", "{trait: scor, gt: 5}", ("trait",), "`scor` is not a trait of users; did you mean `score`?"),
         ("user", "{trait: zzz, gt: 5}", ("trait",), "a column is written `user.zzz`"),
@@ -352,12 +352,12 @@ def of(entity: str = "user", **more: Any) -> Any:
     ],
 )  # fmt: skip
 def test_an_unknown_name_is_rejected_with_the_nearest_valid_one(
-    entity: str, text: str, route: Any, said: str
+    entity: str, text: str, route: Any, message: str
 ) -> None:
     with pytest.raises(ConditionError) as caught:
         compile_condition(read(text), of(entity))
     assert caught.value.route == route
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_all_problems_are_found_at_once() -> None:
@@ -450,8 +450,8 @@ def test_a_warning_says_for_how_many_entities_the_trait_is_missing() -> None:
         ("{not: {any: [{trait: user.plan, eq: pro}]}}", "`not` includes them"),
     ):
         judged = compile_condition(read(text), scope(made, "user", {"user": {}, "account": {}}))
-        ((missing, said),) = judged.warnings
-        assert said.startswith("`user.plan` is missing for {count} of the users, and " + sentence)
+        ((missing, message),) = judged.warnings
+        assert message.startswith("`user.plan` is missing for {count} of the users, and " + sentence)
         with duckdb.connect() as con:
             fill(con, made)
             counted = con.execute(
@@ -529,9 +529,9 @@ def test_touchpoints_are_the_scored_events_of_kpi_and_each_event_counts_once() -
 
 def test_touchpoints_have_no_tiers() -> None:
     kpi = of(profile=Profile.model_validate(KPI))
-    ((route, said),) = find_problems(read("{event: {tier: core}}"), kpi)
+    ((route, message),) = find_problems(read("{event: {tier: core}}"), kpi)
     assert route == ("event",)
-    assert "have no tiers" in said
+    assert "have no tiers" in message
 
 
 def test_all_audiences_of_an_entity_are_sorted_by_key() -> None:

@@ -259,10 +259,10 @@ def agree(con: Anything, world: World, entity: str, conditions: list[Condition],
     audiences = {kind: {"own": own} for kind in ("user", "account")}
     fill(con, world)
     truth = Truth(world, entity, audiences)
-    everybody = world.users if entity == "user" else world.accounts
+    entities = world.users if entity == "user" else world.accounts
     judged = [compile_condition(condition, scope(world, entity, audiences)) for condition in conditions]
     for condition, sql, answer in zip(conditions, judged, found(con, world, entity, judged), strict=True):
-        meant = {each["key"] for each in everybody if truth.holds(condition, each)}
+        meant = {each["key"] for each in entities if truth.holds(condition, each)}
         assert answer == meant, (condition, sql.sql)
 
 

@@ -114,9 +114,9 @@ def test_weights_that_do_not_add_up_are_rejected_with_the_difference(
     weights: Sequence[str], sentence: str
 ) -> None:
     touchpoints = [{**CALLS, "name": str(place), "weight": each} for place, each in enumerate(weights)]
-    place, said = problem(KPI, touchpoints=touchpoints)
+    place, message = problem(KPI, touchpoints=touchpoints)
     assert place == ("touchpoints",)
-    assert sentence in said
+    assert sentence in message
 
 
 @given(st.lists(st.decimals(0, 100, places=3), min_size=1, max_size=8))
@@ -151,9 +151,9 @@ def test_a_sum_of_weights_is_rejected_exactly_when_it_is_not_a_hundred(weights: 
 def test_an_invalid_touchpoint_is_reported_with_its_location(
     touchpoint: Row, place: tuple[str, ...], sentence: str
 ) -> None:
-    found, said = problem(KPI, touchpoints=[{**CALLS, **touchpoint}])
+    found, message = problem(KPI, touchpoints=[{**CALLS, **touchpoint}])
     assert found == ("touchpoints", 0, *place)
-    assert sentence in said
+    assert sentence in message
 
 
 @pytest.mark.parametrize(
@@ -183,21 +183,21 @@ def test_a_ratio_has_its_where_inside() -> None:
 
 def test_an_empty_list_and_duplicate_names_of_touchpoints_are_rejected() -> None:
     assert "remove `touchpoints`" in problem(KPI, touchpoints=[])[1]
-    place, said = problem(KPI, touchpoints=[{**CALLS, "weight": "50"}] * 2)
+    place, message = problem(KPI, touchpoints=[{**CALLS, "weight": "50"}] * 2)
     assert place == ("touchpoints", 1, "name")
-    assert "names `Calls` twice" in said
+    assert "names `Calls` twice" in message
 
 
 def test_in_kpi_events_may_only_be_marked_passive() -> None:
     profile = parsed(KPI, events=[{"event": "LinkedIn Ad Impression", "passive": "true"}])
     assert profile.passive == ("LinkedIn Ad Impression",)
     assert profile.scored == ()
-    place, said = problem(KPI, events=[{"event": "Call Logged", "weight": "5"}])
+    place, message = problem(KPI, events=[{"event": "Call Logged", "weight": "5"}])
     assert place == ("events",)
-    assert "its `touchpoints` say what counts" in said
-    place, said = problem(KPI, events=[{"event": "Call Logged", "tier": "core", "passive": "true"}])
+    assert "its `touchpoints` say what counts" in message
+    place, message = problem(KPI, events=[{"event": "Call Logged", "tier": "core", "passive": "true"}])
     assert place == ("events", 0, "tier")
-    assert "has no effect in `model: kpi`" in said
+    assert "has no effect in `model: kpi`" in message
 
 
 def test_an_engagement_action_needs_no_weight() -> None:
@@ -270,9 +270,9 @@ def test_signals_are_columns_with_a_range_of_values() -> None:
 def test_every_model_allows_signals_up_to_half_of_the_score(tree: Row) -> None:
     signals = [{**NPS, "weight": "25"}, {**NPS, "trait": "account.csat", "weight": "25"}]
     assert len(parsed(tree, signals=signals).signals) == 2
-    place, said = problem(tree, signals=[*signals, {**NPS, "trait": "account.fit", "weight": "0.5"}])
+    place, message = problem(tree, signals=[*signals, {**NPS, "trait": "account.fit", "weight": "0.5"}])
     assert place == ("signals",)
-    assert "add up to 50.5; the most is 50" in said
+    assert "add up to 50.5; the most is 50" in message
 
 
 @pytest.mark.parametrize(
@@ -289,15 +289,15 @@ def test_every_model_allows_signals_up_to_half_of_the_score(tree: Row) -> None:
 def test_an_invalid_signal_is_reported_with_its_location(
     signal: Row, place: tuple[str, ...], sentence: str
 ) -> None:
-    found, said = problem(WEIGHTED, signals=[{**NPS, **signal}])
+    found, message = problem(WEIGHTED, signals=[{**NPS, **signal}])
     assert found == ("signals", 0, *place)
-    assert sentence in said
+    assert sentence in message
 
 
 def test_duplicate_signals_are_rejected() -> None:
-    place, said = problem(WEIGHTED, signals=[NPS, NPS])
+    place, message = problem(WEIGHTED, signals=[NPS, NPS])
     assert place == ("signals", 1, "trait")
-    assert "names `account.nps` twice" in said
+    assert "names `account.nps` twice" in message
 
 
 def test_a_filter_is_a_condition_on_what_is_known_before_scoring() -> None:
@@ -305,9 +305,9 @@ def test_a_filter_is_a_condition_on_what_is_known_before_scoring() -> None:
     assert parsed(WEIGHTED, filter=INTERNAL).filter == Not(
         Trait("account.plan", Comparison("eq", "internal"))
     )
-    place, said = problem(WEIGHTED, filter={"all": [INTERNAL, {"trait": "score", "gte": "50"}]})
+    place, message = problem(WEIGHTED, filter={"all": [INTERNAL, {"trait": "score", "gte": "50"}]})
     assert place == ("filter", "all", 1, "trait")
-    assert "a filter cannot use `score`" in said
+    assert "a filter cannot use `score`" in message
 
 
 def test_levels_are_bands_or_learned_from_churn() -> None:

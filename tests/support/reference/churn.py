@@ -78,7 +78,7 @@ class Churn:
     def estimate(self, entity: str, sunday: date) -> Estimate | None:
         if (entity, sunday) not in self.estimates:
             rows = self.rows(entity, sunday)
-            self.estimates[entity, sunday] = None if rows is None else learnt(*rows)
+            self.estimates[entity, sunday] = None if rows is None else learned(*rows)
         return self.estimates[entity, sunday]
 
     def bounds(self, entity: str, day: date) -> Bounds:
@@ -97,7 +97,7 @@ class Churn:
         return self.known[entity, sunday]
 
 
-def learnt(churned: Sequence[int], stayed: Sequence[int]) -> Estimate:
+def learned(churned: Sequence[int], stayed: Sequence[int]) -> Estimate:
     """Youden's bound, or the lower quartile of E > 0."""
     gone, there, auc = sorted(churned), sorted(stayed), None
     if gone and there:

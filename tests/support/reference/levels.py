@@ -35,7 +35,7 @@ class History:
         """The level without hysteresis."""
         if (entity, day) not in self.fitting:
             self.fitting[entity, day] = (
-                self.learnt(entity, day) if self.rules.churn else self.banded(entity, day)
+                self.learned(entity, day) if self.rules.churn else self.banded(entity, day)
             )
         return self.fitting[entity, day]
 
@@ -47,7 +47,7 @@ class History:
             return None
         return next((name for low, name in reversed(self.rules.bands) if shown >= low), None)
 
-    def learnt(self, entity: str, day: date) -> Levels:
+    def learned(self, entity: str, day: date) -> Levels:
         bounds = self.churn.bounds(entity, day)
         done, seen = self.churn.engagement(entity, day), self.churn.seen(entity, day)
         return {
