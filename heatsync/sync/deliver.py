@@ -95,9 +95,9 @@ def _deliver_claimed(context: Context, claimed: ClaimedBatch, successor: Mapping
     if claimed.job is not None:
         # The destination's job on it may still write: the next mapping to write to this object follows it to its end.
         ledger.requeue(claimed, time.time() + ORPHAN_WAIT, Attempt.NOT_SENT, count_attempt=False)
-        error = ConfigurationError(f"the mapping {claimed.mapping} is no longer there")
+        error = ConfigurationError(f"The mapping {claimed.mapping} no longer exists.")
         return DeliveryResult(DeliveryState.STOPPED, error)
-    ledger.park_batch(claimed, f"the mapping {claimed.mapping} is no longer there")
+    ledger.park_batch(claimed, f"The mapping {claimed.mapping} no longer exists.")
     return DeliveryResult(DeliveryState.PARKED)
 
 
