@@ -282,7 +282,7 @@ def test_a_mapping_whose_definition_changed_is_held_again(workspace: ForkedWorks
     path.write_text(text.replace("heatsync_role: user.role", "heatsync_role: user.name"))
     held = workspace.sync()
     assert held.code == 4
-    assert "meaning" in held.mapping("hubspot-contacts")["cause"]
+    assert "definition changed" in held.mapping("hubspot-contacts")["cause"]
 
 
 def test_a_record_that_leaves_the_audience_is_cleared_and_none_is_deleted(workspace: ForkedWorkspace) -> None:
