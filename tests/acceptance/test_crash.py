@@ -2,14 +2,18 @@
 
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cli_workspace import END, HEATSYNC, CliWorkspace, calls, create_workspace
+from forked_cli import ForkedCli
+from forked_workspace import ForkedWorkspace
 from test_daily_job import plain, users
 
 from heatsync.sandbox.server import Running, running
@@ -26,10 +30,32 @@ fields: {fields}
 """
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> CliWorkspace:
+@pytest.fixture(scope="module")
+def slow_sandbox() -> Iterator[Running]:
+    """Destinations that answer slowly enough for a process to be stopped in between."""
     with running(quotas=False, latency_ms=40) as sandbox:
-        yield create_workspace(tmp_path / "w", sandbox, users=150, days=60)
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def scored(
+    tmp_path_factory: pytest.TempPathFactory, slow_sandbox: Running, fork: ForkedCli
+) -> ForkedWorkspace:
+    """A workspace whose snapshot is made already, never synced itself."""
+    folder = tmp_path_factory.mktemp("scored") / "w"
+    create_workspace(folder, slow_sandbox, users=150, days=12)
+    made = ForkedWorkspace(folder, slow_sandbox, fork=fork)
+    answer = made.run("score", "--date", END.isoformat())
+    assert answer.code == 0, answer.err
+    return made
+
+
+@pytest.fixture
+def workspace(scored: ForkedWorkspace, tmp_path: Path) -> ForkedWorkspace:
+    """A copy of it, with empty destinations."""
+    scored.sandbox.clear()
+    shutil.copytree(scored.folder, tmp_path / "w")
+    return ForkedWorkspace(tmp_path / "w", scored.sandbox, fork=scored.fork)
 
 
 def wait_for(condition: object, process: object, patience: float = 120.0) -> None:
@@ -37,7 +63,7 @@ def wait_for(condition: object, process: object, patience: float = 120.0) -> Non
     while not condition():  # type: ignore[operator]
         assert process.poll() is None, process.communicate()  # type: ignore[attr-defined]
         assert time.monotonic() < until
-        time.sleep(0.01)
+        time.sleep(0.03)
 
 
 def noted(workspace: CliWorkspace) -> dict[str, int]:

@@ -2,17 +2,17 @@
 
 import csv
 import math
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 
 import duckdb
 import pytest
-from cli_workspace import END, CliWorkspace, calls, copy_workspace, create_workspace
+from cli_workspace import END, CliWorkspace, calls, create_workspace
 from forked_cli import ForkedCli
 from forked_workspace import ForkedWorkspace
 
 from heatsync.sandbox.demo_data import crm
-from heatsync.sandbox.server import Running, running
+from heatsync.sandbox.server import Running
 
 PLAIN = {
     "hubspot-contacts": "destination: hubspot\nobject: contacts\nmatch: {email: email}\ncreate_fields: true\n"
@@ -28,17 +28,24 @@ PLAIN = {
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliWorkspace]:
-    """A workspace with data, never synced itself."""
-    with running(quotas=False) as sandbox:
-        yield create_workspace(tmp_path_factory.mktemp("original") / "w", sandbox)
+def scored(
+    tmp_path_factory: pytest.TempPathFactory, sandbox_server: Running, fork: ForkedCli
+) -> ForkedWorkspace:
+    """A workspace whose snapshot is made already, never synced itself."""
+    folder = tmp_path_factory.mktemp("scored") / "w"
+    create_workspace(folder, sandbox_server, days=60)
+    made = ForkedWorkspace(folder, sandbox_server, fork=fork)
+    answer = made.run("score", "--date", END.isoformat())
+    assert answer.code == 0, answer.err
+    return made
 
 
 @pytest.fixture
-def workspace(original: CliWorkspace, tmp_path: Path, sandbox: Running, fork: ForkedCli) -> ForkedWorkspace:
-    made = copy_workspace(original, tmp_path / "w", sandbox)
-    sandbox.seed(crm.state(made.folder / "data"))
-    return ForkedWorkspace(made.folder, sandbox, fork=fork)
+def workspace(scored: ForkedWorkspace, tmp_path: Path, sandbox: Running) -> ForkedWorkspace:
+    """A copy of it, and the records of its people at the destinations."""
+    shutil.copytree(scored.folder, tmp_path / "w")
+    sandbox.seed(crm.state(tmp_path / "w/data"))
+    return ForkedWorkspace(tmp_path / "w", sandbox, fork=scored.fork)
 
 
 def with_token(workspace: ForkedWorkspace, token: str) -> ForkedWorkspace:
@@ -177,7 +184,7 @@ def test_after_one_percent_of_the_users_changed_exactly_these_are_written_in_the
     workspace: ForkedWorkspace,
 ) -> None:
     (somebody, *_) = users(workspace)
-    people = [somebody | {"user_id": f"u{n}", "email": f"u{n}@x.example"} for n in range(1100)]
+    people = [somebody | {"user_id": f"u{n}", "email": f"u{n}@x.example"} for n in range(300)]
     write_users(workspace, people)
     plain(workspace)
     assert workspace.sync("--yes").code == 0
