@@ -1,7 +1,6 @@
 """Small workspaces whose snapshots are made already, for commands that are forked."""
 
 import csv
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,19 +35,17 @@ def small(tmp_path_factory: pytest.TempPathFactory, fork: ForkedCli) -> Iterator
 
 @pytest.fixture
 def paper(small: ForkedWorkspace, tmp_path: Path) -> ForkedWorkspace:
-    """A copy that nobody sends anything from."""
-    shutil.copytree(small.folder, tmp_path / "w")
-    return ForkedWorkspace(tmp_path / "w", small.sandbox, fork=small.fork)
+    """A copy that nothing is sent from."""
+    return small.copy(tmp_path / "w")
 
 
 @pytest.fixture
 def live(small: ForkedWorkspace, tmp_path: Path, sandbox: Running) -> ForkedWorkspace:
-    """A copy with a sandbox of its own, in which HubSpot knows everybody."""
-    shutil.copytree(small.folder, tmp_path / "w")
+    """A copy with a sandbox of its own, in which HubSpot has a contact for every user."""
     with (small.folder / "data/users.csv").open(newline="", encoding="utf-8") as file:
         contacts = [
             {"id": str(n), "properties": {"email": user["email"]}}
             for n, user in enumerate(csv.DictReader(file), 101)
         ]
     sandbox.seed({"hubspot": {"contacts": contacts}})
-    return ForkedWorkspace(tmp_path / "w", sandbox, fork=small.fork)
+    return small.copy(tmp_path / "w", sandbox)

@@ -1,12 +1,15 @@
-"""A small create_workspace whose commands are forked, and what was expected of one that was given something bad."""
+"""A workspace whose commands are forked, and what is expected of one that was given something invalid."""
 
 import csv
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cli_workspace import END, CliWorkspace, CommandResult
 from forked_cli import ForkedCli
+
+from heatsync.sandbox.server import Running
 
 PROFILE = """version: 1
 name: Health
@@ -31,7 +34,7 @@ Row = dict[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkedWorkspace(CliWorkspace):
-    """A create_workspace whose commands are forked."""
+    """A workspace whose commands are forked."""
 
     fork: ForkedCli
 
@@ -42,6 +45,11 @@ class ForkedWorkspace(CliWorkspace):
         assert "Traceback" not in out + err, err
         assert code != 70, err + Path(err.split()[-1]).read_text("utf-8")
         return CommandResult(code, out, err)
+
+    def copy(self, folder: Path, sandbox: Running | None = None) -> "ForkedWorkspace":
+        """The same workspace with its state, in another folder."""
+        shutil.copytree(self.folder, folder)
+        return replace(self, folder=folder, sandbox=sandbox or self.sandbox)
 
     def sync_with(self, **environ: str) -> CommandResult:
         return self.run("sync", "--date", END.isoformat(), "--yes", "--json", **environ)

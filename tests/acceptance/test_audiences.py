@@ -3,6 +3,7 @@
 import csv
 import io
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from cli_workspace import END
@@ -37,11 +38,18 @@ tags: audiences
 FILE = "mappings/audiences/own.yml"
 
 
+@pytest.fixture(scope="module")
+def scored_once(small: ForkedWorkspace, tmp_path_factory: pytest.TempPathFactory) -> ForkedWorkspace:
+    made = small.copy(tmp_path_factory.mktemp("audiences") / "w")
+    made.write(FILE, OWN)
+    assert made.run("score", "--date", END.isoformat()).code == 0
+    return made
+
+
 @pytest.fixture
-def scored(paper: ForkedWorkspace) -> ForkedWorkspace:
-    paper.write(FILE, OWN)
-    assert paper.run("score", "--date", END.isoformat()).code == 0
-    return paper
+def scored(scored_once: ForkedWorkspace, tmp_path: Path) -> ForkedWorkspace:
+    """A workspace whose snapshot knows the audience of OWN."""
+    return scored_once.copy(tmp_path / "w")
 
 
 def test_an_audience_is_listed_for_people_as_csv_and_as_json(scored: ForkedWorkspace) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import pty
-import shutil
 import signal
 import subprocess
 import time
@@ -54,8 +53,7 @@ def scored(
 def workspace(scored: ForkedWorkspace, tmp_path: Path) -> ForkedWorkspace:
     """A copy of it, with empty destinations."""
     scored.sandbox.clear()
-    shutil.copytree(scored.folder, tmp_path / "w")
-    return ForkedWorkspace(tmp_path / "w", scored.sandbox, fork=scored.fork)
+    return scored.copy(tmp_path / "w")
 
 
 def wait_for(condition: object, process: object, patience: float = 120.0) -> None:

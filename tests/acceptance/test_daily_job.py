@@ -2,7 +2,6 @@
 
 import csv
 import math
-import shutil
 from pathlib import Path
 
 import duckdb
@@ -43,9 +42,8 @@ def scored(
 @pytest.fixture
 def workspace(scored: ForkedWorkspace, tmp_path: Path, sandbox: Running) -> ForkedWorkspace:
     """A copy of it, and the records of its people at the destinations."""
-    shutil.copytree(scored.folder, tmp_path / "w")
-    sandbox.seed(crm.state(tmp_path / "w/data"))
-    return ForkedWorkspace(tmp_path / "w", sandbox, fork=scored.fork)
+    sandbox.seed(crm.state(scored.folder / "data"))
+    return scored.copy(tmp_path / "w", sandbox)
 
 
 def with_token(workspace: ForkedWorkspace, token: str) -> ForkedWorkspace:

@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from cli_workspace import CELERY, CliWorkspace, calls, copy_workspace, create_workspace
+from forked_cli import ForkedCli
+from forked_workspace import ForkedWorkspace
 
 from heatsync.sandbox.demo_data import crm
 from heatsync.sandbox.server import running
@@ -95,8 +97,9 @@ def test_beat_and_two_workers_leave_the_state_that_one_process_leaves(
     redis_url: str,
     database: str,
     request: pytest.FixtureRequest,
+    fork: ForkedCli,
 ) -> None:
-    alone, shared = workspaces
+    alone, shared = (ForkedWorkspace(each.folder, each.sandbox, fork=fork) for each in workspaces)
     done = alone.run("sync", "--yes", "--json")
     assert done.json["state"] == "done", done.err
     environ = {"HEATSYNC_BROKER": redis_url, "HEATSYNC_SWEEP_SECONDS": "1"}
