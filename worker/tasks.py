@@ -145,7 +145,7 @@ def plan(mapping: str) -> None:
 def deliver(batch: str) -> None:
     """Deliver due batches of this batch's run for up to 15 s, unless another worker does so for the same object.
 
-    Whoever delivered enqueues what is left.
+    The worker that delivered enqueues the rest.
     """
     here = context()
     target = here.ledger.batch_target(batch)

@@ -266,23 +266,23 @@ def _payload(payload: DesiredRecord) -> dict[str, Any]:
         "wants": dict(payload.wants),
         "accounts": [
             {
-                "account": told.label,
-                "remote_id": told.remote_id,
-                "state": told.state,
-                "code": told.code,
-                "fields": dict(told.fields),
-                "written": terminal.at(told.updated_at),
+                "account": status.label,
+                "remote_id": status.remote_id,
+                "state": status.state,
+                "code": status.code,
+                "fields": dict(status.fields),
+                "written": terminal.at(status.updated_at),
                 "last": {
-                    "status": told.status,
-                    "cause": told.cause,
-                    "answer": told.answer,
-                    "run": told.run,
-                    "at": terminal.at(told.at),
+                    "status": status.status,
+                    "cause": status.cause,
+                    "answer": status.answer,
+                    "run": status.run,
+                    "at": terminal.at(status.at),
                 }
-                if told.status is not None
+                if status.status is not None
                 else None,
             }
-            for told in payload.statuses
+            for status in payload.statuses
         ],
     }
 

@@ -294,13 +294,15 @@ def _print_payload(payload: DesiredRecord) -> None:
     terminal.show(f"{payload.mapping} -> {payload.destination} {payload.object}{what}")
     if payload.problem:
         terminal.show(f"  cannot be sent: {payload.problem}")
-    for told in payload.statuses:
-        code = f" ({told.code})" if told.code else ""
-        since = f", written {terminal.at(told.updated_at)}" if told.updated_at is not None else ""
-        terminal.show(f"  {told.label}: record {told.remote_id or '-'}, {told.state}{code}{since}")
-        if told.status is not None:
-            said = f": {told.answer or told.cause}" if told.answer or told.cause else ""
-            terminal.show(f"    last answer, run {told.run} at {terminal.at(told.at)}: {told.status}{said}")
+    for status in payload.statuses:
+        code = f" ({status.code})" if status.code else ""
+        since = f", written {terminal.at(status.updated_at)}" if status.updated_at is not None else ""
+        terminal.show(f"  {status.label}: record {status.remote_id or '-'}, {status.state}{code}{since}")
+        if status.status is not None:
+            said = f": {status.answer or status.cause}" if status.answer or status.cause else ""
+            terminal.show(
+                f"    last answer, run {status.run} at {terminal.at(status.at)}: {status.status}{said}"
+            )
     if payload.wants:
         held = payload.statuses[0].fields if payload.statuses else {}
         terminal.table(
