@@ -13,7 +13,7 @@ import duckdb
 import ibis
 import pyarrow as pa
 
-from connectors.errors import ConfigurationError
+from connectors.errors import ConfigurationError, as_sentence
 from heatsync.scoring.definition.place import Place
 from heatsync.source import backends
 from heatsync.source.csv_files import first_line_not_utf8, infer_types, open_csv
@@ -152,9 +152,10 @@ def require_columns(table: SourceTable, opened: ibis.Table, *names: str) -> None
     """Raises ConfigurationError unless the table has these columns."""
     for name in names:
         if name not in opened.columns:
+            missing = f"{table.place}: {table.table} has no column `{name}`{suggest(name, opened.columns)}"
             raise ConfigurationError(
-                f"{table.place}: {table.table} has no column `{name}`{suggest(name, opened.columns)}."
-                f" If the table has it under another name, write `columns: {{{name}: THEIR_NAME}}`"
+                f"{as_sentence(missing)} If the table has it under another name, write"
+                f" `columns: {{{name}: THEIR_NAME}}`"
             )
 
 
