@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from heatsync.sandbox.server import Running
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts what runs in the background with Ctrl-C ignored, and whoever is started from there inherits it.
+    # A shell starts what runs in the background with Ctrl-C ignored, and every process started from there inherits it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: a busy machine is not a failure. The blob that a failure prints repeats it.

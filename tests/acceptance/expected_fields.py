@@ -33,7 +33,7 @@ WORDS = {"Very High": "very_high", "High": "high", "Medium": "medium", "Low": "l
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A mapping: its records over there, their keys in the order in which they are tried, and what it wants."""
+    """A mapping: its records at the destination, their keys in the order in which they are tried, and what it wants."""
 
     vendor: str
     object: str
@@ -75,7 +75,7 @@ class Demo:
         return self.scored["account"][key], self.listed["account"].get(key, {})
 
     def found(self, spec: Spec, records: Iterable[Record]) -> dict[str, list[Record]]:
-        """For each of our keys, the record that it is over there; several are ambiguous, none is unmatched."""
+        """For each of our keys, the record that it is at the destination; several are ambiguous, none is unmatched."""
         by: dict[tuple[str, str], list[Record]] = {}
         for record in records:
             held = record.get("properties", record)
@@ -261,10 +261,10 @@ def spell(vendor: str, value: Any) -> Any:
 
 
 def otherwise(vendor: str, value: Any) -> Any:
-    """The same value in another spelling that is right as well, where there is one: who writes it, is seen."""
+    """The same value in another spelling that is right as well, where there is one: writing it again would show."""
     if isinstance(value, datetime):
-        told = {"hubspot": "%Y-%m-%dT%H:%M:%S.000Z", "salesforce": "%Y-%m-%dT%H:%M:%SZ"}.get(vendor)
-        return spell(vendor, value) if told is None else value.astimezone(UTC).strftime(told)
+        layout = {"hubspot": "%Y-%m-%dT%H:%M:%S.000Z", "salesforce": "%Y-%m-%dT%H:%M:%SZ"}.get(vendor)
+        return spell(vendor, value) if layout is None else value.astimezone(UTC).strftime(layout)
     if isinstance(value, int | float) and not isinstance(value, bool):
         if vendor == "hubspot":
             return f"{value}0" if isinstance(value, float) else f"{value}.0"

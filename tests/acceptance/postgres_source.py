@@ -29,7 +29,7 @@ READER = "reader"
 
 @dataclass(frozen=True)
 class PostgresSource:
-    """`url` is the engine's, for somebody who may read and do nothing else; `owner` that of who may do everything.
+    """`url` is the engine's, of a role that may only read; `owner` that of a role that may do everything.
     Every stocked folder has a schema of its own."""
 
     url: str

@@ -39,10 +39,10 @@ def test_explain_shows_what_was_sent_and_answered(live: ForkedWorkspace) -> None
     assert live.sync_with().code == 0
     user = rows(live)[0]
     found = live.run("explain", user["user_id"], "--json").json
-    (told,) = found["destinations"]
-    assert (found["entity"], found["as_of"], told["covered"]) == ("user", DAY, True)
-    assert told["wants"] == {"heatsync_role": user["role"], "heatsync_name": user["name"]}
-    (there,) = told["accounts"]
+    (destination,) = found["destinations"]
+    assert (found["entity"], found["as_of"], destination["covered"]) == ("user", DAY, True)
+    assert destination["wants"] == {"heatsync_role": user["role"], "heatsync_name": user["name"]}
+    (there,) = destination["accounts"]
     assert there["fields"]["heatsync_role"] == user["role"]
     assert (there["state"], there["last"]["status"]) == ("settled", "delivered")
     (score,) = found["profiles"]
@@ -60,8 +60,8 @@ def test_explain_says_in_words_why_a_record_cannot_be_sent(paper: ForkedWorkspac
     said = paper.run("explain", user["user_id"])
     why = f"heatsync_role holds a value that is not of the field's type ('{user['role']}')"
     assert f"cannot be sent: {why}" in said.out
-    (told,) = paper.run("explain", user["user_id"], "--json").json["destinations"]
-    assert told["problem"] == why
+    (destination,) = paper.run("explain", user["user_id"], "--json").json["destinations"]
+    assert destination["problem"] == why
 
 
 def test_explain_needs_no_secret_and_no_destination(paper: ForkedWorkspace) -> None:
@@ -108,8 +108,8 @@ def test_a_profile_that_is_not_predictive_is_marked_wherever_it_is_shown(paper: 
     version = paper.run("score", "--date", DAY, "--json").json["snapshots"][0]
     assert version["predictive"] is None
     known = workspace_config.load(paper.folder).profiles["health"].version
-    told = {"user": verdict | {"churned": 90, "last": DAY, "version": known}}
-    paper.write(".heatsync/verdicts/health.json", json.dumps(told))
+    stored = {"user": verdict | {"churned": 90, "last": DAY, "version": known}}
+    paper.write(".heatsync/verdicts/health.json", json.dumps(stored))
     assert mark in paper.run("score", "--date", DAY).out
     assert mark in paper.run("plan", "--date", DAY, "--offline").err
     assert paper.run("plan", "--date", DAY, "--offline", "--json").json["mappings"][0]["predictive"] is False

@@ -1,4 +1,4 @@
-"""A real message log: what is known of how well activity tells who stays, found again.
+"""A real message log: activity predicts which users stay as well as is known from elsewhere.
 
 30 days of window and of horizon; weekly snapshots with a whole window before and a whole horizon after them; everybody
 seen in the window is a row. Published of this log: an AUC of .729 for plain counts, .738 for the sum of the daily

@@ -1,4 +1,4 @@
-"""What is wrong over there, and in what we remember: the real command says it, and everything stays due."""
+"""What is wrong at the destination, or in stored state: the real command says it, and everything stays pending."""
 
 import http.server
 import threading
@@ -17,14 +17,14 @@ FIELDS = "mappings/hubspot-contacts.yml"
 
 
 @pytest.mark.parametrize(
-    ("field", "mend"),
+    ("field", "fix"),
     [
         ("there", lambda workspace: workspace.sandbox.seed(_with_property(workspace))),
         ("made", lambda workspace: workspace.replace(FIELDS, "create_fields: false", "create_fields: true")),
     ],
 )
 def test_a_missing_hubspot_property_rejects_records_until_it_exists(
-    live: ForkedWorkspace, field: str, mend: Callable[[ForkedWorkspace], None]
+    live: ForkedWorkspace, field: str, fix: Callable[[ForkedWorkspace], None]
 ) -> None:
     live.write(FIELDS, MAPPING.replace("create_fields: true", "create_fields: false"))
     people = rows(live)
@@ -33,7 +33,7 @@ def test_a_missing_hubspot_property_rejects_records_until_it_exists(
     assert missing["count"] == len(people)
     assert "heatsync_" in missing["cause"]
     assert "create_fields: true" in missing["cure"]
-    mend(live)
+    fix(live)
     assert live.run("retry").code == 0
     done = live.sync_with()
     assert done.code == 0, (field, done.out)
@@ -54,16 +54,16 @@ def test_a_missing_salesforce_field_rejects_records_until_it_exists(
     live.write(
         "mappings/salesforce-contacts.yml",
         "version: 1\nprofile: health\ndestination: salesforce\nobject: Contact\nmatch: {Email: email}\n"
-        "fields: {Nobody_Made_It__c: user.role}\n",
+        "fields: {Not_Created__c: user.role}\n",
     )
     seeded = crm.state(live.folder / "data")
     live.sandbox.seed(seeded)
     assert_refused(live.sync_with(), 1)
     missing = failures(live)["field_missing"]
-    assert missing["examples"][0]["field"] == "Nobody_Made_It__c"
-    assert "Nobody_Made_It__c" in missing["cause"]
+    assert missing["examples"][0]["field"] == "Not_Created__c"
+    assert "Not_Created__c" in missing["cause"]
     assert "Create the field" in missing["cure"]
-    seeded["fields"]["salesforce"]["Contact"]["Nobody_Made_It__c"] = {"type": "string", "length": 40}
+    seeded["fields"]["salesforce"]["Contact"]["Not_Created__c"] = {"type": "string", "length": 40}
     live.sandbox.seed(seeded)
     assert live.run("retry").code == 0
     done = live.sync_with()
@@ -71,7 +71,7 @@ def test_a_missing_salesforce_field_rejects_records_until_it_exists(
     assert done.mapping("salesforce-contacts")["outcomes"]["delivered"] == missing["count"]
 
 
-def test_an_unreachable_destination_is_named_and_everything_remains_due(live: ForkedWorkspace) -> None:
+def test_an_unreachable_destination_is_named_and_everything_remains_pending(live: ForkedWorkspace) -> None:
     away = live.sync_with(HEATSYNC_HUBSPOT_URL="http://127.0.0.1:9")
     assert_refused(
         away,
@@ -83,7 +83,7 @@ def test_an_unreachable_destination_is_named_and_everything_remains_due(live: Fo
     assert live.sync_with().mapping("hubspot-contacts")["outcomes"]["delivered"] == len(rows(live))
 
 
-def test_refused_credentials_are_named_and_everything_remains_due(live: ForkedWorkspace) -> None:
+def test_refused_credentials_are_named_and_everything_remains_pending(live: ForkedWorkspace) -> None:
     no = live.sync_with(HUBSPOT_TOKEN="refused")
     assert_refused(
         no, 3, "HubSpot refused the credentials", "Check the token", "from HUBSPOT_TOKEN (heatsync.yml:"
@@ -134,7 +134,7 @@ def proxy(url: str, in_between: Callable[[str], bool]) -> Iterator[str]:
         do_GET = do_POST = do_PATCH = do_PUT = _pass  # noqa: N815
 
         def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
+            """Print nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
@@ -148,7 +148,7 @@ def proxy(url: str, in_between: Callable[[str], bool]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("where", ["account", "batch/update"])
-def test_a_web_page_in_place_of_an_answer_is_no_success_and_everything_remains_due(
+def test_a_web_page_in_place_of_an_answer_is_no_success_and_everything_remains_pending(
     live: ForkedWorkspace, where: str
 ) -> None:
     with proxy(live.sandbox.url, lambda path: where in path) as url:

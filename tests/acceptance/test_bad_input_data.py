@@ -364,7 +364,7 @@ def test_duplicate_and_missing_addresses_stop_only_their_own_records(live: Forke
     synced = live.sync_with()
     assert_refused(synced, 1)
     mapping = synced.mapping("hubspot-contacts")
-    strangers = mapping["records"] - len(people)  # who has events, and no row with an address
+    strangers = mapping["records"] - len(people)  # they have events, and no row with an address
     outcomes = mapping["outcomes"]
     assert (outcomes["delivered"], outcomes["rejected"]) == (len(people) - 3, 2)
     assert outcomes["skipped"] == strangers + 1
@@ -375,6 +375,6 @@ def test_duplicate_and_missing_addresses_stop_only_their_own_records(live: Forke
     }
     second["email"], third["email"] = addresses
     write_rows(live, people)
-    mended = live.sync_with()
-    assert (mended.code, mended.mapping("hubspot-contacts")["outcomes"]["delivered"]) == (0, 3)
+    fixed = live.sync_with()
+    assert (fixed.code, fixed.mapping("hubspot-contacts")["outcomes"]["delivered"]) == (0, 3)
     assert contacts(live) == {user["email"]: user["role"] for user in people}

@@ -1,4 +1,4 @@
-"""A second real log: what 23,570 people bought at CDNOW, who first bought there in the first quarter of 1997.
+"""A second real log: what 23,570 people bought at CDNOW, all of them customers since the first quarter of 1997.
 
 Published by Fader and Hardie ("Forecasting Repeat Sales at CDNOW", 2001), and kept as a file inside the package
 lifetimes, whose code is not used. Each purchase is an event with its dollars as value and the number of CDs as a

@@ -23,7 +23,7 @@ PLAIN = {
     "salesforce-contacts": "destination: salesforce\nobject: Contact\nmatch: {Email: email}\n"
     "fields: {Heatsync_Role__c: user.role, Heatsync_Name__c: user.name}",
 }
-"""Mappings of users to all four destinations whose values are columns: a user changes and nobody else does."""
+"""Mappings of users to all four destinations whose values are columns: one user can change without any other."""
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def same(have: object, want: object) -> bool:
 
 
 def written(workspace: CliWorkspace) -> int:
-    """Calls that change something over there."""
+    """Calls that change something at a destination."""
     reads = ("search", "read", "query", "describe", "token", "GET")
     return sum(
         n for endpoint, n in endpoints(workspace).items() if not any(read in endpoint for read in reads)
@@ -181,8 +181,8 @@ def test_calls_are_counted_as_the_sandbox_counts_them(workspace: ForkedWorkspace
 def test_after_one_percent_of_the_users_changed_exactly_these_are_written_in_the_fewest_calls(
     workspace: ForkedWorkspace,
 ) -> None:
-    (somebody, *_) = users(workspace)
-    people = [somebody | {"user_id": f"u{n}", "email": f"u{n}@x.example"} for n in range(300)]
+    (first, *_) = users(workspace)
+    people = [first | {"user_id": f"u{n}", "email": f"u{n}@x.example"} for n in range(300)]
     write_users(workspace, people)
     plain(workspace)
     assert workspace.sync("--yes").code == 0

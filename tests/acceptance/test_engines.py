@@ -238,10 +238,10 @@ def test_every_model_scores_alike_from_files_and_from_postgresql(
     files = made_of_product(tmp_path / "files", PREPARED.get(variant))
     tables = database.copy(files, tmp_path / "tables", {"properties": "jsonb", **FOLDERS[variant]})
     days = [END]
-    told = [snapshot_run.score(made, days) for made in (files, tables)]
+    results = [snapshot_run.score(made, days) for made in (files, tables)]
     assert differences(files, tables, days) == []
-    assert told[0].ignored == told[1].ignored
-    assert told[0].ignored["duplicate_event_id"] > 0
+    assert results[0].ignored == results[1].ignored
+    assert results[0].ignored["duplicate_event_id"] > 0
     members = pq.read_table(
         snapshot_run.snapshot_path(tables, "weighted", "user", END), columns=["audiences"]
     )
@@ -275,7 +275,7 @@ def test_every_world_is_scored_alike_from_files_and_from_postgresql(database: Po
 def test_a_morning_that_reads_the_last_days_equals_one_that_reads_everything(
     tmp_path: Path, database: PostgresSource
 ) -> None:
-    """But for the day of a move: what was told yesterday stays what was told."""
+    """Except for the day of a level change: what was reported yesterday stays."""
     files = made_of_product(tmp_path / "files")
     tables = database.copy(files, tmp_path / "tables", {"properties": "jsonb"})
     yesterday = END - timedelta(days=1)
@@ -305,7 +305,7 @@ def test_a_morning_that_reads_the_last_days_equals_one_that_reads_everything(
 
 
 def test_postgresql_is_only_read(tmp_path: Path, database: PostgresSource) -> None:
-    """By somebody who may write as well; the server itself refuses what would not be reading."""
+    """Even by a role that may write; the server itself refuses anything but reading."""
     files = made_of_product(tmp_path / "files")
     tables = asking(
         database.copy(files, tmp_path / "tables", {"properties": "jsonb"}),

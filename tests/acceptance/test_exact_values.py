@@ -1,6 +1,6 @@
 """Every value that the demo leaves in the four destinations, one by one, and nothing beside them.
 
-The records over there are those of the demo's CRM, and some already hold something: the right values (spelled in
+The records at the destinations are those of the demo's CRM, and some already hold something: the right values (spelled in
 another way that is just as right, so that writing them again would show), values from long ago, or some of each.
 """
 
@@ -62,7 +62,7 @@ class Synced:
     before: dict[str, Any]
     wanted: dict[str, Any]
     changed: dict[str, dict[str, set[str]]]
-    """Mapping -> our key -> fields whose value over there was another one."""
+    """Mapping -> our key -> fields whose value at the destination was another one."""
     covered: dict[str, int]
     """Mapping -> how many values had to be right."""
     after: dict[str, Any]
@@ -173,7 +173,7 @@ def write(spec: Spec, fields: Fields, field: str, value: Any) -> bool:
             fields[field] = spell("segment", value)
         return value is not None
     if spec.vendor == "salesforce" and value is False and field not in fields:
-        return False  # a checkbox that nobody ticked
+        return False  # a checkbox that is not ticked
     there = json.dumps(fields.get(field))
     if there in (json.dumps(spell(spec.vendor, value)), json.dumps(otherwise(spec.vendor, value))):
         return False
@@ -237,7 +237,7 @@ def test_unmatched_and_ambiguous_records_stay_as_they_were(synced: Synced) -> No
         before, after = (
             {name(r): r for r in state[vendor][object]} for state in (synced.before, synced.after)
         )
-        assert set(before) == set(after)  # nobody was created, nobody deleted
+        assert set(before) == set(after)  # no record was created or deleted
         for id in set(before) - ours:
             assert after[id] == before[id]
             left += "as it was" in held(before[id]).values()
@@ -260,12 +260,12 @@ def test_a_value_that_a_person_wrote_survives_write_if_empty(synced: Synced) -> 
 
 def test_values_that_were_right_already_are_not_written(synced: Synced) -> None:
     run = synced.workspace.run("show", synced.answer.json["run"], "--show", "100000", "--json").json
-    told = {
+    listed = {
         mapping["mapping"]: {change["key"]: set(change["fields"]) for change in mapping["changes"]}
         for mapping in run["mappings"]
     }
     for mapping, changes in synced.changed.items():
-        assert differences(lists(told.get(mapping, {})), lists(changes))[:10] == [], mapping
+        assert differences(lists(listed.get(mapping, {})), lists(changes))[:10] == [], mapping
     written = {mapping: len(changes) for mapping, changes in synced.changed.items()}
     counted = {
         f"{vendor} {endpoint}": counts["records"]

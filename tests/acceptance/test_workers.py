@@ -117,7 +117,7 @@ def test_beat_and_two_workers_leave_the_state_that_one_process_leaves(
         wait_until(lambda: all(row["state"] in ("held", "done") for row in rows()), running, shared)
         held = {row["run"] for row in rows() if row["state"] == "held"}
         assert len(held) == 1
-        for run in held:  # a first run that nobody watches waits for approval
+        for run in held:  # an unattended first run waits for approval
             assert shared.run("approve", run, **environ).code in (0, 1)
         wait_until(lambda: all(row["state"] == "done" for row in rows()), running, shared)
         assert shared.sandbox.state() == expected
@@ -130,13 +130,13 @@ def test_beat_and_two_workers_leave_the_state_that_one_process_leaves(
 def test_without_a_broker_a_worker_refuses_and_says_how_to_set_one(
     workspaces: tuple[CliWorkspace, CliWorkspace],
 ) -> None:
-    told = subprocess.run(
+    answer = subprocess.run(
         [CELERY, "-A", "worker", "worker"],
         env=workspaces[0].environ,
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert told.returncode == 2
-    assert "HEATSYNC_BROKER" in told.stderr
-    assert "Traceback" not in told.stderr
+    assert answer.returncode == 2
+    assert "HEATSYNC_BROKER" in answer.stderr
+    assert "Traceback" not in answer.stderr

@@ -128,7 +128,7 @@ FIELDS = {
 FILES = HEATSYNC.replace(
     "requests_per_10s: 100000}\nguards", "requests_per_10s: 100000, bulk_above: 1}\nguards"
 )
-"""Whoever changes with another goes to Salesforce in a file."""
+"""Two or more changes go to Salesforce in a file."""
 
 PRESENT: Mapping[str, Any] = {
     "hubspot": {

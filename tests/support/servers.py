@@ -33,7 +33,7 @@ def running_redis() -> Iterator[str]:
     """A Redis without persistence; gives its URL, database 0."""
     binary = _redis_binary()
     with _folder("redis") as folder:
-        for _ in range(5):  # somebody else may take the free port first
+        for _ in range(5):  # another process may take the free port first
             port = _free_port()
             process = _start(
                 [
@@ -127,7 +127,7 @@ def _postgres_home() -> Path:
 
 
 def _copy_of(home: Path, target: Path) -> Path:
-    """A copy of PostgreSQL for somebody else: an ordinary person may not enter root's folders."""
+    """A copy of PostgreSQL for another user: an ordinary one may not enter root's folders."""
     unneeded = shutil.ignore_patterns("include", "doc", "man", "__pycache__")
     package = home.parent
     shutil.copytree(home, target / package.name / home.name, ignore=unneeded)
@@ -144,7 +144,7 @@ def _package(name: str) -> Path | None:
 
 
 def _ordinary_person() -> pwd.struct_passwd | None:
-    """Whom to run as in place of root, which PostgreSQL refuses; None when we are not root."""
+    """The user to run PostgreSQL as, because it refuses root; None when this process is not root's."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
