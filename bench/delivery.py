@@ -146,7 +146,7 @@ def _measure(home: Path, url: str, name: str, size: int, connector: bool = True)
 
 
 def _pushed(context: Context, mapping: Mapping, name: str, size: int) -> float:
-    """Processor seconds of the connector alone: the same changes, without ledger and story."""
+    """Processor seconds of the connector alone: the same changes, without ledger and runs."""
     reached = context.open(mapping)
     match, id = IDENTITY[name]
     changes = [

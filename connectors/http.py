@@ -1,4 +1,4 @@
-"""One disciplined call: within the quota, counted, repeated where that is safe, with its failures told apart.
+"""One call: within the quota, counted, repeated where that is safe, with an error for each kind of failure.
 
 A connector wraps each SDK call into a function that returns an `Answer` or raises `LostAnswer`. What the vendor's words
 mean is the connector's business.

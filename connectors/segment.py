@@ -86,7 +86,7 @@ class Segment:
             _sdk()._session.close()
 
     def account(self) -> Account:
-        """The source, named by a part of its write key's hash: no call can tell more."""
+        """The source, named by a part of its write key's hash: no call reports more."""
         return Account("source", self._source)
 
     def find(

@@ -78,7 +78,7 @@ def context() -> Context:
 
 
 def logged_task(name: str) -> Callable[[Callable[..., None]], Any]:
-    """A Celery task that logs a HeatsyncError as one sentence. What it did not do stays due in the ledger."""
+    """A Celery task that logs a HeatsyncError as one sentence. What it did not do is still pending in the ledger."""
 
     def register(work: Callable[..., None]) -> Any:
         @functools.wraps(work)

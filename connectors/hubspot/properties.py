@@ -42,7 +42,7 @@ class Properties:
         return max(0, limit - used)
 
     def missing_permissions(self, object: str, create_fields: bool) -> tuple[str, ...]:
-        """The scopes that are missing. HubSpot tells those of a private app's token and of a service key (private apps
+        """The scopes that are missing. HubSpot reports those of a private app's token and of a service key (private apps
         guide, 2026; seen live by others), not those of an OAuth app."""
         if self._client.token.renewable:
             return ()

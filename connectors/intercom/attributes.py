@@ -25,7 +25,7 @@ class Attributes:
         """What is left for contacts and companies together."""
         return max(0, records.ATTRIBUTES - sum(bool(each.get("custom")) for each in self._listed()))
 
-    def missing_permissions(self, object: str, create_fields: bool) -> tuple[str, ...]:  # noqa: ARG002 (no call tells)
+    def missing_permissions(self, object: str, create_fields: bool) -> tuple[str, ...]:  # noqa: ARG002 (no call reports it)
         return ()
 
     def archived_fields(self, object: str) -> Mapping[str, RemoteField]:

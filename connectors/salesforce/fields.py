@@ -36,7 +36,7 @@ class Fields:
         return records.fields(self._describe(object, again=True))
 
     def fields_left(self, object: str) -> int | None:
-        """No call tells: the number depends on the edition."""
+        """None: no call reports the number; it depends on the edition."""
         if not self._permission_set:
             raise by_hand(object, ())
         self._creator.permission_set_id()

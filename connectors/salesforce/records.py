@@ -92,7 +92,7 @@ def decode(raw: Any, type: FieldType) -> Value:
 
 
 def whole_id(id: str) -> str:
-    """An id in its 18 characters, of which three tell the case of the first fifteen."""
+    """An id in its 18 characters, of which the last three encode the case of the first fifteen."""
     if len(id) != 15:
         return id
     parts = (id[i : i + 5] for i in (0, 5, 10))

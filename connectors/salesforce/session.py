@@ -42,7 +42,7 @@ CREDENTIALS = {
     "key": "External Client App's consumer key, and the username and private key",
     "session": "session id",
 }
-PASSING = frozenset({"unknown_error", "server_error", "temporarily_unavailable"})
+TEMPORARY = frozenset({"unknown_error", "server_error", "temporarily_unavailable"})
 """Errors of the token endpoint that are not about the credentials."""
 
 INSTANCE = re.compile(r"(?:https?://)?([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?/?")
@@ -186,7 +186,7 @@ class Session:
         body = as_object(answer.body)
         error, description = str(body.get("error") or ""), str(body.get("error_description") or "")
         reason = self.transport.redacted(f"{error}: {description}")
-        if error in PASSING:
+        if error in TEMPORARY:
             raise Unavailable(f"Salesforce gives no session at the moment ({reason})", 60.0)
         if "login rate exceeded" in description:
             raise Unavailable("Salesforce allows no more logins within this hour", SPENT)

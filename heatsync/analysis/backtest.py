@@ -194,7 +194,7 @@ def load_events(session: Session, profile: Profile, entity: str, horizon: int) -
 
 
 def _latest(session: Session) -> int | None:
-    """A day after which there is no event, as far as the daily volumes tell: the source may have ended long ago."""
+    """A day after which there is no event, judged by the daily volumes: the source may have ended long ago."""
     zone = session.workspace.time_zone
     volumes = session.source.volumes(calendar.day_start(calendar.day_of(session.last + 1), zone))
     dates = [date.fromisoformat(each) for each, count in volumes.items() if count]

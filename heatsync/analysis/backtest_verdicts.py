@@ -65,12 +65,6 @@ def load_verdicts(workspace: Workspace, profile: str) -> dict[str, Verdict]:
     return {entity: verdict for entity, verdict in found.items() if verdict.version == known.version}
 
 
-def not_predictive(workspace: Workspace, profile: str, entity: str) -> bool:
-    """Whether the last backtest found that the profile does not predict churn."""
-    found = load_verdicts(workspace, profile).get(entity)
-    return found is not None and not found.predictive
-
-
 def not_predictive_warnings(workspace: Workspace, profiles: set[str] | None = None) -> list[str]:
     """A message per profile and entity that is not predictive."""
     return [

@@ -193,9 +193,9 @@ class Batches(LedgerPart):
     def check_claim(self, claimed: ClaimedBatch, credential: str) -> tuple[bool, Pause | None]:
         """Whether a claim still holds, and the pause of its mapping for this credential (a hash), if there is one."""
         with self.database.reading() as connection:
-            holder = self.database.execute("owner", {"id": claimed.id}, connection, statements.owner).scalar()
+            owner = self.database.execute("owner", {"id": claimed.id}, connection, statements.owner).scalar()
             pause = find_pause(self.database, claimed.mapping, credential, connection)
-        return holder == claimed.owner, pause
+        return owner == claimed.owner, pause
 
     def mark_pushed(self, claimed: ClaimedBatch) -> bool:
         """The batch takes effect at the destination from now on, not since the claim. False: the claim is lost.

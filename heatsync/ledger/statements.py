@@ -90,7 +90,7 @@ def change_claimed(columns: Sequence[str]) -> sa.Update:
 
 
 def owner() -> sa.Select[Any]:
-    """Who holds the batch `id`."""
+    """The owner of the batch `id`, if it is claimed."""
     c = t.batches.c
     return sa.select(c.owner).where(c.id == sa.bindparam("id"), c.state == BatchState.CLAIMED)
 

@@ -220,7 +220,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class LeaseOwner:
-    """The holder of a lease. `id` is unique, also within the process."""
+    """The owner of a lease. `id` is unique, also within the process."""
 
     id: str
     process: Process

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Scalar = str | int | float | bool | None
-
 
 @dataclass(slots=True)
 class Row:

@@ -102,8 +102,8 @@ class ChurnTraining:
             for entity, of in found.items():
                 if now:
                     con.execute(f"INSERT INTO {of.raw} SELECT day, key, raw FROM {added[entity].raw}")
-                    passing = totals.filter.semi_join(entity)
-                    seen = level_history.seen_entities(con, entity, totals.placed, now, passive, passing)
+                    included = totals.filter.semi_join(entity)
+                    seen = level_history.seen_entities(con, entity, totals.placed, now, passive, included)
                     con.execute(f"INSERT INTO {of.seen} SELECT day, key FROM {seen}")
                 if after:
                     seen = level_history.seen_entities(con, entity, totals.placed, after, passive)

@@ -132,9 +132,9 @@ class DailyScores:
         """The daily counts as this profile looks at them."""
         return event_queries.Counts(self.session.counts, self.plan, self.name, self.totals.by_properties)
 
-    def passing(self, entity: str) -> Relation | None:
+    def included(self, entity: str) -> Relation | None:
         """key of the entities that pass the filter on the last day; None without a filter."""
-        return self.filter.passing.get(entity)
+        return self.filter.included.get(entity)
 
     def existing(self, entity: str, day: int) -> Relation:
         """`{entity}_existing`: key of the entities that exist on a day."""
@@ -272,15 +272,15 @@ class DailyScores:
             con.execute(f"DELETE FROM {self.scored[entity].scores} WHERE day <> {day}")
             if self.scored[entity].normal is not None:
                 con.execute(f"DELETE FROM {self.scored[entity].normal} WHERE day <> {day}")
-            passing = self.passing(entity)
-            if passing is not None:
+            included = self.included(entity)
+            if included is not None:
                 for table in (self.entities[entity].base, self.entities[entity].born):
-                    con.execute(f"DELETE FROM {table} WHERE key NOT IN (SELECT key FROM {passing})")
+                    con.execute(f"DELETE FROM {table} WHERE key NOT IN (SELECT key FROM {included})")
 
     def _score(self, days: Sequence[int], block: Sequence[int], totals: Mapping[str, EntityTotals]) -> None:
         con, plan, placed = self.session.connection, self.plan, self.totals.placed
         for entity in ENTITIES:
-            passing, born = self.filter.semi_join(entity), self.entities[entity].born
+            included, born = self.filter.semi_join(entity), self.entities[entity].born
             history = self.histories[entity]
             used = self.benchmarks.used(entity, days, totals[entity])
             history.used.update(used)
@@ -290,7 +290,7 @@ class DailyScores:
                 totals[entity],
                 ExistingEntities(born, placed.placement),
                 self.signals[entity],
-                passing,
+                included,
                 self.scored["user"] if entity == "account" else None,
             )
             self.scored[entity] = scores.compute_scores(con, scoring, used)
@@ -298,7 +298,7 @@ class DailyScores:
             seen: Relation | None = None
             if plan.profile.levels.churn:
                 bounds = {day: history.level_bounds[churn_levels.estimate_days(day)[-1]] for day in days}
-                seen = level_history.seen_entities(con, entity, placed, days, plan.profile.passive, passing)
+                seen = level_history.seen_entities(con, entity, placed, days, plan.profile.passive, included)
             follows = [
                 day for day in days if day in block and (day - 1 in block or self._is_stored(entity, day - 1))
             ]
@@ -309,7 +309,7 @@ class DailyScores:
                 scored=self.scored[entity].scores,
                 seen=seen,
                 born=born,
-                existing=scores.existing_entities(born, days, passing),
+                existing=scores.existing_entities(born, days, included),
                 continued_days=follows,
                 default=self.default,
                 bounds=bounds,

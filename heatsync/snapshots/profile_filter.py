@@ -35,7 +35,7 @@ class ProfileFilter:
     name: str
     varies_by_day: bool = False
     """Whether the same entity may pass on one day and not on another."""
-    passing: dict[str, Relation] = field(default_factory=dict)
+    included: dict[str, Relation] = field(default_factory=dict)
     """By entity: key of the entities that pass, and where this varies by day also day."""
     _measures: tuple[EventCount, ...] = ()
     _base: int = 0
@@ -61,8 +61,8 @@ class ProfileFilter:
         con = self.session.connection
         if not self.varies_by_day:
             for entity in ENTITIES:
-                self.passing[entity] = create_table(
-                    con, f"{entity}_passing", ("key",), self._passing_now(entity, last)
+                self.included[entity] = create_table(
+                    con, f"{entity}_included", ("key",), self._included_now(entity, last)
                 )
             return
         measures = frozenset().union(*(self._compile(entity, last).measures for entity in ENTITIES))
@@ -92,7 +92,7 @@ class ProfileFilter:
         """SQL that picks the entities that pass, behind a relation with day and key."""
         if self.profile.filter is None:
             return ""
-        return f" SEMI JOIN {self.passing[entity]} USING ({'day, ' if self.varies_by_day else ''}key)"
+        return f" SEMI JOIN {self.included[entity]} USING ({'day, ' if self.varies_by_day else ''}key)"
 
     def evaluate(self, days: Sequence[int], placed: PlacedCounts) -> None:
         """Find the entities that pass on each of the days, on all of which users are placed alike."""
@@ -101,18 +101,18 @@ class ProfileFilter:
         con, growth = self.session.connection, self._grow(days)
         for entity in ENTITIES:
             frame = self._frame(entity, days, growth, placed)
-            each = " UNION ALL ".join(self._passing_on(entity, day, frame) for day in days)
-            self.passing[entity] = create_table(con, f"{entity}_passing", ("day", "key"), each)
+            each = " UNION ALL ".join(self._included_on(entity, day, frame) for day in days)
+            self.included[entity] = create_table(con, f"{entity}_included", ("day", "key"), each)
 
     def keep_day(self, day: int) -> None:
         """Keep the entities that pass on one of the evaluated days."""
         if self.varies_by_day:
-            for entity, passing in self.passing.items():
-                self.passing[entity] = create_table(
+            for entity, included in self.included.items():
+                self.included[entity] = create_table(
                     self.session.connection,
-                    passing.name,
+                    included.name,
                     ("key",),
-                    f"SELECT key FROM {passing} WHERE day = {day}",
+                    f"SELECT key FROM {included} WHERE day = {day}",
                 )
             self.varies_by_day = False
 
@@ -127,14 +127,14 @@ class ProfileFilter:
         scope = condition_sql.Scope(self.profile, entity, day, workspace.time_zone, columns, {}, {}, None)
         return condition_sql.compile_condition(self.profile.filter, scope)
 
-    def _passing_on(self, entity: str, day: int, frame: Relation) -> str:
+    def _included_on(self, entity: str, day: int, frame: Relation) -> str:
         """SQL: day, key of the entities that pass on a day."""
         found = self._compile(entity, day)
         rows = f"(FROM {frame} WHERE day = {day})"
         joins = snapshot_rows.join_tables(entity, found.tables, self.session.traits.tables, (rows, "no"))
         return f"SELECT {day}::BIGINT AS day, r.no AS key FROM {rows} r {joins} WHERE {found.sql}"
 
-    def _passing_now(self, entity: str, day: int) -> str:
+    def _included_now(self, entity: str, day: int) -> str:
         """SQL: key of the entities that pass by what does not depend on the day."""
         found = self._compile(entity, day)
         ids = self._known.placed.counts.ids

@@ -171,9 +171,9 @@ class ProfileRun:
         """The tables that the rows of an entity are built from."""
         con, placement = self.session.connection, of.placed.placement
         points, days = weighting.event_points(con, of.plan, entity, daily.totals.done, placement, of.day)
-        passing = daily.passing(entity)
-        if passing is not None:
-            con.execute(f"DELETE FROM {points} WHERE key NOT IN (SELECT key FROM {passing})")
+        included = daily.included(entity)
+        if included is not None:
+            con.execute(f"DELETE FROM {points} WHERE key NOT IN (SELECT key FROM {included})")
         return snapshot_rows.RowInputs(
             entity=entity,
             entities=daily.entities[entity],

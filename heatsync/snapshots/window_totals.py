@@ -118,13 +118,15 @@ class WindowTotals:
         con, plan = self.session.connection, self.plan
         self.place_users(days)
         self.filter.evaluate(days, self.placed)
-        passing = {entity: self.filter.semi_join(entity) for entity in ENTITIES}
+        included = {entity: self.filter.semi_join(entity) for entity in ENTITIES}
         raw = {
-            "user": weighting.sum_windows(con, plan, "user", self._weigh("user", days), days, passing["user"])
+            "user": weighting.sum_windows(
+                con, plan, "user", self._weigh("user", days), days, included["user"]
+            )
         }
         if plan.model != "weighted":
             worth = self._weigh("account", days)
-            raw["account"] = weighting.sum_windows(con, plan, "account", worth, days, passing["account"])
+            raw["account"] = weighting.sum_windows(con, plan, "account", worth, days, included["account"])
         elif plan.profile.rollup == "average":
             raw["account"] = create_empty(
                 con, "account_raw", day="BIGINT", key="INTEGER", part="INTEGER", raw="HUGEINT"
@@ -135,7 +137,7 @@ class WindowTotals:
                 capped = benchmarks.quantiles(con, str(raw["user"]), CAP, days)
                 caps = {day: int(each.value) for day, each in capped.items()}
             raw["account"] = weighting.roll_up_users(
-                con, raw["user"], self.placed.placement, caps, passing["account"]
+                con, raw["user"], self.placed.placement, caps, included["account"]
             )
         if plan.model != "kpi":
             return {entity: EntityTotals(raw[entity]) for entity in ENTITIES}
@@ -143,7 +145,7 @@ class WindowTotals:
         for entity in ENTITIES:
             windows = weighting.Windows(plan.profile.window, days)
             present = weighting.entities_with_events(
-                con, f"{entity}_present", entity, self.placed, windows, passing[entity]
+                con, f"{entity}_present", entity, self.placed, windows, included[entity]
             )
             found[entity] = EntityTotals(
                 raw[entity], scores.touchpoint_totals(con, plan, entity, present, raw[entity])

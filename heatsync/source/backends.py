@@ -58,7 +58,6 @@ class Engine:
 
 
 _NUMBER = r"^\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?\s*$"
-_SECRET = re.compile(r"pass|token|secret|key|credential|user", re.IGNORECASE)
 
 
 def _connect(url: str) -> Any:

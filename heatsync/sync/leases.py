@@ -15,7 +15,7 @@ log = logging.getLogger("heatsync")
 
 
 def lease_owner(name: str) -> LeaseOwner:
-    """An owner of leases in this process. `name` tells owners within the process apart."""
+    """An owner of leases in this process. `name` distinguishes owners within the process."""
     process = Process(_host(), os.getpid())
     return LeaseOwner(f"{name}@{process.host}:{process.pid}", process)
 

@@ -12,13 +12,13 @@ from heatsync.sync.mapping.model import Mapping
 def finish_older_runs(
     context: Context, mapping: Mapping, opened: OpenDestination, progress: OnProgress
 ) -> int:
-    """Supersede older runs: their pending batches are void, and batches that a worker began are waited for.
+    """Supersede older runs: their pending batches are void. Wait for batches that a worker began.
 
-    So are the destination's jobs, which would overwrite newer values whenever they get to them, also those of mappings
-    which are no longer there. A batch that comes back unfinished meanwhile is void as well: hence the loop. Returns how
-    many records turned out undelivered: their own run is over, and nothing else would report them.
+    Wait also for the destination's jobs, which would overwrite newer values later; this includes jobs of mappings that
+    no longer exist. A batch that is put back unfinished in the meantime is void as well: hence the loop. Returns how many
+    records turned out undelivered: their own run is over, and nothing else would report them.
 
-    Raises Unavailable when that takes longer than `Timeouts.older_run`, and what a delivery was stopped by.
+    Raises Unavailable when that takes longer than `Timeouts.older_run`, and the error that stopped a delivery.
     """
     patience = context.timeouts.older_run
     began, until, lost = time.time(), time.monotonic() + patience, 0

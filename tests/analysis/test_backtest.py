@@ -116,9 +116,9 @@ def test_a_profile_that_does_not_predict_is_marked_until_it_changes(world: Works
     assert backtest_verdicts.not_predictive_warnings(world) == []
     coin = replace(found.figures, auc=replace(found.figures.auc, value=0.55))
     backtest_verdicts.save_verdict(world, replace(found, figures=coin, audience="level_low"))
-    assert not backtest_verdicts.not_predictive(world, "health", "user")
+    assert backtest_verdicts.load_verdicts(world, "health")["user"].predictive
     backtest_verdicts.save_verdict(world, replace(found, figures=coin))
-    assert backtest_verdicts.not_predictive(world, "health", "user")
+    assert not backtest_verdicts.load_verdicts(world, "health")["user"].predictive
     assert (
         "health is not predictive for users: in the last backtest its AUC was 0.55"
         in backtest_verdicts.not_predictive_warnings(world)[0]

@@ -208,7 +208,6 @@ EVENTS = st.builds(
     st.none() | intervals(DURATIONS),
 )
 FIELDS = st.sampled_from(["first_seen", "last_seen", "last_active", "created_at", "signed_up"])
-OLDER = WHOLE_DAYS.map(lambda new: {"new": new})
 
 
 def _time(field: str, bounds: dict[str, Anything]) -> Time:

@@ -310,14 +310,6 @@ def _shown(nano: str, something: str) -> str:
     return f"CASE WHEN {nano} > 0 OR ({something}) THEN greatest(1, {rounded}) ELSE 0 END::BIGINT"
 
 
-def band_name(profile: Profile, score: str) -> str:
-    """SQL: the name of the highest band that starts at or below the score."""
-    cases = " ".join(
-        f"WHEN {score} >= {low} THEN '{escape_quotes(name)}'" for name, low in reversed(profile.levels.bands)
-    )
-    return f"CASE {cases} END" if cases else "NULL::VARCHAR"
-
-
 def trend(score: str, before: str) -> str:
     """SQL: the trend of the shown score over 30 days."""
     change = f"(coalesce({score}, 0) - {before})"
