@@ -38,7 +38,7 @@ test-long: $(VENV)/.test  ## all tests, every law with ten times as many example
 	@HEATSYNC_EXAMPLES=$${HEATSYNC_EXAMPLES:-10} $(VENV)/bin/python -m pytest $(SHARED)
 
 test-chaos: $(VENV)/.test  ## 200 runs in which nearly a third of all calls fails in some way
-	@HEATSYNC_STORMS=$${HEATSYNC_STORMS:-200} $(VENV)/bin/python -m pytest -n $(PROCESSES) tests/sync/test_chaos.py
+	@HEATSYNC_CHAOS_RUNS=$${HEATSYNC_CHAOS_RUNS:-200} $(VENV)/bin/python -m pytest -n $(PROCESSES) tests/sync/test_chaos.py
 
 lint: $(VENV)/.test  ## style, types, and who may import whom
 	@$(VENV)/bin/ruff check .

@@ -9,7 +9,7 @@ from chaos_runs import CASES, IN_FILES, TAGGED, run_under_faults, tagged
 from heatsync.sandbox.faults import ALL, Faults, kinds
 
 KINDS = kinds()
-RUNS = int(os.environ.get("HEATSYNC_STORMS", "0"))
+RUNS = int(os.environ.get("HEATSYNC_CHAOS_RUNS", "0"))
 """How many long runs of everything at once; `make test-chaos` makes 200. Without it there are a few short ones."""
 FEWER = RUNS // 10 or 1
 """Runs of what only some of the mappings do."""
