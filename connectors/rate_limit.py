@@ -148,7 +148,7 @@ class DailyBudget:
 class RateLimiter:
     """A throttle: never more than `calls` in any `seconds`, over all who share the store under this name.
 
-    `rest` waits before every call, if only for 0 seconds: an exception from it prevents the call.
+    `sleep` is called before every call, also for 0 seconds: an exception from it prevents the call.
     """
 
     def __init__(
@@ -158,12 +158,12 @@ class RateLimiter:
         store: QuotaStore | None = None,
         name: str = "",
         budget: DailyBudget | None = None,
-        rest: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._name = name
         self._store: QuotaStore = store or MemoryStore()
         self._budget = budget
-        self._rest = rest
+        self._sleep = sleep
         self._seconds = seconds
         self._gap = seconds * (1 + MARGIN) / calls
         self._quota: Quota | None = None
@@ -172,13 +172,13 @@ class RateLimiter:
         self._lock = threading.Lock()
 
     def sub_quota(self, name: str, calls: int, seconds: float) -> Throttle:
-        return RateLimiter(calls, seconds, self._store, f"{self._name} {name}", rest=self._rest)
+        return RateLimiter(calls, seconds, self._store, f"{self._name} {name}", sleep=self._sleep)
 
     def acquire(self) -> None:
         while True:
             with self._lock:
                 wait = self._next()
-            self._rest(max(0.0, wait))
+            self._sleep(max(0.0, wait))
             # A pause may have begun during the wait.
             if wait <= 0 or self._store.paused_for(self._name) <= 0:
                 return

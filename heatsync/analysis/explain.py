@@ -169,8 +169,8 @@ def explain_scores(
 
 
 def _explain(reader: SnapshotReader, entity: str, key: str, as_of: date, row: Row) -> Explanation:
-    standing = reader.score_parts(entity, key, as_of)
-    compared, why = _compare(reader, entity, key, as_of, standing)
+    current = reader.score_parts(entity, key, as_of)
+    compared, why = _compare(reader, entity, key, as_of, current)
     contributions = tuple(
         Contribution(each["name"], each["n"], float(each["points"]))
         for each in row.get("contributions") or ()
@@ -182,34 +182,34 @@ def _explain(reader: SnapshotReader, entity: str, key: str, as_of: date, row: Ro
         as_of=as_of,
         row=row,
         contributions=contributions,
-        members=_members(reader, key, as_of, standing) if entity == "account" else (),
+        members=_members(reader, key, as_of, current) if entity == "account" else (),
         compared=compared,
         no_change_reason=why,
-        next_level=_next(reader, entity, as_of, row, standing),
+        next_level=_next(reader, entity, as_of, row, current),
         verdict=backtest_verdicts.load_verdicts(reader.workspace, reader.name).get(entity),
     )
 
 
 def _compare(
-    reader: SnapshotReader, entity: str, key: str, as_of: date, standing: ScoreParts
+    reader: SnapshotReader, entity: str, key: str, as_of: date, current: ScoreParts
 ) -> tuple[ChangeSince | None, str]:
     since = as_of - timedelta(days=COMPARED_DAYS)
     before = reader.row(entity, key, since)
     if before is None:
         return None, f"it did not exist on {since}"
-    change = score_breakdown.score_change(reader.score_parts(entity, key, since), standing)
+    change = score_breakdown.score_change(reader.score_parts(entity, key, since), current)
     return ChangeSince(since, before["score"], before["score_exact"], change), ""
 
 
-def _members(reader: SnapshotReader, key: str, as_of: date, standing: ScoreParts) -> tuple[MemberShare, ...]:
+def _members(reader: SnapshotReader, key: str, as_of: date, current: ScoreParts) -> tuple[MemberShare, ...]:
     """Each user's share of the account's score before signals: its own part of an average, otherwise by raw points."""
     users = reader.members(key, as_of)
     if reader.profile.model == "weighted" and reader.profile.rollup == "average":
-        shares = standing.shares()
+        shares = current.shares()
     else:
         raws = {user["user_id"]: float(user["raw"] or user["score_exact"] or 0.0) for user in users}
         total = sum(raws.values())
-        left = standing.activity_share * standing.before_signals
+        left = current.activity_share * current.before_signals
         shares = {name: left * raw / total for name, raw in raws.items()} if total else {}
     return tuple(
         MemberShare(user["user_id"], user["score"], shares[user["user_id"]])
@@ -219,12 +219,12 @@ def _members(reader: SnapshotReader, key: str, as_of: date, standing: ScoreParts
 
 
 def _next(
-    reader: SnapshotReader, entity: str, as_of: date, row: Row, standing: ScoreParts
+    reader: SnapshotReader, entity: str, as_of: date, row: Row, current: ScoreParts
 ) -> NextLevel | None:
     """The level above, and what is missing to reach it."""
     profile = reader.profile
     if profile.levels.kind == "churn":
-        return _next_learnt(reader, entity, as_of, row)
+        return _next_learned(reader, entity, as_of, row)
     shown = row["score"]
     above = [(name, low) for name, low in profile.levels.bands if shown is None or low > shown]
     if not above:
@@ -232,21 +232,21 @@ def _next(
     level, bound = above[0]
     if profile.model == "kpi":
         counted = [
-            each.name for each in profile.touchpoints if each.to is None and each.name in standing.parts
+            each.name for each in profile.touchpoints if each.to is None and each.name in current.parts
         ]
-        alone = ((name, score_breakdown.points_needed(standing, bound, [name])) for name in counted)
+        alone = ((name, score_breakdown.points_needed(current, bound, [name])) for name in counted)
         events = tuple(
             (name, score_breakdown.events_needed(more, 1.0), None) for name, more in alone if more is not None
         )
         return NextLevel(level, bound, None, 1, events, "of one touchpoint alone, each worth 1")
-    raised = standing
-    if not standing.parts:
+    raised = current
+    if not current.parts:
         # No user is active yet: calculate as if one user started.
         raised = ScoreParts(
-            {ONLY_PART: ScorePart({}, standing.empty_curve)},
-            standing.empty_curve,
-            standing.signals,
-            standing.activity_share,
+            {ONLY_PART: ScorePart({}, current.empty_curve)},
+            current.empty_curve,
+            current.signals,
+            current.activity_share,
         )
     more = score_breakdown.points_needed(raised, bound, raised.parts)
     if more is None:
@@ -264,7 +264,7 @@ def event_steps(profile: Profile, points: float) -> EventSteps:
     )
 
 
-def _next_learnt(reader: SnapshotReader, entity: str, as_of: date, row: Row) -> NextLevel | None:
+def _next_learned(reader: SnapshotReader, entity: str, as_of: date, row: Row) -> NextLevel | None:
     """Learned levels depend on E (raw engagement), and start above a bound."""
     names = list(reader.profile.levels.names)
     place = names.index(row["level"]) if row["level"] in names else -1

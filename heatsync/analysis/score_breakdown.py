@@ -143,10 +143,10 @@ def score_change(before: ScoreParts, after: ScoreParts) -> ScoreChange:
     return ScoreChange(dict(sorted(behaviour.items())), mix, benchmark, signals)
 
 
-def _idle(standing: ScoreParts) -> ScorePart:
+def _idle(current: ScoreParts) -> ScorePart:
     """The part of an entity without activity: it weighs as much as the others, or 0 if there are none."""
-    share = max((part.share for part in standing.parts.values()), default=0.0)
-    return ScorePart({}, standing.empty_curve, share)
+    share = max((part.share for part in current.parts.values()), default=0.0)
+    return ScorePart({}, current.empty_curve, share)
 
 
 def _slope(along: Curve, old: float, new: float) -> float:
@@ -157,7 +157,7 @@ def _slope(along: Curve, old: float, new: float) -> float:
     return (along(old + step) - along(old)) / step
 
 
-def points_needed(standing: ScoreParts, target: float, raised: Iterable[str]) -> float | None:
+def points_needed(current: ScoreParts, target: float, raised: Iterable[str]) -> float | None:
     """How many more raw points each of the `raised` parts needs for the score to reach `target`. For a single part
     and the exponential this is `-B * log10(1 - target/100) - R`. None if no number of points reaches it."""
     names = set(raised)
@@ -165,16 +165,16 @@ def points_needed(standing: ScoreParts, target: float, raised: Iterable[str]) ->
     def reached(more: float) -> bool:
         total = sum(
             part.share * part.curve(part.raw + (more if name in names else 0.0))
-            for name, part in standing.parts.items()
+            for name, part in current.parts.items()
         )
-        return standing.activity_share * total + sum(standing.signals.values()) >= target
+        return current.activity_share * total + sum(current.signals.values()) >= target
 
     if reached(0.0):
         return 0.0
     high = 1.0
     while not reached(high):
         high *= 2
-        if high > SEARCH_LIMIT * max(1.0, *(part.raw for part in standing.parts.values()), 1.0):
+        if high > SEARCH_LIMIT * max(1.0, *(part.raw for part in current.parts.values()), 1.0):
             return None
     low = 0.0
     for _ in range(BISECTION_STEPS):

@@ -57,7 +57,7 @@ def test_without_the_scope_no_property_is_created(sandbox: Running) -> None:
 
 
 @pytest.mark.parametrize("reply", [Reply(401, {}), Reply(403, {}), Reply(404, "no"), Reply(200, ["what"])])
-def test_a_token_whose_scopes_hubspot_does_not_tell_lacks_none(reply: Reply) -> None:
+def test_a_token_whose_scopes_hubspot_does_not_report_lacks_none(reply: Reply) -> None:
     with answering(lambda request: reply) as vendor, portal(vendor.url) as destination:
         assert destination.missing_permissions("contacts", True) == ()
 

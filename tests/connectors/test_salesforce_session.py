@@ -170,7 +170,7 @@ def test_a_login_that_fails_says_what_to_do(
     assert len(vendor.requests) == 1
 
 
-def test_daily_and_concurrent_limits_are_told_apart() -> None:
+def test_daily_and_concurrent_limits_are_distinguished() -> None:
     """Salesforce: REQUEST_LIMIT_EXCEEDED is of the day (TotalRequests) or of the moment (ConcurrentRequests)."""
     reply = [
         refused("REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests (Concurrent API Requests) Limit exceeded.", 403)

@@ -371,7 +371,7 @@ def test_a_record_that_no_longer_exists_at_the_destination_is_looked_up_again(bo
     assert standings(book)["u1"] == (None, "unknown")
 
 
-def test_a_record_that_was_delivered_as_left_stands_as_left(book: Ledger) -> None:
+def test_a_record_delivered_as_left_has_that_standing(book: Ledger) -> None:
     left = a_change("u1", score=None)
     left = replace(left, change=replace(left.change, kind=Kind.LEFT), digest=None)
     claimed = book.claim(released(book, left), owner("w"))

@@ -24,8 +24,8 @@ FIELDS = {
 }
 
 
-def there(stage: Stage, number: int) -> None:
-    """Salesforce has these accounts."""
+def seed_accounts(stage: Stage, number: int) -> None:
+    """Give Salesforce these accounts."""
     accounts = [{"Id": f"001{n:012}AAA", "Name": f"a{n}", "Key__c": f"a{n}"} for n in range(number)]
     stage.sandbox.seed({"salesforce": {"Account": accounts}, "fields": {"salesforce": {"Account": FIELDS}}})
 
@@ -34,7 +34,7 @@ def plans(number: int, of: str = "plan") -> dict[str, str | None]:
     return {f"a{n}": f"{of} {n}" for n in range(number)}
 
 
-def seen(stage: Stage) -> dict[str, str | None]:
+def remote_plans(stage: Stage) -> dict[str, str | None]:
     accounts = stage.sandbox.state()["salesforce"]["Account"]
     return {each["Key__c"]: each.get("Plan__c") for each in accounts}
 
@@ -44,7 +44,7 @@ def jobs(stage: Stage) -> list[Job]:
     return list(store.jobs.values())
 
 
-def done(stage: Stage) -> list[Job]:
+def finished_jobs(stage: Stage) -> list[Job]:
     return [job for job in jobs(stage) if job.state == "JobComplete"]
 
 
@@ -53,8 +53,8 @@ def notes(context: Context) -> list[str | None]:
         return list(connection.scalars(sa.select(tables.batches.c.job).order_by(tables.batches.c.id)))
 
 
-def begun(stage: Stage, run: str = "r") -> str:
-    """A batch whose job runs at Salesforce, and was not looked at yet."""
+def start_job(stage: Stage, run: str = "r") -> str:
+    """Start the job of a batch at Salesforce. Its state was not read yet. Returns the id of the batch."""
     with stage.context() as context:
         planned(context, "m", run)
         (batch,) = context.ledger.due_batches(run)
@@ -64,11 +64,11 @@ def begun(stage: Stage, run: str = "r") -> str:
 
 
 def names(stage: Stage) -> Counter[str]:
-    """How often each name is there."""
+    """How many accounts have each name."""
     return Counter(each["Name"] for each in stage.sandbox.state()["salesforce"]["Account"])
 
 
 def due_now(context: Context) -> None:
-    """What was to be waited for has passed."""
+    """End every lease and every wait."""
     with context.ledger.database.writing() as connection:
         connection.execute(tables.batches.update().values(lease_until=0.0, not_before=0.0))

@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 from examples import TIMES
-from salesforce_files import ACCOUNTS, FILES, UPSERT, begun, done, due_now, jobs, plans, seen, there
+from salesforce_files import (
+    ACCOUNTS,
+    FILES,
+    UPSERT,
+    due_now,
+    finished_jobs,
+    jobs,
+    plans,
+    remote_plans,
+    seed_accounts,
+    start_job,
+)
 from sync_stage import Killed, Stage, planned
 
 from connectors.errors import ConfigurationError, Unavailable
@@ -31,11 +42,11 @@ def stage(tmp_path: Path, sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_many_changes_go_in_one_file_and_few_by_call(stage: Stage) -> None:
-    there(stage, 9)
+    seed_accounts(stage, 9)
     stage.accounts(plans(9))
     assert stage.sync().outcomes == {"delivered": 9}
-    assert seen(stage) == plans(9)
-    assert len(done(stage)) == 1
+    assert remote_plans(stage) == plans(9)
+    assert len(finished_jobs(stage)) == 1
     stage.accounts(plans(9) | {"a1": "else", "a2": "else"})
     stage.calls()
     assert stage.sync().outcomes == {"delivered": 2}
@@ -48,14 +59,14 @@ def test_a_run_of_several_files_is_cut_evenly_and_its_calls_are_estimated(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "RECORDS", 12)
-    there(stage, 20)
+    seed_accounts(stage, 20)
     stage.accounts(plans(20))
     with stage.context() as context:
         assert planned(context, "m", "r").run.planned.calls == 2 * bulk.CALLS
         assert len(context.ledger.due_batches("r")) == 2
         assert deliver_mapping(context, "r", context.mappings["m"]) is None
-    assert [len(job.done) for job in done(stage)] == [10, 10]
-    assert seen(stage) == plans(20)
+    assert [len(job.done) for job in finished_jobs(stage)] == [10, 10]
+    assert remote_plans(stage) == plans(20)
 
 
 class Death:
@@ -125,7 +136,7 @@ def test_a_worker_killed_at_any_point_leaves_a_file_that_is_followed_and_written
     monkeypatch.setattr(Mapping, "search_lag", 0.0)
     stage.mapping("m", text)
     for at in range(1, 100, 3 if newer and TIMES == 1 else 1):
-        there(stage, 0 if text is UPSERT else 5)
+        seed_accounts(stage, 0 if text is UPSERT else 5)
         (stage.folder / ".heatsync" / "ledger.db").unlink(missing_ok=True)
         stage.accounts(plans(5))
         with stage.context() as context:
@@ -136,12 +147,12 @@ def test_a_worker_killed_at_any_point_leaves_a_file_that_is_followed_and_written
             due_now(context)
             if not newer:
                 deliver_all(context)
-                assert len(done(stage)) == 1, f"killed at {at}"
+                assert len(finished_jobs(stage)) == 1, f"killed at {at}"
                 assert context.ledger.outcome_counts("r", "m")["delivered"] == 5
         if newer:
             stage.accounts(plans(5, "newer"))
             assert stage.sync().code == 0
-        assert seen(stage) == plans(5, "newer" if newer else "plan"), f"killed at {at}"
+        assert remote_plans(stage) == plans(5, "newer" if newer else "plan"), f"killed at {at}"
         if not death.dead:
             break
     else:
@@ -150,20 +161,20 @@ def test_a_worker_killed_at_any_point_leaves_a_file_that_is_followed_and_written
 
 
 def test_a_newer_run_waits_for_the_running_job_and_sends_what_differs_then(stage: Stage) -> None:
-    there(stage, 4)
+    seed_accounts(stage, 4)
     stage.accounts(plans(4))
-    begun(stage)
+    start_job(stage)
     stage.accounts(plans(4) | {"a0": "newer", "a1": "newer", "a2": "newer"})
     ended = stage.sync()
     assert (ended.outcomes, ended.only["planned"]["unchanged"]) == ({"delivered": 3}, 1)
-    assert seen(stage) == plans(4) | {"a0": "newer", "a1": "newer", "a2": "newer"}
-    assert [len(job.done) for job in done(stage)] == [4, 3]
+    assert remote_plans(stage) == plans(4) | {"a0": "newer", "a1": "newer", "a2": "newer"}
+    assert [len(job.done) for job in finished_jobs(stage)] == [4, 3]
 
 
 def test_the_next_run_follows_the_job_of_a_run_that_gave_up(stage: Stage) -> None:
-    there(stage, 4)
+    seed_accounts(stage, 4)
     stage.accounts(plans(4))
-    begun(stage)
+    start_job(stage)
     with stage.context() as context:
         context.ledger.finish_run("r", "m", "it took too long")
     stage.calls()
@@ -175,9 +186,9 @@ def test_the_next_run_follows_the_job_of_a_run_that_gave_up(stage: Stage) -> Non
 
 
 def test_a_job_that_runs_too_long_is_not_overtaken(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    there(stage, 4)
+    seed_accounts(stage, 4)
     stage.accounts(plans(4))
-    begun(stage)
+    start_job(stage)
     stage.accounts(plans(4, "newer"))
     monkeypatch.setattr("heatsync.sandbox.vendors.salesforce.bulk.LOOKS", 10_000)
     stage.timeouts = Timeouts(older_run=0.3)
@@ -188,11 +199,11 @@ def test_a_job_that_runs_too_long_is_not_overtaken(stage: Stage, monkeypatch: py
     monkeypatch.undo()
     monkeypatch.setattr(bulk, "FIRST_LOOK", 0.02)
     assert stage.sync().code == 0
-    assert seen(stage) == plans(4, "newer")
+    assert remote_plans(stage) == plans(4, "newer")
 
 
 def test_a_file_that_progresses_is_no_standstill(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    there(stage, 4)
+    seed_accounts(stage, 4)
     stage.accounts(plans(4))
     passed = [0.0]
 
@@ -235,7 +246,7 @@ def test_a_file_that_progresses_is_no_standstill(stage: Stage, monkeypatch: pyte
 def test_a_file_whose_uploads_are_all_lost_is_not_tried_for_ever(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there(stage, 4)
+    seed_accounts(stage, 4)
     stage.accounts(plans(4))
     real = Session.call
 

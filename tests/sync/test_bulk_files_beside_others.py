@@ -10,14 +10,14 @@ from salesforce_files import (
     FIELDS,
     FILES,
     UPSERT,
-    begun,
-    done,
     due_now,
+    finished_jobs,
     jobs,
     names,
     plans,
-    seen,
-    there,
+    remote_plans,
+    seed_accounts,
+    start_job,
 )
 from sync_stage import Killed, Stage, planned
 
@@ -120,7 +120,7 @@ def test_a_mapping_that_cannot_create_yet_names_the_mapping_that_is_creating(
     stage.mapping("m", UPSERT)
     stage.mapping("n", BY_NAME.replace("Plan__c", "Other__c"))
     stage.accounts(plans(5))
-    begun(stage)
+    start_job(stage)
     stage.timeouts = replace(stage.timeouts, standstill=0.3)
     with stage.context() as context:
         context.ledger.pause("m", PAUSED_BY_HAND, None)
@@ -141,17 +141,17 @@ def test_a_mapping_that_cannot_create_yet_names_the_mapping_that_is_creating(
 
 
 def test_a_file_of_a_renamed_mapping_writes_nothing_over_newer_values(stage: Stage) -> None:
-    there(stage, 4)
+    seed_accounts(stage, 4)
     stage.mapping("m", ACCOUNTS)
     stage.accounts(plans(4))
-    begun(stage)
+    start_job(stage)
     gone(stage)
     stage.mapping("accounts", ACCOUNTS)
     stage.heatsync = BY_CALL
     stage.accounts(plans(4, "newer"))
     assert stage.sync().code == 0
-    assert len(done(stage)) == 1
-    assert seen(stage) == plans(4, "newer")
+    assert len(finished_jobs(stage)) == 1
+    assert remote_plans(stage) == plans(4, "newer")
 
 
 def gone(stage: Stage) -> str:
@@ -160,10 +160,10 @@ def gone(stage: Stage) -> str:
 
 
 def test_a_file_whose_mapping_was_missing_for_a_moment_is_still_followed(stage: Stage) -> None:
-    there(stage, 4)
+    seed_accounts(stage, 4)
     stage.mapping("m", ACCOUNTS)
     stage.accounts(plans(4))
-    batch = begun(stage)
+    batch = start_job(stage)
     text = gone(stage)
     with stage.context() as context:
         due_now(context)
@@ -173,17 +173,17 @@ def test_a_file_whose_mapping_was_missing_for_a_moment_is_still_followed(stage: 
     stage.heatsync = BY_CALL
     stage.accounts(plans(4, "newer"))
     assert stage.sync().code == 0
-    assert len(done(stage)) == 1
-    assert seen(stage) == plans(4, "newer")
+    assert len(finished_jobs(stage)) == 1
+    assert remote_plans(stage) == plans(4, "newer")
 
 
 def test_a_file_is_followed_before_anything_that_may_fail(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there(stage, 0)
+    seed_accounts(stage, 0)
     stage.mapping("m", UPSERT)
     stage.accounts(plans(4))
-    batch = begun(stage)
+    batch = start_job(stage)
 
     def refused(*_: object, **__: object) -> None:
         raise ConfigurationError("Salesforce knows no such object")
@@ -200,7 +200,7 @@ def test_a_file_is_followed_before_anything_that_may_fail(
 def test_a_value_that_fits_into_no_field_is_refused_alone(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there(stage, 5)
+    seed_accounts(stage, 5)
     stage.mapping("m", ACCOUNTS)
     stage.accounts(plans(5) | {"a3": "x" * 140_000})
     ended = stage.sync()
@@ -214,13 +214,13 @@ def test_the_next_run_reports_the_rejections_in_the_job_of_an_older_run(
 ) -> None:
     posted: list[str] = []
     monkeypatch.setattr("heatsync.operations.alerts.post", lambda _webhook, text: posted.append(text))
-    there(stage, 5)
+    seed_accounts(stage, 5)
     stage.mapping("m", ACCOUNTS)
     stage.heatsync += "alerts: {webhook: http://127.0.0.1:9/nobody}\n"
     stage.accounts(plans(5) | {"a3": "x" * 100})
-    begun(stage)
+    start_job(stage)
     with stage.context() as context:
-        context.ledger.finish_run("r", "m", "for 900 s no batch was done; the rest stays due.")
+        context.ledger.finish_run("r", "m", "for 900 s no batch was done.")
     ended = stage.sync()
     assert (ended.code, ended.only["lost_earlier"]) == (1, 1)
     assert "m: done, 1 not delivered" in posted[0]
@@ -260,7 +260,7 @@ def test_a_pause_stops_a_batch_after_a_few_calls(stage: Stage, monkeypatch: pyte
 def test_changes_that_were_not_begun_are_not_begun_once_their_run_is_over(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there(stage, 4)
+    seed_accounts(stage, 4)
     stage.mapping("m", ACCOUNTS)
     stage.accounts(plans(4))
 
@@ -279,16 +279,16 @@ def test_changes_that_were_not_begun_are_not_begun_once_their_run_is_over(
     stage.accounts(plans(4, "newer"))
     assert stage.sync().code == 0
     assert [job.state for job in jobs(stage)] == ["Aborted", "JobComplete"]
-    assert seen(stage) == plans(4, "newer")
+    assert remote_plans(stage) == plans(4, "newer")
 
 
 @pytest.fixture
 def aborted(stage: Stage) -> Stage:
     """The job was aborted in Salesforce before it wrote anything."""
-    there(stage, 4)
+    seed_accounts(stage, 4)
     stage.mapping("m", ACCOUNTS)
     stage.accounts(plans(4))
-    begun(stage)
+    start_job(stage)
     store: Any = stage.sandbox.sandbox._world.account("default")["salesforce"]
     (job,) = store.jobs.values()
     del store.underway[job.id]
@@ -304,16 +304,16 @@ def test_after_a_job_was_aborted_at_the_destination_nothing_is_sent_until_someon
         error = deliver_mapping(context, "r", context.mappings["m"])
         assert error is not None
         assert "Someone aborted bulk job" in error.delivery_message
-        assert set(seen(aborted).values()) == {None}
+        assert set(remote_plans(aborted).values()) == {None}
         context.ledger.resume("m")
     assert aborted.sync().outcomes == {"delivered": 4}
-    assert seen(aborted) == plans(4)
+    assert remote_plans(aborted) == plans(4)
 
 
 def test_a_run_that_waits_names_the_job_that_it_waits_for(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there(stage, 4)
+    seed_accounts(stage, 4)
     stage.mapping("m", ACCOUNTS)
     stage.accounts(plans(4))
     monkeypatch.setattr(heatsync.sandbox.vendors.salesforce.bulk, "LOOKS", 10_000)

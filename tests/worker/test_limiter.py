@@ -202,7 +202,7 @@ def test_a_call_that_is_stopped_while_it_waits_is_not_made(waits: bool) -> None:
         assert (seconds > 0) is waits
         raise InterruptedError
 
-    limiter = RateLimiter(10, 1.0, rest=stop)
+    limiter = RateLimiter(10, 1.0, sleep=stop)
     limiter.pause(5.0 if waits else 0.0)
     for each in (limiter, limiter.sub_quota("search", 10, 1.0)):
         if each is not limiter:
