@@ -31,10 +31,10 @@ def stoppable() -> Iterator[None]:
             signal.signal(each, signal.SIG_DFL)
         raise KeyboardInterrupt
 
-    for each in STOPS:
-        # A process that was started with the signal ignored, like a background job, keeps ignoring it.
-        if signal.getsignal(each) is not signal.SIG_IGN:
-            signal.signal(each, stop)
+    # A process that was started with the signal ignored, like a background job, keeps ignoring it.
+    previous = {each: handler for each in STOPS if (handler := signal.getsignal(each)) is not signal.SIG_IGN}
+    for each in previous:
+        signal.signal(each, stop)
     try:
         yield
     except BaseException as error:
@@ -44,3 +44,7 @@ def stoppable() -> Iterator[None]:
             "Stopped. Outcomes so far are stored. Unsent changes go out with the next `heatsync sync`."
         )
         sys.exit(STOPPED)
+    finally:
+        if not asked:
+            for each, handler in previous.items():
+                signal.signal(each, handler)

@@ -56,3 +56,10 @@ def test_a_background_job_keeps_ignoring_a_signal_that_it_ignored_at_its_start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with stoppable():
         signal.raise_signal(signal.SIGINT)
+
+
+def test_a_command_that_ends_normally_leaves_the_signals_as_they_were() -> None:
+    before = {each: signal.getsignal(each) for each in STOPS}
+    with stoppable():
+        assert {signal.getsignal(each) for each in STOPS} != set(before.values())
+    assert {each: signal.getsignal(each) for each in STOPS} == before
