@@ -45,6 +45,7 @@ class Decile:
 
     @property
     def rate(self) -> float:
+        """The share of the rows that churned."""
         return self.churned / self.rows
 
 
@@ -121,6 +122,7 @@ class Resampling:
         return np.concatenate(found)
 
     def auc(self, churned: Flags, score: Numbers) -> Estimate:
+        """The AUC of `score`, with its interval."""
         return interval(auc(churned, score), self.aucs(churned, score))
 
     def difference(self, churned: Flags, score: Numbers, other: Numbers) -> Estimate:
@@ -135,6 +137,7 @@ class Resampling:
 
 
 def interval(value: float, draws: Numbers) -> Estimate:
+    """A value with the interval that holds 95 % of the draws; NaN bounds if there is no draw."""
     known = draws[~np.isnan(draws)]
     if not len(known):
         return Estimate(value, float("nan"), float("nan"))

@@ -104,6 +104,7 @@ def backtest(workspace: Workspace, question: BacktestRequest, progress: OnProgre
 
 
 def snapshot_weeks(past: PastEvents | None, profile: Profile, horizon: int) -> list[int]:
+    """The numbers of the days that a backtest evaluates, a week apart; none if there are no events."""
     return (
         backtest_metrics.snapshot_days(past.first, past.last, profile.window, horizon, MAX_SNAPSHOTS)
         if past
@@ -271,6 +272,7 @@ def _known_audience(workspace: Workspace, question: BacktestRequest) -> None:
 
 
 def audience_keys(workspace: Workspace, profile: str, entity: str) -> frozenset[str]:
+    """The keys of all audiences of a profile and an entity, built-in and custom."""
     return audiences.audience_keys(workspace.profiles[profile], entity, workspace.audiences.get(profile, ()))
 
 

@@ -113,6 +113,7 @@ class Figures:
 
     @property
     def predictive(self) -> bool:
+        """Whether the AUC is high enough to call the score predictive."""
         return self.auc.value >= MIN_PREDICTIVE_AUC
 
 

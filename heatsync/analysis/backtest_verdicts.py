@@ -28,6 +28,7 @@ class Verdict:
 
     @property
     def predictive(self) -> bool:
+        """Whether the AUC was high enough to call the score predictive."""
         return self.auc >= MIN_PREDICTIVE_AUC
 
 

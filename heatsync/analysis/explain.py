@@ -106,6 +106,7 @@ class Explanation:
 
     @property
     def inputs(self) -> dict[str, Any]:
+        """The traits of the row that explain its score, by name."""
         return {name: self.row[name] for name in INPUT_COLUMNS if name in self.row}
 
 

@@ -37,6 +37,7 @@ class SnapshotReader:
     profile: Profile
 
     def path(self, entity: str, day: date) -> Path:
+        """The file of the snapshot of a day."""
         return self.workspace.snapshot_path(self.name, entity, day)
 
     @property
@@ -50,6 +51,7 @@ class SnapshotReader:
         return found is not None and found.version == self.version
 
     def row(self, entity: str, key: str, day: date) -> Row | None:
+        """The row of an entity on a day, by column; None if the snapshot does not have it."""
         rows = self._rows(entity, day, f"{entity}_id = ?", key)
         return rows[0] if rows else None
 

@@ -52,10 +52,12 @@ class ScorePart:
 
     @property
     def raw(self) -> float:
+        """The sum of the raw points."""
         return sum(self.points.values())
 
     @property
     def score(self) -> float:
+        """The part's points of the score."""
         return self.share * self.curve(self.raw)
 
     def contributions(self) -> dict[str, float]:
@@ -77,10 +79,12 @@ class ScoreParts:
 
     @property
     def before_signals(self) -> float:
+        """The score from events alone, 0 to 100."""
         return sum(part.score for part in self.parts.values())
 
     @property
     def score(self) -> float:
+        """The unrounded score, signals included."""
         return self.activity_share * self.before_signals + sum(self.signals.values())
 
     def contributions(self) -> dict[str, float]:
@@ -111,6 +115,7 @@ class ScoreChange:
 
     @property
     def total(self) -> float:
+        """The change of the unrounded score."""
         return sum(self.behaviour.values()) + self.mix + self.benchmark + sum(self.signals.values())
 
 

@@ -92,6 +92,8 @@ class MappingImpact:
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
+    """What a changed profile would do: the scores that it moves, and the records that it would send."""
+
     profile: str
     file: str
     as_of: date

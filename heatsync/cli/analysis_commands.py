@@ -32,6 +32,7 @@ ENTITIES = ("user", "account")
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
     app.command()(explain)
     app.command()(backtest)
     app.command()(whatif)

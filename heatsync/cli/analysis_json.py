@@ -17,6 +17,7 @@ from heatsync.scoring.compute.calendar import day_of
 
 
 def figure(found: Estimate | None, digits: int = 4) -> dict[str, float | None] | None:
+    """An estimate and its interval as JSON, rounded; None stays None."""
     if found is None:
         return None
     return {name: number(getattr(found, name), digits) for name in ("value", "low", "high")}
@@ -28,6 +29,7 @@ def number(value: float | None, digits: int = 4) -> float | None:
 
 
 def backtested(found: Backtest) -> dict[str, Any]:
+    """A backtest as JSON."""
     answer: dict[str, Any] = {
         "profile": found.profile,
         "entity": found.entity,
@@ -111,6 +113,7 @@ def _rate(rate: Rate) -> dict[str, Any]:
 
 
 def suggested(found: Suggestion) -> dict[str, Any]:
+    """Suggested weights as JSON."""
     return {
         "profile": found.profile,
         "entity": found.entity,
@@ -132,12 +135,14 @@ def suggested(found: Suggestion) -> dict[str, Any]:
 
 
 def verdict(found: Suggestion) -> str | None:
+    """Whether the suggested weights are better, in words; None if they were not compared."""
     if found.gain is None:
         return None
     return "better" if found.better else "no better"
 
 
 def changed(found: WhatIf) -> dict[str, Any]:
+    """A what-if as JSON."""
     return {
         "profile": found.profile,
         "file": found.file,
@@ -189,6 +194,7 @@ def changed(found: WhatIf) -> dict[str, Any]:
 
 
 def explained(found: list[Explanation], payloads: list[DesiredRecord]) -> dict[str, Any]:
+    """Explanations, and the records that mappings send, as JSON."""
     first = found[0]
     return {
         "key": first.key,
@@ -288,4 +294,5 @@ def _payload(payload: DesiredRecord) -> dict[str, Any]:
 
 
 def iso(value: Any) -> Any:
+    """A date or a datetime in ISO 8601; other values stay as they are."""
     return value.isoformat() if isinstance(value, date | datetime) else value

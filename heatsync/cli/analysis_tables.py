@@ -16,6 +16,7 @@ MOST = 20
 
 
 def print_backtested(found: Backtest) -> None:
+    """Print a backtest of one entity."""
     entities = f"{found.entity}s" + (f" in the audience {found.audience}" if found.audience else "")
     if found.figures is None:
         terminal.show(f"{found.profile}, {entities}: no figure: {found.why}.")
@@ -120,6 +121,7 @@ def _print_levels(title: str, rates: tuple[Rate, ...]) -> None:
 
 
 def print_suggested(found: Suggestion) -> None:
+    """Print suggested weights."""
     if found.now is None or found.suggested is None or found.gain is None:
         terminal.show(f"{found.profile}, {found.entity}s: no suggestion: {found.why}.")
         return
@@ -145,6 +147,7 @@ def print_suggested(found: Suggestion) -> None:
 
 
 def print_changed(found: WhatIf) -> None:
+    """Print a what-if."""
     if found.same:
         terminal.show(f"{found.file} defines the same as {found.profile} does now: nothing would change.")
     for moves in found.moves:
@@ -196,6 +199,7 @@ def _print_moves(found: WhatIf, moves: EntityImpact) -> None:
 
 
 def print_explained(found: list[Explanation], payloads: list[DesiredRecord]) -> None:
+    """Print an explanation."""
     for each in found:
         _print_explanation(each)
     for payload in payloads:

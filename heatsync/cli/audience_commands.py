@@ -20,6 +20,7 @@ SHOWN = 50
 
 
 def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
     app.command()(audience)
 
 

@@ -31,6 +31,7 @@ def answer(checked: CheckResult, inspected: Sequence[LiveCheckResult], live: boo
 
 
 def show(answered: dict[str, Any]) -> None:
+    """Print the answer of `check`."""
     for warning in answered["warnings"]:
         terminal.say(f"warning: {warning}")
     for problem in answered["problems"]:

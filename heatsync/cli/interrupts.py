@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from heatsync.cli import (
-    terminal,
-)
+from heatsync.cli import terminal
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = 130

@@ -9,11 +9,7 @@ import typer
 
 from connectors.errors import ConfigurationError, HeatsyncError
 from heatsync.analysis import backtest_verdicts
-from heatsync.cli import (
-    options,
-    run_output,
-    terminal,
-)
+from heatsync.cli import options, run_output, terminal
 from heatsync.cli.options import FILE, HERE, AsJson, Config, Day, Folder, exit_code
 from heatsync.ledger import EVERYTHING, UNRELEASED
 from heatsync.operations import alerts

@@ -41,6 +41,7 @@ def scored(workspace: Workspace, result: ScoringResult) -> dict[str, Any]:
 
 
 def predictive(workspace: Workspace, profile: str, entity: str) -> bool | None:
+    """Whether the profile's last backtest called it predictive; None without a backtest."""
     found = backtest_verdicts.load_verdicts(workspace, profile).get(entity)
     return None if found is None else found.predictive
 
@@ -177,6 +178,7 @@ def known(context: Context, run: str) -> list[Run]:
 
 
 def history(context: Context) -> list[dict[str, Any]]:
+    """The latest runs as JSON, the newest first."""
     return [
         {
             "run": row.run,
@@ -196,6 +198,7 @@ def history(context: Context) -> list[dict[str, Any]]:
 
 
 def in_full(context: Context, run: str, number: int) -> dict[str, Any]:
+    """A run as JSON with its first `number` changes per mapping. Raises ConfigurationError if the run is unknown."""
     rows = known(context, run)
     mappings = sync_run.mapping_answers(context, run)
     for answer in mappings:
@@ -241,6 +244,7 @@ def _once(rows: Sequence[Any]) -> list[Any]:
 
 
 def print_failures_csv(context: Context, run: str | None) -> None:
+    """Print every rejected or unknown record as CSV: of a run, or all that are still undelivered."""
     writer = csv.writer(sys.stdout)
     writer.writerow(["mapping", "key", "code", "field", "value", "cause", "answer", "cure", "run"])
     for row in _once(context.ledger.failures(run)):
@@ -260,6 +264,7 @@ def print_failures_csv(context: Context, run: str | None) -> None:
 
 
 def print_failures(grouped: list[dict[str, Any]]) -> None:
+    """Print rejected records, grouped by cause."""
     if not grouped:
         terminal.show("No record is rejected.")
         return
@@ -274,6 +279,7 @@ def print_failures(grouped: list[dict[str, Any]]) -> None:
 
 
 def print_plans(plans: list[dict[str, Any]], as_of: date) -> None:
+    """Print plans as a table, with the changes that they show."""
     ready = [plan for plan in plans if plan["state"] != "failed"]
     terminal.table(
         f"What a sync would change, as of {as_of}",
@@ -321,6 +327,7 @@ def print_plans(plans: list[dict[str, Any]], as_of: date) -> None:
 
 
 def print_ended(answer: dict[str, Any]) -> None:
+    """Print how a run ended, a line for each mapping."""
     terminal.table(
         f"Run {answer['run']} as of {answer['as_of']}: {answer['state']}",
         [
@@ -372,6 +379,7 @@ def print_ended(answer: dict[str, Any]) -> None:
 
 
 def print_in_full(shown: dict[str, Any]) -> None:
+    """Print a run with its counts and changes."""
     terminal.show(f"Run {shown['run']} of {shown['at']}, as of {shown['as_of']}")
     for mapping in shown["mappings"]:
         counts = ", ".join(f"{n} {kind}" for kind, n in mapping["planned"].items())

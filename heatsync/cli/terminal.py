@@ -40,10 +40,12 @@ def data(value: Any) -> None:
 
 
 def say(text: str) -> None:
+    """Print a line on stderr."""
     messages.print(text, markup=False)
 
 
 def show(text: str = "") -> None:
+    """Print a line on stdout."""
     out.print(text, markup=False)
 
 

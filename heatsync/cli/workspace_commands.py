@@ -9,12 +9,7 @@ import typer
 
 from connectors.errors import ConfigurationError
 from heatsync.analysis import backtest_verdicts
-from heatsync.cli import (
-    check_output,
-    options,
-    run_output,
-    terminal,
-)
+from heatsync.cli import check_output, options, run_output, terminal
 from heatsync.cli.options import FILE, HERE, AsJson, Config, Day, Folder, exit_code
 from heatsync.sandbox import faults as sandbox_faults
 from heatsync.snapshots import run as snapshot_run

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from connectors.destination import ReadableDestination
-from connectors.errors import (
-    ConfigurationError,
-)
+from connectors.errors import ConfigurationError
 from connectors.types import NewField, Outcome, RemoteField
 from heatsync.ledger import SCHEMA_CODES, Run
 from heatsync.sync.context import Context, hold_lock

@@ -43,6 +43,8 @@ def _folder(value: str) -> str:
 
 
 class TableFile(Section):
+    """A table of the source: its name, and our names of its columns."""
+
     table: Text
     columns: dict[str, Text] = Field(default_factory=dict)
     time_zone: Zone | None = None
@@ -59,6 +61,8 @@ def _not_empty(value: list[TableFile]) -> list[TableFile]:
 
 
 class SourceFile(Section):
+    """`source:` of heatsync.yml. `look_back` is in days."""
+
     engine: Text = "duckdb://"
     events: Annotated[list[TableFile], BeforeValidator(_tables), AfterValidator(_not_empty)]
     users: TableFile | None = None
@@ -69,10 +73,14 @@ class SourceFile(Section):
 
 
 class ScheduleFile(Section):
+    """`schedule:` of heatsync.yml."""
+
     score: Cron = "0 5 * * *"
 
 
 class AlertsFile(Section):
+    """`alerts:` of heatsync.yml."""
+
     webhook: Text = ""
 
 
@@ -143,6 +151,8 @@ def _names(value: dict[str, DestinationFile]) -> dict[str, DestinationFile]:
 
 
 class WorkspaceFile(Section):
+    """heatsync.yml as a whole. `keep` is in days."""
+
     may_be_empty: ClassVar[frozenset[str]] = frozenset(
         {"destinations", "alerts", "guards", "schedule", "columns"}
     )

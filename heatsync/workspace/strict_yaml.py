@@ -78,10 +78,12 @@ class Problems:
     found: list[Problem] = field(default_factory=list)
 
     def add(self, problem: Problem) -> None:
+        """Add a problem unless it is there already."""
         if problem not in self.found:
             self.found.append(problem)
 
     def extend(self, problems: Iterable[Problem]) -> None:
+        """Add several problems."""
         for problem in problems:
             self.add(problem)
 

@@ -39,6 +39,7 @@ _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
 def text(value: object) -> str:
+    """A text. Raises ValueError with a message, as all of these do."""
     if not isinstance(value, str):
         found = "a list" if isinstance(value, list) else "keys with values"
         opener = "[" if isinstance(value, list) else "{"
@@ -47,6 +48,7 @@ def text(value: object) -> str:
 
 
 def number(value: object) -> float:
+    """A number."""
     word = text(value)
     if re.fullmatch(r"[+-]?(\d{1,300}(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", word, re.ASCII) is None:
         raise ValueError(f"expected a number such as 2.5, found `{word}`")
@@ -54,6 +56,7 @@ def number(value: object) -> float:
 
 
 def share(value: object) -> float:
+    """A share in percent, 0 to 100."""
     percent = number(value)
     if not 0 <= percent <= 100:
         raise ValueError(f"expected a share in percent, 0 to 100, found `{value}`")
@@ -61,6 +64,7 @@ def share(value: object) -> float:
 
 
 def duration(value: object) -> timedelta:
+    """A duration such as 12h, 14d or 4w."""
     word = text(value)
     found = re.fullmatch(r"(\d{1,5})([hdw])", word, re.ASCII)
     if found is None or int(found.group(1)) == 0:
@@ -69,6 +73,7 @@ def duration(value: object) -> timedelta:
 
 
 def zone(value: object) -> ZoneInfo:
+    """A time zone of the IANA database."""
     word = text(value)
     try:
         return ZoneInfo(word)
@@ -81,6 +86,7 @@ def zone(value: object) -> ZoneInfo:
 
 
 def cron(value: object) -> str:
+    """A cron line that is due at some time."""
     return check_cron_line(text(value))
 
 

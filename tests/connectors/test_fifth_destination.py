@@ -60,9 +60,7 @@ from heatsync.sandbox.fault_types import (
     body_objects,
     with_body,
 )
-from heatsync.sandbox.fault_types import (
-    Answer as Done,
-)
+from heatsync.sandbox.fault_types import Answer as Done
 from heatsync.sandbox.faults import ALL, Faults, help_text
 from heatsync.sandbox.quotas import Quota
 from heatsync.sandbox.server import Running, running

@@ -10,11 +10,7 @@ from hubspot_calls import TOKEN, change, portal, push, results
 from connectors.answers import Answer
 from connectors.errors import Unavailable
 from connectors.hubspot.client import wait
-from connectors.types import (
-    FieldType,
-    NewField,
-    Status,
-)
+from connectors.types import FieldType, NewField, Status
 
 
 def test_every_request_uses_a_dated_path() -> None:

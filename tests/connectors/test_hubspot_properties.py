@@ -9,12 +9,7 @@ from hubspot_calls import change, portal, push, seed
 
 from connectors.errors import ConfigurationError, Unauthorized
 from connectors.hubspot.destination import HubSpot
-from connectors.types import (
-    FieldType,
-    Lookup,
-    Match,
-    NewField,
-)
+from connectors.types import FieldType, Lookup, Match, NewField
 from heatsync.sandbox.server import Running
 
 

@@ -12,12 +12,7 @@ from hypothesis import strategies as st
 
 from connectors.hubspot.destination import VENDOR
 from connectors.hubspot.records import decode, encode
-from connectors.types import (
-    Entity,
-    FieldType,
-    Status,
-    Value,
-)
+from connectors.types import Entity, FieldType, Status, Value
 from heatsync.sandbox.server import Running
 
 MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1)).map(

@@ -7,11 +7,7 @@ from fake_vendor import Reply, Request, answering
 from intercom_calls import LEVEL, SCORE, change, push, seed, workspace
 
 from connectors.errors import ConfigurationError
-from connectors.types import (
-    FieldType,
-    NewField,
-    Status,
-)
+from connectors.types import FieldType, NewField, Status
 from heatsync.sandbox.server import Running
 
 

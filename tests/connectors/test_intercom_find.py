@@ -5,10 +5,7 @@ from datetime import UTC, datetime
 from fake_vendor import RecordingThrottle, Reply, Request, answering
 from intercom_calls import LEVEL, SCORE, SEEN, find, lookup, refusal, seed, workspace
 
-from connectors.types import (
-    FieldType,
-    Found,
-)
+from connectors.types import FieldType, Found
 from heatsync.sandbox.server import Running
 
 

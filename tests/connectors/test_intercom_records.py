@@ -10,11 +10,7 @@ from hypothesis import strategies as st
 from intercom_calls import LEVEL, SCORE, SEEN, change, contact, push, seed, workspace
 
 from connectors.intercom.records import decode, encode
-from connectors.types import (
-    FieldType,
-    Status,
-    Value,
-)
+from connectors.types import FieldType, Status, Value
 from heatsync.sandbox.server import Running
 
 

@@ -21,12 +21,7 @@ from salesforce_calls import (
 
 from connectors.salesforce.destination import METRICS, NAME_LENGTH, VENDOR
 from connectors.salesforce.records import QUERY_LENGTH, decode, encode, fields, queries, quoted, whole_id
-from connectors.types import (
-    Entity,
-    FieldType,
-    Status,
-    Value,
-)
+from connectors.types import Entity, FieldType, Status, Value
 from heatsync.sandbox.server import Running
 from heatsync.sandbox.vendors.salesforce import soql
 

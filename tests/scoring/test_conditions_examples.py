@@ -11,11 +11,7 @@ import pytest
 import yaml
 from judged_worlds import PROFILE, World, fill, found, midnight, scope
 
-from heatsync.scoring.compute.condition_sql import (
-    ConditionError,
-    compile_condition,
-    find_problems,
-)
+from heatsync.scoring.compute.condition_sql import ConditionError, compile_condition, find_problems
 from heatsync.scoring.compute.event_counts import EventCount
 from heatsync.scoring.definition import audiences, builtin_audiences
 from heatsync.scoring.definition.condition_parser import parse

@@ -24,10 +24,12 @@ _EXACT = Context(prec=40)
 
 
 def day_number(day: date) -> int:
+    """A day as a number: days since EPOCH."""
     return (day - EPOCH).days
 
 
 def day_of(number: int) -> date:
+    """The day of a number."""
     return EPOCH + timedelta(days=number)
 
 

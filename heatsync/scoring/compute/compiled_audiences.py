@@ -16,6 +16,7 @@ class CompiledAudiences:
 
     @property
     def tables(self) -> frozenset[str]:
+        """The tables that the conditions read."""
         return frozenset(table for _, compiled in self.audiences for table in compiled.tables)
 
     @property

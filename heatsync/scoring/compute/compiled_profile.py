@@ -41,10 +41,12 @@ class CountedItem:
 
     @property
     def word(self) -> int:
+        """The word that holds the bit of the item."""
         return self.place // BITS
 
     @property
     def bit(self) -> int:
+        """The bit of the item within its word."""
         return 1 << (self.place % BITS)
 
 
@@ -63,18 +65,22 @@ class CompiledProfile:
 
     @property
     def model(self) -> str:
+        """The model of the profile."""
         return self.profile.model
 
     @property
     def item_words(self) -> range:
+        """The words that hold a bit for each item."""
         return range(word_count(len(self.items)))
 
     @property
     def day_words(self) -> range:
+        """The words that hold a bit for each day of the window."""
         return range(word_count(self.profile.window))
 
     @property
     def ever(self) -> tuple[str, ...]:
+        """The columns `ever_N`: bits of the items that were ever done."""
         return tuple(f"ever_{word}" for word in self.item_words)
 
     @property
@@ -86,6 +92,7 @@ class CompiledProfile:
 
     @property
     def counts(self) -> tuple[str, ...]:
+        """The columns `count_N`: lifetime counts of the sets in `counted`."""
         return tuple(f"count_{position}" for position in range(len(self.counted)))
 
     @property

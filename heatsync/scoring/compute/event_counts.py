@@ -102,4 +102,5 @@ def normalized_duration(duration: Duration | None) -> Duration | None:
 
 
 def digest(value: object) -> str:
+    """A short hash of a value that JSON can hold."""
     return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()[:10]

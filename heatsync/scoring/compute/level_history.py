@@ -30,6 +30,7 @@ class DefaultScore:
 
 
 def default_score(profile: Profile, dynamic_filter: bool) -> DefaultScore:
+    """The default score and level of a profile. `dynamic_filter`: the filter looks at events."""
     if dynamic_filter:
         return DefaultScore(None, None, known=False)
     if profile.model == "kpi":

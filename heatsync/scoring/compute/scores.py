@@ -321,4 +321,5 @@ def trend(score: str, before: str) -> str:
 
 
 def escape_quotes(text: str) -> str:
+    """A text as it is written between single quotes in SQL."""
     return text.replace("'", "''")

@@ -96,6 +96,7 @@ class Step(BaseModel):
         return (table, column) if dot and table in ("user", "account") else (entity, self.trait)
 
     def canonical(self) -> dict[str, Any]:
+        """The step in one form for all that mean the same, for hashing."""
         if self.event is not None:
             return {"event": sorted(self.event), "count": self.count}
         return {"trait": self.trait, str(self.operator): self.value}

@@ -5,12 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 
 from heatsync.scoring.definition.builtin_audiences import Audience
-from heatsync.scoring.definition.condition_types import (
-    Condition,
-    Member,
-    canonical,
-    walk,
-)
+from heatsync.scoring.definition.condition_types import Condition, Member, canonical, walk
 from heatsync.scoring.definition.profile import Profile
 
 

@@ -49,6 +49,7 @@ class Comparison:
 
     @property
     def values(self) -> tuple[str, ...]:
+        """The values as a tuple, also a single one."""
         return self.value if isinstance(self.value, tuple) else (self.value,)
 
     @property
@@ -150,6 +151,7 @@ def sql(comparison: Comparison, what: str, column: str, kind: str, midnight: Mid
 
 
 def literal(value: str) -> str:
+    """A text as SQL."""
     return "'" + value.replace("'", "''") + "'"
 
 

@@ -49,6 +49,8 @@ class Any:
 
 @dataclass(frozen=True, slots=True)
 class Not:
+    """True where the condition is not true."""
+
     item: "Condition"
 
 

@@ -73,6 +73,7 @@ class Levels(Section):
 
     @property
     def kind(self) -> Literal["bands", "churn"]:
+        """Whether levels are bands of the score or learned from churn."""
         return "churn" if self.churn else "bands"
 
     @property

@@ -309,6 +309,7 @@ class Profile(Section):
 
     @property
     def passive(self) -> tuple[str, ...]:
+        """The passive events, sorted."""
         return tuple(sorted(event.event for event in self.events if event.passive))
 
     @property

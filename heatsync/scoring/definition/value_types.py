@@ -14,6 +14,7 @@ DECIMALS = 3
 
 
 def text(value: object) -> str:
+    """A text."""
     if not isinstance(value, str):
         raise ValueError(f"expected text, found {kind(value)}")
     return value
@@ -28,6 +29,7 @@ def word(value: object) -> str:
 
 
 def flag(value: object) -> bool:
+    """`true` or `false`."""
     found = text(value)
     if found not in ("true", "false"):
         raise ValueError(f"expected true or false, found `{found}`")
@@ -35,6 +37,7 @@ def flag(value: object) -> bool:
 
 
 def whole(value: object) -> int:
+    """A whole number."""
     found = text(value)
     if re.fullmatch(r"-?\d{1,15}", found, re.ASCII) is None:
         raise ValueError(f"expected a whole number such as 5, found `{found}`")
@@ -42,6 +45,7 @@ def whole(value: object) -> int:
 
 
 def positive(value: object) -> int:
+    """A whole number from 1."""
     number = whole(value)
     if number < 1:
         raise ValueError(f"expected a whole number from 1, found `{number}`")
@@ -49,6 +53,7 @@ def positive(value: object) -> int:
 
 
 def decimal(value: object) -> Decimal:
+    """A number, exactly as written."""
     found = text(value)
     if re.fullmatch(r"-?\d{1,15}(\.\d{1,15})?", found, re.ASCII) is None:
         raise ValueError(f"expected a number such as 2.5, found `{found}`")
@@ -56,6 +61,7 @@ def decimal(value: object) -> Decimal:
 
 
 def weight(value: object) -> Decimal:
+    """A weight from 0 to 10, with at most DECIMALS digits after the point."""
     number = decimal(value)
     if not 0 <= number <= 10:
         raise ValueError(f"expected a weight from 0 to 10, found `{number}`")
@@ -76,6 +82,7 @@ def days(value: object) -> int:
 
 
 def day(value: object) -> date:
+    """A date such as 2026-01-31."""
     found = text(value)
     try:
         if re.fullmatch(r"\d{4}-\d\d-\d\d", found, re.ASCII):
@@ -86,6 +93,7 @@ def day(value: object) -> date:
 
 
 def one_of(value: object, known: Iterable[str], what: str) -> str:
+    """One of the known names; `what` describes them in the message."""
     found = text(value)
     names = tuple(known)
     if found not in names:

@@ -31,6 +31,8 @@ def _above_zero(value: float) -> float:
 
 
 class FieldFile(Section):
+    """A field of a mapping as the file has it."""
+
     from_: Text | None = Field(default=None, alias="from")
     sql: Text | None = None
     map: dict[str, Text] = Field(default_factory=dict)
@@ -43,6 +45,8 @@ class FieldFile(Section):
 
 
 class LimitsFile(Section):
+    """`limits:` of a mapping."""
+
     max_writes: Positive | None = None
     max_creates: Positive | None = None
 
@@ -65,6 +69,8 @@ def _single(value: dict[str, str]) -> dict[str, str]:
 
 
 class MappingFile(Section):
+    """A mapping as the file has it."""
+
     may_be_empty: ClassVar[frozenset[str]] = frozenset({"fields", "limits"})
 
     version: Version
