@@ -71,9 +71,9 @@ def explain(
             )
         payloads = explaining.desired_records(context, found[0].entity, key, found[0].as_of)
     if as_json:
-        terminal.data(analysis_json.explained(found, payloads))
+        terminal.data(analysis_json.explanation_answer(found, payloads))
     else:
-        analysis_tables.print_explained(found, payloads)
+        analysis_tables.print_explanation(found, payloads)
 
 
 # wide: one parameter per option of the command
@@ -101,9 +101,9 @@ def backtest(
         found = backtesting.backtest(workspace, question, lambda *done: on_progress(profile, *done))
     backtest_verdicts.save_verdict(workspace, found)
     if as_json:
-        terminal.data(analysis_json.backtested(found))
+        terminal.data(analysis_json.backtest_answer(found))
     else:
-        analysis_tables.print_backtested(found)
+        analysis_tables.print_backtest(found)
     if plot is None:
         return
     if found.figures is None:
@@ -129,9 +129,9 @@ def whatif(
             workspace, file, _until(workspace, day), lambda *done: on_progress(file.stem, *done)
         )
     if as_json:
-        terminal.data(analysis_json.changed(found))
+        terminal.data(analysis_json.what_if_answer(found))
     else:
-        analysis_tables.print_changed(found)
+        analysis_tables.print_what_if(found)
 
 
 def suggest_weights(
@@ -149,9 +149,9 @@ def suggest_weights(
     with terminal.progress(as_json) as on_progress:
         found = suggesting.suggest_weights(workspace, question, lambda *done: on_progress(profile, *done))
     if as_json:
-        terminal.data(analysis_json.suggested(found))
+        terminal.data(analysis_json.suggestion_answer(found))
     else:
-        analysis_tables.print_suggested(found)
+        analysis_tables.print_suggestion(found)
 
 
 def _open(folder: Path, config: str) -> Workspace:

@@ -28,7 +28,7 @@ def number(value: float | None, digits: int = 4) -> float | None:
     return None if value is None or isnan(value) else round(value, digits)
 
 
-def backtested(found: Backtest) -> dict[str, Any]:
+def backtest_answer(found: Backtest) -> dict[str, Any]:
     """A backtest as JSON."""
     answer: dict[str, Any] = {
         "profile": found.profile,
@@ -112,7 +112,7 @@ def _rate(rate: Rate) -> dict[str, Any]:
     }
 
 
-def suggested(found: Suggestion) -> dict[str, Any]:
+def suggestion_answer(found: Suggestion) -> dict[str, Any]:
     """Suggested weights as JSON."""
     return {
         "profile": found.profile,
@@ -141,7 +141,7 @@ def verdict(found: Suggestion) -> str | None:
     return "better" if found.better else "no better"
 
 
-def changed(found: WhatIf) -> dict[str, Any]:
+def what_if_answer(found: WhatIf) -> dict[str, Any]:
     """A what-if as JSON."""
     return {
         "profile": found.profile,
@@ -193,7 +193,7 @@ def changed(found: WhatIf) -> dict[str, Any]:
     }
 
 
-def explained(found: list[Explanation], payloads: list[DesiredRecord]) -> dict[str, Any]:
+def explanation_answer(found: list[Explanation], payloads: list[DesiredRecord]) -> dict[str, Any]:
     """Explanations, and the records that mappings send, as JSON."""
     first = found[0]
     return {

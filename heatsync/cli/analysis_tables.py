@@ -15,7 +15,7 @@ MOST = 20
 """Rows shown of a long table; JSON has all of them."""
 
 
-def print_backtested(found: Backtest) -> None:
+def print_backtest(found: Backtest) -> None:
     """Print a backtest of one entity."""
     entities = f"{found.entity}s" + (f" in the audience {found.audience}" if found.audience else "")
     if found.figures is None:
@@ -120,7 +120,7 @@ def _print_levels(title: str, rates: tuple[Rate, ...]) -> None:
     )
 
 
-def print_suggested(found: Suggestion) -> None:
+def print_suggestion(found: Suggestion) -> None:
     """Print suggested weights."""
     if found.now is None or found.suggested is None or found.gain is None:
         terminal.show(f"{found.profile}, {found.entity}s: no suggestion: {found.why}.")
@@ -146,7 +146,7 @@ def print_suggested(found: Suggestion) -> None:
         terminal.show(f"No better: {gain} is within chance. Keep the weights that you can explain.")
 
 
-def print_changed(found: WhatIf) -> None:
+def print_what_if(found: WhatIf) -> None:
     """Print a what-if."""
     if found.same:
         terminal.show(f"{found.file} defines the same as {found.profile} does now: nothing would change.")
@@ -198,7 +198,7 @@ def _print_moves(found: WhatIf, moves: EntityImpact) -> None:
     )
 
 
-def print_explained(found: list[Explanation], payloads: list[DesiredRecord]) -> None:
+def print_explanation(found: list[Explanation], payloads: list[DesiredRecord]) -> None:
     """Print an explanation."""
     for each in found:
         _print_explanation(each)

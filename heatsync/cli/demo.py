@@ -33,9 +33,9 @@ def run(folder: Path, real: bool, as_json: bool) -> int:
         environ = _environment(workspace, sandbox.url)
         with Context(workspace, environ=environ) as context:
             results = [_sync(context, as_of, as_json) for _ in range(2)]
-            answer = [run_output.ended(context, result) for result in results]
+            answer = [run_output.run_answer(context, result) for result in results]
             code = max(sync_run.exit_code(context, result) for result in results)
-            failures = run_output.failures(context, results[0].run)
+            failures = run_output.failures_answer(context, results[0].run)
         state = requests.get(f"{sandbox.url}/_state", timeout=60).json()
     if as_json:
         terminal.data({"first": answer[0], "second": answer[1], "failures": failures})
@@ -91,7 +91,7 @@ def _sync(context: Context, as_of: date, as_json: bool) -> sync_run.RunResult:
 
     def decide(plan: Any) -> bool:
         if not as_json:
-            terminal.say(run_output.where(context, plan))
+            terminal.say(run_output.target_line(context, plan))
         return True
 
     with terminal.progress(as_json) as on_progress:
@@ -103,7 +103,7 @@ def _sync(context: Context, as_of: date, as_json: bool) -> sync_run.RunResult:
 def _show(
     answer: Mapping[str, Any], before: Mapping[str, Any], state: Mapping[str, Any], destinations: list[str]
 ) -> None:
-    run_output.print_ended(dict(answer))
+    run_output.print_run(dict(answer))
     terminal.show()
     rows = []
     for name, kinds in state.items():

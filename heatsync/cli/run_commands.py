@@ -53,7 +53,7 @@ def plan(
             try:
                 request = PlanRequest(mapping, "plan", as_of, show=show, offline=offline)
                 planned = preview(context, request, on_progress)
-                plans.append(run_output.planned(context, planned, bool(show)))
+                plans.append(run_output.plan_answer(context, planned, bool(show)))
             except HeatsyncError as error:
                 errors.append(error)
                 cause = context.locate(mapping, error).delivery_message
@@ -104,19 +104,19 @@ def sync(
             raise ConfigurationError(
                 f"No mapping has a user or an account {only!r}. --only takes our id, not an e-mail address."
             )
-        answer = run_output.ended(context, result)
+        answer = run_output.run_answer(context, result)
         code = sync_run.exit_code(context, result)
     if as_json:
         terminal.data(answer)
     else:
-        run_output.print_ended(answer)
+        run_output.print_run(answer)
     raise typer.Exit(code)
 
 
 def runs(folder: Folder = HERE, config: Config = FILE, as_json: AsJson = False) -> None:
     """List the runs, newest first."""
     with options.context(folder, config) as context:
-        listed = run_output.history(context)
+        listed = run_output.runs_answer(context)
     if as_json:
         terminal.data(listed)
         return
@@ -139,12 +139,12 @@ def show(
 ) -> None:
     """Show one run in full: counts, changes old -> new, and their outcomes."""
     with options.context(folder, config) as context:
-        run_output.known(context, run)
-        shown = run_output.in_full(context, run, number)
+        run_output.find_run(context, run)
+        shown = run_output.run_details(context, run, number)
     if as_json:
         terminal.data(shown)
     else:
-        run_output.print_in_full(shown)
+        run_output.print_run_details(shown)
 
 
 def failures(
@@ -159,11 +159,11 @@ def failures(
     """List rejected records by cause, with a remedy."""
     with options.context(folder, config) as context:
         if run is not None:
-            run_output.known(context, run)
+            run_output.find_run(context, run)
         if csv:
             run_output.print_failures_csv(context, run)
             return
-        grouped = run_output.failures(context, run)
+        grouped = run_output.failures_answer(context, run)
     if as_json:
         terminal.data(grouped)
     else:
@@ -173,7 +173,7 @@ def failures(
 def approve(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: AsJson = False) -> None:
     """Approve a held run: exactly what it showed is sent, here or by the workers."""
     with options.context(folder, config) as context:
-        held = [row for row in run_output.known(context, run) if row.state in UNRELEASED]
+        held = [row for row in run_output.find_run(context, run) if row.state in UNRELEASED]
         if not held:
             raise ConfigurationError(f"Run {run} has nothing waiting for approval.")
         result = sync_run.RunResult(run, date.fromisoformat(held[0].as_of))
@@ -199,19 +199,19 @@ def approve(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: A
                     one.error = deliver_mapping(context, run, one.mapping, on_progress)
         else:
             terminal.say("Approved; the workers deliver it.")
-        answer = run_output.ended(context, result)
+        answer = run_output.run_answer(context, result)
         code = sync_run.exit_code(context, result)
     if as_json:
         terminal.data(answer)
     else:
-        run_output.print_ended(answer)
+        run_output.print_run(answer)
     raise typer.Exit(code)
 
 
 def cancel(run: RunId, folder: Folder = HERE, config: Config = FILE, as_json: AsJson = False) -> None:
     """Drop a held run. Nothing of it is sent."""
     with options.context(folder, config) as context:
-        held = [row for row in run_output.known(context, run) if row.state in UNRELEASED]
+        held = [row for row in run_output.find_run(context, run) if row.state in UNRELEASED]
         if not held:
             raise ConfigurationError(f"Run {run} has nothing to cancel.")
         names = [row.mapping for row in held if context.ledger.cancel(row)]
@@ -235,7 +235,7 @@ def retry(
     """Send the rejected records again with the next sync."""
     with options.context(folder, config) as context:
         if run is not None:
-            run_output.known(context, run)
+            run_output.find_run(context, run)
         count = context.ledger.retry_rejected(None, run=run)
     if as_json:
         terminal.data({"due": count})
@@ -293,7 +293,7 @@ def _asks(yes: bool) -> bool:
 def _decide(context: Context, yes: bool, as_json: bool) -> sync_run.Decide:
     def decide(plan: Plan) -> bool:
         if not as_json:
-            terminal.say(run_output.where(context, plan))
+            terminal.say(run_output.target_line(context, plan))
             for reason in plan.reasons:
                 terminal.say(f"  held: {reason}")
         if yes or not plan.reasons:

@@ -21,7 +21,7 @@ from heatsync.workspace.config import Workspace
 EXAMPLES = 3
 
 
-def scored(workspace: Workspace, result: ScoringResult) -> dict[str, Any]:
+def snapshots_answer(workspace: Workspace, result: ScoringResult) -> dict[str, Any]:
     """Snapshots as JSON. `predictive` is the verdict of the profile's last backtest, null without one."""
     return {
         "snapshots": [
@@ -46,7 +46,7 @@ def predictive(workspace: Workspace, profile: str, entity: str) -> bool | None:
     return None if found is None else found.predictive
 
 
-def where(context: Context, plan: Plan) -> str:
+def target_line(context: Context, plan: Plan) -> str:
     """The line printed before anything is written: account, host, number of records."""
     run = plan.run
     opened = context.already_open(run.mapping)
@@ -61,7 +61,7 @@ def where(context: Context, plan: Plan) -> str:
     return f"{run.mapping} -> {config.vendor.title} {run.label}{name} at {host}: {size}{fields}"
 
 
-def planned(context: Context, plan: Plan, with_changes: bool) -> dict[str, Any]:
+def plan_answer(context: Context, plan: Plan, with_changes: bool) -> dict[str, Any]:
     """A plan as JSON, in the shape of a run."""
     run, counts = plan.run, plan.run.planned
     mapping = context.mappings[run.mapping]
@@ -123,7 +123,7 @@ def _change(planned: PlannedChange) -> dict[str, Any]:
     }
 
 
-def ended(context: Context, result: sync_run.RunResult) -> dict[str, Any]:
+def run_answer(context: Context, result: sync_run.RunResult) -> dict[str, Any]:
     """A run as JSON, with every mapping, also those that failed before a plan."""
     answers = {answer["mapping"]: answer for answer in sync_run.mapping_answers(context, result.run)}
     for one in result.results:
@@ -169,7 +169,7 @@ def _bare(one: sync_run.MappingResult, state: str, cause: str) -> dict[str, Any]
     }
 
 
-def known(context: Context, run: str) -> list[Run]:
+def find_run(context: Context, run: str) -> list[Run]:
     """The rows of a run in the ledger. Raises ConfigurationError if the run is unknown."""
     rows = context.ledger.runs(run)
     if not rows:
@@ -177,7 +177,7 @@ def known(context: Context, run: str) -> list[Run]:
     return rows
 
 
-def history(context: Context) -> list[dict[str, Any]]:
+def runs_answer(context: Context) -> list[dict[str, Any]]:
     """The latest runs as JSON, the newest first."""
     return [
         {
@@ -197,9 +197,9 @@ def history(context: Context) -> list[dict[str, Any]]:
     ]
 
 
-def in_full(context: Context, run: str, number: int) -> dict[str, Any]:
+def run_details(context: Context, run: str, number: int) -> dict[str, Any]:
     """A run as JSON with its first `number` changes per mapping. Raises ConfigurationError if the run is unknown."""
-    rows = known(context, run)
+    rows = find_run(context, run)
     mappings = sync_run.mapping_answers(context, run)
     for answer in mappings:
         changes = context.ledger.planned_changes(run, answer["mapping"], number)
@@ -212,7 +212,7 @@ def in_full(context: Context, run: str, number: int) -> dict[str, Any]:
     }
 
 
-def failures(context: Context, run: str | None) -> list[dict[str, Any]]:
+def failures_answer(context: Context, run: str | None) -> list[dict[str, Any]]:
     """Rejected and unknown records by mapping, code and field as JSON, the most frequent cause first."""
     groups: dict[tuple[str, str, str], list[Any]] = defaultdict(list)
     for row in _once(context.ledger.failures(run)):
@@ -326,7 +326,7 @@ def print_plans(plans: list[dict[str, Any]], as_of: date) -> None:
         _print_changes(plan)
 
 
-def print_ended(answer: dict[str, Any]) -> None:
+def print_run(answer: dict[str, Any]) -> None:
     """Print how a run ended, a line for each mapping."""
     terminal.table(
         f"Run {answer['run']} as of {answer['as_of']}: {answer['state']}",
@@ -378,7 +378,7 @@ def print_ended(answer: dict[str, Any]) -> None:
         terminal.show(f"Causes and remedies: `heatsync failures {answer['run']}`.")
 
 
-def print_in_full(shown: dict[str, Any]) -> None:
+def print_run_details(shown: dict[str, Any]) -> None:
     """Print a run with its counts and changes."""
     terminal.show(f"Run {shown['run']} of {shown['at']}, as of {shown['as_of']}")
     for mapping in shown["mappings"]:

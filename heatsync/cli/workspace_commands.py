@@ -113,7 +113,7 @@ def score(
             workspace, dates, lambda doing, done, of: on_progress("scoring", doing, done, of)
         )
     if as_json:
-        terminal.data(run_output.scored(workspace, scored))
+        terminal.data(run_output.snapshots_answer(workspace, scored))
         return
     _warn(workspace, scored.notes)
     terminal.table(

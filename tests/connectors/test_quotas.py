@@ -97,10 +97,10 @@ def test_a_spent_daily_quota_is_named_with_the_time_of_its_return(knows: bool) -
 
 
 def test_a_quota_that_another_process_found_spent_is_reported_without_its_name() -> None:
-    book = MemoryStore()
-    RateLimiter(10, 1.0, book, "one").pause(3600)
+    store = MemoryStore()
+    RateLimiter(10, 1.0, store, "one").pause(3600)
     with pytest.raises(Unavailable, match="^The quota is used up, or the vendor asked to wait." + RESUME):
-        RateLimiter(10, 1.0, book, "one").acquire()
+        RateLimiter(10, 1.0, store, "one").acquire()
 
 
 def test_a_smaller_quota_from_the_vendor_is_kept() -> None:
@@ -114,9 +114,9 @@ def test_a_smaller_quota_from_the_vendor_is_kept() -> None:
 
 def test_hubspots_searches_share_their_own_quota() -> None:
     with running(quotas=True) as sandbox:
-        book = MemoryStore()
+        store = MemoryStore()
         watched = [RecordingThrottle(), RecordingThrottle()]
-        portals = [_portal(sandbox, book, each) for each in watched]
+        portals = [_portal(sandbox, store, each) for each in watched]
         for _ in range(4):
             for portal in portals:
                 assert list(portal.find("companies", [Lookup("a", (Match("domain", "a.com"),))], {}))
@@ -131,7 +131,7 @@ def _opened(vendor: Any, sandbox: Running, **settings: str) -> Any:
     return vendor({**settings, "url": sandbox.url}, RateLimiter(1000, 1.0), lambda: None)
 
 
-def _portal(sandbox: Running, book: MemoryStore, watched: RecordingThrottle) -> HubSpot:
+def _portal(sandbox: Running, store: MemoryStore, watched: RecordingThrottle) -> HubSpot:
     return HubSpot(
-        {"token": "t", "url": sandbox.url}, RateLimiter(1000, 10.0, book, "portal"), watched.on_request
+        {"token": "t", "url": sandbox.url}, RateLimiter(1000, 10.0, store, "portal"), watched.on_request
     )

@@ -55,7 +55,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def book(url: str) -> Iterator[Ledger]:
+def ledger(url: str) -> Iterator[Ledger]:
     ledger = Ledger(url)
     yield ledger
     ledger.close()
@@ -92,25 +92,27 @@ def a_change(key: str, remote_id: str | None = "7", **fields: Value) -> PlannedC
     return PlannedChange(change, digest=hash(key), level="High")
 
 
-def released(book: Ledger, *planned: PlannedChange, name: str = "r1") -> str:
+def released(ledger: Ledger, *planned: PlannedChange, name: str = "r1") -> str:
     run = a_run(name)
-    book.save_run(run)
-    batch = book.add_batch(run, 1, planned, TYPES)
-    book.update_run(replace(run, state=RunState.HELD))
-    assert book.release(run)
+    ledger.save_run(run)
+    batch = ledger.add_batch(run, 1, planned, TYPES)
+    ledger.update_run(replace(run, state=RunState.HELD))
+    assert ledger.release(run)
     return batch
 
 
-def records(book: Ledger) -> dict[str, tuple[str | None, int, str]]:
-    return {row[0]: (row[1], row[3], row[4]) for chunk in book.records(BOUND) for row in chunk}
+def records(ledger: Ledger) -> dict[str, tuple[str | None, int, str]]:
+    return {row[0]: (row[1], row[3], row[4]) for chunk in ledger.records(BOUND) for row in chunk}
 
 
-def standings(book: Ledger) -> dict[str, tuple[int | None, str]]:
-    settled = {row[0]: (row[1], "settled") for chunk in book.settled_standings(BOUND) for row in chunk}
-    return settled | {row[0]: (row[1], row[2]) for chunk in book.unsettled_standings(BOUND) for row in chunk}
+def standings(ledger: Ledger) -> dict[str, tuple[int | None, str]]:
+    settled = {row[0]: (row[1], "settled") for chunk in ledger.settled_standings(BOUND) for row in chunk}
+    return settled | {
+        row[0]: (row[1], row[2]) for chunk in ledger.unsettled_standings(BOUND) for row in chunk
+    }
 
 
-def test_the_migration_creates_exactly_the_tables(book: Ledger, url: str) -> None:
+def test_the_migration_creates_exactly_the_tables(ledger: Ledger, url: str) -> None:
     engine = sa.create_engine(url)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
@@ -124,12 +126,12 @@ def test_a_ledger_that_is_opened_several_times_at_once_is_migrated_once(url: str
             ledger.close()
 
 
-def test_an_account_is_remembered_by_a_keyed_hash_and_no_secret_is_stored(book: Ledger, url: str) -> None:
-    credential = book.credential_hash("hubspot", ["pat-secret"])
-    assert book.known_account(credential) is None
-    assert book.remember_account(credential, "hubspot", Account("portal", "1", "Acme")) == "hubspot:1"
-    assert book.known_account(credential) == ("hubspot:1", Account("portal", "1", "Acme"))
-    assert book.known_account(book.credential_hash("hubspot", ["pat-other"])) is None
+def test_an_account_is_remembered_by_a_keyed_hash_and_no_secret_is_stored(ledger: Ledger, url: str) -> None:
+    credential = ledger.credential_hash("hubspot", ["pat-secret"])
+    assert ledger.known_account(credential) is None
+    assert ledger.remember_account(credential, "hubspot", Account("portal", "1", "Acme")) == "hubspot:1"
+    assert ledger.known_account(credential) == ("hubspot:1", Account("portal", "1", "Acme"))
+    assert ledger.known_account(ledger.credential_hash("hubspot", ["pat-other"])) is None
     engine = sa.create_engine(url)
     with engine.connect() as connection:
         for table in tables.metadata.sorted_tables:
@@ -137,83 +139,83 @@ def test_an_account_is_remembered_by_a_keyed_hash_and_no_secret_is_stored(book: 
     engine.dispose()
 
 
-def test_a_lock_has_one_owner_until_the_lease_ends(book: Ledger) -> None:
-    assert book.lock("plan a", owner("one"))
-    assert not book.lock("plan a", owner("two"))
-    assert book.lock("plan b", owner("two"))
-    assert book.lock("plan a", owner("one"), lease=0.0)
-    assert book.lock("plan a", owner("two"))
-    book.unlock("plan a", owner("one"))
-    assert book.locked("plan a")
-    book.unlock("plan a", owner("two"))
-    assert not book.locked("plan a")
+def test_a_lock_has_one_owner_until_the_lease_ends(ledger: Ledger) -> None:
+    assert ledger.lock("plan a", owner("one"))
+    assert not ledger.lock("plan a", owner("two"))
+    assert ledger.lock("plan b", owner("two"))
+    assert ledger.lock("plan a", owner("one"), lease=0.0)
+    assert ledger.lock("plan a", owner("two"))
+    ledger.unlock("plan a", owner("one"))
+    assert ledger.locked("plan a")
+    ledger.unlock("plan a", owner("two"))
+    assert not ledger.locked("plan a")
 
 
-def test_a_batch_that_many_claim_at_once_goes_to_one_of_them(book: Ledger) -> None:
-    batch = released(book, a_change("u1"))
+def test_a_batch_that_many_claim_at_once_goes_to_one_of_them(ledger: Ledger) -> None:
+    batch = released(ledger, a_change("u1"))
     barrier = threading.Barrier(6)
 
     def claim(name: int) -> bool:
         barrier.wait()
-        return book.claim(batch, owner(f"w{name}")) is not None
+        return ledger.claim(batch, owner(f"w{name}")) is not None
 
     with ThreadPoolExecutor(6) as pool:
         assert sum(pool.map(claim, range(6))) == 1
 
 
-def test_a_batch_waits_until_its_run_is_released(book: Ledger) -> None:
+def test_a_batch_waits_until_its_run_is_released(ledger: Ledger) -> None:
     run = a_run()
-    book.save_run(run)
-    batch = book.add_batch(run, 1, [a_change("u1")], TYPES)
-    assert book.claim(batch, owner("w")) is None
-    assert not book.release(run)  # still being planned
-    book.update_run(replace(run, state=RunState.HELD))
-    assert book.mapping_state(BOUND).approved_hash is None
-    assert book.release(run)
-    assert not book.release(run)
-    assert (book.mapping_state(BOUND).approved_hash, book.mapping_state(BOUND).records) == ("m1", 2)
-    assert book.due_batches("r1") == [batch]
-    assert book.claim(batch, owner("w")) is not None
+    ledger.save_run(run)
+    batch = ledger.add_batch(run, 1, [a_change("u1")], TYPES)
+    assert ledger.claim(batch, owner("w")) is None
+    assert not ledger.release(run)  # still being planned
+    ledger.update_run(replace(run, state=RunState.HELD))
+    assert ledger.mapping_state(BOUND).approved_hash is None
+    assert ledger.release(run)
+    assert not ledger.release(run)
+    assert (ledger.mapping_state(BOUND).approved_hash, ledger.mapping_state(BOUND).records) == ("m1", 2)
+    assert ledger.due_batches("r1") == [batch]
+    assert ledger.claim(batch, owner("w")) is not None
 
 
-def test_a_planned_run_that_is_held_waits_for_its_release(book: Ledger) -> None:
+def test_a_planned_run_that_is_held_waits_for_its_release(ledger: Ledger) -> None:
     run = replace(a_run(), state=RunState.PLANNED)
-    book.save_run(run)
-    assert book.pending_run(BOUND) == "r1"
-    assert book.hold(run)
-    assert not book.hold(run)
-    assert [row.state for row in book.runs("r1")] == [RunState.HELD]
-    assert book.release(run)
-    assert not book.hold(run)
+    ledger.save_run(run)
+    assert ledger.pending_run(BOUND) == "r1"
+    assert ledger.hold(run)
+    assert not ledger.hold(run)
+    assert [row.state for row in ledger.runs("r1")] == [RunState.HELD]
+    assert ledger.release(run)
+    assert not ledger.hold(run)
 
 
-def test_a_batch_belongs_to_its_run_and_mapping_whatever_they_are_called(book: Ledger) -> None:
+def test_a_batch_belongs_to_its_run_and_mapping_whatever_they_are_called(ledger: Ledger) -> None:
     run = replace(a_run("2026.1"), mapping="a.b.000001")
-    book.save_run(run)
-    batch = book.add_batch(run, 1, [a_change("u1")], TYPES)
-    assert book.batch_target(batch) == BatchTarget("2026.1", "a.b.000001", BOUND.account, BOUND.object)
-    assert book.batch_target("another") is None
+    ledger.save_run(run)
+    batch = ledger.add_batch(run, 1, [a_change("u1")], TYPES)
+    assert ledger.batch_target(batch) == BatchTarget("2026.1", "a.b.000001", BOUND.account, BOUND.object)
+    assert ledger.batch_target("another") is None
 
 
-def test_one_batch_of_each_run_is_enqueued(book: Ledger) -> None:
+def test_one_batch_of_each_run_is_enqueued(ledger: Ledger) -> None:
     for name in ("r1", "r2"):
         run = a_run(name)
-        book.save_run(run)
+        ledger.save_run(run)
         for number in (1, 2):
-            book.add_batch(run, number, [a_change(f"u{number}")], TYPES)
-        book.update_run(replace(run, state=RunState.PLANNED))
-        assert book.release(run)
-    assert book.first_due_batches(not_enqueued_for=60) == ["r1.contacts.000001", "r2.contacts.000001"]
-    assert len(book.due_batches()) == 4
+            ledger.add_batch(run, number, [a_change(f"u{number}")], TYPES)
+        ledger.update_run(replace(run, state=RunState.PLANNED))
+        assert ledger.release(run)
+    assert ledger.first_due_batches(not_enqueued_for=60) == ["r1.contacts.000001", "r2.contacts.000001"]
+    assert len(ledger.due_batches()) == 4
 
 
-def test_the_counts_of_a_plan_are_read_back_as_they_were_written(book: Ledger) -> None:
+def test_the_counts_of_a_plan_are_read_back_as_they_were_written(ledger: Ledger) -> None:
     counts = PlanCounts(
         records=9, writes=3, partial=True, new_fields=(NewField("score", FieldType.INTEGER, "Wert €"),)
     )
     run = replace(a_run(), planned=counts)
-    book.save_run(run)
-    assert book.runs("r1") == [run]
+    ledger.save_run(run)
+    assert ledger.runs("r1") == [run]
 
 
 @pytest.mark.parametrize(
@@ -225,29 +227,29 @@ def test_the_counts_of_a_plan_are_read_back_as_they_were_written(book: Ledger) -
     ],
 )
 def test_a_requeued_batch_keeps_whether_it_was_pushed(
-    book: Ledger, attempt: Attempt, state: PushState
+    ledger: Ledger, attempt: Attempt, state: PushState
 ) -> None:
-    batch = released(book, a_change("u1"))
-    first = book.claim(batch, owner("a"))
+    batch = released(ledger, a_change("u1"))
+    first = ledger.claim(batch, owner("a"))
     assert first is not None
     assert (first.push_state, first.pushed_at) == (PushState.NEVER, None)
-    assert book.requeue(first, 0.0, attempt)
-    second = book.claim(batch, owner("b"))
+    assert ledger.requeue(first, 0.0, attempt)
+    second = ledger.claim(batch, owner("b"))
     assert second is not None
     assert second.push_state is state
     assert (second.pushed_at is not None) is (state is PushState.IN_DOUBT)
-    assert book.requeue(second, 0.0, Attempt.NOT_SENT, count_attempt=False)
-    third = book.claim(batch, owner("c"))
+    assert ledger.requeue(second, 0.0, Attempt.NOT_SENT, count_attempt=False)
+    third = ledger.claim(batch, owner("c"))
     assert third is not None
     assert (third.push_state, third.attempts) == (state, 2)
 
 
-def test_only_delivered_values_become_known_values(book: Ledger) -> None:
-    book.remember_records(BOUND, [Record("u1", "7", None, {"score": 1, "plan": "pro"}, 3)])
+def test_only_delivered_values_become_known_values(ledger: Ledger) -> None:
+    ledger.remember_records(BOUND, [Record("u1", "7", None, {"score": 1, "plan": "pro"}, 3)])
     batch = released(
-        book, a_change("u1", score=5, seen=date(2026, 1, 2)), a_change("u2", None), a_change("u3")
+        ledger, a_change("u1", score=5, seen=date(2026, 1, 2)), a_change("u2", None), a_change("u3")
     )
-    claimed = book.claim(batch, owner("w"))
+    claimed = ledger.claim(batch, owner("w"))
     assert claimed is not None
     assert claimed.batch.changes[0].fields == {"score": 5, "seen": date(2026, 1, 2)}
     outcomes = [
@@ -255,24 +257,24 @@ def test_only_delivered_values_become_known_values(book: Ledger) -> None:
         Outcome("u2", Status.DELIVERED, remote_id="8"),
         Outcome("u3", Status.REJECTED, code="bad_value", cause="no", field="score", answer="INVALID"),
     ]
-    assert book.finish_batch(claimed, outcomes, RECHECK, 0)
-    held = records(book)
+    assert ledger.finish_batch(claimed, outcomes, RECHECK, 0)
+    held = records(ledger)
     assert held["u1"] == ("7", 4, '{"score": 5, "plan": "pro", "seen": "2026-01-02"}')
     assert held["u2"][:2] == ("8", 1)
     assert "u3" not in held
-    assert {key: state for key, (_, state) in standings(book).items()} == {
+    assert {key: state for key, (_, state) in standings(ledger).items()} == {
         "u1": "settled",
         "u2": "settled",
         "u3": "rejected",
     }
-    assert book.outcome_counts("r1", "contacts") == {
+    assert ledger.outcome_counts("r1", "contacts") == {
         "delivered": 2,
         "rejected": 1,
         "skipped": 0,
         "deferred": 0,
         "unknown": 0,
     }
-    (failure,) = book.failures()
+    (failure,) = ledger.failures()
     assert (failure.entity, failure.code, failure.value, failure.answer) == (
         "u3",
         "bad_value",
@@ -281,148 +283,148 @@ def test_only_delivered_values_become_known_values(book: Ledger) -> None:
     )
 
 
-def test_a_batch_that_is_claimed_again_holds_only_changes_without_an_outcome(book: Ledger) -> None:
-    batch = released(book, a_change("u1"), a_change("u2"))
-    claimed = book.claim(batch, owner("w"))
+def test_a_batch_that_is_claimed_again_holds_only_changes_without_an_outcome(ledger: Ledger) -> None:
+    batch = released(ledger, a_change("u1"), a_change("u2"))
+    claimed = ledger.claim(batch, owner("w"))
     assert claimed is not None
-    book.save_outcomes(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
-    assert book.requeue(claimed, 0.0, Attempt.ANSWERED)
-    again = book.claim(batch, owner("w2"))
+    ledger.save_outcomes(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
+    assert ledger.requeue(claimed, 0.0, Attempt.ANSWERED)
+    again = ledger.claim(batch, owner("w2"))
     assert again is not None
     assert [planned.change.key for planned in again.planned] == ["u2"]
     assert again.attempts == 2
 
 
-def test_a_batch_of_a_process_that_died_can_be_claimed_again(book: Ledger) -> None:
-    batch = released(book, a_change("u1"))
-    assert book.claim(batch, owner("x", pid=7)) is not None
-    assert book.claim(batch, owner("w")) is None
-    assert book.lease_holders() == {Process("elsewhere", 7)}
-    book.end_leases_of(Process("elsewhere", 7))
-    assert book.claim(batch, owner("w")) is not None
+def test_a_batch_of_a_process_that_died_can_be_claimed_again(ledger: Ledger) -> None:
+    batch = released(ledger, a_change("u1"))
+    assert ledger.claim(batch, owner("x", pid=7)) is not None
+    assert ledger.claim(batch, owner("w")) is None
+    assert ledger.lease_holders() == {Process("elsewhere", 7)}
+    ledger.end_leases_of(Process("elsewhere", 7))
+    assert ledger.claim(batch, owner("w")) is not None
 
 
-def test_a_requeued_batch_is_not_due_before_its_time(book: Ledger) -> None:
-    batch = released(book, a_change("u1"))
-    claimed = book.claim(batch, owner("w"))
+def test_a_requeued_batch_is_not_due_before_its_time(ledger: Ledger) -> None:
+    batch = released(ledger, a_change("u1"))
+    claimed = ledger.claim(batch, owner("w"))
     assert claimed is not None
     later = time.time() + 1000
-    assert book.requeue(claimed, later, Attempt.ANSWERED)
-    assert book.due_batches() == []
-    assert book.claim(batch, owner("w")) is None
-    assert book.next_due("r1", "contacts") == pytest.approx(later)
+    assert ledger.requeue(claimed, later, Attempt.ANSWERED)
+    assert ledger.due_batches() == []
+    assert ledger.claim(batch, owner("w")) is None
+    assert ledger.next_due("r1", "contacts") == pytest.approx(later)
 
 
-def test_a_batch_that_was_just_enqueued_is_not_enqueued_again(book: Ledger) -> None:
-    batch = released(book, a_change("u1"))
-    assert book.first_due_batches(not_enqueued_for=60) == [batch]
-    book.mark_enqueued([batch])
-    assert book.first_due_batches(not_enqueued_for=60) == []
-    assert book.due_batches() == [batch]
+def test_a_batch_that_was_just_enqueued_is_not_enqueued_again(ledger: Ledger) -> None:
+    batch = released(ledger, a_change("u1"))
+    assert ledger.first_due_batches(not_enqueued_for=60) == [batch]
+    ledger.mark_enqueued([batch])
+    assert ledger.first_due_batches(not_enqueued_for=60) == []
+    assert ledger.due_batches() == [batch]
 
 
-def test_a_new_run_supersedes_the_pending_batches_of_the_previous_one(book: Ledger) -> None:
-    batch = released(book, a_change("u1"))
-    book.supersede(BOUND)
-    assert book.claim(batch, owner("w")) is None
-    assert [run.state for run in book.runs("r1")] == ["superseded"]
+def test_a_new_run_supersedes_the_pending_batches_of_the_previous_one(ledger: Ledger) -> None:
+    batch = released(ledger, a_change("u1"))
+    ledger.supersede(BOUND)
+    assert ledger.claim(batch, owner("w")) is None
+    assert [run.state for run in ledger.runs("r1")] == ["superseded"]
 
 
 def test_a_new_run_learns_that_a_batch_is_still_being_delivered_and_supersedes_it_once_it_is_requeued(
-    book: Ledger,
+    ledger: Ledger,
 ) -> None:
-    claimed = book.claim(released(book, a_change("u1")), owner("w"))
+    claimed = ledger.claim(released(ledger, a_change("u1")), owner("w"))
     assert claimed is not None
-    assert book.supersede(BOUND)
-    assert book.requeue(claimed, 0.0, Attempt.ANSWERED)
-    assert book.due_batches() == []
-    assert book.next_due("r1", BOUND.mapping) is None
-    assert not book.supersede(BOUND)
-    assert not book.requeue(claimed, 0.0, Attempt.ANSWERED)
+    assert ledger.supersede(BOUND)
+    assert ledger.requeue(claimed, 0.0, Attempt.ANSWERED)
+    assert ledger.due_batches() == []
+    assert ledger.next_due("r1", BOUND.mapping) is None
+    assert not ledger.supersede(BOUND)
+    assert not ledger.requeue(claimed, 0.0, Attempt.ANSWERED)
 
 
-def test_a_batch_with_a_job_is_not_superseded_and_can_be_claimed_to_finish_the_job(book: Ledger) -> None:
-    batch = released(book, a_change("u1"))
-    claimed = book.claim(batch, owner("w"))
+def test_a_batch_with_a_job_is_not_superseded_and_can_be_claimed_to_finish_the_job(ledger: Ledger) -> None:
+    batch = released(ledger, a_change("u1"))
+    claimed = ledger.claim(batch, owner("w"))
     assert claimed is not None
-    assert book.save_job(claimed, "job 1")
-    assert book.requeue(claimed, 0.0, Attempt.ANSWERED)
-    assert book.supersede(BOUND)
-    assert book.due_batches() == []
-    assert [id for id, due in book.batches_with_job(BOUND) if due <= time.time()] == [batch]
-    assert book.claim(batch, owner("x")) is None, "its run is over"
-    finishing = book.claim(batch, owner("x"), finish_only=True)
+    assert ledger.save_job(claimed, "job 1")
+    assert ledger.requeue(claimed, 0.0, Attempt.ANSWERED)
+    assert ledger.supersede(BOUND)
+    assert ledger.due_batches() == []
+    assert [id for id, due in ledger.batches_with_job(BOUND) if due <= time.time()] == [batch]
+    assert ledger.claim(batch, owner("x")) is None, "its run is over"
+    finishing = ledger.claim(batch, owner("x"), finish_only=True)
     assert finishing is not None
     assert (finishing.job, finishing.batch.job) == ("job 1", "job 1")
-    assert not book.save_job(claimed, "job 2"), "another owner holds it now"
-    assert book.save_job(finishing, None)
-    assert book.requeue(finishing, 0.0, Attempt.ANSWERED)
-    assert not book.supersede(BOUND)
-    assert (book.batches_with_job(BOUND), book.claim(batch, owner("y"), finish_only=True)) == ([], None)
+    assert not ledger.save_job(claimed, "job 2"), "another owner holds it now"
+    assert ledger.save_job(finishing, None)
+    assert ledger.requeue(finishing, 0.0, Attempt.ANSWERED)
+    assert not ledger.supersede(BOUND)
+    assert (ledger.batches_with_job(BOUND), ledger.claim(batch, owner("y"), finish_only=True)) == ([], None)
 
 
-def test_a_record_that_no_longer_exists_at_the_destination_is_looked_up_again(book: Ledger) -> None:
-    book.remember_records(BOUND, [Record("u1", "7", None, {"score": 1}, 3)])
-    batch = released(book, a_change("u1"))
-    claimed = book.claim(batch, owner("w"))
+def test_a_record_that_no_longer_exists_at_the_destination_is_looked_up_again(ledger: Ledger) -> None:
+    ledger.remember_records(BOUND, [Record("u1", "7", None, {"score": 1}, 3)])
+    batch = released(ledger, a_change("u1"))
+    claimed = ledger.claim(batch, owner("w"))
     assert claimed is not None
-    book.save_outcomes(claimed, [Outcome("u1", Status.REJECTED, code="not_found")], RECHECK)
-    assert records(book)["u1"] == (None, 3, "{}")
-    assert standings(book)["u1"] == (None, "unknown")
+    ledger.save_outcomes(claimed, [Outcome("u1", Status.REJECTED, code="not_found")], RECHECK)
+    assert records(ledger)["u1"] == (None, 3, "{}")
+    assert standings(ledger)["u1"] == (None, "unknown")
 
 
-def test_a_record_delivered_as_left_has_that_standing(book: Ledger) -> None:
+def test_a_record_delivered_as_left_has_that_standing(ledger: Ledger) -> None:
     left = a_change("u1", score=None)
     left = replace(left, change=replace(left.change, kind=Kind.LEFT), digest=None)
-    claimed = book.claim(released(book, left), owner("w"))
+    claimed = ledger.claim(released(ledger, left), owner("w"))
     assert claimed is not None
-    book.save_outcomes(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
-    assert standings(book)["u1"] == (None, "left")
+    ledger.save_outcomes(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
+    assert standings(ledger)["u1"] == (None, "left")
 
 
-def test_a_pause_for_refused_credentials_ends_with_other_credentials(book: Ledger) -> None:
-    book.pause("contacts", "refused (401)", "old")
-    assert book.find_pause("contacts", "old") == Pause("refused (401)", by_hand=False)
-    assert book.find_pause("contacts", "new") is None
-    book.pause(EVERYTHING, "paused by hand")
-    assert book.find_pause("contacts", "new") == Pause("paused by hand", by_hand=True)
-    assert book.resume(EVERYTHING)
-    assert not book.resume(EVERYTHING)
+def test_a_pause_for_refused_credentials_ends_with_other_credentials(ledger: Ledger) -> None:
+    ledger.pause("contacts", "refused (401)", "old")
+    assert ledger.find_pause("contacts", "old") == Pause("refused (401)", by_hand=False)
+    assert ledger.find_pause("contacts", "new") is None
+    ledger.pause(EVERYTHING, "paused by hand")
+    assert ledger.find_pause("contacts", "new") == Pause("paused by hand", by_hand=True)
+    assert ledger.resume(EVERYTHING)
+    assert not ledger.resume(EVERYTHING)
 
 
-def test_standings_and_records_of_another_account_are_not_seen(book: Ledger) -> None:
-    book.remember_records(BOUND, [Record("u1", "7", None, {}, 0)])
-    book.save_standings(BOUND, [Standing("u1", 1, StandingState.SETTLED)])
+def test_standings_and_records_of_another_account_are_not_seen(ledger: Ledger) -> None:
+    ledger.remember_records(BOUND, [Record("u1", "7", None, {}, 0)])
+    ledger.save_standings(BOUND, [Standing("u1", 1, StandingState.SETTLED)])
     other = replace(BOUND, account="hubspot:2")
-    assert list(book.records(other)) == []
-    assert list(book.settled_standings(other)) == []
-    assert list(book.unsettled_standings(other)) == []
-    assert book.record_owners(BOUND, ["7"], ["contacts"]) == {"7": {"u1": {"contacts"}}}
-    assert book.record_owners(other, ["7"], ["contacts"]) == {}
+    assert list(ledger.records(other)) == []
+    assert list(ledger.settled_standings(other)) == []
+    assert list(ledger.unsettled_standings(other)) == []
+    assert ledger.record_owners(BOUND, ["7"], ["contacts"]) == {"7": {"u1": {"contacts"}}}
+    assert ledger.record_owners(other, ["7"], ["contacts"]) == {}
 
 
-def test_an_entity_that_left_or_is_skipped_keeps_no_record_up_to_date(book: Ledger) -> None:
-    book.remember_records(BOUND, [Record(f"u{n}", "7", None, {}, 0) for n in range(4)])
+def test_an_entity_that_left_or_is_skipped_keeps_no_record_up_to_date(ledger: Ledger) -> None:
+    ledger.remember_records(BOUND, [Record(f"u{n}", "7", None, {}, 0) for n in range(4)])
     states = {"u0": StandingState.LEFT, "u1": StandingState.SKIPPED, "u2": StandingState.REJECTED}
-    book.save_standings(BOUND, [Standing(key, 1, state) for key, state in states.items()])
+    ledger.save_standings(BOUND, [Standing(key, 1, state) for key, state in states.items()])
     no_mapping: set[str] = set()
-    assert book.record_owners(BOUND, ["7"], ["contacts"]) == {
+    assert ledger.record_owners(BOUND, ["7"], ["contacts"]) == {
         "7": {"u0": no_mapping, "u1": no_mapping, "u2": {"contacts"}, "u3": no_mapping}
     }
-    book.forget_remote_ids(BOUND, ["u0", "u1", "u3"])
-    assert book.record_owners(BOUND, ["7"], ["another"]) == {"7": {"u2": no_mapping}}
+    ledger.forget_remote_ids(BOUND, ["u0", "u1", "u3"])
+    assert ledger.record_owners(BOUND, ["7"], ["another"]) == {"7": {"u2": no_mapping}}
 
 
-def test_a_run_ends_when_no_batch_is_open_and_fails_if_one_is_parked(book: Ledger) -> None:
-    batch = released(book, a_change("u1"), a_change("u2"))
-    assert not book.finish_run("r1", "contacts")
-    assert book.outcome_counts("r1", "contacts")["deferred"] == 2
-    claimed = book.claim(batch, owner("w"))
+def test_a_run_ends_when_no_batch_is_open_and_fails_if_one_is_parked(ledger: Ledger) -> None:
+    batch = released(ledger, a_change("u1"), a_change("u2"))
+    assert not ledger.finish_run("r1", "contacts")
+    assert ledger.outcome_counts("r1", "contacts")["deferred"] == 2
+    claimed = ledger.claim(batch, owner("w"))
     assert claimed is not None
-    book.save_outcomes(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
-    assert book.park_batch(claimed, "an answer that cannot be read")
-    assert book.finish_run("r1", "contacts")
-    (run,) = book.runs("r1")
+    ledger.save_outcomes(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
+    assert ledger.park_batch(claimed, "an answer that cannot be read")
+    assert ledger.finish_run("r1", "contacts")
+    (run,) = ledger.runs("r1")
     assert (run.state, run.cause) == ("failed", "an answer that cannot be read")
 
 
@@ -465,7 +467,7 @@ def test_a_value_survives_the_ledger(case: tuple[FieldType, Value]) -> None:
     assert read_value(write_value(value), kind) == value
 
 
-def test_a_contended_lock_has_one_owner_at_a_time(book: Ledger) -> None:
+def test_a_contended_lock_has_one_owner_at_a_time(ledger: Ledger) -> None:
     held = 0
     most = 0
     guard = threading.Lock()
@@ -474,14 +476,14 @@ def test_a_contended_lock_has_one_owner_at_a_time(book: Ledger) -> None:
         nonlocal held, most
         won = 0
         for _ in range(60):
-            if book.lock("busy", owner(name)):
+            if ledger.lock("busy", owner(name)):
                 with guard:
                     held += 1
                     most = max(most, held)
                 won += 1
                 with guard:
                     held -= 1
-                book.unlock("busy", owner(name))
+                ledger.unlock("busy", owner(name))
         return won
 
     with ThreadPoolExecutor(4) as pool:
@@ -489,48 +491,48 @@ def test_a_contended_lock_has_one_owner_at_a_time(book: Ledger) -> None:
     assert most == 1
 
 
-def test_what_a_pushed_batch_may_have_written_is_looked_up_again(book: Ledger) -> None:
-    book.remember_records(BOUND, [Record("u1", "7", None, {"score": 1, "plan": "pro"}, 3)])
-    batch = released(book, a_change("u1"), a_change("u2"))
+def test_what_a_pushed_batch_may_have_written_is_looked_up_again(ledger: Ledger) -> None:
+    ledger.remember_records(BOUND, [Record("u1", "7", None, {"score": 1, "plan": "pro"}, 3)])
+    batch = released(ledger, a_change("u1"), a_change("u2"))
     claimant = owner("w")
-    claimed = book.claim(batch, claimant)
+    claimed = ledger.claim(batch, claimant)
     assert claimed is not None
-    assert book.mark_pushed(claimed)
-    book.save_outcomes(claimed, [Outcome("u2", Status.DELIVERED)], RECHECK)
-    book.end_leases_of(claimant.process)
-    book.supersede(BOUND)
-    assert records(book)["u1"] == ("7", 3, '{"plan": "pro"}')
-    assert standings(book)["u1"] == (None, "unknown")
-    assert standings(book)["u2"][1] == "settled"
-    assert not book.extend(claimed)
+    assert ledger.mark_pushed(claimed)
+    ledger.save_outcomes(claimed, [Outcome("u2", Status.DELIVERED)], RECHECK)
+    ledger.end_leases_of(claimant.process)
+    ledger.supersede(BOUND)
+    assert records(ledger)["u1"] == ("7", 3, '{"plan": "pro"}')
+    assert standings(ledger)["u1"] == (None, "unknown")
+    assert standings(ledger)["u2"][1] == "settled"
+    assert not ledger.extend(claimed)
 
 
-def test_a_look_up_does_not_undo_what_was_delivered_in_the_meantime(book: Ledger) -> None:
-    book.remember_records(BOUND, [Record("u1", "7", None, {"score": 1, "plan": "pro"}, 0)])
-    claimed = book.claim(released(book, a_change("u1")), owner("w"))
+def test_a_look_up_does_not_undo_what_was_delivered_in_the_meantime(ledger: Ledger) -> None:
+    ledger.remember_records(BOUND, [Record("u1", "7", None, {"score": 1, "plan": "pro"}, 0)])
+    claimed = ledger.claim(released(ledger, a_change("u1")), owner("w"))
     assert claimed is not None
-    book.save_outcomes(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
-    book.remember_records(BOUND, [Record("u1", "7", None, {"region": "eu"}, 0)])
-    assert records(book)["u1"] == ("7", 1, '{"score": 5, "plan": "pro", "region": "eu"}')
+    ledger.save_outcomes(claimed, [Outcome("u1", Status.DELIVERED)], RECHECK)
+    ledger.remember_records(BOUND, [Record("u1", "7", None, {"region": "eu"}, 0)])
+    assert records(ledger)["u1"] == ("7", 1, '{"score": 5, "plan": "pro", "region": "eu"}')
 
 
-def test_a_claim_is_lost_once_another_owner_claims_the_batch(book: Ledger) -> None:
-    batch = released(book, a_change("u1"))
-    first = book.claim(batch, owner("a"), lease=0.0)
-    second = book.claim(batch, owner("b"))
+def test_a_claim_is_lost_once_another_owner_claims_the_batch(ledger: Ledger) -> None:
+    batch = released(ledger, a_change("u1"))
+    first = ledger.claim(batch, owner("a"), lease=0.0)
+    second = ledger.claim(batch, owner("b"))
     assert first is not None
     assert second is not None
-    assert not book.extend(first)
-    assert not book.mark_pushed(first)
-    assert not book.requeue(first, 0.0, Attempt.ANSWERED)
-    assert not book.finish_batch(first, [], RECHECK, 0)
-    assert book.finish_batch(second, [], RECHECK, 0)
+    assert not ledger.extend(first)
+    assert not ledger.mark_pushed(first)
+    assert not ledger.requeue(first, 0.0, Attempt.ANSWERED)
+    assert not ledger.finish_batch(first, [], RECHECK, 0)
+    assert ledger.finish_batch(second, [], RECHECK, 0)
 
 
-def test_rejected_records_are_retried_by_code_and_by_run(book: Ledger) -> None:
-    claimed = book.claim(released(book, a_change("u1"), a_change("u2")), owner("w"))
+def test_rejected_records_are_retried_by_code_and_by_run(ledger: Ledger) -> None:
+    claimed = ledger.claim(released(ledger, a_change("u1"), a_change("u2")), owner("w"))
     assert claimed is not None
-    book.save_outcomes(
+    ledger.save_outcomes(
         claimed,
         [
             Outcome("u1", Status.REJECTED, code="field_missing"),
@@ -538,85 +540,85 @@ def test_rejected_records_are_retried_by_code_and_by_run(book: Ledger) -> None:
         ],
         RECHECK,
     )
-    assert book.has_schema_rejections(BOUND)
-    assert book.retry_rejected(BOUND, ["field_missing"]) == 1
-    assert not book.has_schema_rejections(BOUND)
-    assert book.retry_rejected(None, run="another") == 0
-    assert book.retry_rejected(None, run="r1") == 1
-    assert {state for _, state in standings(book).values()} == {"unknown"}
+    assert ledger.has_schema_rejections(BOUND)
+    assert ledger.retry_rejected(BOUND, ["field_missing"]) == 1
+    assert not ledger.has_schema_rejections(BOUND)
+    assert ledger.retry_rejected(None, run="another") == 0
+    assert ledger.retry_rejected(None, run="r1") == 1
+    assert {state for _, state in standings(ledger).values()} == {"unknown"}
 
 
-def test_a_run_that_was_released_is_not_cancelled(book: Ledger) -> None:
+def test_a_run_that_was_released_is_not_cancelled(ledger: Ledger) -> None:
     run = a_run()
-    book.save_run(run)
-    book.update_run(replace(run, state=RunState.HELD))
-    assert book.release(run)
-    assert not book.cancel(run)
-    assert [row.state for row in book.runs("r1")] == ["ready"]
+    ledger.save_run(run)
+    ledger.update_run(replace(run, state=RunState.HELD))
+    assert ledger.release(run)
+    assert not ledger.cancel(run)
+    assert [row.state for row in ledger.runs("r1")] == ["ready"]
 
 
-def ended(book: Ledger, name: str, *outcomes: Outcome, **changes: object) -> None:
+def ended(ledger: Ledger, name: str, *outcomes: Outcome, **changes: object) -> None:
     """A run of 1000 seconds after 1970 with these outcomes, over since then."""
-    claimed = book.claim(released(book, *(a_change(o.key) for o in outcomes), name=name), owner("w"))
+    claimed = ledger.claim(released(ledger, *(a_change(o.key) for o in outcomes), name=name), owner("w"))
     assert claimed is not None
-    assert book.finish_batch(claimed, outcomes, RECHECK, 0)
-    (run,) = book.runs(name)
-    book.save_run(replace(run, created_at=1000.0, ended_at=1000.0, **changes))  # type: ignore[arg-type]
+    assert ledger.finish_batch(claimed, outcomes, RECHECK, 0)
+    (run,) = ledger.runs(name)
+    ledger.save_run(replace(run, created_at=1000.0, ended_at=1000.0, **changes))  # type: ignore[arg-type]
 
 
-def test_a_run_that_ended_long_ago_is_forgotten_and_its_records_are_not(book: Ledger) -> None:
-    ended(book, "old", Outcome("u1", Status.DELIVERED))
-    before = records(book), standings(book), book.mapping_state(BOUND)
-    book.forget_runs(900.0)
-    assert len(book.planned_changes("old", BOUND.mapping)) == 1
-    book.forget_runs(1001.0)
-    assert book.runs() == []
-    assert book.planned_changes("old", BOUND.mapping) == []
-    assert book.outcome_counts("old", BOUND.mapping)["delivered"] == 0
-    assert (records(book), standings(book), book.mapping_state(BOUND)) == before
+def test_a_run_that_ended_long_ago_is_forgotten_and_its_records_are_not(ledger: Ledger) -> None:
+    ended(ledger, "old", Outcome("u1", Status.DELIVERED))
+    before = records(ledger), standings(ledger), ledger.mapping_state(BOUND)
+    ledger.forget_runs(900.0)
+    assert len(ledger.planned_changes("old", BOUND.mapping)) == 1
+    ledger.forget_runs(1001.0)
+    assert ledger.runs() == []
+    assert ledger.planned_changes("old", BOUND.mapping) == []
+    assert ledger.outcome_counts("old", BOUND.mapping)["delivered"] == 0
+    assert (records(ledger), standings(ledger), ledger.mapping_state(BOUND)) == before
 
 
-def test_the_reason_of_a_record_that_is_still_rejected_is_never_forgotten(book: Ledger) -> None:
+def test_the_reason_of_a_record_that_is_still_rejected_is_never_forgotten(ledger: Ledger) -> None:
     ended(
-        book,
+        ledger,
         "old",
         Outcome("u1", Status.DELIVERED),
         Outcome("u2", Status.REJECTED, code="bad_value", cause="too long"),
         Outcome("u3", Status.REJECTED, code="bad_value", cause="too long"),
     )
-    ended(book, "older", Outcome("u3", Status.DELIVERED))
-    book.forget_runs(2000.0)
-    assert [run.run for run in book.runs()] == ["old"]
-    assert [(row.entity, row.cause) for row in book.failures()] == [("u2", "too long")]
-    assert book.retry_rejected(None, run="old") == 1
-    book.forget_runs(2000.0)
-    assert [(row.entity, row.run) for row in book.failures()] == [("u2", "old")]
-    assert book.outcome_counts("old", BOUND.mapping)["delivered"] == 0
+    ended(ledger, "older", Outcome("u3", Status.DELIVERED))
+    ledger.forget_runs(2000.0)
+    assert [run.run for run in ledger.runs()] == ["old"]
+    assert [(row.entity, row.cause) for row in ledger.failures()] == [("u2", "too long")]
+    assert ledger.retry_rejected(None, run="old") == 1
+    ledger.forget_runs(2000.0)
+    assert [(row.entity, row.run) for row in ledger.failures()] == [("u2", "old")]
+    assert ledger.outcome_counts("old", BOUND.mapping)["delivered"] == 0
 
 
 @pytest.mark.parametrize("state", [RunState.PLANNING, RunState.PLANNED, RunState.HELD, RunState.READY])
-def test_a_run_that_has_not_ended_is_never_forgotten(book: Ledger, state: RunState) -> None:
+def test_a_run_that_has_not_ended_is_never_forgotten(ledger: Ledger, state: RunState) -> None:
     run = replace(a_run(), created_at=1000.0)
-    book.save_run(run)
-    book.add_batch(run, 1, [a_change("u1")], TYPES)
+    ledger.save_run(run)
+    ledger.add_batch(run, 1, [a_change("u1")], TYPES)
     if state is not RunState.PLANNING:
-        book.update_run(replace(run, state=RunState.HELD if state is RunState.READY else state))
+        ledger.update_run(replace(run, state=RunState.HELD if state is RunState.READY else state))
     if state is RunState.READY:
-        assert book.release(replace(run, state=RunState.HELD))
-    book.forget_runs(2000.0)
-    assert [row.state for row in book.runs()] == [state]
-    assert len(book.planned_changes("r1", BOUND.mapping)) == 1
+        assert ledger.release(replace(run, state=RunState.HELD))
+    ledger.forget_runs(2000.0)
+    assert [row.state for row in ledger.runs()] == [state]
+    assert len(ledger.planned_changes("r1", BOUND.mapping)) == 1
 
 
-def test_a_superseded_run_is_kept_while_one_of_its_batches_is_claimed(book: Ledger) -> None:
-    batch = released(book, a_change("u1"))
-    claimed = book.claim(batch, owner("w"))
+def test_a_superseded_run_is_kept_while_one_of_its_batches_is_claimed(ledger: Ledger) -> None:
+    batch = released(ledger, a_change("u1"))
+    claimed = ledger.claim(batch, owner("w"))
     assert claimed is not None
-    assert book.supersede(BOUND)
-    (run,) = book.runs("r1")
-    book.save_run(replace(run, created_at=1000.0, ended_at=1000.0))
-    book.forget_runs(2000.0)
-    assert len(book.planned_changes("r1", BOUND.mapping)) == 1
-    book.finish_batch(claimed, [], RECHECK, 0)
-    book.forget_runs(2000.0)
-    assert book.runs() == []
+    assert ledger.supersede(BOUND)
+    (run,) = ledger.runs("r1")
+    ledger.save_run(replace(run, created_at=1000.0, ended_at=1000.0))
+    ledger.forget_runs(2000.0)
+    assert len(ledger.planned_changes("r1", BOUND.mapping)) == 1
+    ledger.finish_batch(claimed, [], RECHECK, 0)
+    ledger.forget_runs(2000.0)
+    assert ledger.runs() == []

@@ -52,7 +52,7 @@ def embedded(tmp_path: Path) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def book(url: str) -> Iterator[Ledger]:
+def ledger(url: str) -> Iterator[Ledger]:
     ledger = Ledger(url)
     yield ledger
     ledger.close()
@@ -70,7 +70,7 @@ def at_once(*acts: Callable[[], Any]) -> list[Any]:
         return list(pool.map(act, acts))
 
 
-def claimed(book: Ledger, name: str, mapping: str, field: str, keys: list[str]) -> ClaimedBatch:
+def claimed(ledger: Ledger, name: str, mapping: str, field: str, keys: list[str]) -> ClaimedBatch:
     run = Run(
         run=name,
         mapping=mapping,
@@ -88,24 +88,24 @@ def claimed(book: Ledger, name: str, mapping: str, field: str, keys: list[str]) 
         created_at=time.time(),
         ended_at=None,
     )
-    book.save_run(run)
+    ledger.save_run(run)
     changes = [
         Change(kind=Kind.CHANGED, key=key, match=(), fields={field: name}, remote_id=f"r-{key}")
         for key in keys
     ]
-    batch = book.add_batch(
+    batch = ledger.add_batch(
         run, 1, [PlannedChange(change, 1, None) for change in changes], {field: FieldType.TEXT}
     )
-    book.update_run(replace(run, state=RunState.HELD))
-    assert book.release(run)
-    taken = book.claim(batch, owner(mapping))
+    ledger.update_run(replace(run, state=RunState.HELD))
+    assert ledger.release(run)
+    taken = ledger.claim(batch, owner(mapping))
     assert taken is not None
     return taken
 
 
-def test_a_lock_that_two_ask_for_at_once_goes_to_one_of_them(book: Ledger) -> None:
+def test_a_lock_that_two_ask_for_at_once_goes_to_one_of_them(ledger: Ledger) -> None:
     for turn in range(25):
-        assert sorted(at_once(*(partial(book.lock, f"lock {turn}", owner(me)) for me in "ab"))) == [
+        assert sorted(at_once(*(partial(ledger.lock, f"lock {turn}", owner(me)) for me in "ab"))) == [
             False,
             True,
         ]
@@ -120,47 +120,50 @@ def test_the_first_processes_of_a_ledger_agree_on_its_key(url: str) -> None:
             each.close()
 
 
-def test_two_mappings_that_write_outcomes_of_the_same_records_at_once_lose_no_field(book: Ledger) -> None:
+def test_two_mappings_that_write_outcomes_of_the_same_records_at_once_lose_no_field(ledger: Ledger) -> None:
     for turn in range(8):
         # Other records each time: a row that is not there yet cannot be locked.
         keys = [f"{key}-{turn // 2}" for key in KEYS]
-        one = claimed(book, f"r{turn}", "one", "f_one", keys)
-        other = claimed(book, f"r{turn}", "other", "f_other", keys[::-1])
+        one = claimed(ledger, f"r{turn}", "one", "f_one", keys)
+        other = claimed(ledger, f"r{turn}", "other", "f_other", keys[::-1])
 
         def save(batch: ClaimedBatch) -> None:
-            book.save_outcomes(batch, [Outcome(p.change.key, Status.DELIVERED) for p in batch.planned], 0.0)
+            ledger.save_outcomes(batch, [Outcome(p.change.key, Status.DELIVERED) for p in batch.planned], 0.0)
 
         at_once(partial(save, one), partial(save, other))
-        for chunk in book.records(BoundMapping("one", ACCOUNT, OBJECT), keys):
+        for chunk in ledger.records(BoundMapping("one", ACCOUNT, OBJECT), keys):
             for row in chunk:
                 assert json.loads(row[4]) == {"f_one": f"r{turn}", "f_other": f"r{turn}"}
 
 
-def test_a_look_up_and_a_delivery_at_once_lose_neither(book: Ledger) -> None:
+def test_a_look_up_and_a_delivery_at_once_lose_neither(ledger: Ledger) -> None:
     bound = BoundMapping("one", ACCOUNT, OBJECT)
     for turn in range(8):
         keys = [f"{key}-{turn}" for key in KEYS]
-        batch = claimed(book, f"r{turn}", "one", "f_one", keys)
+        batch = claimed(ledger, f"r{turn}", "one", "f_one", keys)
         found = [Record(key, f"r-{key}", None, {"plan": "pro"}) for key in keys[::-1]]
         at_once(
-            lambda: book.save_outcomes(batch, [Outcome(key, Status.DELIVERED) for key in keys], 0.0),  # noqa: B023
-            lambda: book.remember_records(bound, found),  # noqa: B023
+            lambda: ledger.save_outcomes(batch, [Outcome(key, Status.DELIVERED) for key in keys], 0.0),  # noqa: B023
+            lambda: ledger.remember_records(bound, found),  # noqa: B023
         )
-        for chunk in book.records(bound, keys):
+        for chunk in ledger.records(bound, keys):
             for row in chunk:
                 assert json.loads(row[4]) == {"f_one": f"r{turn}", "plan": "pro"}
                 assert row[3] == 1
 
 
-def test_a_claim_beside_a_new_run_either_fails_or_is_known_to_the_run(book: Ledger) -> None:
+def test_a_claim_beside_a_new_run_either_fails_or_is_known_to_the_run(ledger: Ledger) -> None:
     bound = BoundMapping("one", ACCOUNT, OBJECT)
     for turn in range(15):
-        first = claimed(book, f"r{turn}", "one", "f_one", ["u1"])
-        assert book.requeue(first, 0.0, Attempt.ANSWERED)
-        remaining, taken = at_once(lambda: book.supersede(bound), lambda: book.claim(first.id, owner("w")))  # noqa: B023
+        first = claimed(ledger, f"r{turn}", "one", "f_one", ["u1"])
+        assert ledger.requeue(first, 0.0, Attempt.ANSWERED)
+        remaining, taken = at_once(
+            lambda: ledger.supersede(bound),
+            lambda: ledger.claim(first.id, owner("w")),  # noqa: B023
+        )
         assert remaining is (taken is not None)
         if taken is not None:
-            book.finish_batch(taken, [], 0.0, 0)
+            ledger.finish_batch(taken, [], 0.0, 0)
 
 
 def test_an_error_in_a_shared_transaction_goes_to_its_cause_and_the_others_are_written(
@@ -238,12 +241,12 @@ def test_work_whose_shared_transaction_is_interrupted_raises_an_error(embedded: 
 
 
 def test_two_mappings_that_partly_write_the_same_records_do_not_deadlock(
-    book: Ledger, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = claimed(book, "r1", "one", "f_one", ["u1", "u2"])
-    two = claimed(book, "r2", "two", "f_two", ["u1", "u2"])
+    one = claimed(ledger, "r1", "one", "f_one", ["u1", "u2"])
+    two = claimed(ledger, "r2", "two", "f_two", ["u1", "u2"])
     for batch in (one, two):
-        book.save_outcomes(
+        ledger.save_outcomes(
             batch, [Outcome(key, Status.DELIVERED, remote_id="1") for key in ("u1", "u2")], 0.0
         )
     real, both = outcomes.update_record, threading.Barrier(2)
@@ -258,8 +261,8 @@ def test_two_mappings_that_partly_write_the_same_records_do_not_deadlock(
 
     def finish(batch: ClaimedBatch, good: str, bad: str) -> bool:
         refused = Outcome(bad, Status.REJECTED, code="bad_value", partly_written=True)
-        return book.finish_batch(batch, [Outcome(good, Status.DELIVERED, remote_id="1"), refused], 0.0, 1)
+        return ledger.finish_batch(batch, [Outcome(good, Status.DELIVERED, remote_id="1"), refused], 0.0, 1)
 
     at_once(lambda: finish(one, "u1", "u2"), lambda: finish(two, "u2", "u1"))
-    (rows,) = book.records(BoundMapping("one", ACCOUNT, OBJECT), ["u1", "u2"])
+    (rows,) = ledger.records(BoundMapping("one", ACCOUNT, OBJECT), ["u1", "u2"])
     assert {row[0]: json.loads(row[4]) for row in rows} == {"u1": {"f_one": "r1"}, "u2": {"f_two": "r2"}}
