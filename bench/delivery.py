@@ -147,16 +147,16 @@ def _measure(home: Path, url: str, name: str, size: int, connector: bool = True)
 
 def _pushed(context: Context, mapping: Mapping, name: str, size: int) -> float:
     """Processor seconds of the connector alone: the same changes, without ledger and runs."""
-    reached = context.open(mapping)
+    opened = context.open(mapping)
     match, id = IDENTITY[name]
     changes = [
         Change(Kind.CHANGED, f"u{n}", (Match(match[0], match[1].format(n)),), values, remote_id=id(n))
         for n, values in _rows(name, size, "again")
     ]
     busy = time.process_time()
-    for start in range(0, size, reached.limits.push_size):
-        part = tuple(changes[start : start + reached.limits.push_size])
-        outcomes = list(reached.destination.push(Batch(f"b{start}", name, mapping.object, part)))
+    for start in range(0, size, opened.limits.push_size):
+        part = tuple(changes[start : start + opened.limits.push_size])
+        outcomes = list(opened.destination.push(Batch(f"b{start}", name, mapping.object, part)))
         assert all(outcome.status is Status.DELIVERED for outcome in outcomes)
     return time.process_time() - busy
 

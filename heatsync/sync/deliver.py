@@ -208,13 +208,13 @@ def _push(
     they are.
     """
     recheck = time.time() + mapping.recheck_after.total_seconds()
-    due: list[float] = []
+    deferred_until: list[float] = []
     unanswered = {p.change.key for p in claimed.planned}
-    earned: list[Outcome] = []
+    unsaved: list[Outcome] = []
 
-    def keep() -> None:
-        nonlocal earned
-        batch, earned = earned, []
+    def save_outcomes() -> None:
+        nonlocal unsaved
+        batch, unsaved = unsaved, []
         if batch:
             batch = refuse_shared_records(context, mapping, claimed, batch)
             context.ledger.save_outcomes(claimed, batch, recheck)
@@ -224,7 +224,7 @@ def _push(
         batch = replace(claimed.batch, finish_only=finish_only)
         for outcome in opened.destination.push(batch) if claimed.planned else ():
             if isinstance(outcome, JobState | JobEnded):
-                keep()
+                save_outcomes()
                 job = outcome.text if isinstance(outcome, JobState) else None
                 if not context.ledger.save_job(claimed, job):
                     raise Unavailable(f"{claimed.id} was taken over by another process", 1)
@@ -234,28 +234,32 @@ def _push(
                 continue
             unanswered.remove(outcome.key)
             if outcome.status is Status.DEFERRED:
-                due.append(outcome.until.timestamp() if outcome.until else time.time() + 60)
-            if len(earned) >= FLUSH:
-                keep()
-            earned.append(outcome)
+                deferred_until.append(outcome.until.timestamp() if outcome.until else time.time() + 60)
+            if len(unsaved) >= FLUSH:
+                save_outcomes()
+            unsaved.append(outcome)
     except BaseException:
-        keep()
+        save_outcomes()
         raise
     if unanswered:
-        keep()
+        save_outcomes()
         raise Misunderstood(
             f"{mapping.destination} left {len(unanswered)} of {len(claimed.planned)} records without an answer",
             ", ".join(sorted(unanswered)[:20]),
         )
-    if due:
-        keep()
+    if deferred_until:
+        save_outcomes()
         # Deferred changes were not begun, and all others have their outcomes.
-        context.ledger.requeue(claimed, max(due), Attempt.NOT_SENT, count_attempt=False)
-        return DeliveryResult(DeliveryState.LATER, until=max(due), progressed=len(due) < len(claimed.planned))
+        context.ledger.requeue(claimed, max(deferred_until), Attempt.NOT_SENT, count_attempt=False)
+        return DeliveryResult(
+            DeliveryState.LATER,
+            until=max(deferred_until),
+            progressed=len(deferred_until) < len(claimed.planned),
+        )
     calls = context.call_counter(mapping.name).take()
-    earned = refuse_shared_records(context, mapping, claimed, earned)
-    ended = context.ledger.finish_batch(claimed, earned, recheck, calls)
-    note_field_rejections(context, mapping, opened, earned)
+    unsaved = refuse_shared_records(context, mapping, claimed, unsaved)
+    ended = context.ledger.finish_batch(claimed, unsaved, recheck, calls)
+    note_field_rejections(context, mapping, opened, unsaved)
     return DeliveryResult(DeliveryState.DONE, run_ended=ended)
 
 

@@ -1,4 +1,4 @@
-"""Which records at the destination the candidates are: the only step of a plan that asks the destination for records."""
+"""Which record each candidate resolves to: the only step of a plan that asks the destination for records."""
 
 import json
 import time
@@ -60,7 +60,7 @@ def resolve(
     unsent: UnsentLog,
     progress: OnProgress,
 ) -> Resolved:
-    """Look the candidates up, and refuse those that are not exactly one record of their own.
+    """Look the candidates up, and refuse those that do not resolve to exactly one record of their own.
 
     With `unsent.keep`, what was found is remembered at once, also when a later call fails. Raises what `find` raises.
     """
@@ -69,7 +69,7 @@ def resolve(
     owned = located.assign_owners(_owners(located, context, mapping, opened, unsent.keep))
     unsent.save(owned.clashes())
     if unsent.keep:
-        # Neither of two entities is taken for a record that both resolve to.
+        # If two entities resolve to one record, its values are taken for neither.
         context.ledger.forget_fields(opened.bound, [clash.outcome.key for clash in owned.clashes()])
     lag = mapping.search_lag if mapping.creates_records else 0.0
     resolved = owned.resolve(created_since=time.time() - lag if lag else None)

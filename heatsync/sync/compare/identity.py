@@ -1,7 +1,7 @@
-"""The middle of a comparison: which record at the destination each candidate is.
+"""The middle of a comparison: which record at the destination each candidate resolves to.
 
-`recall` adds what the ledger knows, a `Search` what looking candidates up answered, `assign_owners` which other entities
-of ours own the records, and `resolve` refuses whatever is not exactly one record of its own.
+`recall` adds what the ledger knows, a `Search` adds the answers of look-ups, and `assign_owners` adds which other entities
+of ours own the records. `resolve` refuses candidates that do not resolve to exactly one record.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -90,9 +90,9 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """Candidates, each with the record that it is as far as is known now.
+    """Candidates, each with its record as far as it is known now.
 
-    Tables: those of `Known`, and `missing` (entity, remote_ids): candidates that are not exactly one record.
+    Tables: those of `Known`, and `missing` (entity, remote_ids): candidates that match no record or several.
     """
 
     relations: Relations
@@ -121,8 +121,8 @@ class Located:
         return {str(key): Presence(how) for key, how in found}
 
     def assign_owners(self, owners: Iterable[Owners]) -> "Owned":
-        """Take in which other entities of ours own the candidates' records; candidates that are one record with another
-        entity are refused."""
+        """Add which other entities of ours own the candidates' records. A candidate that shares its record with another
+        entity is refused."""
         relations = self.relations
         relations.declare("owner", "remote_id VARCHAR, key VARCHAR")
         for some in owners:
@@ -148,7 +148,7 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """Candidates, each alone in claiming its record.
+    """Candidates of which no two claim the same record, and no other entity of ours claims it.
 
     Tables: those of `Located`, and `clashing` (key, remote_id, key_digest, other).
     """
@@ -159,7 +159,7 @@ class Owned:
     create: bool
 
     def clashes(self) -> Iterator[Refusal]:
-        """Candidates that were one remote record with another of our entities."""
+        """Candidates that resolve to the same record as another of our entities."""
         query = "SELECT key, other, remote_id, key_digest FROM clashing ORDER BY key"
         for rows in self.relations.rows(query):
             for key, other, remote_id, digest in rows:
@@ -168,7 +168,7 @@ class Owned:
                 yield Refusal(outcome, digest)
 
     def resolve(self, created_since: float | None) -> "Resolved":
-        """Refuse the candidates that are not exactly one record and are not to be created.
+        """Refuse the candidates that match no record or several, unless they are to be created.
 
         `created_since`, in seconds since 1970: a candidate that may have been created after it, and that a search cannot
         find yet, is not created again. None where a search finds a new record at once.
@@ -188,7 +188,7 @@ class Owned:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The candidates that may be written: each is exactly one record, or is to be created.
+    """The candidates that may be written: each has exactly one record, or is to be created.
 
     Tables: those of `Known`, `recent` (key), `unfound` (key, remote_ids, key_digest).
     """
@@ -208,7 +208,7 @@ class Resolved:
                 yield Outcome(key, Status.UNKNOWN, code="no_answer", cause=cause)
 
     def unfound(self) -> Iterator[Refusal]:
-        """Candidates that were looked up, are not exactly one record, and are not created."""
+        """Candidates that were looked up, match no record or several, and are not created."""
         for rows in self.relations.rows("SELECT key, remote_ids, key_digest FROM unfound ORDER BY key"):
             for key, remote_ids, digest in rows:
                 yield Refusal(_unfound(key, remote_ids), digest)
