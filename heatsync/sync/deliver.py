@@ -225,9 +225,7 @@ def _push(
         for outcome in opened.destination.push(batch) if claimed.planned else ():
             if isinstance(outcome, JobState | JobEnded):
                 save_outcomes()
-                job = outcome.text if isinstance(outcome, JobState) else None
-                if not context.ledger.save_job(claimed, job):
-                    raise Unavailable(f"{claimed.id} was taken over by another process", 1)
+                _save_job(context, claimed, outcome)
                 if finish_only and isinstance(outcome, JobEnded):
                     context.ledger.requeue(claimed, 0.0, Attempt.ANSWERED, count_attempt=False)
                     return DeliveryResult(DeliveryState.LATER)
@@ -261,6 +259,12 @@ def _push(
     ended = context.ledger.finish_batch(claimed, unsaved, recheck, calls)
     note_field_rejections(context, mapping, opened, unsaved)
     return DeliveryResult(DeliveryState.DONE, run_ended=ended)
+
+
+def _save_job(context: Context, claimed: ClaimedBatch, job: JobState | JobEnded) -> None:
+    """Record the destination's job on its batch. Raises Unavailable if another process has the batch by now."""
+    if not context.ledger.save_job(claimed, job.text if isinstance(job, JobState) else None):
+        raise Unavailable(f"{claimed.id} was taken over by another process", 1)
 
 
 def _with_known_ids(
