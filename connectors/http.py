@@ -20,7 +20,7 @@ LONGEST_BACKOFF = 8.0
 
 
 class LostAnswer(Exception):
-    """No answer came. `sent`: the request may have taken effect all the same."""
+    """No answer came. `sent`: the request may still have taken effect."""
 
     def __init__(self, message: str, sent: bool) -> None:
         super().__init__(message)

@@ -29,7 +29,7 @@ V3 = re.compile(r"^/crm/v3/(objects|properties)/")
 DAY_SPENT = 3600.0
 """Seconds until the next attempt: the daily quota returns at midnight in the portal's time zone."""
 MAYBE_DONE = frozenset({408, 500, 502, 504, *range(520, 527)})
-"""Answers after which a write may have taken effect all the same."""
+"""Answers after which a write may still have taken effect."""
 RAW: Mapping[str, Any] = {"_preload_content": False, "_request_timeout": TIMEOUT}
 """Without the SDK's models, which take 16 times as long as the call itself, and always with a time-out."""
 

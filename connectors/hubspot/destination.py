@@ -132,7 +132,7 @@ class HubSpot(Properties):
                 if not following and isinstance(paging, dict | None):
                     break
                 after = as_object(following).get("after")
-                # Half of a list must not pass for all of it.
+                # Half of a list must not be taken for the whole.
                 if not is_id(after) or after == body.get("after"):
                     self._client.transport.misread(answer, "search")
                 body = {**body, "after": after}

@@ -103,7 +103,7 @@ class Intercom(Attributes):
             if not following and isinstance(pages, dict | None):
                 return records.indexed(people)
             after = as_object(following).get("starting_after")
-            # Half of a list must not pass for all of it.
+            # Half of a list must not be taken for the whole.
             if not is_id(after) or after == page.get("starting_after"):
                 self._client.misread(answer, "POST /contacts/search")
             page = {"per_page": PER_PAGE, "starting_after": after}

@@ -190,7 +190,7 @@ class Jobs:
             answer = self._call(partial(_transfer, "PUT", f"jobs/ingest/{id}/batches", content))
             if answer.status == 201:
                 break
-            # It may have its file all the same, and accepts no second one.
+            # It may have received its file, and accepts no second one.
             self._abort(job)
         else:
             assert answer is not None

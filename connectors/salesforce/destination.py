@@ -140,7 +140,7 @@ class Salesforce(Fields):
             following = answer.field("nextRecordsUrl")
             if not following and len(rows) == len(listed):
                 return found, None
-            # Half of a list must not pass for all of it, and the session goes to this org alone.
+            # Half of a list must not be taken for the whole, and the session goes to this org alone.
             if not isinstance(following, str) or not following.startswith("/") or following == last:
                 self._misread(answer, "a query")
             last = following

@@ -26,7 +26,7 @@ API_VERSION = "64.0"
 TIMEOUT = (5.0, 120.0)
 """Seconds: to connect, and between two bytes of the answer. Salesforce itself gives up after ten minutes."""
 MAYBE_DONE = frozenset({408, 500, 502, 504})
-"""Answers after which a write may have taken effect all the same."""
+"""Answers after which a write may still have taken effect."""
 SPENT = 3600.0
 """Seconds until the next attempt when the calls of the last 24 hours are used up."""
 CROWDED = 15.0

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 # wide: one parameter per option of the command
 def audience(
     key: Annotated[
-        str, typer.Argument(metavar="KEY", help="One of your own, or a built-in one such as most_engaged.")
+        str, typer.Argument(metavar="KEY", help="A custom audience, or a built-in one such as most_engaged.")
     ],
     folder: Folder = options.HERE,
     config: Config = options.FILE,

@@ -98,7 +98,7 @@ def save_outcomes(
 
 
 def doubt_unanswered(database: Database, bound: BoundMapping, batch: str, connection: sa.Connection) -> None:
-    """Have every change of a batch without an outcome looked up again: it may have been written all the same.
+    """Have every change of a batch without an outcome looked up again: it may still have been written.
 
     Its fields are forgotten. Where current values cannot be read they are kept as doubtful instead, with the version
     that they were written as: they are sent again whatever the desired values are.

@@ -74,7 +74,7 @@ class PushState(StrEnum):
     ANSWERED = "answered"
     """It was pushed; a change without an outcome was not done by the last push."""
     IN_DOUBT = "in_doubt"
-    """It was pushed; a change without an outcome may have been done all the same."""
+    """It was pushed; a change without an outcome may still have been done."""
 
 
 class Attempt(StrEnum):
@@ -85,7 +85,7 @@ class Attempt(StrEnum):
     ANSWERED = "answered"
     """Everything that was sent is answered for."""
     INTERRUPTED = "interrupted"
-    """What has no outcome may have been done all the same."""
+    """What has no outcome may still have been done."""
 
 
 @dataclass(frozen=True, slots=True)
