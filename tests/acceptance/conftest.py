@@ -24,13 +24,13 @@ def small(tmp_path_factory: pytest.TempPathFactory, fork: ForkedCli) -> Iterator
     with running(quotas=False) as sandbox:
         folder = tmp_path_factory.mktemp("small") / "w"
         create_workspace(folder, sandbox, users=30, days=40)
-        made = ForkedWorkspace(folder, sandbox, fork=fork)
-        made.only()
-        made.write("mappings/hubspot-contacts.yml", MAPPING)
-        made.write("mappings/profiles/health.yml", PROFILE)
-        scored = made.run("score", "--date", END.isoformat())
+        created = ForkedWorkspace(folder, sandbox, fork=fork)
+        created.only()
+        created.write("mappings/hubspot-contacts.yml", MAPPING)
+        created.write("mappings/profiles/health.yml", PROFILE)
+        scored = created.run("score", "--date", END.isoformat())
         assert scored.code == 0, scored.err
-        yield made
+        yield created
 
 
 @pytest.fixture

@@ -35,11 +35,11 @@ class PostgresSource:
     url: str
     owner: str
 
-    def copy(self, made: Workspace, folder: Path, kinds: Mapping[str, str] | None = None) -> Workspace:
+    def copy(self, created: Workspace, folder: Path, kinds: Mapping[str, str] | None = None) -> Workspace:
         """The same workspace, without its state, on tables with the rows of its files. `kinds` are the types of
         columns there."""
         schema = f"s{uuid.uuid4().hex[:12]}"
-        shutil.copytree(made.folder, folder, ignore=shutil.ignore_patterns(".heatsync"))
+        shutil.copytree(created.folder, folder, ignore=shutil.ignore_patterns(".heatsync"))
         tree = yaml.safe_load((folder / "heatsync.yml").read_text())
         source = tree["source"]
         for table in (*source["events"], source.get("users"), source.get("accounts")):
@@ -101,6 +101,6 @@ def look(folder: Path) -> Workspace:
     return reading.workspace
 
 
-def asking(made: Workspace, **changed: Any) -> Workspace:
+def asking(created: Workspace, **changed: Any) -> Workspace:
     """The same workspace with another source."""
-    return replace(made, source=replace(made.source, **changed))
+    return replace(created, source=replace(created.source, **changed))

@@ -40,10 +40,10 @@ FILE = "mappings/audiences/own.yml"
 
 @pytest.fixture(scope="module")
 def scored_once(small: ForkedWorkspace, tmp_path_factory: pytest.TempPathFactory) -> ForkedWorkspace:
-    made = small.copy(tmp_path_factory.mktemp("audiences") / "w")
-    made.write(FILE, OWN)
-    assert made.run("score", "--date", END.isoformat()).code == 0
-    return made
+    created = small.copy(tmp_path_factory.mktemp("audiences") / "w")
+    created.write(FILE, OWN)
+    assert created.run("score", "--date", END.isoformat()).code == 0
+    return created
 
 
 @pytest.fixture

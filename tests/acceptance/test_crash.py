@@ -43,10 +43,10 @@ def scored(
     """A workspace whose snapshot is made already, never synced itself."""
     folder = tmp_path_factory.mktemp("scored") / "w"
     create_workspace(folder, slow_sandbox, users=150, days=12)
-    made = ForkedWorkspace(folder, slow_sandbox, fork=fork)
-    answer = made.run("score", "--date", END.isoformat())
+    created = ForkedWorkspace(folder, slow_sandbox, fork=fork)
+    answer = created.run("score", "--date", END.isoformat())
     assert answer.code == 0, answer.err
-    return made
+    return created
 
 
 @pytest.fixture

@@ -33,10 +33,10 @@ def scored(
     """A workspace whose snapshot is made already, never synced itself."""
     folder = tmp_path_factory.mktemp("scored") / "w"
     create_workspace(folder, sandbox_server, days=60)
-    made = ForkedWorkspace(folder, sandbox_server, fork=fork)
-    answer = made.run("score", "--date", END.isoformat())
+    created = ForkedWorkspace(folder, sandbox_server, fork=fork)
+    answer = created.run("score", "--date", END.isoformat())
     assert answer.code == 0, answer.err
-    return made
+    return created
 
 
 @pytest.fixture

@@ -117,9 +117,11 @@ def database(postgres_database: str) -> PostgresSource:
     return stocked(postgres_database)
 
 
-def rows(made: Workspace, name: str, entity: str, day: date, without: tuple[str, ...] = ()) -> dict[str, str]:
+def rows(
+    created: Workspace, name: str, entity: str, day: date, without: tuple[str, ...] = ()
+) -> dict[str, str]:
     """A snapshot, each row to the last digit."""
-    table = pq.read_table(snapshot_run.snapshot_path(made, name, entity, day)).drop_columns(list(without))
+    table = pq.read_table(snapshot_run.snapshot_path(created, name, entity, day)).drop_columns(list(without))
     return {row[f"{entity}_id"]: repr(row) for row in table.to_pylist()}
 
 
@@ -130,7 +132,7 @@ def differences(
     for name in one.profiles:
         for entity in ENTITIES:
             for day in days:
-                first, second = (rows(made, name, entity, day, without) for made in (one, other))
+                first, second = (rows(created, name, entity, day, without) for created in (one, other))
                 found += [
                     (name, entity, day, key, first.get(key), second.get(key))
                     for key in sorted({*first, *second})
@@ -238,7 +240,7 @@ def test_every_model_scores_alike_from_files_and_from_postgresql(
     files = made_of_product(tmp_path / "files", PREPARED.get(variant))
     tables = database.copy(files, tmp_path / "tables", {"properties": "jsonb", **FOLDERS[variant]})
     days = [END]
-    results = [snapshot_run.score(made, days) for made in (files, tables)]
+    results = [snapshot_run.score(created, days) for created in (files, tables)]
     assert differences(files, tables, days) == []
     assert results[0].ignored == results[1].ignored
     assert results[0].ignored["duplicate_event_id"] > 0
@@ -296,8 +298,8 @@ def test_a_morning_that_reads_the_last_days_equals_one_that_reads_everything(
         )
         con.execute(f"INSERT INTO events FROM '{files.folder}/events.parquet'")
         con.execute(f"COPY events TO '{files.folder}/events.parquet'")
-    for made in (files, tables):
-        snapshot_run.score(made, [END])
+    for created in (files, tables):
+        snapshot_run.score(created, [END])
     assert differences(files, tables, [END], without=("level_previous", "level_changed_on")) == []
     shutil.rmtree(tables.state)
     snapshot_run.score(tables, [END])
@@ -372,9 +374,9 @@ def engine(
     return look(folder)
 
 
-def refusal(made: Workspace) -> str:
+def refusal(created: Workspace) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        snapshot_run.score(made, [END])
+        snapshot_run.score(created, [END])
     return str(caught.value)
 
 
@@ -388,9 +390,9 @@ def test_views_and_materialised_views_are_read(happened: Workspace) -> None:
 
 def test_the_engine_url_may_name_a_schema(happened: Workspace) -> None:
     address = happened.source.engine.replace("?", "/shop?")
-    made = engine(happened.folder, address, "{table: seen}")
-    snapshot_run.score(made, [END])
-    assert set(rows(made, "p", "user", END)) == {"u1"}
+    created = engine(happened.folder, address, "{table: seen}")
+    snapshot_run.score(created, [END])
+    assert set(rows(created, "p", "user", END)) == {"u1"}
 
 
 @pytest.mark.parametrize(
@@ -534,8 +536,8 @@ def test_texts_are_sorted_and_compared_alike_in_any_collation(
     tables = database.copy(
         files, tmp_path / "tables", {"user_id": words, "account_id": words, "event": words}
     )
-    for made in (files, tables):
-        snapshot_run.score(made, [END])
+    for created in (files, tables):
+        snapshot_run.score(created, [END])
     assert differences(files, tables, [END]) == []
     assert set(rows(tables, "p", "user", END)) == {"B", "Z"}
 
@@ -553,11 +555,11 @@ def test_columns_of_database_types_are_read_as_text(happened: Workspace, databas
             " 0.1, 12.50, 1.5, '1 day', '2026-01-01', '12:00', '(1,2)')"
         )
         connection.execute(f"GRANT SELECT ON shop.people TO {READER}")
-    made = engine(
+    created = engine(
         happened.folder, happened.source.engine + "'\n  users: {table: shop.people}\n  time_zone: 'UTC"
     )
-    snapshot_run.score(made, [END])
-    path = snapshot_run.traits_path(made, "user", END)
+    snapshot_run.score(created, [END])
+    path = snapshot_run.traits_path(created, "user", END)
     assert path is not None
     (row,) = pq.read_table(path).to_pylist()
     assert row["mood"] == "glad"

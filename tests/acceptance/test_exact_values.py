@@ -291,8 +291,8 @@ def lists(changes: dict[str, set[str]]) -> dict[str, list[str]]:
 def test_missing_fields_are_created_with_the_right_type(synced: Synced) -> None:
     assert "heatsync_trend" not in synced.before["fields"]["hubspot"]["companies"]
     assert synced.after["fields"]["hubspot"]["companies"]["heatsync_trend"]["type"] == "string"
-    made = synced.after["fields"]["intercom"]["contacts"]
-    types = {field: made[field]["type"] for field in ("engagement_trend", "is_new")}
+    created = synced.after["fields"]["intercom"]["contacts"]
+    types = {field: created[field]["type"] for field in ("engagement_trend", "is_new")}
     assert types == {"engagement_trend": "string", "is_new": "boolean"}
 
 

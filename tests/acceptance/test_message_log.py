@@ -56,6 +56,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, log: World) -> Workspace
 def test_every_number_of_every_student_is_what_the_definitions_say(
     workspace: Workspace, log: World, name: str, day: date
 ) -> None:
-    made = compare(log, workspace, PROFILES, name, day)
-    assert len(made) == {BUSY: 1_675, LAST: 1_898}[day]
-    assert len({row["level"] for row in made.values()}) >= 3
+    created = compare(log, workspace, PROFILES, name, day)
+    assert len(created) == {BUSY: 1_675, LAST: 1_898}[day]
+    assert len({row["level"] for row in created.values()}) >= 3

@@ -319,10 +319,10 @@ def test_the_log_has_the_published_counts(delivered: Delivered) -> None:
 def test_every_number_of_every_user_is_what_the_definitions_say(delivered: Delivered, day: date) -> None:
     expected = delivered.log.metrics(day)
     path = delivered.workspace.folder / f".heatsync/snapshots/messaging/user/{day}.parquet"
-    made = {row["user_id"]: row for row in pq.read_table(path).to_pylist()}
-    assert set(made) == set(expected)
+    created = {row["user_id"]: row for row in pq.read_table(path).to_pylist()}
+    assert set(created) == set(expected)
     for user, want in expected.items():
-        have = {name: made[user][name] for name in want}
+        have = {name: created[user][name] for name in want}
         have["last_active"] = have["last_active"] and have["last_active"].replace(tzinfo=UTC)
         assert have.pop("benchmark") == pytest.approx(want["benchmark"], rel=1e-6)
         assert have == {name: value for name, value in want.items() if name != "benchmark"}, user

@@ -29,8 +29,8 @@ def compare(
     path = snapshot_run.snapshot_path(scored, name, "user", day)
     if not path.exists():
         snapshot_run.score(scored, [day])
-    made = {row["user_id"]: row for row in pq.read_table(path).to_pylist()}
+    created = {row["user_id"]: row for row in pq.read_table(path).to_pylist()}
     expected = reference.score(log.events, log.users, log.accounts, profiles[name], log.zone, day)
-    differences = tiny.differences({"user": made, "account": {}}, expected)
+    differences = tiny.differences({"user": created, "account": {}}, expected)
     assert differences[:20] == [], Counter(metric for _, _, metric, _, _ in differences)
-    return made
+    return created

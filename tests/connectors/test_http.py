@@ -1,4 +1,4 @@
-"""One call: within the quota, counted, repeated where that is safe, with its failures told apart."""
+"""One call: within the quota, counted, repeated where that is safe, with an error for each kind of failure."""
 
 import pytest
 
@@ -45,8 +45,8 @@ class Vendor:
         return answer
 
 
-def line(throttle: Recorder, made: list[int]) -> VendorClient:
-    return VendorClient(VendorRules("Vendor", backoff=0.0), throttle, lambda: made.append(1))
+def client(throttle: Recorder, created: list[int]) -> VendorClient:
+    return VendorClient(VendorRules("Vendor", backoff=0.0), throttle, lambda: created.append(1))
 
 
 def answer(status: int, **headers: str) -> Answer:
@@ -54,46 +54,46 @@ def answer(status: int, **headers: str) -> Answer:
 
 
 def test_every_request_is_counted_and_takes_a_place_in_the_quota() -> None:
-    throttle, made = Recorder(), []
+    throttle, created = Recorder(), []
     vendor = Vendor(answer(503), LostAnswer("cut", sent=True), answer(200))
-    assert line(throttle, made).call(vendor).status == 200
-    assert vendor.calls == throttle.acquired == len(made) == 3
+    assert client(throttle, created).call(vendor).status == 200
+    assert vendor.calls == throttle.acquired == len(created) == 3
 
 
 def test_a_rate_limit_pauses_all_calls_and_uses_up_no_attempt() -> None:
-    throttle, made = Recorder(), []
+    throttle, created = Recorder(), []
     vendor = Vendor(*[answer(429, retry_after="1")] * (ATTEMPTS + 2), answer(200))
-    assert line(throttle, made).call(vendor).status == 200
+    assert client(throttle, created).call(vendor).status == 200
     assert throttle.pauses == [1.0] * (ATTEMPTS + 2)
 
 
 def test_a_long_rate_limit_is_an_error_instead_of_a_wait() -> None:
     throttle = Recorder()
     with pytest.raises(Unavailable) as caught:
-        line(throttle, []).call(Vendor(answer(429, retry_after=str(int(LONGEST_WAIT) + 1))))
+        client(throttle, []).call(Vendor(answer(429, retry_after=str(int(LONGEST_WAIT) + 1))))
     assert caught.value.retry_after == LONGEST_WAIT + 1
     assert throttle.pauses == [LONGEST_WAIT + 1]
 
 
 def test_a_rate_limit_without_a_time_pauses_for_the_default() -> None:
     throttle = Recorder()
-    line(throttle, []).call(Vendor(answer(429), answer(200)))
+    client(throttle, []).call(Vendor(answer(429), answer(200)))
     assert throttle.pauses == [10.0]
 
 
 @pytest.mark.parametrize("reply", ["0", "0.0", "Wed, 21 Oct 2015 07:28:00 GMT"])
 def test_a_rate_limit_of_zero_seconds_does_not_cause_endless_calls(reply: str) -> None:
-    throttle, made = Recorder(), []
+    throttle, created = Recorder(), []
     with pytest.raises(Unavailable):
-        line(throttle, made).call(Vendor(*[answer(429, retry_after=reply)] * 100))
-    assert len(made) <= LONGEST_WAIT + 1
+        client(throttle, created).call(Vendor(*[answer(429, retry_after=reply)] * 100))
+    assert len(created) <= LONGEST_WAIT + 1
     assert min(throttle.pauses) >= 1.0
 
 
 def test_refused_credentials_are_not_tried_again() -> None:
     vendor = Vendor(answer(401))
     with pytest.raises(Unauthorized):
-        line(Recorder(), []).call(vendor)
+        client(Recorder(), []).call(vendor)
     assert vendor.calls == 1
 
 
@@ -103,7 +103,7 @@ def test_a_call_that_may_have_taken_effect_is_repeated_only_where_that_is_safe(
 ) -> None:
     vendor = Vendor(failure, answer(200))
     with pytest.raises((Unavailable, LostAnswer)):
-        line(Recorder(), []).call(vendor, safe=False)
+        client(Recorder(), []).call(vendor, safe=False)
     assert vendor.calls == 1
 
 
@@ -111,23 +111,23 @@ def test_a_call_that_may_have_taken_effect_is_repeated_only_where_that_is_safe(
 def test_a_garbled_answer_is_requested_again_where_that_is_safe(body: str) -> None:
     spoilt = Answer(200, {"content-type": "application/json"}, body)
     vendor = Vendor(spoilt, answer(200))
-    assert line(Recorder(), []).call(vendor).body == {}
+    assert client(Recorder(), []).call(vendor).body == {}
     vendor = Vendor(*[spoilt] * ATTEMPTS)
-    assert line(Recorder(), []).call(vendor) is spoilt
+    assert client(Recorder(), []).call(vendor) is spoilt
     for patient, once in (True, Answer(200, {"content-type": "text/csv"}, "Id")), (False, spoilt):
         vendor = Vendor(once)
-        assert line(Recorder(), []).call(vendor, safe=patient) is once
+        assert client(Recorder(), []).call(vendor, safe=patient) is once
 
 
 def test_a_call_that_never_left_is_always_repeated() -> None:
     vendor = Vendor(LostAnswer("refused", sent=False), answer(201))
-    assert line(Recorder(), []).call(vendor, safe=False).status == 201
+    assert client(Recorder(), []).call(vendor, safe=False).status == 201
 
 
 def test_after_some_attempts_it_gives_up() -> None:
     vendor = Vendor(*[answer(502)] * 10)
     with pytest.raises(Unavailable):
-        line(Recorder(), []).call(vendor)
+        client(Recorder(), []).call(vendor)
     assert vendor.calls == ATTEMPTS
 
 

@@ -166,14 +166,14 @@ def test_a_contact_that_already_exists_is_read_again_when_there_is_nothing_to_wr
 def test_a_new_record_can_be_found_again_by_every_key(sandbox: Running) -> None:
     seed(sandbox)
     with portal(sandbox.url) as destination:
-        made = push(
+        created = push(
             destination,
             change("u1", {"score": 5, "note": None}, our_id="U-1", email="ada@example.com", hs_object_id="7"),
         )
         by_id = find(destination, lookup("u1", our_id="U-1"))
         by_mail = find(destination, lookup("u1", email="ada@example.com"))
-    assert by_id["u1"].remote_ids == by_mail["u1"].remote_ids == (made["u1"].remote_id,)
-    assert "note" not in stored(sandbox, str(made["u1"].remote_id))
+    assert by_id["u1"].remote_ids == by_mail["u1"].remote_ids == (created["u1"].remote_id,)
+    assert "note" not in stored(sandbox, str(created["u1"].remote_id))
 
 
 def test_the_first_key_with_one_hit_counts(sandbox: Running) -> None:

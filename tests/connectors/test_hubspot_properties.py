@@ -75,8 +75,8 @@ def test_properties_are_created_in_their_own_group_and_in_one_call(sandbox: Runn
     with portal(sandbox.url, watched) as destination:
         destination.create_fields("companies", new)
         destination.create_fields("companies", [])
-    made = sandbox.state()["fields"]["hubspot"]["companies"]
-    assert {name: (each["type"], each["fieldType"]) for name, each in made.items()} == {
+    created = sandbox.state()["fields"]["hubspot"]["companies"]
+    assert {name: (each["type"], each["fieldType"]) for name, each in created.items()} == {
         "made_text": ("string", "text"),
         "made_list": ("string", "text"),
         "made_integer": ("number", "number"),
@@ -85,7 +85,7 @@ def test_properties_are_created_in_their_own_group_and_in_one_call(sandbox: Runn
         "made_date": ("date", "date"),
         "made_datetime": ("datetime", "date"),
     }
-    assert {each["groupName"] for each in made.values()} == {"heatsync"}
+    assert {each["groupName"] for each in created.values()} == {"heatsync"}
     assert watched.calls == 2
 
 

@@ -200,9 +200,9 @@ def test_companies_are_created_and_updated(sandbox: Running) -> None:
             object="companies",
         )
     assert [each.status for each in outcomes.values()] == [Status.DELIVERED] * 2
-    made = company(sandbox, "a2")
-    assert outcomes["a2"].remote_id == made["id"]
-    assert (made["plan"], made["custom_attributes"]) == ("Pro", {score: 40})
+    created = company(sandbox, "a2")
+    assert outcomes["a2"].remote_id == created["id"]
+    assert (created["plan"], created["custom_attributes"]) == ("Pro", {score: 40})
     kept = company(sandbox, "a1")
     assert (kept["name"], kept["industry"], kept["custom_attributes"]) == ("Acme", "Bees", {})
 
@@ -211,9 +211,9 @@ def test_creating_a_company_twice_creates_one(sandbox: Running) -> None:
     """Intercom OpenAPI 2.14: POST /companies matches by company_id, which never changes."""
     seed(sandbox)
     with workspace(sandbox.url) as destination:
-        made = change("a1", {"name": "Acme"}, company_id="a1")
-        first = push(destination, made, object="companies")
-        assert push(destination, made, object="companies") == first
+        created = change("a1", {"name": "Acme"}, company_id="a1")
+        first = push(destination, created, object="companies")
+        assert push(destination, created, object="companies") == first
     assert len(sandbox.state()["intercom"]["companies"]) == 1
 
 

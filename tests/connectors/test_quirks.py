@@ -179,8 +179,8 @@ def test_a_value_outside_the_options_rejects_only_its_record(sandbox: Running) -
 def test_only_a_user_has_an_external_id(sandbox: Running) -> None:
     """Reported: a lead cannot have an external_id; without `role` a contact with an address alone is one."""
     sandbox.seed({"fields": {"intercom": {"contacts": {"tier": {"type": "string"}}}}})
-    made = Change(Kind.ENTERED, "u1", (Match("external_id", "u1"),), {"tier": "a"})
-    pushed(sandbox.url, "intercom", "contacts", made)
+    created = Change(Kind.ENTERED, "u1", (Match("external_id", "u1"),), {"tier": "a"})
+    pushed(sandbox.url, "intercom", "contacts", created)
     (contact,) = sandbox.state()["intercom"]["contacts"]
     assert (contact["role"], contact["external_id"]) == ("user", "u1")
 

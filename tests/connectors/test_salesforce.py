@@ -155,10 +155,10 @@ def test_any_object_can_be_written(sandbox: Running) -> None:
         found = find(destination, lookup("u1", Email="Ada@Example.com"), object="Contact")
         (id,) = found["u1"].remote_ids
         assert push(destination, change("u1", {"Score__c": 3}, id), object="Contact")["u1"].remote_id == id
-        made = push(destination, change("p1", {"Score__c": 4}, Name="One"), object="Plan__c")["p1"]
+        created = push(destination, change("p1", {"Score__c": 4}, Name="One"), object="Plan__c")["p1"]
     assert stored(sandbox, id, "Contact")["Score__c"] == 3
-    assert stored(sandbox, str(made.remote_id), "Plan__c") == {
-        "Id": made.remote_id,
+    assert stored(sandbox, str(created.remote_id), "Plan__c") == {
+        "Id": created.remote_id,
         "Name": "One",
         "Score__c": 4,
     }

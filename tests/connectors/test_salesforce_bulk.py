@@ -98,8 +98,8 @@ ITEMS = st.lists(st.dictionaries(st.sampled_from(["A__c", "b__c", "C__c"]), VALU
 
 @given(ITEMS)
 def test_a_file_is_read_back_unchanged(records: list[dict[str, Value]]) -> None:
-    made = [item(change(n, **fields), None) for n, fields in enumerate(records)]
-    items = [each for each in made if isinstance(each, Item) and bulk.fits_file(each)]
+    created = [item(change(n, **fields), None) for n, fields in enumerate(records)]
+    items = [each for each in created if isinstance(each, Item) and bulk.fits_file(each)]
     if not items:
         return
     sent, content = bulk.file(items)
@@ -134,9 +134,9 @@ class _Cell(str):
 def test_dates_and_lists_look_as_in_calls() -> None:
     moment = datetime(2026, 11, 22, 5, 30, tzinfo=UTC)
     fields: dict[str, Value] = {"A__c": date(2026, 11, 22), "B__c": moment, "C__c": ("x", "y")}
-    made = item(change(1, **fields), None)
-    assert isinstance(made, Item)
-    _, content = bulk.file([made])
+    created = item(change(1, **fields), None)
+    assert isinstance(created, Item)
+    _, content = bulk.file([created])
     assert content.decode() == f"Id,A__c,B__c,C__c\n{own(1)},2026-11-22,2026-11-22T05:30:00Z,x;y\n"
 
 
@@ -187,9 +187,9 @@ def test_known_and_new_records_go_in_separate_files_and_unrepeatable_ones_in_cal
     assert {each.status for each in by_key(result).values()} == {Status.DELIVERED}
     accounts = sandbox.state()["salesforce"]["Account"]
     assert sorted(each["Score__c"] for each in accounts) == list(range(8))
-    made = calls(sandbox)
-    assert (made["POST jobs/ingest"], made["POST composite/sobjects"]) == (2, 1)
-    assert "PATCH composite/sobjects" not in made
+    created = calls(sandbox)
+    assert (created["POST jobs/ingest"], created["POST composite/sobjects"]) == (2, 1)
+    assert "PATCH composite/sobjects" not in created
 
 
 def test_two_changes_of_one_record_are_written_one_after_the_other(sandbox: Running) -> None:
@@ -307,9 +307,9 @@ def test_a_job_that_someone_aborted_is_not_continued(sandbox: Running) -> None:
             next(events)
     there = sandbox.state()["salesforce"]["Account"]
     assert len(written) == sum("Score__c" in each for each in there) < 4
-    made = calls(sandbox)
-    assert made["POST jobs/ingest"] == 1
-    assert "PATCH composite/sobjects" not in made
+    created = calls(sandbox)
+    assert created["POST jobs/ingest"] == 1
+    assert "PATCH composite/sobjects" not in created
 
 
 def test_a_job_state_of_another_version_is_misunderstood() -> None:
@@ -328,9 +328,9 @@ def test_an_open_job_is_closed_if_it_has_its_file_and_created_again_if_not(
         job = until(destination, batch(*changes), uploaded)
         result = pushed(destination, batch(*changes, job=job))
     assert {each.status for each in by_key(result).values()} == {Status.DELIVERED}
-    made = calls(sandbox)
+    created = calls(sandbox)
     again = 1 if uploaded else 2
-    assert (made["POST jobs/ingest"], made["PATCH jobs/ingest/{job}"]) == (again, again)
+    assert (created["POST jobs/ingest"], created["PATCH jobs/ingest/{job}"]) == (again, again)
 
 
 def test_a_job_that_is_gone_is_created_again(sandbox: Running) -> None:

@@ -75,10 +75,10 @@ def test_creating_fields_again_changes_nothing(seeded: Running) -> None:
 def test_a_field_that_was_created_but_not_granted_is_granted(seeded: Running) -> None:
     with org(seeded.url) as destination:
         body = {"FullName": "Account.Tier__c", "Metadata": {"label": "Tier", "type": "Text", "length": 255}}
-        made = destination._session.call(
+        created = destination._session.call(
             lambda client: client.restful("tooling/sobjects/CustomField", method="POST", json=body)
         )
-        assert made.status == 201
+        assert created.status == 201
         assert "Tier__c" not in destination.fields("Account"), "no one sees it yet"
         destination.create_fields("Account", NEW[:1])
         assert "Tier__c" in destination.fields("Account")

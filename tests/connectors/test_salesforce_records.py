@@ -110,9 +110,9 @@ def test_any_text_is_a_string_of_soql(text: str) -> None:
 @given(st.lists(st.text(max_size=80), max_size=300))
 def test_queries_fit_into_an_address_and_cover_every_value(values: list[str]) -> None:
     """help.salesforce.com 000386264 (2026-06): an address of more than 16,384 bytes is answered 414."""
-    made = list(queries("Account", ["Id", "Score__c"], "Heatsync_Id__c", values))
-    assert all(len(quote_plus(query)) <= QUERY_LENGTH for query in made)
-    wheres = [soql.parse(query).where for query in made]
+    created = list(queries("Account", ["Id", "Score__c"], "Heatsync_Id__c", values))
+    assert all(len(quote_plus(query)) <= QUERY_LENGTH for query in created)
+    wheres = [soql.parse(query).where for query in created]
     assert [value for each in wheres if isinstance(each, soql.Comparison) for value in each.value] == values
 
 

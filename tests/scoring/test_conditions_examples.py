@@ -56,7 +56,7 @@ def read(text: str) -> Condition:
     return parse(yaml.load(text, yaml.BaseLoader))
 
 
-def who(of: World, entity: str, text: str | Condition, own: Mapping[str, Condition] | None = None) -> str:
+def members(of: World, entity: str, text: str | Condition, own: Mapping[str, Condition] | None = None) -> str:
     """The keys of the rows that a condition holds for, joined into one text."""
     known = {
         kind: {each.key: each.condition for each in PROFILE.builtin_audiences(kind)} | dict(own or {})
@@ -79,8 +79,8 @@ def test_activation_below_half_and_not_seen_for_two_weeks() -> None:
         "never_seen": {"activation": 0.0, "last_seen": None},
     }
     text = "{all: [{trait: activation, lt: 50}, {time: last_seen, older_than: 14d}]}"
-    assert who(world(rows), "user", text) == "yes"
-    assert who(world(accounts=rows), "account", text) == "yes"
+    assert members(world(rows), "user", text) == "yes"
+    assert members(world(accounts=rows), "account", text) == "yes"
 
 
 def test_used_a_core_feature_but_has_not_invited_a_teammate() -> None:
@@ -92,7 +92,7 @@ def test_used_a_core_feature_but_has_not_invited_a_teammate() -> None:
     )
     of = world({"yes": {}, "invited": {}, "neither": {}}, events=events)
     # In this profile "Invite" is the core event, and "Report" stands for inviting a teammate.
-    assert who(of, "user", "{all: [{event: {tier: core}}, {not: {event: Report}}]}") == "yes"
+    assert members(of, "user", "{all: [{event: {tier: core}}, {not: {event: Report}}]}") == "yes"
 
 
 def test_high_adoption_and_a_rising_score() -> None:
@@ -103,7 +103,7 @@ def test_high_adoption_and_a_rising_score() -> None:
         "no_past": {"adoption_recent": 80.0, "score_change": None},
     }
     text = "{all: [{trait: adoption_recent, gte: 70}, {trait: score_change, gt: 0}]}"
-    assert who(world(rows), "user", text) == "yes"
+    assert members(world(rows), "user", text) == "yes"
 
 
 def test_first_seen_more_than_a_month_ago_by_local_days() -> None:
@@ -112,7 +112,7 @@ def test_first_seen_more_than_a_month_ago_by_local_days() -> None:
         "edge": {"first_seen": ago(30)},
         "never": {"first_seen": None},
     }
-    assert who(world(rows), "user", "{time: first_seen, older_than: 30d}") == "yes"
+    assert members(world(rows), "user", "{time: first_seen, older_than: 30d}") == "yes"
 
 
 def test_active_within_seven_days_ends_with_the_day() -> None:
@@ -122,27 +122,27 @@ def test_active_within_seven_days_ends_with_the_day() -> None:
         "last": {"last_active": ago(0, -1)},
         "tomorrow": {"last_active": ago(0)},
     }
-    assert who(world(rows), "user", "{time: last_active, within: 7d}") == "first last"
+    assert members(world(rows), "user", "{time: last_active, within: 7d}") == "first last"
 
 
 def test_days_are_local_and_hours_are_elapsed_time() -> None:
     # 25 October had 25 hours.
     rows = {"day": {"last_seen": ago(2)}, "hours": {"last_seen": ago(2, 3600)}}
-    assert who(world(rows), "user", "{time: last_seen, within: 2d}") == "day hours"
-    assert who(world(rows), "user", "{time: last_seen, within: 48h}") == "hours"
-    assert who(world(rows), "user", "{time: last_seen, within: 49h}") == "day hours"
+    assert members(world(rows), "user", "{time: last_seen, within: 2d}") == "day hours"
+    assert members(world(rows), "user", "{time: last_seen, within: 48h}") == "hours"
+    assert members(world(rows), "user", "{time: last_seen, within: 49h}") == "day hours"
 
 
 def test_not_yet_activated() -> None:
     rows = {"yes": {"activation": 74.9}, "done": {"activation": 75.0}, "no_steps": {"activation": None}}
-    assert who(world(rows), "user", "{trait: activation, lt: 75}") == "yes"
+    assert members(world(rows), "user", "{trait: activation, lt: 75}") == "yes"
 
 
 def test_ran_a_report_this_week() -> None:
     events = (("yes", "Report", ago(7)), ("before", "Report", ago(7, -1)), ("other", "Login", ago(1)))
     of = world({"yes": {}, "before": {}, "other": {}, "idle": {}}, events=events)
-    assert who(of, "user", "{event: Report, within: 7d}") == "yes"
-    assert who(of, "user", "{event: Report, within: 7d, count: {lt: 1}}") == "before idle other"
+    assert members(of, "user", "{event: Report, within: 7d}") == "yes"
+    assert members(of, "user", "{event: Report, within: 7d, count: {lt: 1}}") == "before idle other"
 
 
 def test_no_active_users_in_two_weeks() -> None:
@@ -153,14 +153,16 @@ def test_no_active_users_in_two_weeks() -> None:
         "u4": {"account_id": None, "last_active": ago(1)},
     }
     of = world(users, {"busy": {}, "quiet": {}, "empty": {}})
-    assert who(of, "account", "{users: {time: last_active, within: 14d}, eq: 0}") == "empty quiet"
-    assert who(of, "account", "{users: {time: last_active, within: 14d}, share: {lte: 50}}") == "busy quiet"
-    assert who(of, "account", "{users: {time: last_active, within: 14d}, share: {eq: 0}}") == "quiet"
+    assert members(of, "account", "{users: {time: last_active, within: 14d}, eq: 0}") == "empty quiet"
+    assert (
+        members(of, "account", "{users: {time: last_active, within: 14d}, share: {lte: 50}}") == "busy quiet"
+    )
+    assert members(of, "account", "{users: {time: last_active, within: 14d}, share: {eq: 0}}") == "quiet"
 
 
 def test_low_adoption() -> None:
     rows = {"yes": {"adoption_recent": 19.9}, "edge": {"adoption_recent": 20.0}}
-    assert who(world(rows), "user", "{trait: adoption_recent, lt: 20}") == "yes"
+    assert members(world(rows), "user", "{trait: adoption_recent, lt: 20}") == "yes"
 
 
 def test_fell_from_high_to_low_through_levels_in_between_or_at_once() -> None:
@@ -182,20 +184,22 @@ def test_fell_from_high_to_low_through_levels_in_between_or_at_once() -> None:
         ("and_back", 2, "High", "Medium"),
     )
     of = world({change[0]: {} for change in changes} | {"steady": {}}, changes=changes)
-    assert who(of, "user", "{level_change: {from: High, to: Low, within: 7d}}") == "and_back at_once through"
     assert (
-        who(of, "user", "{level_change: {from: High, within: 1w}}")
+        members(of, "user", "{level_change: {from: High, to: Low, within: 7d}}") == "and_back at_once through"
+    )
+    assert (
+        members(of, "user", "{level_change: {from: High, within: 1w}}")
         == "and_back at_once left through wrong_order"
     )
-    assert who(of, "user", "{level_change: {to: High, within: 7d}}") == "and_back rose wrong_order"
+    assert members(of, "user", "{level_change: {to: High, within: 7d}}") == "and_back rose wrong_order"
     moved = "and_back at_once left left_too_early rose through wrong_order"
-    assert who(of, "user", "{level_change: {within: 7d}}") == moved
+    assert members(of, "user", "{level_change: {within: 7d}}") == moved
 
 
 def test_surging() -> None:
     rows = {"yes": {"trend": "Surging"}, "no": {"trend": "Heating"}, "none": {"trend": None}}
-    assert who(world(rows), "user", "{audience: trend_surging}") == "yes"
-    assert who(world(rows), "user", "{trait: trend, eq: Surging}") == "yes"
+    assert members(world(rows), "user", "{audience: trend_surging}") == "yes"
+    assert members(world(rows), "user", "{trait: trend, eq: Surging}") == "yes"
 
 
 def test_a_ratio_to_the_week_before_does_not_hold_without_events_in_that_week() -> None:
@@ -207,10 +211,10 @@ def test_a_ratio_to_the_week_before_does_not_hold_without_events_in_that_week() 
     )
     of = world({"doubled": {}, "began": {}, "stopped": {}}, events=events)
     text = "{{event: Report, within: 7d, ratio_to: {{between: [14d, 7d]}}, count: {{{}}}}}"
-    assert who(of, "user", text.format("gte: 2")) == "doubled"
-    assert who(of, "user", text.format("gt: 2")) == ""
-    assert who(of, "user", text.format("lt: 2")) == "stopped"
-    assert who(of, "user", text.format("neq: 2")) == "stopped"
+    assert members(of, "user", text.format("gte: 2")) == "doubled"
+    assert members(of, "user", text.format("gt: 2")) == ""
+    assert members(of, "user", text.format("lt: 2")) == "stopped"
+    assert members(of, "user", text.format("neq: 2")) == "stopped"
 
 
 def test_a_missing_event_property_does_not_match() -> None:
@@ -220,23 +224,23 @@ def test_a_missing_event_property_does_not_match() -> None:
         ("bare", "Report", ago(3), {}),
     )
     of = world({"pricing": {}, "other": {}, "bare": {}}, events=events)
-    assert who(of, "user", "{event: Report, where: {page: {starts_with: /pri}}}") == "pricing"
-    assert who(of, "user", "{event: Report, where: {page: {neq: /pricing}}}") == "other"
-    assert who(of, "user", "{event: Report, where: {page: {exists: false}}}") == "bare"
+    assert members(of, "user", "{event: Report, where: {page: {starts_with: /pri}}}") == "pricing"
+    assert members(of, "user", "{event: Report, where: {page: {neq: /pricing}}}") == "other"
+    assert members(of, "user", "{event: Report, where: {page: {exists: false}}}") == "bare"
 
 
 def test_every_comparison_with_a_missing_value_is_false() -> None:
     rows = {"pro": {"plan": "pro"}, "free": {"plan": "free"}, "empty": {"plan": ""}, "none": {"plan": None}}
     of = world(rows)
-    assert who(of, "user", "{trait: user.plan, neq: pro}") == "free"
-    assert who(of, "user", "{trait: user.plan, not_in: [pro, x]}") == "free"
-    assert who(of, "user", "{not: {trait: user.plan, eq: pro}}") == "empty free none"
-    assert who(of, "user", "{trait: user.plan, exists: false}") == "empty none"
+    assert members(of, "user", "{trait: user.plan, neq: pro}") == "free"
+    assert members(of, "user", "{trait: user.plan, not_in: [pro, x]}") == "free"
+    assert members(of, "user", "{not: {trait: user.plan, eq: pro}}") == "empty free none"
+    assert members(of, "user", "{trait: user.plan, exists: false}") == "empty none"
 
 
 def test_between_includes_both_ends() -> None:
     rows = {str(score): {"score": score} for score in (9, 10, 20, 21)}
-    assert who(world(rows), "user", "{trait: score, between: [10, 20]}") == "10 20"
+    assert members(world(rows), "user", "{trait: score, between: [10, 20]}") == "10 20"
 
 
 def test_an_audience_can_refer_to_another() -> None:
@@ -249,8 +253,8 @@ def test_an_audience_can_refer_to_another() -> None:
         "paying": read("{trait: user.plan, eq: pro}"),
         "best": read("{all: [{audience: paying}, {audience: most_engaged}]}"),
     }
-    assert who(world(rows), "user", "{audience: best}", own) == "a"
-    assert who(world(rows), "user", "{not: {audience: best}}", own) == "b c"
+    assert members(world(rows), "user", "{audience: best}", own) == "a"
+    assert members(world(rows), "user", "{not: {audience: best}}", own) == "b c"
 
 
 BUILTIN = {
@@ -289,8 +293,10 @@ def test_every_built_in_audience_matches_its_definition() -> None:
     of = world(rows, rows, events)
     expected = {"user": BUILTIN, "account": {**BUILTIN, "multi_user_accounts": "first"}}
     for entity, keys in expected.items():
-        made = {each.key: who(of, entity, each.condition) for each in PROFILE.builtin_audiences(entity)}
-        assert made == keys
+        created = {
+            each.key: members(of, entity, each.condition) for each in PROFILE.builtin_audiences(entity)
+        }
+        assert created == keys
 
 
 @pytest.mark.parametrize(
@@ -317,7 +323,7 @@ def test_every_built_in_audience_matches_its_definition() -> None:
     ],
 )
 def test_the_bounds_of_built_in_audiences(key: str, row: dict[str, Any], inside: bool) -> None:
-    assert who(world({"u": row}), "user", Member(key)) == ("u" if inside else "")
+    assert members(world({"u": row}), "user", Member(key)) == ("u" if inside else "")
 
 
 # Messages, and what compiled conditions need
@@ -439,17 +445,17 @@ def test_the_interval_of_an_event_count_is_in_utc() -> None:
 
 def test_a_warning_says_for_how_many_entities_the_trait_is_missing() -> None:
     rows = {"a": {"plan": "pro"}, "b": {"plan": ""}, "c": {"plan": None, "seats": 3.0}}
-    made = world(rows)
+    created = world(rows)
     for text, sentence in (
         ("{trait: user.plan, neq: pro}", "`neq` excludes them"),
         ("{any: [{trait: user.plan, not_in: [pro]}]}", "`not_in` excludes them"),
         ("{not: {any: [{trait: user.plan, eq: pro}]}}", "`not` includes them"),
     ):
-        judged = compile_condition(read(text), scope(made, "user", {"user": {}, "account": {}}))
+        judged = compile_condition(read(text), scope(created, "user", {"user": {}, "account": {}}))
         ((missing, message),) = judged.warnings
         assert message.startswith("`user.plan` is missing for {count} of the users, and " + sentence)
         with duckdb.connect() as con:
-            fill(con, made)
+            fill(con, created)
             counted = con.execute(
                 f"SELECT count(*) FILTER ({missing}) FROM r_user r LEFT JOIN u ON u.user_id = r.key"
             ).fetchone()
@@ -476,14 +482,14 @@ def test_there_is_no_warning_when_missing_values_are_handled(text: str) -> None:
 def test_an_entity_can_leave_a_level_and_return() -> None:
     changes = (("back", 5, "High", "Low"), ("back", 1, "Low", "High"), ("only_left", 5, "High", "Low"))
     of = world({"back": {}, "only_left": {}}, changes=changes)
-    assert who(of, "user", "{level_change: {from: High, to: High, within: 7d}}") == "back"
+    assert members(of, "user", "{level_change: {from: High, to: High, within: 7d}}") == "back"
 
 
 def test_a_tier_without_events_counts_nothing() -> None:
     of = world({"u": {}}, events=(("u", "Report", ago(1)),))
-    assert who(of, "user", "{event: {tier: common}}") == ""
-    assert who(of, "user", "{event: {tier: common}, count: {eq: 0}}") == "u"
-    assert who(of, "user", "{event: {tier: common}, ratio_to: {within: 7d}, count: {gte: 0}}") == ""
+    assert members(of, "user", "{event: {tier: common}}") == ""
+    assert members(of, "user", "{event: {tier: common}, count: {eq: 0}}") == "u"
+    assert members(of, "user", "{event: {tier: common}, ratio_to: {within: 7d}, count: {gte: 0}}") == ""
 
 
 KPI = {
@@ -514,13 +520,13 @@ def test_touchpoints_are_the_scored_events_of_kpi_and_each_event_counts_once() -
         ("none", "Invite", ago(3), {"page": "docs"}),
         ("none", "Other", ago(3), {}),
     )
-    made = world({"both": {}, "one": {}, "none": {}}, events=events)
+    created = world({"both": {}, "one": {}, "none": {}}, events=events)
     with duckdb.connect() as con:
-        fill(con, made)
+        fill(con, created)
         for count, expected in ((1, {"both"}), (2, {"one"}), (0, {"none"})):
             text = f"{{event: scored, within: 7d, count: {{eq: {count}}}}}"
-            kpi = replace(scope(made, "user", {"user": {}, "account": {}}), profile=profile)
-            assert found(con, made, "user", [compile_condition(read(text), kpi)]) == [expected]
+            kpi = replace(scope(created, "user", {"user": {}, "account": {}}), profile=profile)
+            assert found(con, created, "user", [compile_condition(read(text), kpi)]) == [expected]
 
 
 def test_touchpoints_have_no_tiers() -> None:

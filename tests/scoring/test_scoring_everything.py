@@ -68,8 +68,8 @@ def disagreements(case: Case) -> list[Difference]:
     """Profile, day, entity, id, metric, the value found and the value expected."""
     world, trees, own = case
     with tempfile.TemporaryDirectory() as folder:
-        made = written(Path(folder), world, trees, own)
-        snapshot_run.score(made, list(world.days))
+        created = written(Path(folder), world, trees, own)
+        snapshot_run.score(created, list(world.days))
         found: list[Difference] = []
         for name, tree in trees.items():
             expected = reference.snapshots(
@@ -82,13 +82,13 @@ def disagreements(case: Case) -> list[Difference]:
                 audiences=own.get(name),
             )
             for day in world.days:
-                rows = {entity: stored(made, name, entity, day) for entity in ENTITIES}
+                rows = {entity: stored(created, name, entity, day) for entity in ENTITIES}
                 found += [(name, day, *each) for each in tiny.differences(rows, expected.of(day))]
     return found
 
 
-def stored(made: Workspace, name: str, entity: str, day: date) -> dict[str, dict[str, Any]]:
-    table = pq.read_table(snapshot_run.snapshot_path(made, name, entity, day))
+def stored(created: Workspace, name: str, entity: str, day: date) -> dict[str, dict[str, Any]]:
+    table = pq.read_table(snapshot_run.snapshot_path(created, name, entity, day))
     return {row[f"{entity}_id"]: row for row in table.to_pylist()}
 
 

@@ -110,9 +110,9 @@ def check(
     if people is None or companies is None:
         profile = {**profile, "activation": {"user": PROFILE["activation"]["user"][:2]}}
     with tempfile.TemporaryDirectory() as folder:
-        made = tiny.scored(tiny.make(Path(folder), profile, events, people, companies, zone), day)
+        created = tiny.scored(tiny.make(Path(folder), profile, events, people, companies, zone), day)
     expected = reference.score(events, people, companies, profile, zone, day)
-    assert tiny.differences(made, expected) == []
+    assert tiny.differences(created, expected) == []
 
 
 # A case takes a second: shrinking a failing one would take minutes.

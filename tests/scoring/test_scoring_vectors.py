@@ -63,8 +63,8 @@ def test_the_worked_example_scores_187(tmp_path: Path) -> None:
     counts = {"A": (9, 3), "B": (7, 5), "C": (5, 10), "D": (3, 20), "E": (1, 15)}
     events = [event for name, (_, count) in counts.items() for event in points("u", count, event=name)]
     weights = [{"event": name, "weight": str(weight)} for name, (weight, _) in counts.items()]
-    made = tiny.make(tmp_path, profile(events=weights), events)
-    row = tiny.scored(made, DAY)["user"]["u"]
+    created = tiny.make(tmp_path, profile(events=weights), events)
+    row = tiny.scored(created, DAY)["user"]["u"]
     assert row["raw"] == 187
     assert row["drivers"] == "D, C, B"
 
@@ -90,8 +90,8 @@ def test_the_documented_scores_are_reproduced(kind: str, expected: list[int]) ->
 
 def test_a_day_with_twenty_scored_entities_has_its_own_percentile(tmp_path: Path) -> None:
     events = [event for number in range(1, 21) for event in points(f"u{number}", number)]
-    made = tiny.make(tmp_path, profile(benchmark="rolling", normalize="winsor"), events)
-    rows = tiny.scored(made, DAY)["user"]
+    created = tiny.make(tmp_path, profile(benchmark="rolling", normalize="winsor"), events)
+    rows = tiny.scored(created, DAY)["user"]
     assert rows["u1"]["benchmark"] == pytest.approx(18.1)
     assert rows["u9"]["score"] == 50
     assert rows["u20"]["score"] == 100
@@ -101,22 +101,22 @@ def test_a_day_with_few_entities_takes_the_previous_benchmark(tmp_path: Path) ->
     crowd = [
         event for number in range(1, 21) for event in points(f"u{number}", number, DAY - timedelta(days=10))
     ]
-    made = tiny.make(tmp_path, profile(benchmark="rolling"), [*crowd, *points("u1", 3)])
-    assert tiny.scored(made, DAY)["user"]["u1"]["benchmark"] == pytest.approx(18.1)
+    created = tiny.make(tmp_path, profile(benchmark="rolling"), [*crowd, *points("u1", 3)])
+    assert tiny.scored(created, DAY)["user"]["u1"]["benchmark"] == pytest.approx(18.1)
 
 
 def test_with_always_few_entities_the_largest_raw_score_of_the_first_day_is_the_benchmark(
     tmp_path: Path,
 ) -> None:
-    made = tiny.make(tmp_path, profile(), [*points("u1", 7), *points("u2", 3)])
-    rows = tiny.scored(made, DAY)["user"]
+    created = tiny.make(tmp_path, profile(), [*points("u1", 7), *points("u2", 3)])
+    rows = tiny.scored(created, DAY)["user"]
     assert rows["u1"]["benchmark"] == 7
     assert (rows["u1"]["score"], rows["u1"]["level"]) == (90, "Very High")
 
 
 def test_every_score_is_zero_when_no_entity_ever_scored(tmp_path: Path) -> None:
-    made = tiny.make(tmp_path, profile(), points("u1", 7, event="Something else"))
-    row = tiny.scored(made, DAY)["user"]["u1"]
+    created = tiny.make(tmp_path, profile(), points("u1", 7, event="Something else"))
+    row = tiny.scored(created, DAY)["user"]["u1"]
     assert (row["score"], row["benchmark"], row["level"], row["drivers"]) == (0, 0, "Low", None)
 
 
@@ -125,8 +125,8 @@ def test_the_smoothed_benchmark_is_the_median_of_the_days_that_have_one() -> Non
 
 
 def test_a_raw_score_above_zero_shows_at_least_1(tmp_path: Path) -> None:
-    made = tiny.make(tmp_path, profile(normalize={"target": "100000"}), points("u1", 1))
-    assert tiny.scored(made, DAY)["user"]["u1"]["score"] == 1
+    created = tiny.make(tmp_path, profile(normalize={"target": "100000"}), points("u1", 1))
+    assert tiny.scored(created, DAY)["user"]["u1"]["score"] == 1
 
 
 def test_halves_are_rounded_up(tmp_path: Path) -> None:
@@ -135,6 +135,6 @@ def test_halves_are_rounded_up(tmp_path: Path) -> None:
     listed = [
         {"user_id": f"u{n}", "account_id": "a" if n > 1 else "b", "created_at": None} for n in (1, 2, 3)
     ]
-    made = tiny.make(tmp_path, profile(normalize="winsor"), events, listed)
-    row = tiny.scored(made, DAY)["account"]["a"]
+    created = tiny.make(tmp_path, profile(normalize="winsor"), events, listed)
+    row = tiny.scored(created, DAY)["account"]["a"]
     assert (row["score_exact"], row["score"]) == (37.5, 38)

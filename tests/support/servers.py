@@ -1,7 +1,7 @@
 """A real Redis and a real PostgreSQL, from packages, without root and without Docker.
 
-Each runs in a folder of its own, on loopback or on a Unix socket, and is ended by its process id. A server that
-cannot be had is an error with a sentence and never a skipped test: what is green was run.
+Each runs in a folder of its own, on loopback or on a Unix socket, and is ended by its process id. A missing server
+is an error with a message and never a skipped test: what is green was run.
 """
 
 import contextlib
@@ -74,8 +74,8 @@ def running_postgres() -> Iterator[str]:
         if person is not None:
             os.chown(run, person.pw_uid, person.pw_gid)
         initdb = [home / "bin/initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8"]
-        made = _start([*initdb, "--locale=C", "--no-sync"], run, person)
-        if made.wait(PATIENCE) != 0:
+        created = _start([*initdb, "--locale=C", "--no-sync"], run, person)
+        if created.wait(PATIENCE) != 0:
             raise RuntimeError(f"initdb failed: {_log(run)}")
         server = [home / "bin/postgres", "-D", data, "-k", run, "-c", "listen_addresses="]
         process = _start([*server, "-c", "fsync=off", "-c", "max_connections=200"], run, person)

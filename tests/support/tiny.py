@@ -64,28 +64,28 @@ def make(
     return reading.workspace
 
 
-def rows(made: Workspace, entity: str, day: date) -> dict[str, dict[str, Any]]:
+def rows(created: Workspace, entity: str, day: date) -> dict[str, dict[str, Any]]:
     """A stored snapshot, by id."""
-    table = pq.read_table(snapshot_run.snapshot_path(made, "p", entity, day))
+    table = pq.read_table(snapshot_run.snapshot_path(created, "p", entity, day))
     return {row[f"{entity}_id"]: row for row in table.to_pylist()}
 
 
-def scored(made: Workspace, day: date) -> dict[str, dict[str, dict[str, Any]]]:
-    snapshot_run.score(made, [day])
-    return {entity: rows(made, entity, day) for entity in ("user", "account")}
+def scored(created: Workspace, day: date) -> dict[str, dict[str, dict[str, Any]]]:
+    snapshot_run.score(created, [day])
+    return {entity: rows(created, entity, day) for entity in ("user", "account")}
 
 
 def differences(
-    made: Mapping[str, Mapping[str, Row]], expected: Mapping[str, Mapping[str, Row]]
+    created: Mapping[str, Mapping[str, Row]], expected: Mapping[str, Mapping[str, Row]]
 ) -> list[tuple[str, str, str, Any, Any]]:
     """Differences between snapshots and the reference: entity, id, metric, found, expected."""
     found: list[tuple[str, str, str, Any, Any]] = []
     for entity in ("user", "account"):
-        for key in sorted({*made[entity], *expected[entity]}):
-            if key not in made[entity] or key not in expected[entity]:
-                found.append((entity, key, "row", key in made[entity], key in expected[entity]))
+        for key in sorted({*created[entity], *expected[entity]}):
+            if key not in created[entity] or key not in expected[entity]:
+                found.append((entity, key, "row", key in created[entity], key in expected[entity]))
                 continue
-            for metric, value in made[entity][key].items():
+            for metric, value in created[entity][key].items():
                 if metric == f"{entity}_id":
                     continue
                 wanted = expected[entity][key].get(metric, "no such metric")

@@ -33,8 +33,8 @@ def score(
     tree of its file; numbers may be text. `audiences` are the profile's entries in audience files, by key. `also` are
     other days of the same run.
     """
-    made = snapshots(events, users, accounts, profile_dict, time_zone, [*also, as_of], audiences=audiences)
-    return made.of(as_of)
+    created = snapshots(events, users, accounts, profile_dict, time_zone, [*also, as_of], audiences=audiences)
+    return created.of(as_of)
 
 
 def snapshots(
